@@ -1,1 +1,27 @@
-//! Moescope.
+//! Moescope: see a sparse Mixture-of-Experts transformer think.
+//!
+//! The way the data goes: text -> [`tokenizer`] -> ids -> [`engine`] step -> [`routing`] trace
+//! (append-only) -> pure functions (balance, cost) -> views. One direction, no way back.
+//!
+//! - [`model`]: what a checkpoint is: configuration, tensors, loading, checks, cost.
+//! - [`tokenizer`]: text to ids, ids to what is shown of them.
+//! - [`kernels`]: the CPU twin of every WGSL shader, one file a kernel.
+//! - [`engine`]: two backends with one interface, and the KV cache.
+//! - [`routing`]: gate, trace, balance: pure functions, no wasm, no GPU.
+//! - [`session`]: one text on one engine: runs only what an edit changed.
+//! - [`worker`]: the protocol between page and engine, and the worker's loop (browser).
+//! - `ui`: the page (browser).
+//! - `api`: `window.moescope` (browser).
+
+pub mod engine;
+pub mod kernels;
+pub mod model;
+pub mod routing;
+pub mod session;
+pub mod tokenizer;
+pub mod worker;
+
+#[cfg(target_arch = "wasm32")]
+mod api;
+#[cfg(target_arch = "wasm32")]
+mod ui;

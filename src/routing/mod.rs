@@ -1,0 +1,9 @@
+//! What the router decided, and what follows from it: pure functions, no wasm, no GPU.
+
+pub mod balance;
+pub mod gate;
+pub mod trace;
+
+pub use balance::{Balance, balance};
+pub use gate::{route, softmax};
+pub use trace::{Guess, LayerTrace, Token, Trace};

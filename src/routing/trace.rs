@@ -1,0 +1,149 @@
+//! The trace: everything the router decided over a text. The product's main data type, append-only
+//! but for [`Trace::truncate`], which an edit of the text needs.
+
+use serde::{Deserialize, Serialize};
+
+/// A token as it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Id in the tokenizer's vocabulary.
+    pub id: u32,
+    /// The characters that this token completes. Concatenated over the tokens it is the text.
+    /// Empty for a piece of a character: the piece that completes the character carries it.
+    pub text: String,
+    /// This token's own bytes, where they are not `text` to the letter (pieces of a character).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// A next-token guess.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guess {
+    /// The token guessed.
+    pub id: u32,
+    /// What it looks like by itself.
+    pub text: String,
+    /// Its probability, 0 to 1.
+    pub probability: f32,
+}
+
+/// What the router of one layer decided for `T` tokens, with `E` experts and `k` choices a token.
+/// All arrays are row-major, a row a token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerTrace {
+    /// The layer's number, counted over all layers from 0.
+    pub layer: usize,
+    /// `E`
+    pub experts: usize,
+    /// `k`
+    pub top_k: usize,
+    /// Raw scores before softmax, `[T, E]`.
+    pub router_logits: Vec<f32>,
+    /// Expert ids by falling weight, ties by lower id, `[T, k]`.
+    pub selected: Vec<u32>,
+    /// What multiplies each expert's output, `[T, k]`.
+    pub weights: Vec<f32>,
+}
+
+impl LayerTrace {
+    /// An empty trace of layer number `layer`.
+    pub fn new(layer: usize, experts: usize, top_k: usize) -> Self {
+        Self { layer, experts, top_k, ..Self::default() }
+    }
+
+    /// `T`: how many tokens have been routed.
+    pub fn tokens(&self) -> usize {
+        self.selected.len() / self.top_k.max(1)
+    }
+
+    /// Router logits of the token at `position`, `[E]`.
+    pub fn router_logits_of(&self, position: usize) -> &[f32] {
+        &self.router_logits[position * self.experts..][..self.experts]
+    }
+
+    /// Experts of the token at `position` by falling weight, `[k]`.
+    pub fn selected_of(&self, position: usize) -> &[u32] {
+        &self.selected[position * self.top_k..][..self.top_k]
+    }
+
+    /// Weights of the token at `position`, `[k]`.
+    pub fn weights_of(&self, position: usize) -> &[f32] {
+        &self.weights[position * self.top_k..][..self.top_k]
+    }
+
+    /// Router probabilities (softmax over all experts) of the token at `position`, `[E]`.
+    pub fn probabilities_of(&self, position: usize) -> Vec<f32> {
+        let mut row = self.router_logits_of(position).to_vec();
+        super::softmax(&mut row);
+        row
+    }
+
+    /// Forgets the tokens from position `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.router_logits.truncate(len * self.experts);
+        self.selected.truncate(len * self.top_k);
+        self.weights.truncate(len * self.top_k);
+    }
+
+    /// Appends the rows of `more`, which must be of the same layer.
+    pub fn extend(&mut self, more: &LayerTrace) {
+        debug_assert_eq!((self.layer, self.experts, self.top_k), (more.layer, more.experts, more.top_k));
+        self.router_logits.extend_from_slice(&more.router_logits);
+        self.selected.extend_from_slice(&more.selected);
+        self.weights.extend_from_slice(&more.weights);
+    }
+}
+
+/// Everything decided over a text: the tokens, and every routed layer's decisions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// `T` tokens.
+    pub tokens: Vec<Token>,
+    /// The layers that have experts, in order.
+    pub layers: Vec<LayerTrace>,
+    /// What the model expects after each token, most probable first. `[T]`, or empty where nobody
+    /// asked for it.
+    pub guesses: Vec<Vec<Guess>>,
+    /// Surprise of each token, in bits: `-log2 p(token | tokens before it)`. `[T]` or empty; the
+    /// first token has none (nothing came before it) and holds 0.
+    pub surprise: Vec<f32>,
+}
+
+impl Trace {
+    /// How many tokens have been routed.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// True where nothing has been routed yet.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The trace of layer number `layer`, if it has experts.
+    pub fn layer(&self, layer: usize) -> Option<&LayerTrace> {
+        self.layers.iter().find(|l| l.layer == layer)
+    }
+
+    /// Forgets the tokens from position `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.tokens.truncate(len);
+        self.guesses.truncate(len);
+        self.surprise.truncate(len);
+        self.layers.iter_mut().for_each(|l| l.truncate(len));
+    }
+
+    /// Appends what was routed next. An empty trace takes the layers of `more`.
+    pub fn extend(&mut self, more: &Trace) {
+        self.tokens.extend_from_slice(&more.tokens);
+        self.guesses.extend_from_slice(&more.guesses);
+        self.surprise.extend_from_slice(&more.surprise);
+        if self.layers.is_empty() {
+            self.layers = more.layers.clone();
+            return;
+        }
+        for (layer, more) in self.layers.iter_mut().zip(&more.layers) {
+            layer.extend(more);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The engine's worker: the protocol it speaks, and its loop.
+
+pub mod protocol;
+
+#[cfg(target_arch = "wasm32")]
+mod looper;
+#[cfg(target_arch = "wasm32")]
+pub use looper::EngineWorker;

@@ -1,0 +1,205 @@
+//! What page and worker say to each other. The page sends [`Command`]s; the worker answers with
+//! [`Event`]s, in order. The worker owns the engine; the page owns only view state.
+
+use crate::model::ModelInfo;
+use crate::routing::Trace;
+use serde::{Deserialize, Serialize};
+
+/// Which engine the visitor asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// WebGPU where there is an adapter, otherwise the CPU.
+    #[default]
+    Auto,
+    /// WebGPU, and an error where there is none.
+    WebGpu,
+    /// The CPU engine.
+    Cpu,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// The absolute URL of a model directory, or of a `.safetensors` file inside one.
+    Url(String),
+    /// Files that the visitor opened: (file name, blob URL).
+    Files(Vec<(String, String)>),
+}
+
+/// How to choose the next token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// 0 takes the most probable token; higher spreads the choice.
+    pub temperature: f32,
+    /// Sample from the smallest set of tokens whose probabilities reach this sum; 1 takes all.
+    pub top_p: f32,
+    /// Same seed, same text.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.8, top_p: 1.0, seed: 1 }
+    }
+}
+
+/// Which logits a caller of the API wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Logits {
+    /// None.
+    #[default]
+    None,
+    /// Those after the last token, `[V]`.
+    Last,
+    /// Those after every token, `[T, V]`.
+    All,
+}
+
+/// Text, or token ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Prompt {
+    /// Text, to be tokenized.
+    Text(String),
+    /// Ids of the model's vocabulary.
+    Ids(Vec<u32>),
+}
+
+/// Page to worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Load a model and replace the one in use when it is whole. Answers: `Progress`*, then `Loaded` or
+    /// `LoadFailed` (the old model stays).
+    Load {
+        /// Where from.
+        source: Source,
+        /// On which engine.
+        backend: BackendChoice,
+    },
+    /// Route this text. Answers: `Routed`*, the last with `done`. A newer `Route`, `Generate` or `Stop`
+    /// ends an older run between chunks.
+    Route {
+        /// Named again in every answer; the page raises it with every edit.
+        generation: u64,
+        /// The whole text.
+        text: String,
+    },
+    /// Continue the text that was routed last. Answers: `Routed`*, a token each, the last with `done`.
+    Generate {
+        /// As in `Route`.
+        generation: u64,
+        /// How many tokens at most.
+        tokens: usize,
+        /// How to choose them.
+        sampling: Sampling,
+    },
+    /// End the run in progress after its current chunk; it answers a last `Routed` with `done`.
+    Stop,
+    /// Trace a prompt for the API, beside the page's own text. Answers `Traced` or `RequestFailed`.
+    Trace {
+        /// Named again in the answer.
+        request: u64,
+        /// What to trace.
+        prompt: Prompt,
+        /// Which logits to include.
+        logits: Logits,
+    },
+    /// Generate for the API, beside the page's own text. Answers `Generated` or `RequestFailed`.
+    Complete {
+        /// Named again in the answer.
+        request: u64,
+        /// What to continue.
+        prompt: Prompt,
+        /// How many tokens at most.
+        tokens: usize,
+        /// How to choose them.
+        sampling: Sampling,
+    },
+}
+
+/// How fast a run went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Tokens run in this run so far (not those reused from the cache).
+    pub tokens: usize,
+    /// Milliseconds spent in the engine.
+    pub ms: f64,
+}
+
+/// Why a text was not routed to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overflow {
+    /// The model's context in tokens: as many were routed.
+    pub context: usize,
+    /// Bytes of the text that were routed; the text from there on was not.
+    pub routed_bytes: usize,
+}
+
+/// Worker to page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A long piece of work goes on.
+    Progress {
+        /// What is being done, in plain words.
+        what: String,
+        /// Bytes done.
+        done: u64,
+        /// Bytes in all, where known.
+        total: Option<u64>,
+    },
+    /// A model is loaded and in use. The trace starts anew.
+    Loaded(Box<ModelInfo>),
+    /// A model could not be loaded; what was in use before still is.
+    LoadFailed {
+        /// What is wrong, where, and what to do.
+        message: String,
+    },
+    /// More of a text was routed: the page's trace is cut to `from` tokens and extended by `more`.
+    Routed {
+        /// The command's.
+        generation: u64,
+        /// How many tokens of the page's trace stay.
+        from: usize,
+        /// What follows them.
+        more: Trace,
+        /// Tokens that the text has in all (as far as they fit the context).
+        total: usize,
+        /// Where the text did not fit.
+        overflow: Option<Overflow>,
+        /// Speed of this run.
+        speed: Speed,
+        /// True in the last answer to the command.
+        done: bool,
+    },
+    /// A run failed; the trace up to here stays.
+    RunFailed {
+        /// The command's.
+        generation: u64,
+        /// What is wrong, where, and what to do.
+        message: String,
+    },
+    /// The engine moved (a GPU was lost, say): the model's info anew, its `backend.note` says why.
+    BackendChanged(Box<ModelInfo>),
+    /// Answer to `Trace`: the JSON of `moescope trace`.
+    Traced {
+        /// The command's.
+        request: u64,
+        /// The JSON.
+        json: String,
+    },
+    /// Answer to `Complete`: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
+    Generated {
+        /// The command's.
+        request: u64,
+        /// The JSON.
+        json: String,
+    },
+    /// An API request failed.
+    RequestFailed {
+        /// The command's.
+        request: u64,
+        /// What is wrong, where, and what to do.
+        message: String,
+    },
+}
