@@ -1,0 +1,77 @@
+//! The loss over the vocabulary with the tied embedding, fused: a chunk of tokens gets its logits, its loss and its
+//! gradient before the next chunk begins, so the full tokens x vocabulary matrix never exists.
+
+use crate::linalg::{exp_in_place, matrix, matrix_mut, max, product};
+
+/// Tokens whose logits exist at one time.
+const CHUNK: usize = 128;
+
+/// Room for one chunk's logits, reused by every call.
+pub struct LossScratch {
+    logits: Vec<f32>,
+}
+
+impl LossScratch {
+    /// For a vocabulary of this size.
+    pub fn new(vocabulary: usize) -> Self {
+        Self { logits: vec![0.0; CHUNK * vocabulary] }
+    }
+}
+
+/// Fills `loss` with each token's `-log p(target)` in nats. `x` is tokens x width (after the last norm), `embedding`
+/// vocabulary x width, and the logits are `x embedding^T`.
+pub fn forward(x: &[f32], embedding: &[f32], width: usize, targets: &[u16], loss: &mut [f32], scratch: &mut LossScratch) {
+    let vocabulary = embedding.len() / width;
+    for (c, loss) in loss.chunks_mut(CHUNK).enumerate() {
+        let start = c * CHUNK;
+        let logits = &mut scratch.logits[..loss.len() * vocabulary];
+        score(&x[start * width..][..loss.len() * width], embedding, width, logits);
+        for ((row, loss), &target) in logits.chunks_exact_mut(vocabulary).zip(loss).zip(&targets[start..]) {
+            let aim = row[target as usize];
+            let shift = max(row);
+            *loss = shift + exp_in_place(row, 1.0, shift).ln() - aim;
+        }
+    }
+}
+
+/// Returns the summed loss in nats; writes `dx` and adds to `d_embedding` the gradient of `share` times that sum:
+/// `dlogits = share (p - onehot(target))`, `dx = dlogits embedding`, `dembedding = dlogits^T x`.
+#[allow(clippy::too_many_arguments)]
+pub fn forward_backward(
+    x: &[f32],
+    embedding: &[f32],
+    width: usize,
+    targets: &[u16],
+    share: f32,
+    dx: &mut [f32],
+    d_embedding: &mut [f32],
+    scratch: &mut LossScratch,
+) -> f64 {
+    let vocabulary = embedding.len() / width;
+    let mut total = 0.0;
+    for (c, targets) in targets.chunks(CHUNK).enumerate() {
+        let n = targets.len();
+        let at = c * CHUNK * width..(c * CHUNK + n) * width;
+        let logits = &mut scratch.logits[..n * vocabulary];
+        score(&x[at.clone()], embedding, width, logits);
+        for (row, &target) in logits.chunks_exact_mut(vocabulary).zip(targets) {
+            let aim = row[target as usize];
+            let shift = max(row);
+            let sum = exp_in_place(row, 1.0, shift);
+            total += f64::from(shift + sum.ln() - aim);
+            let factor = share / sum;
+            row.iter_mut().for_each(|p| *p *= factor);
+            row[target as usize] -= share;
+        }
+        let logits = matrix(logits, n, vocabulary);
+        let embedding = matrix(embedding, vocabulary, width);
+        product(matrix_mut(&mut dx[at.clone()], n, width), 0.0, 1.0, logits, embedding);
+        product(matrix_mut(d_embedding, vocabulary, width), 1.0, 1.0, logits.t(), matrix(&x[at], n, width));
+    }
+    total
+}
+
+fn score(x: &[f32], embedding: &[f32], width: usize, logits: &mut [f32]) {
+    let (n, vocabulary) = (x.len() / width, embedding.len() / width);
+    product(matrix_mut(logits, n, vocabulary), 0.0, 1.0, matrix(x, n, width), matrix(embedding, vocabulary, width).t());
+}

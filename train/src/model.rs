@@ -1,0 +1,234 @@
+//! What the model is made of: its sizes, and where each parameter lies in one flat vector.
+//!
+//! The layout is Hugging Face's Mixtral with tied embeddings. Queries, keys and values lie one after the other, and so
+//! do an expert's W1 and W3, so that one product makes them together. A dense network is the case of one expert.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::attention::AttentionShape;
+use crate::gate::GateShape;
+use crate::moe::ExpertShape;
+use crate::random::normal;
+
+/// The sizes of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShape {
+    /// Tokens the tokenizer knows.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Inner width of an expert.
+    pub ff: usize,
+    /// Experts of a layer; 1 is a dense network.
+    pub experts: usize,
+    /// Experts a token uses.
+    pub top_k: usize,
+    /// Tokens a text may have.
+    pub context: usize,
+    /// Base of the rotary angles.
+    pub rope_theta: f64,
+    /// Added under the root of every norm.
+    pub norm_eps: f32,
+}
+
+impl ModelShape {
+    /// The first thing that makes these sizes impossible, in one sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("vocabulary", self.vocabulary),
+            ("width", self.width),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("ff", self.ff),
+            ("experts", self.experts),
+            ("top_k", self.top_k),
+            ("context", self.context),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, n)| *n == 0) {
+            return Err(format!("model.{name} is 0; it must be at least 1"));
+        }
+        let Self { width, heads, kv_heads, experts, top_k, vocabulary, .. } = *self;
+        if top_k > experts {
+            return Err(format!("model.top_k is {top_k} but there are only {experts} experts; lower top_k or add experts"));
+        }
+        if !width.is_multiple_of(heads) {
+            return Err(format!("model.heads is {heads}, which does not divide model.width {width}"));
+        }
+        if !(width / heads).is_multiple_of(2) {
+            return Err(format!("a head is {} wide, but rotary embedding needs an even width", width / heads));
+        }
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(format!("model.kv_heads is {kv_heads}, which does not divide model.heads {heads}"));
+        }
+        if vocabulary > usize::from(u16::MAX) || experts > usize::from(u16::MAX) {
+            return Err("model.vocabulary and model.experts must be below 65536".into());
+        }
+        Ok(())
+    }
+
+    /// Width of one head.
+    pub fn head_dim(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// The attention's sizes.
+    pub fn attention(&self) -> AttentionShape {
+        AttentionShape { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim() }
+    }
+
+    /// The gate's sizes.
+    pub fn gate(&self) -> GateShape {
+        GateShape { experts: self.experts, top_k: self.top_k }
+    }
+
+    /// The experts' sizes.
+    pub fn expert(&self) -> ExpertShape {
+        ExpertShape { width: self.width, ff: self.ff }
+    }
+
+    /// Parameters that one token touches.
+    pub fn active_parameters(&self) -> usize {
+        let expert = self.expert().w13() + self.expert().w2();
+        Layout::new(self).total - self.layers * (self.experts - self.top_k) * expert
+    }
+}
+
+/// How the optimiser treats a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A hidden matrix: Muon.
+    Hidden,
+    /// Embedding or router: AdamW.
+    Table,
+    /// A norm's gain: AdamW without decay.
+    Gain,
+}
+
+/// One named parameter: `rows` x `cols` at `range` of the flat vector, row-major.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Hugging Face's name.
+    pub name: String,
+    /// Rows; 1 for a vector.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Place in the flat vector.
+    pub range: Range<usize>,
+    /// How it is optimised.
+    pub kind: Kind,
+    /// Standard deviation at the start; a gain starts at 1.
+    pub deviation: f64,
+}
+
+/// Where one layer's parameters lie.
+#[derive(Clone, Debug)]
+pub struct LayerLayout {
+    /// Gain of the norm before attention.
+    pub attention_norm: Range<usize>,
+    /// Query, key and value projections, one after the other.
+    pub qkv: Range<usize>,
+    /// Output projection.
+    pub output: Range<usize>,
+    /// Gain of the norm before the experts.
+    pub expert_norm: Range<usize>,
+    /// Router, experts x width.
+    pub router: Range<usize>,
+    /// W1 and W3 of all experts.
+    pub w13: Range<usize>,
+    /// W2 of all experts.
+    pub w2: Range<usize>,
+}
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Token embedding and output head, vocabulary x width.
+    pub embedding: Range<usize>,
+    /// The layers.
+    pub layers: Vec<LayerLayout>,
+    /// Gain of the last norm.
+    pub final_norm: Range<usize>,
+    /// Every named parameter, in order; together they cover `0..total`.
+    pub parameters: Vec<Parameter>,
+    /// Elements of the flat vector.
+    pub total: usize,
+}
+
+impl Layout {
+    /// The layout of a model of this shape.
+    pub fn new(shape: &ModelShape) -> Self {
+        let mut list = ParameterList::default();
+        let d = shape.width;
+        let attention = shape.attention();
+        // Outputs into the residual stream start smaller, so that its variance does not grow with depth.
+        let depth = 1.0 / (2.0 * shape.layers as f64).sqrt();
+        let into = 0.5 / (d as f64).sqrt();
+        let embedding = list.add("model.embed_tokens.weight".into(), shape.vocabulary, d, Kind::Table, 0.02);
+        let mut layers = Vec::new();
+        for n in 0..shape.layers {
+            let name = |rest: &str| format!("model.layers.{n}.{rest}.weight");
+            let attention_norm = list.add(name("input_layernorm"), 1, d, Kind::Gain, 0.0);
+            let q = list.add(name("self_attn.q_proj"), attention.q_width(), d, Kind::Hidden, into);
+            list.add(name("self_attn.k_proj"), attention.kv_width(), d, Kind::Hidden, into);
+            let v = list.add(name("self_attn.v_proj"), attention.kv_width(), d, Kind::Hidden, into);
+            let output = list.add(name("self_attn.o_proj"), d, attention.q_width(), Kind::Hidden, into * depth);
+            let expert_norm = list.add(name("post_attention_layernorm"), 1, d, Kind::Gain, 0.0);
+            let router = list.add(name("block_sparse_moe.gate"), shape.experts, d, Kind::Table, 0.02);
+            let expert = |e: usize, w: &str| name(&format!("block_sparse_moe.experts.{e}.{w}"));
+            let mut w13 = list.total()..list.total();
+            for e in 0..shape.experts {
+                list.add(expert(e, "w1"), shape.ff, d, Kind::Hidden, into);
+                w13.end = list.add(expert(e, "w3"), shape.ff, d, Kind::Hidden, into).end;
+            }
+            let mut w2 = w13.end..w13.end;
+            for e in 0..shape.experts {
+                let deviation = 0.5 / (shape.ff as f64).sqrt() * depth;
+                w2.end = list.add(expert(e, "w2"), d, shape.ff, Kind::Hidden, deviation).end;
+            }
+            let qkv = q.start..v.end;
+            layers.push(LayerLayout { attention_norm, qkv, output, expert_norm, router, w13, w2 });
+        }
+        let final_norm = list.add("model.norm.weight".into(), 1, d, Kind::Gain, 0.0);
+        let total = list.total();
+        Self { embedding, layers, final_norm, parameters: list.parameters, total }
+    }
+
+    /// The parameters before the first step.
+    pub fn initial(&self, seed: u64) -> Vec<f32> {
+        let mut values = vec![1.0; self.total];
+        for p in self.parameters.iter().filter(|p| p.kind != Kind::Gain) {
+            for i in p.range.clone() {
+                values[i] = (p.deviation * normal(seed, i as u64)) as f32;
+            }
+        }
+        values
+    }
+}
+
+#[derive(Default)]
+struct ParameterList {
+    parameters: Vec<Parameter>,
+}
+
+impl ParameterList {
+    fn total(&self) -> usize {
+        self.parameters.last().map_or(0, |p| p.range.end)
+    }
+
+    fn add(&mut self, name: String, rows: usize, cols: usize, kind: Kind, deviation: f64) -> Range<usize> {
+        let range = self.total()..self.total() + rows * cols;
+        self.parameters.push(Parameter { name, rows, cols, range: range.clone(), kind, deviation });
+        range
+    }
+}

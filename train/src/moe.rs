@@ -1,0 +1,237 @@
+//! The sparse layer: tokens are grouped by expert, each expert is a SwiGLU network over its group, and the outputs are
+//! added up again by token, times the gate's weights.
+//!
+//! Expert `e`: `h1 = x W1^T`, `h3 = x W3^T`, `a = silu(h1) * h3`, `y = a W2^T`; the layer's output for a token is
+//! `sum over its experts of w_e y_e`. W1 and W3 lie one after the other, so that one product makes both.
+
+use crate::gate::{GateShape, Routing};
+use crate::linalg::{add_scaled, dot, exp, matrix, matrix_mut, product};
+
+/// The sizes of the experts of one layer.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertShape {
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Inner width of an expert.
+    pub ff: usize,
+}
+
+impl ExpertShape {
+    /// Elements of one expert's W1 and W3 together, 2 ff x width.
+    pub fn w13(&self) -> usize {
+        2 * self.ff * self.width
+    }
+
+    /// Elements of one expert's W2, width x ff.
+    pub fn w2(&self) -> usize {
+        self.width * self.ff
+    }
+}
+
+/// Who goes where: the assignments in the order of their experts.
+#[derive(Default)]
+pub struct Dispatch {
+    /// `starts[e]..starts[e + 1]` are expert `e`'s assignments.
+    pub starts: Vec<usize>,
+    /// For each place in that order, the assignment `token * top_k + rank`.
+    pub order: Vec<usize>,
+}
+
+impl Dispatch {
+    /// Counting sort of a routing's assignments by expert; tokens keep their order within an expert.
+    pub fn fill(&mut self, routing: &Routing) {
+        self.starts.clear();
+        self.starts.push(0);
+        self.starts.extend(routing.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        }));
+        let mut next = self.starts.clone();
+        self.order.resize(routing.selected.len(), 0);
+        for (assignment, &expert) in routing.selected.iter().enumerate() {
+            self.order[next[expert as usize]] = assignment;
+            next[expert as usize] += 1;
+        }
+    }
+}
+
+/// What a layer keeps for the way back, in dispatch order (assignments x ...).
+pub struct MoeState {
+    /// The groups of this batch.
+    pub dispatch: Dispatch,
+    /// `h1` and `h3` side by side, assignments x 2 ff.
+    hidden: Vec<f32>,
+}
+
+impl MoeState {
+    /// Room for `assignments` assignments.
+    pub fn new(shape: ExpertShape, assignments: usize) -> Self {
+        Self { dispatch: Dispatch::default(), hidden: vec![0.0; assignments * 2 * shape.ff] }
+    }
+}
+
+/// Room for one chunk of an expert's group, reused by every call.
+pub struct MoeScratch {
+    rows: Vec<f32>,
+    activation: Vec<f32>,
+    d_activation: Vec<f32>,
+    d_hidden: Vec<f32>,
+    out: Vec<f32>,
+}
+
+/// Assignments of one expert that are taken together: few enough that a chunk's matrices stay in the cache.
+const CHUNK: usize = 256;
+
+impl MoeScratch {
+    /// For experts of this shape.
+    pub fn new(shape: ExpertShape) -> Self {
+        Self {
+            rows: vec![0.0; CHUNK * shape.width],
+            activation: vec![0.0; CHUNK * shape.ff],
+            d_activation: vec![0.0; CHUNK * shape.ff],
+            d_hidden: vec![0.0; CHUNK * 2 * shape.ff],
+            out: vec![0.0; CHUNK * shape.width],
+        }
+    }
+}
+
+/// Every chunk of every expert's group: the expert and the places in dispatch order.
+fn chunks(starts: &[usize]) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + '_ {
+    (0..starts.len() - 1).flat_map(move |e| {
+        let (start, end) = (starts[e], starts[e + 1]);
+        (start..end).step_by(CHUNK).map(move |at| (e, at..end.min(at + CHUNK)))
+    })
+}
+
+/// Copies the tokens' rows of these assignments together.
+fn gather(x: &[f32], width: usize, top_k: usize, assignments: &[usize], rows: &mut [f32]) {
+    for (row, a) in rows.chunks_exact_mut(width).zip(assignments) {
+        row.copy_from_slice(&x[a / top_k * width..][..width]);
+    }
+}
+
+/// `silu(h1) * h3` of every row of `hidden`.
+fn activate(ff: usize, hidden: &[f32], activation: &mut [f32]) {
+    for (h, a) in hidden.chunks_exact(2 * ff).zip(activation.chunks_exact_mut(ff)) {
+        let (h1, h3) = h.split_at(ff);
+        for i in 0..ff {
+            a[i] = h1[i] / (1.0 + exp(-h1[i])) * h3[i];
+        }
+    }
+}
+
+/// Adds the experts' output to `out` (tokens x width); `w13` and `w2` are the weights of all experts in a row.
+#[allow(clippy::too_many_arguments)]
+pub fn forward(
+    shape: ExpertShape,
+    gate: GateShape,
+    x: &[f32],
+    w13: &[f32],
+    w2: &[f32],
+    routing: &Routing,
+    out: &mut [f32],
+    state: &mut MoeState,
+    scratch: &mut MoeScratch,
+) {
+    let ExpertShape { width, ff } = shape;
+    state.dispatch.fill(routing);
+    for (e, places) in chunks(&state.dispatch.starts) {
+        let n = places.len();
+        let assignments = &state.dispatch.order[places.clone()];
+        let rows = &mut scratch.rows[..n * width];
+        gather(x, width, gate.top_k, assignments, rows);
+        let hidden = &mut state.hidden[places.start * 2 * ff..places.end * 2 * ff];
+        let w13 = matrix(&w13[e * shape.w13()..][..shape.w13()], 2 * ff, width);
+        product(matrix_mut(hidden, n, 2 * ff), 0.0, 1.0, matrix(rows, n, width), w13.t());
+        let activation = &mut scratch.activation[..n * ff];
+        activate(ff, hidden, activation);
+        let w2 = matrix(&w2[e * shape.w2()..][..shape.w2()], width, ff);
+        let y = &mut scratch.out[..n * width];
+        product(matrix_mut(y, n, width), 0.0, 1.0, matrix(activation, n, ff), w2.t());
+        for (y, &a) in y.chunks_exact(width).zip(assignments) {
+            add_scaled(&mut out[a / gate.top_k * width..][..width], routing.weights[a], y);
+        }
+    }
+}
+
+/// The gradients that [`backward`] adds to or writes.
+pub struct MoeGradients<'a> {
+    /// Of the layer's input, tokens x width: added to.
+    pub x: &'a mut [f32],
+    /// Of W1 and W3 of all experts: added to.
+    pub w13: &'a mut [f32],
+    /// Of W2 of all experts: added to.
+    pub w2: &'a mut [f32],
+    /// Of the gate's weights, tokens x top_k: written.
+    pub weights: &'a mut [f32],
+}
+
+/// The way back from `d_out` (tokens x width). With `u = dout W2` (the gradient of `a` before the gate's weight):
+/// `dw = u . a`, `da = w u`, `dW2 = dout^T (w a)`, and through the activation, with `s = sigmoid(h1)`,
+/// `dh1 = da h3 s (1 + h1 (1 - s))`, `dh3 = da h1 s`; then `dW13 = dh^T x` and `dx = dh W13`.
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    shape: ExpertShape,
+    gate: GateShape,
+    x: &[f32],
+    w13: &[f32],
+    w2: &[f32],
+    routing: &Routing,
+    d_out: &[f32],
+    state: &MoeState,
+    gradients: MoeGradients<'_>,
+    scratch: &mut MoeScratch,
+) {
+    let ExpertShape { width, ff } = shape;
+    for (e, places) in chunks(&state.dispatch.starts) {
+        let n = places.len();
+        let assignments = &state.dispatch.order[places.clone()];
+        let hidden = &state.hidden[places.start * 2 * ff..places.end * 2 * ff];
+        let activation = &mut scratch.activation[..n * ff];
+        let d_activation = &mut scratch.d_activation[..n * ff];
+        let d_hidden = &mut scratch.d_hidden[..n * 2 * ff];
+        let rows = &mut scratch.rows[..n * width];
+        let (w13_at, w2_at) = (e * shape.w13()..(e + 1) * shape.w13(), e * shape.w2()..(e + 1) * shape.w2());
+
+        gather(d_out, width, gate.top_k, assignments, rows);
+        let w2 = matrix(&w2[w2_at.clone()], width, ff);
+        product(matrix_mut(d_activation, n, ff), 0.0, 1.0, matrix(rows, n, width), w2);
+        for (i, &a) in assignments.iter().enumerate() {
+            let (h1, h3) = hidden[i * 2 * ff..(i + 1) * 2 * ff].split_at(ff);
+            let (d1, d3) = d_hidden[i * 2 * ff..(i + 1) * 2 * ff].split_at_mut(ff);
+            let act = &mut activation[i * ff..(i + 1) * ff];
+            let u = &d_activation[i * ff..(i + 1) * ff];
+            let w = routing.weights[a];
+            for j in 0..ff {
+                let s = 1.0 / (1.0 + exp(-h1[j]));
+                let silu = h1[j] * s;
+                act[j] = silu * h3[j];
+                d1[j] = w * u[j] * h3[j] * s * (1.0 + h1[j] * (1.0 - s));
+                d3[j] = w * u[j] * silu;
+            }
+            gradients.weights[a] = dot(u, act);
+            act.iter_mut().for_each(|a| *a *= w);
+        }
+        product(
+            matrix_mut(&mut gradients.w2[w2_at], width, ff),
+            1.0,
+            1.0,
+            matrix(rows, n, width).t(),
+            matrix(activation, n, ff),
+        );
+        gather(x, width, gate.top_k, assignments, rows);
+        let d_hidden = matrix(d_hidden, n, 2 * ff);
+        product(
+            matrix_mut(&mut gradients.w13[w13_at.clone()], 2 * ff, width),
+            1.0,
+            1.0,
+            d_hidden.t(),
+            matrix(rows, n, width),
+        );
+        let dx = &mut scratch.out[..n * width];
+        product(matrix_mut(dx, n, width), 0.0, 1.0, d_hidden, matrix(&w13[w13_at], 2 * ff, width));
+        for (dx, &a) in dx.chunks_exact(width).zip(assignments) {
+            add_scaled(&mut gradients.x[a / gate.top_k * width..][..width], 1.0, dx);
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The whole network over a part of a batch: one replica, one thread, all its buffers made once.
+//!
+//! A block is `x + attention(norm(x))` and then `x + experts(norm(x))`; after the last one a norm and the tied
+//! embedding give the logits. The way back meets the layers in the opposite order.
+
+use crate::attention::{self, AttentionScratch};
+use crate::cross_entropy::{self, LossScratch};
+use crate::gate::{self, GateLosses, Routing};
+use crate::linalg::{matrix, matrix_mut, product};
+use crate::model::{Layout, ModelShape};
+use crate::moe::{self, MoeGradients, MoeScratch, MoeState};
+use crate::rms_norm;
+use crate::rope::Rope;
+
+/// What one layer keeps for the way back; each buffer is tokens x its width.
+struct LayerState {
+    input: Vec<f32>,
+    input_inverse: Vec<f32>,
+    input_normed: Vec<f32>,
+    qkv: Vec<f32>,
+    log_sum: Vec<f32>,
+    attended: Vec<f32>,
+    middle: Vec<f32>,
+    middle_inverse: Vec<f32>,
+    middle_normed: Vec<f32>,
+    routing: Routing,
+    moe: MoeState,
+}
+
+/// The losses of one pass over a replica's tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    /// Sum over the tokens of `-log p(target)`, in nats.
+    pub cross_entropy: f64,
+    /// Balancing losses of all layers, times their factor.
+    pub balance: f64,
+    /// Router z-losses of all layers, times their factor.
+    pub z: f64,
+}
+
+/// One copy of the activations, for `sequences` sequences of `context` tokens.
+pub struct Replica {
+    shape: ModelShape,
+    layout: Layout,
+    rope: Rope,
+    sequences: usize,
+    context: usize,
+    layers: Vec<LayerState>,
+    last: Vec<f32>,
+    last_inverse: Vec<f32>,
+    last_normed: Vec<f32>,
+    attention_scratch: AttentionScratch,
+    moe_scratch: MoeScratch,
+    loss_scratch: LossScratch,
+    d_stream: Vec<f32>,
+    d_width: Vec<f32>,
+    d_attended: Vec<f32>,
+    d_qkv: Vec<f32>,
+    d_logits: Vec<f32>,
+    d_weights: Vec<f32>,
+    /// The gradient of the last [`Replica::train`], laid out like the parameters.
+    pub gradient: Vec<f32>,
+}
+
+impl Replica {
+    /// All buffers for batches of `sequences` x `context` tokens.
+    pub fn new(shape: &ModelShape, sequences: usize, context: usize) -> Self {
+        let layout = Layout::new(shape);
+        let tokens = sequences * context;
+        let d = shape.width;
+        let attention = shape.attention();
+        let zeros = |n: usize| vec![0.0f32; n];
+        let layer = || LayerState {
+            input: zeros(tokens * d),
+            input_inverse: zeros(tokens),
+            input_normed: zeros(tokens * d),
+            qkv: zeros(tokens * attention.qkv_width()),
+            log_sum: zeros(tokens * shape.heads),
+            attended: zeros(tokens * attention.q_width()),
+            middle: zeros(tokens * d),
+            middle_inverse: zeros(tokens),
+            middle_normed: zeros(tokens * d),
+            routing: Routing::new(shape.gate(), tokens),
+            moe: MoeState::new(shape.expert(), tokens * shape.top_k),
+        };
+        Self {
+            layers: (0..shape.layers).map(|_| layer()).collect(),
+            rope: Rope::new(context, shape.head_dim(), shape.rope_theta),
+            last: zeros(tokens * d),
+            last_inverse: zeros(tokens),
+            last_normed: zeros(tokens * d),
+            attention_scratch: AttentionScratch::new(context),
+            moe_scratch: MoeScratch::new(shape.expert()),
+            loss_scratch: LossScratch::new(shape.vocabulary),
+            d_stream: zeros(tokens * d),
+            d_width: zeros(tokens * d),
+            d_attended: zeros(tokens * attention.q_width()),
+            d_qkv: zeros(tokens * attention.qkv_width()),
+            d_logits: zeros(tokens * shape.experts),
+            d_weights: zeros(tokens * shape.top_k),
+            gradient: zeros(layout.total),
+            shape: shape.clone(),
+            layout,
+            sequences,
+            context,
+        }
+    }
+
+    /// Tokens of one pass.
+    pub fn tokens(&self) -> usize {
+        self.sequences * self.context
+    }
+
+    /// What each layer's gate decided in the last pass.
+    pub fn routing(&self) -> impl Iterator<Item = &Routing> {
+        self.layers.iter().map(|l| &l.routing)
+    }
+
+    /// Each token's loss in nats, without a gradient. `inputs` and `targets` are sequences x context token ids.
+    pub fn evaluate(&mut self, parameters: &[f32], inputs: &[u16], targets: &[u16], loss: &mut [f32]) {
+        self.forward(parameters, inputs);
+        let embedding = &parameters[self.layout.embedding.clone()];
+        cross_entropy::forward(&self.last_normed, embedding, self.shape.width, targets, loss, &mut self.loss_scratch);
+    }
+
+    /// One pass there and back. `share` is this replica's part of the whole batch (1 / replicas for equal parts): the
+    /// gradient is that of `share * (mean cross-entropy + balancing losses + z-losses)`, so replicas' gradients add up.
+    pub fn train(
+        &mut self,
+        parameters: &[f32],
+        inputs: &[u16],
+        targets: &[u16],
+        factors: GateLosses,
+        share: f32,
+    ) -> Losses {
+        self.forward(parameters, inputs);
+        self.gradient.fill(0.0);
+        let mut losses = Losses::default();
+        for layer in &self.layers {
+            let (balance, z) = gate::losses(self.shape.gate(), &layer.routing, factors);
+            losses.balance += f64::from(balance);
+            losses.z += f64::from(z);
+        }
+        losses.cross_entropy = self.backward_head(parameters, targets, share);
+        for n in (0..self.layers.len()).rev() {
+            self.backward_experts(n, parameters, factors, share);
+            self.backward_attention(n, parameters);
+        }
+        self.backward_embedding(inputs);
+        losses
+    }
+
+    fn forward(&mut self, parameters: &[f32], inputs: &[u16]) {
+        assert_eq!(inputs.len(), self.tokens(), "a pass takes exactly the replica's tokens");
+        let d = self.shape.width;
+        let embedding = &parameters[self.layout.embedding.clone()];
+        for (row, &token) in self.last.chunks_exact_mut(d).zip(inputs) {
+            row.copy_from_slice(&embedding[usize::from(token) * d..][..d]);
+        }
+        for n in 0..self.layers.len() {
+            self.forward_attention(n, parameters);
+            self.forward_experts(n, parameters);
+        }
+        let gain = &parameters[self.layout.final_norm.clone()];
+        rms_norm::forward(&self.last, gain, self.shape.norm_eps, &mut self.last_normed, &mut self.last_inverse);
+    }
+
+    /// From the stream in `last` to the layer's `middle`.
+    fn forward_attention(&mut self, n: usize, parameters: &[f32]) {
+        let (tokens, d, attention) = (self.tokens(), self.shape.width, self.shape.attention());
+        let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
+        let width = attention.qkv_width();
+        s.input.copy_from_slice(&self.last);
+        let gain = &parameters[at.attention_norm.clone()];
+        rms_norm::forward(&s.input, gain, self.shape.norm_eps, &mut s.input_normed, &mut s.input_inverse);
+        product(
+            matrix_mut(&mut s.qkv, tokens, width),
+            0.0,
+            1.0,
+            matrix(&s.input_normed, tokens, d),
+            matrix(&parameters[at.qkv.clone()], width, d).t(),
+        );
+        let rotated = attention.q_width() + attention.kv_width();
+        for (t, row) in s.qkv.chunks_exact_mut(width).enumerate() {
+            self.rope.forward(&mut row[..rotated], t % self.context);
+        }
+        let (q_width, context) = (attention.q_width(), self.context);
+        for i in 0..self.sequences {
+            attention::forward(
+                attention,
+                &s.qkv[i * context * width..][..context * width],
+                &mut s.attended[i * context * q_width..][..context * q_width],
+                &mut s.log_sum[i * context * attention.heads..][..context * attention.heads],
+                &mut self.attention_scratch,
+            );
+        }
+        s.middle.copy_from_slice(&s.input);
+        product(
+            matrix_mut(&mut s.middle, tokens, d),
+            1.0,
+            1.0,
+            matrix(&s.attended, tokens, q_width),
+            matrix(&parameters[at.output.clone()], d, q_width).t(),
+        );
+    }
+
+    /// From the layer's `middle` to the stream in `last`.
+    fn forward_experts(&mut self, n: usize, parameters: &[f32]) {
+        let (tokens, d, gate) = (self.tokens(), self.shape.width, self.shape.gate());
+        let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
+        let gain = &parameters[at.expert_norm.clone()];
+        rms_norm::forward(&s.middle, gain, self.shape.norm_eps, &mut s.middle_normed, &mut s.middle_inverse);
+        product(
+            matrix_mut(&mut s.routing.logits, tokens, gate.experts),
+            0.0,
+            1.0,
+            matrix(&s.middle_normed, tokens, d),
+            matrix(&parameters[at.router.clone()], gate.experts, d).t(),
+        );
+        gate::forward(gate, &mut s.routing);
+        self.last.copy_from_slice(&s.middle);
+        moe::forward(
+            self.shape.expert(),
+            gate,
+            &s.middle_normed,
+            &parameters[at.w13.clone()],
+            &parameters[at.w2.clone()],
+            &s.routing,
+            &mut self.last,
+            &mut s.moe,
+            &mut self.moe_scratch,
+        );
+    }
+
+    /// Loss and last norm; leaves the stream's gradient in `d_stream`.
+    fn backward_head(&mut self, parameters: &[f32], targets: &[u16], share: f32) -> f64 {
+        let at = self.layout.embedding.clone();
+        let loss = cross_entropy::forward_backward(
+            &self.last_normed,
+            &parameters[at.clone()],
+            self.shape.width,
+            targets,
+            share / targets.len() as f32,
+            &mut self.d_width,
+            &mut self.gradient[at],
+            &mut self.loss_scratch,
+        );
+        let at = self.layout.final_norm.clone();
+        self.d_stream.fill(0.0);
+        rms_norm::backward(
+            &self.last,
+            &parameters[at.clone()],
+            &self.last_inverse,
+            &self.d_width,
+            &mut self.d_stream,
+            &mut self.gradient[at],
+        );
+        loss
+    }
+
+    /// `d_stream` is the gradient after the layer and becomes that of its `middle`.
+    fn backward_experts(&mut self, n: usize, parameters: &[f32], factors: GateLosses, share: f32) {
+        let (tokens, d, gate) = (self.tokens(), self.shape.width, self.shape.gate());
+        let (at, s) = (&self.layout.layers[n], &self.layers[n]);
+        let (before_w2, from_w2) = self.gradient.split_at_mut(at.w2.start);
+        self.d_width.fill(0.0);
+        moe::backward(
+            self.shape.expert(),
+            gate,
+            &s.middle_normed,
+            &parameters[at.w13.clone()],
+            &parameters[at.w2.clone()],
+            &s.routing,
+            &self.d_stream,
+            &s.moe,
+            MoeGradients {
+                x: &mut self.d_width,
+                w13: &mut before_w2[at.w13.clone()],
+                w2: &mut from_w2[..at.w2.len()],
+                weights: &mut self.d_weights,
+            },
+            &mut self.moe_scratch,
+        );
+        gate::backward(gate, &s.routing, &self.d_weights, factors, share, &mut self.d_logits);
+        let d_logits = matrix(&self.d_logits, tokens, gate.experts);
+        product(
+            matrix_mut(&mut self.gradient[at.router.clone()], gate.experts, d),
+            1.0,
+            1.0,
+            d_logits.t(),
+            matrix(&s.middle_normed, tokens, d),
+        );
+        let router = matrix(&parameters[at.router.clone()], gate.experts, d);
+        product(matrix_mut(&mut self.d_width, tokens, d), 1.0, 1.0, d_logits, router);
+        rms_norm::backward(
+            &s.middle,
+            &parameters[at.expert_norm.clone()],
+            &s.middle_inverse,
+            &self.d_width,
+            &mut self.d_stream,
+            &mut self.gradient[at.expert_norm.clone()],
+        );
+    }
+
+    /// `d_stream` is the gradient of the layer's `middle` and becomes that of its input.
+    fn backward_attention(&mut self, n: usize, parameters: &[f32]) {
+        let (tokens, d, attention) = (self.tokens(), self.shape.width, self.shape.attention());
+        let (at, s) = (&self.layout.layers[n], &self.layers[n]);
+        let (width, q_width, context) = (attention.qkv_width(), attention.q_width(), self.context);
+        let d_stream = matrix(&self.d_stream, tokens, d);
+        product(
+            matrix_mut(&mut self.gradient[at.output.clone()], d, q_width),
+            1.0,
+            1.0,
+            d_stream.t(),
+            matrix(&s.attended, tokens, q_width),
+        );
+        let output = matrix(&parameters[at.output.clone()], d, q_width);
+        product(matrix_mut(&mut self.d_attended, tokens, q_width), 0.0, 1.0, d_stream, output);
+        for i in 0..self.sequences {
+            let rows = |w: usize| i * context * w..(i + 1) * context * w;
+            attention::backward(
+                attention,
+                &s.qkv[rows(width)],
+                &s.attended[rows(q_width)],
+                &s.log_sum[rows(attention.heads)],
+                &self.d_attended[rows(q_width)],
+                &mut self.d_qkv[rows(width)],
+                &mut self.attention_scratch,
+            );
+        }
+        let rotated = q_width + attention.kv_width();
+        for (t, row) in self.d_qkv.chunks_exact_mut(width).enumerate() {
+            self.rope.backward(&mut row[..rotated], t % context);
+        }
+        let d_qkv = matrix(&self.d_qkv, tokens, width);
+        product(
+            matrix_mut(&mut self.gradient[at.qkv.clone()], width, d),
+            1.0,
+            1.0,
+            d_qkv.t(),
+            matrix(&s.input_normed, tokens, d),
+        );
+        let qkv = matrix(&parameters[at.qkv.clone()], width, d);
+        product(matrix_mut(&mut self.d_width, tokens, d), 0.0, 1.0, d_qkv, qkv);
+        rms_norm::backward(
+            &s.input,
+            &parameters[at.attention_norm.clone()],
+            &s.input_inverse,
+            &self.d_width,
+            &mut self.d_stream,
+            &mut self.gradient[at.attention_norm.clone()],
+        );
+    }
+
+    fn backward_embedding(&mut self, inputs: &[u16]) {
+        let d = self.shape.width;
+        let gradient = &mut self.gradient[self.layout.embedding.clone()];
+        for (dx, &token) in self.d_stream.chunks_exact(d).zip(inputs) {
+            crate::linalg::add_scaled(&mut gradient[usize::from(token) * d..][..d], 1.0, dx);
+        }
+    }
+}
