@@ -14,6 +14,7 @@
 //! - `api`: `window.moescope` (browser).
 
 pub mod engine;
+pub mod error;
 pub mod kernels;
 pub mod model;
 pub mod routing;

@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod gate;
+pub mod json;
 pub mod trace;
 
 pub use balance::{Balance, balance};

@@ -85,6 +85,13 @@ impl LayerTrace {
         self.weights.truncate(len * self.top_k);
     }
 
+    /// Forgets the first `count` tokens.
+    pub fn forget_first(&mut self, count: usize) {
+        self.router_logits.drain(..count * self.experts);
+        self.selected.drain(..count * self.top_k);
+        self.weights.drain(..count * self.top_k);
+    }
+
     /// Appends the rows of `more`, which must be of the same layer.
     pub fn extend(&mut self, more: &LayerTrace) {
         debug_assert_eq!((self.layer, self.experts, self.top_k), (more.layer, more.experts, more.top_k));

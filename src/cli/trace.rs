@@ -1,0 +1,173 @@
+//! `moescope trace`: one text or list of ids in, its routing out.
+
+use clap::{Args, ValueEnum};
+use moescope::engine::Engine;
+use moescope::error::{Error, Result};
+use moescope::model::{Model, ModelInfo, files};
+use moescope::routing::json::Document;
+use moescope::routing::{Trace, balance};
+use moescope::session::Session;
+use moescope::tokenizer::Tokenizer;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Options of `moescope trace`.
+#[derive(Args)]
+pub struct Options {
+    /// A Hugging Face model directory, or a .safetensors file inside one
+    #[arg(long, value_name = "DIR|FILE")]
+    model: PathBuf,
+    #[command(flatten)]
+    prompt: Prompt,
+    /// Which engine runs it; auto takes the GPU where there is one
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineChoice,
+    /// Which logits to print
+    #[arg(long, value_enum, default_value = "none")]
+    logits: Logits,
+    /// JSON for programs, text for people
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Prompt {
+    /// The text to trace
+    #[arg(long)]
+    text: Option<String>,
+    /// A UTF-8 file with the text to trace
+    #[arg(long, value_name = "FILE")]
+    text_file: Option<PathBuf>,
+    /// Token ids to trace, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "1,2,3")]
+    tokens: Option<Vec<u32>>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EngineChoice {
+    Cpu,
+    Gpu,
+    Auto,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Logits {
+    None,
+    Last,
+    All,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Json,
+    Text,
+}
+
+/// Runs the command.
+pub async fn run(options: &Options) -> Result<()> {
+    let files = files::read_dir(&options.model)?;
+    let model = Model::new(&files)?;
+    let tokenizer = match &files.tokenizer {
+        Some(json) => Some(Tokenizer::new(json, model.architecture.vocabulary)?),
+        None => None,
+    };
+    let ids = ids(&options.prompt, &model, tokenizer.as_ref())?;
+    let mut session = Session::new(engine(&model, options.engine).await?);
+    session.set(ids);
+    let (mut trace, mut logits) = (Trace::default(), Vec::new());
+    while session.pending() > 0 {
+        let keep = |rows: &[f32]| {
+            if options.logits == Logits::All {
+                logits.extend_from_slice(rows);
+            }
+        };
+        trace.extend(&session.advance(tokenizer.as_ref(), usize::MAX, keep).await?);
+    }
+    let info = model.info(session.engine().backend(), None);
+    let out = match options.format {
+        Format::Json => json(&info, &trace, &session, options.logits, &logits),
+        Format::Text => text(&info, &trace),
+    };
+    // A reader that has gone (`| head`) is no error of ours.
+    let _ = std::io::stdout().write_all(out.as_bytes());
+    Ok(())
+}
+
+fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+    let ids = match (&prompt.text, &prompt.text_file, &prompt.tokens) {
+        (Some(text), ..) => encode(text, tokenizer)?,
+        (_, Some(file), _) => encode(&read_text(file)?, tokenizer)?,
+        (.., Some(ids)) => ids.clone(),
+        _ => unreachable!("clap asks for one of them"),
+    };
+    let context = model.architecture.context;
+    moescope::engine::check_ids(&ids, model.architecture.vocabulary)?;
+    match ids.len() {
+        0 => Err(Error::Input("the text is empty; give at least one token".into())),
+        n if n > context => Err(Error::Input(format!(
+            "the text has {n} tokens, more than the model's context of {context}; shorten it"
+        ))),
+        _ => Ok(ids),
+    }
+}
+
+fn read_text(file: &std::path::Path) -> Result<String> {
+    let at = || file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|e| Error::read(at(), e))?;
+    String::from_utf8(bytes).map_err(|_| Error::read(at(), "it is not UTF-8 text"))
+}
+
+fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+    let missing =
+        || Error::Input("the model has no tokenizer.json, so text cannot be read; give ids by --tokens instead".into());
+    Ok(tokenizer.ok_or_else(missing)?.encode(text)?.0)
+}
+
+async fn engine(model: &Model, choice: EngineChoice) -> Result<Engine> {
+    let gpu = match choice {
+        EngineChoice::Cpu => return Engine::cpu(model),
+        EngineChoice::Gpu => return Engine::gpu(model).await,
+        EngineChoice::Auto => Engine::gpu(model).await,
+    };
+    gpu.or_else(|error| {
+        eprintln!("note: the CPU runs this, because {error}");
+        Engine::cpu(model)
+    })
+}
+
+fn json(info: &ModelInfo, trace: &Trace, session: &Session, wanted: Logits, all: &[f32]) -> String {
+    let mut document = Document::new(info, trace);
+    match wanted {
+        Logits::None => {}
+        Logits::Last => document.logits_last = Some(session.last_logits()),
+        Logits::All => document.logits = Some(all.chunks_exact(info.vocabulary).collect()),
+    }
+    serde_json::to_string(&document).expect("plain data") + "\n"
+}
+
+/// A line a token (its experts in every layer), then the balance of every layer.
+fn text(info: &ModelInfo, trace: &Trace) -> String {
+    let mut out = format!("{}: {} experts, top-{}, {} layers\n", info.name, info.experts, info.top_k, info.layers);
+    for (position, token) in trace.tokens.iter().enumerate() {
+        let experts = trace.layers.iter().map(|layer| {
+            let pair = |(expert, weight): (&u32, &f32)| format!("{expert}:{weight:.2}");
+            let pairs = layer.selected_of(position).iter().zip(layer.weights_of(position)).map(pair);
+            pairs.collect::<Vec<_>>().join(" ")
+        });
+        out += &format!(
+            "{position:>5}  {:<16}  {}\n",
+            format!("{:?}", token.text),
+            experts.collect::<Vec<_>>().join(" | ")
+        );
+    }
+    for layer in &trace.layers {
+        let b = balance(layer);
+        let load = b.load.iter().map(|f| format!("{:.0}%", f * 100.0)).collect::<Vec<_>>().join(" ");
+        out += &format!(
+            "layer {}: load {load}; cv {:.2}, entropy {:.2}, max/mean {:.2}, aux loss {:.2}\n",
+            layer.layer, b.cv, b.entropy, b.max_over_mean, b.aux_loss
+        );
+    }
+    out
+}

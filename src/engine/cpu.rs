@@ -1,0 +1,210 @@
+//! The CPU engine: f32, SIMD, one thread, no allocation in a step but for what it gives back.
+
+use super::{LogitsOf, Step};
+use crate::error::Result;
+use crate::kernels::attention::{KvCache, attention};
+use crate::kernels::combine::combine;
+use crate::kernels::dispatch::dispatch;
+use crate::kernels::embed::embed;
+use crate::kernels::expert_ffn::{self, Expert};
+use crate::kernels::gate::gate;
+use crate::kernels::linear::{linear, linear_add};
+use crate::kernels::lm_head::lm_head;
+use crate::kernels::panels::Panels;
+use crate::kernels::rms_norm::rms_norm;
+use crate::kernels::rope::{angles, rope};
+use crate::model::{Architecture, LayerWeights, Matrix, Model, MoeShape, Weights};
+
+/// Most tokens of a step: enough that each expert's weights serve several tokens, and few enough that
+/// a newer text never waits long.
+const CHUNK: usize = 64;
+
+/// Weights of a layer, packed; named as in [`LayerWeights`].
+struct Layer {
+    attention_norm: Vec<f32>,
+    qkv: Panels,
+    output: Panels,
+    moe_norm: Vec<f32>,
+    router: Panels,
+    experts: Vec<Expert>,
+    angles: Vec<[f32; 2]>,
+    cache: KvCache,
+}
+
+/// Numbers of the tokens of a step, `[CHUNK, ...]` each.
+struct Activations {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    qkv: Vec<f32>,
+    q: Vec<f32>,
+    attended: Vec<f32>,
+    scores: Vec<f32>,
+    router_logits: Vec<f32>,
+    selected: Vec<u32>,
+    route_weights: Vec<f32>,
+    assignments: Vec<u32>,
+    offsets: Vec<u32>,
+    hidden: Vec<f32>,
+    y: Vec<f32>,
+    experts: expert_ffn::Scratch,
+}
+
+/// The CPU engine.
+pub struct CpuEngine {
+    architecture: Architecture,
+    embed: Panels,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    lm_head: Option<Panels>,
+    activations: Activations,
+    len: usize,
+}
+
+impl CpuEngine {
+    /// Packs a model's weights.
+    pub fn new(model: &Model) -> Result<Self> {
+        let weights = model.weights()?;
+        let architecture = model.architecture.clone();
+        Ok(Self {
+            embed: Panels::stack(&[&weights.embed]),
+            layers: (0..architecture.layers.len()).map(|n| Layer::new(&architecture, n, &weights)).collect(),
+            norm: weights.norm.values().collect(),
+            lm_head: weights.lm_head.as_ref().map(|matrix| Panels::stack(&[matrix])),
+            activations: Activations::new(&architecture),
+            architecture,
+            len: 0,
+        })
+    }
+
+    /// See [`super::Engine::step`], which also checks `ids`.
+    pub fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Step {
+        let (a, tokens) = (&mut self.activations, ids.len());
+        let width = self.architecture.hidden;
+        let mut step = Step::new(&self.architecture);
+        embed(ids, &self.embed, &mut a.x[..tokens * width]);
+        for (n, layer) in self.layers.iter_mut().enumerate() {
+            layer.attend(&self.architecture, n, self.len, tokens, a);
+            layer.mix(&self.architecture, n, tokens, a);
+            record(&self.architecture.layers[n].moe, tokens, a, &mut step.layers[n]);
+        }
+        let from = logits.from(tokens);
+        if from < tokens {
+            step.logits.resize((tokens - from) * self.architecture.vocabulary, 0.0);
+            let normed = &mut a.normed[..tokens * width];
+            rms_norm(&a.x[..tokens * width], &self.norm, normed, self.architecture.norm_eps);
+            lm_head(from, normed, self.lm_head.as_ref().unwrap_or(&self.embed), &mut step.logits);
+        }
+        self.len += tokens;
+        step
+    }
+
+    /// Tokens in the cache.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True where the cache holds no token.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps the first `len` tokens of the cache.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Most tokens of a step.
+    pub fn chunk(&self) -> usize {
+        CHUNK
+    }
+
+    /// What it computes.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+}
+
+impl Layer {
+    fn new(architecture: &Architecture, n: usize, weights: &Weights<'_>) -> Self {
+        let shape = &architecture.layers[n].attention;
+        let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, router, experts } = &weights.layers[n];
+        let pack = |matrix: &Matrix<'_>| Panels::stack(&[matrix]);
+        Self {
+            attention_norm: attention_norm.values().collect(),
+            qkv: Panels::stack(&[q, k, v]),
+            output: pack(output),
+            moe_norm: moe_norm.values().collect(),
+            router: pack(router),
+            experts: experts.iter().map(|e| Expert { up: Panels::stack(&[&e.w1, &e.w3]), down: pack(&e.w2) }).collect(),
+            angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
+            cache: KvCache::new(architecture.context, shape),
+        }
+    }
+
+    /// `x += attention(norm(x))`
+    fn attend(&mut self, architecture: &Architecture, n: usize, start: usize, tokens: usize, a: &mut Activations) {
+        let shape = &architecture.layers[n].attention;
+        let x = &mut a.x[..tokens * architecture.hidden];
+        let normed = &mut a.normed[..tokens * architecture.hidden];
+        let qkv = &mut a.qkv[..tokens * shape.qkv_rows()];
+        let q = &mut a.q[..tokens * shape.query_width()];
+        let attended = &mut a.attended[..tokens * shape.query_width()];
+        rms_norm(x, &self.attention_norm, normed, architecture.norm_eps);
+        linear(normed, &self.qkv, qkv);
+        rope(start, shape, &self.angles, qkv, q, &mut self.cache);
+        attention(start, shape, q, &self.cache, attended, &mut a.scores);
+        linear_add(attended, &self.output, x);
+    }
+
+    /// `x += experts(norm(x))`
+    fn mix(&mut self, architecture: &Architecture, n: usize, tokens: usize, a: &mut Activations) {
+        let MoeShape { experts, top_k, intermediate } = architecture.layers[n].moe;
+        let width = architecture.hidden;
+        let x = &mut a.x[..tokens * width];
+        let normed = &mut a.normed[..tokens * width];
+        let selected = &mut a.selected[..tokens * top_k];
+        let route_weights = &mut a.route_weights[..tokens * top_k];
+        let assignments = &mut a.assignments[..tokens * top_k];
+        let offsets = &mut a.offsets[..=experts];
+        let hidden = &mut a.hidden[..tokens * top_k * intermediate];
+        let y = &mut a.y[..tokens * top_k * width];
+        rms_norm(x, &self.moe_norm, normed, architecture.norm_eps);
+        gate(normed, &self.router, &mut a.router_logits[..tokens * experts], selected, route_weights);
+        dispatch(selected, assignments, offsets);
+        expert_ffn::up(normed, assignments, offsets, &self.experts, hidden, &mut a.experts);
+        expert_ffn::down(hidden, assignments, offsets, &self.experts, y, &mut a.experts);
+        combine(y, route_weights, x, width);
+    }
+}
+
+impl Activations {
+    fn new(architecture: &Architecture) -> Self {
+        let most = |f: fn(&crate::model::LayerShape) -> usize| architecture.layers.iter().map(f).max().unwrap_or(0);
+        let floats = |n: usize| vec![0.0f32; CHUNK * n];
+        let ids = |n: usize| vec![0u32; CHUNK * n];
+        let choices = most(|l| l.moe.top_k);
+        Self {
+            x: floats(architecture.hidden),
+            normed: floats(architecture.hidden),
+            qkv: floats(most(|l| l.attention.qkv_rows())),
+            q: floats(most(|l| l.attention.query_width())),
+            attended: floats(most(|l| l.attention.query_width())),
+            scores: vec![0.0; architecture.context + crate::kernels::panels::ROWS],
+            router_logits: floats(most(|l| l.moe.experts)),
+            selected: ids(choices),
+            route_weights: floats(choices),
+            assignments: ids(choices),
+            offsets: vec![0; most(|l| l.moe.experts) + 1],
+            hidden: floats(most(|l| l.moe.top_k * l.moe.intermediate)),
+            y: floats(choices * architecture.hidden),
+            experts: expert_ffn::Scratch::default(),
+        }
+    }
+}
+
+/// Copies the routing of a layer out of the activations.
+fn record(shape: &MoeShape, tokens: usize, a: &Activations, layer: &mut crate::routing::LayerTrace) {
+    layer.router_logits.extend_from_slice(&a.router_logits[..tokens * shape.experts]);
+    layer.selected.extend_from_slice(&a.selected[..tokens * shape.top_k]);
+    layer.weights.extend_from_slice(&a.route_weights[..tokens * shape.top_k]);
+}

@@ -1,0 +1,141 @@
+//! Two engines with one interface: [`cpu::CpuEngine`] and [`gpu::GpuEngine`]. Both keep a KV cache,
+//! take tokens in chunks and give back logits and routing.
+
+pub mod cpu;
+pub mod gpu;
+
+use crate::error::{Error, Result};
+use crate::model::{Architecture, Backend, Model};
+use crate::routing::LayerTrace;
+
+/// After which of a step's tokens the logits are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogitsOf {
+    /// None.
+    #[default]
+    None,
+    /// The last token: `[1, V]`.
+    Last,
+    /// Every token: `[T, V]`.
+    All,
+}
+
+impl LogitsOf {
+    /// The first of `tokens` tokens whose logits are wanted.
+    pub fn from(self, tokens: usize) -> usize {
+        match self {
+            Self::None => tokens,
+            Self::Last => tokens - 1,
+            Self::All => 0,
+        }
+    }
+}
+
+/// What a step gives back.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// Logits of the tokens that were asked for, row-major, a row of `V` a token.
+    pub logits: Vec<f32>,
+    /// Routing of the step's tokens, every layer that has experts in order.
+    pub layers: Vec<LayerTrace>,
+}
+
+impl Step {
+    /// A step of no tokens yet.
+    pub fn new(architecture: &Architecture) -> Self {
+        let shapes = architecture.layers.iter().enumerate();
+        let layers = shapes.map(|(n, layer)| LayerTrace::new(n, layer.moe.experts, layer.moe.top_k)).collect();
+        Self { logits: Vec::new(), layers }
+    }
+}
+
+/// The engine in use.
+pub enum Engine {
+    /// On the CPU.
+    Cpu(Box<cpu::CpuEngine>),
+    /// On the GPU.
+    Gpu(Box<gpu::GpuEngine>),
+}
+
+impl Engine {
+    /// The CPU engine for `model`.
+    pub fn cpu(model: &Model) -> Result<Self> {
+        Ok(Self::Cpu(Box::new(cpu::CpuEngine::new(model)?)))
+    }
+
+    /// The GPU engine for `model`; an [`Error::Device`] where there is no usable GPU.
+    pub async fn gpu(model: &Model) -> Result<Self> {
+        Ok(Self::Gpu(Box::new(gpu::GpuEngine::new(model).await?)))
+    }
+
+    /// Runs `ids` after what is in the cache: at most [`Self::chunk`] of them, at least one, and no more
+    /// than the context has room for.
+    pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
+        check_ids(ids, self.architecture().vocabulary)?;
+        let (len, context) = (self.len(), self.architecture().context);
+        if len + ids.len() > context {
+            return Err(Error::Input(format!("the text is longer than the model's context of {context} tokens; shorten it")));
+        }
+        match self {
+            Self::Cpu(engine) => Ok(engine.step(ids, logits)),
+            Self::Gpu(engine) => engine.step(ids, logits).await,
+        }
+    }
+
+    /// Tokens in the cache.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Cpu(engine) => engine.len(),
+            Self::Gpu(engine) => engine.len(),
+        }
+    }
+
+    /// True where the cache holds no token.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps the first `len` tokens of the cache.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Cpu(engine) => engine.truncate(len),
+            Self::Gpu(engine) => engine.truncate(len),
+        }
+    }
+
+    /// Most tokens of a step.
+    pub fn chunk(&self) -> usize {
+        match self {
+            Self::Cpu(engine) => engine.chunk(),
+            Self::Gpu(engine) => engine.chunk(),
+        }
+    }
+
+    /// What it computes.
+    pub fn architecture(&self) -> &Architecture {
+        match self {
+            Self::Cpu(engine) => engine.architecture(),
+            Self::Gpu(engine) => engine.architecture(),
+        }
+    }
+
+    /// Which engine it is.
+    pub fn backend(&self) -> Backend {
+        match self {
+            Self::Cpu(_) => Backend::Cpu,
+            Self::Gpu(engine) => Backend::Gpu { adapter: engine.adapter().to_owned() },
+        }
+    }
+}
+
+/// Refuses ids that the vocabulary does not have.
+pub fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
+    match ids.iter().position(|&id| id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(at) => Err(Error::Input(format!(
+            "token {} at position {at} is out of range: the model's vocabulary has {vocabulary} entries (0 to {})",
+            ids[at],
+            vocabulary - 1
+        ))),
+    }
+}

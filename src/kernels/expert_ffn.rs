@@ -1,0 +1,85 @@
+//! The experts: SwiGLU (Shazeer 2020), `w2(silu(w1 x) * w3 x)`, expert by expert over the tokens that
+//! chose it, in two passes: [`up`] to the expert's inner width, [`down`] again.
+
+use super::linear::linear;
+use super::panels::Panels;
+
+/// Weights of one expert.
+pub struct Expert {
+    /// `w1` above `w3`: `[2F, D]`.
+    pub up: Panels,
+    /// `w2`: `[D, F]`.
+    pub down: Panels,
+}
+
+/// Scratch of both passes: rows gathered by expert, and what the products give.
+#[derive(Default)]
+pub struct Scratch {
+    gathered: Vec<f32>,
+    product: Vec<f32>,
+}
+
+/// `hidden[a] = silu(w1 x[a / k]) * w3 x[a / k]` for every assignment `a`. `x` is `[T, D]`, `hidden` is
+/// `[T * k, F]`; `assignments` and `offsets` are those of [`super::dispatch`].
+pub fn up(
+    x: &[f32],
+    assignments: &[u32],
+    offsets: &[u32],
+    experts: &[Expert],
+    hidden: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let top_k = assignments.len() / (x.len() / experts[0].up.cols());
+    let weights = experts.iter().map(|expert| &expert.up);
+    each_expert(x, top_k, assignments, offsets, weights, scratch, |assignment, product| {
+        let (gate, up) = product.split_at(product.len() / 2);
+        let row = &mut hidden[assignment * gate.len()..][..gate.len()];
+        for ((hidden, &gate), &up) in row.iter_mut().zip(gate).zip(up) {
+            *hidden = gate / (1.0 + (-gate).exp()) * up;
+        }
+    });
+}
+
+/// `y[a] = w2 hidden[a]` for every assignment `a`. `hidden` is `[T * k, F]`, `y` is `[T * k, D]`.
+pub fn down(
+    hidden: &[f32],
+    assignments: &[u32],
+    offsets: &[u32],
+    experts: &[Expert],
+    y: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let weights = experts.iter().map(|expert| &expert.down);
+    each_expert(hidden, 1, assignments, offsets, weights, scratch, |assignment, product| {
+        y[assignment * product.len()..][..product.len()].copy_from_slice(product);
+    });
+}
+
+/// Gathers the input rows `assignment / share` of each expert's group, multiplies them by its weights
+/// and hands each product to `put`.
+fn each_expert<'a>(
+    input: &[f32],
+    share: usize,
+    assignments: &[u32],
+    offsets: &[u32],
+    weights: impl Iterator<Item = &'a Panels>,
+    scratch: &mut Scratch,
+    mut put: impl FnMut(usize, &[f32]),
+) {
+    for (group, weights) in offsets.windows(2).zip(weights) {
+        let group = &assignments[group[0] as usize..group[1] as usize];
+        if group.is_empty() {
+            continue;
+        }
+        scratch.gathered.clear();
+        for &assignment in group {
+            let row = assignment as usize / share;
+            scratch.gathered.extend_from_slice(&input[row * weights.cols()..][..weights.cols()]);
+        }
+        scratch.product.resize(group.len() * weights.rows(), 0.0);
+        linear(&scratch.gathered, weights, &mut scratch.product);
+        for (&assignment, product) in group.iter().zip(scratch.product.chunks_exact(weights.rows())) {
+            put(assignment as usize, product);
+        }
+    }
+}

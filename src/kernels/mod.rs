@@ -1,0 +1,22 @@
+//! The CPU twin of every WGSL kernel: `shaders/NAME.wgsl` and `kernels/NAME.rs` do the same work, with
+//! the same words and their arguments in the same order. A twin is the readable reference and the
+//! CPU engine's fast kernel at once.
+//!
+//! Words: `T` tokens of this step, `D` width of the residual stream, `E` experts, `k` choices a token,
+//! `F` width inside an expert, `V` vocabulary. An *assignment* `t * k + choice` is one (token, expert) pair.
+
+pub mod attention;
+pub mod combine;
+pub mod dispatch;
+pub mod embed;
+pub mod expert_ffn;
+pub mod gate;
+pub mod linear;
+pub mod lm_head;
+pub mod panels;
+pub mod rms_norm;
+pub mod rope;
+
+/// Every kernel by name; each has a shader, a twin and a parity case.
+pub const NAMES: [&str; 10] =
+    ["attention", "combine", "dispatch", "embed", "expert_ffn", "gate", "linear", "lm_head", "rms_norm", "rope"];

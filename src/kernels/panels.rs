@@ -1,0 +1,72 @@
+//! How the CPU engine keeps a matrix: in panels of eight rows, read as one sequential stream.
+
+use crate::model::Matrix;
+use wide::f32x8;
+
+/// Rows of a panel.
+pub const ROWS: usize = 8;
+
+/// A matrix `[rows, cols]` in panels: `panels[p * cols + c]` holds column `c` of rows `8p .. 8p + 8`.
+/// A product then reads memory in order and needs no horizontal sums. Missing rows are zero.
+#[derive(Clone, Debug, Default)]
+pub struct Panels {
+    rows: usize,
+    cols: usize,
+    panels: Vec<f32x8>,
+}
+
+impl Panels {
+    /// Packs matrices of the same width, stacked, widened to f32.
+    pub fn stack(matrices: &[&Matrix<'_>]) -> Self {
+        let mut stacked = Self::zeros(matrices.iter().map(|m| m.rows).sum(), matrices[0].cols);
+        let values = matrices.iter().flat_map(|matrix| matrix.values());
+        for (at, value) in values.enumerate() {
+            stacked.set(at / stacked.cols, at % stacked.cols, value);
+        }
+        stacked
+    }
+
+    /// Packs row-major `values`, `[rows, cols]`.
+    pub fn from_rows(rows: usize, cols: usize, values: &[f32]) -> Self {
+        let mut packed = Self::zeros(rows, cols);
+        for (at, &value) in values[..rows * cols].iter().enumerate() {
+            packed.set(at / cols, at % cols, value);
+        }
+        packed
+    }
+
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, panels: vec![f32x8::ZERO; rows.div_ceil(ROWS) * cols] }
+    }
+
+    /// Outputs of a product with it.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs of a product with it.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes that a product reads.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.panels.as_slice())
+    }
+
+    /// The columns of panel `p`, `[cols]`.
+    pub fn panel(&self, p: usize) -> &[f32x8] {
+        &self.panels[p * self.cols..][..self.cols]
+    }
+
+    /// The number at (`row`, `col`).
+    pub fn get(&self, row: usize, col: usize) -> f32 {
+        self.panels[row / ROWS * self.cols + col].as_array()[row % ROWS]
+    }
+
+    /// Sets the number at (`row`, `col`).
+    pub fn set(&mut self, row: usize, col: usize, value: f32) {
+        self.panels[row / ROWS * self.cols + col].as_mut_array()[row % ROWS] = value;
+    }
+}

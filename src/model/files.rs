@@ -1,0 +1,101 @@
+//! The files of a model directory, in memory. How they get there depends on where they are: the
+//! native [`read_dir`], or the worker's fetch in the browser.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A file's content, shared: read into memory, or mapped.
+#[derive(Clone)]
+pub struct Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+impl Bytes {
+    /// Shares `content`.
+    pub fn new(content: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(content))
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+/// The files of a model directory.
+pub struct ModelFiles {
+    /// The directory's name.
+    pub name: String,
+    /// `config.json`.
+    pub config: Vec<u8>,
+    /// `tokenizer.json`, where there is one.
+    pub tokenizer: Option<Vec<u8>>,
+    /// (name, content) of `model.safetensors`, or of each shard.
+    pub weights: Vec<(String, Bytes)>,
+}
+
+/// The shards that `model.safetensors.index.json` names, each once, in order.
+pub fn shards(index: &[u8]) -> Result<Vec<String>> {
+    let at = "model.safetensors.index.json";
+    let index: serde_json::Value =
+        serde_json::from_slice(index).map_err(|e| Error::model(at, format!("is not JSON ({e})")))?;
+    let map = index.get("weight_map").and_then(|map| map.as_object());
+    let map = map.ok_or_else(|| Error::model(at, "has no weight_map; it should map each tensor to its file"))?;
+    let names: BTreeSet<String> = map.values().filter_map(|file| file.as_str().map(str::to_owned)).collect();
+    // A name that leaves the directory is no shard of it.
+    match names.iter().find(|name| name.contains(['/', '\\'])) {
+        Some(name) => Err(Error::model(at, format!("names a file outside its directory: {name}"))),
+        None => Ok(names.into_iter().collect()),
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::read_dir;
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native {
+    use super::*;
+    use std::path::Path;
+
+    /// Reads a model directory; of a `.safetensors` file's path, the directory around it with that
+    /// file as its weights.
+    pub fn read_dir(path: &Path) -> Result<ModelFiles> {
+        if !path.exists() {
+            return Err(Error::read(path.display().to_string(), "there is no such file or directory"));
+        }
+        let dir = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+        let weights = if path.is_dir() { weights_of(dir)? } else { vec![map(path)?] };
+        let canonical = dir.canonicalize().map_err(|e| Error::read(dir.display().to_string(), e))?;
+        Ok(ModelFiles {
+            name: canonical.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned()),
+            config: read(&dir.join("config.json"))?,
+            tokenizer: dir.join("tokenizer.json").exists().then(|| read(&dir.join("tokenizer.json"))).transpose()?,
+            weights,
+        })
+    }
+
+    fn weights_of(dir: &Path) -> Result<Vec<(String, Bytes)>> {
+        let single = dir.join("model.safetensors");
+        let index = dir.join("model.safetensors.index.json");
+        if !single.exists() && index.exists() {
+            return shards(&read(&index)?)?.iter().map(|name| map(&dir.join(name))).collect();
+        }
+        Ok(vec![map(&single)?])
+    }
+
+    fn read(path: &Path) -> Result<Vec<u8>> {
+        std::fs::read(path).map_err(|e| Error::read(path.display().to_string(), e))
+    }
+
+    /// Maps a file into memory, so that a large checkpoint is read as it is used.
+    fn map(path: &Path) -> Result<(String, Bytes)> {
+        let at = || path.display().to_string();
+        let file = std::fs::File::open(path).map_err(|e| Error::read(at(), e))?;
+        // SAFETY: the map is private to this process and read-only; a file that another process cuts
+        // while it is mapped ends this process by a signal, as any use of mapped files does.
+        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::read(at(), e))?;
+        Ok((at(), Bytes::new(bytes)))
+    }
+}

@@ -1,0 +1,145 @@
+//! The tensors of one or several safetensors files.
+
+use super::files::Bytes;
+use super::weights::Matrix;
+use crate::error::{Error, Result};
+use half::{bf16, f16};
+use safetensors::SafeTensors;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Width of a stored number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// The upper half of an IEEE single.
+    Bf16,
+}
+
+impl Dtype {
+    fn of(dtype: safetensors::Dtype) -> Option<Self> {
+        match dtype {
+            safetensors::Dtype::F32 => Some(Self::F32),
+            safetensors::Dtype::F16 => Some(Self::F16),
+            safetensors::Dtype::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a number.
+    pub fn size(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+
+    /// "f32", "f16" or "bf16".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Little-endian `bytes` as f32 numbers.
+    pub fn values(self, bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+        bytes.chunks_exact(self.size()).map(move |b| match self {
+            Self::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+            Self::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
+            Self::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+        })
+    }
+}
+
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+/// All tensors of a checkpoint by name; the files stay in memory as they are.
+pub struct Tensors {
+    files: Vec<(String, Bytes)>,
+    entries: HashMap<String, Entry>,
+}
+
+impl Tensors {
+    /// Reads the headers of `files` (name, content) and checks that the files are whole.
+    pub fn new(files: &[(String, Bytes)]) -> Result<Self> {
+        let mut entries = HashMap::new();
+        for (number, (name, bytes)) in files.iter().enumerate() {
+            read_header(number, name, bytes, &mut entries)?;
+        }
+        Ok(Self { files: files.to_vec(), entries })
+    }
+
+    /// The width that most tensors have (they share one in practice).
+    pub fn dtype(&self) -> Dtype {
+        let count = |dtype| self.entries.values().filter(|e| e.dtype == dtype).count();
+        [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().max_by_key(|&d| count(d)).expect("three widths")
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        self.entries.values().map(|e| e.range.len() as u64).sum()
+    }
+
+    /// The vector `name`, `[len]`, as a matrix of one column.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Matrix<'_>> {
+        self.get(name, &[len]).map(|(dtype, bytes)| Matrix { name: name.to_owned(), rows: len, cols: 1, dtype, bytes })
+    }
+
+    /// The matrix `name`, `[rows, cols]`.
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix<'_>> {
+        self.get(name, &[rows, cols]).map(|(dtype, bytes)| Matrix { name: name.to_owned(), rows, cols, dtype, bytes })
+    }
+
+    fn get(&self, name: &str, shape: &[usize]) -> Result<(Dtype, &[u8])> {
+        let entry = self.entries.get(name).ok_or_else(|| {
+            let files = self.files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            Error::model(
+                files,
+                format!(
+                    "tensor {name} is missing; the checkpoint is incomplete or of another family than config.json says"
+                ),
+            )
+        })?;
+        let (file, bytes) = &self.files[entry.file];
+        if entry.shape != shape {
+            let why = format!(
+                "has shape {:?}, but config.json asks for {shape:?}; the two do not belong together",
+                entry.shape
+            );
+            return Err(Error::model(format!("{file}, tensor {name}"), why));
+        }
+        Ok((entry.dtype, &bytes[entry.range.clone()]))
+    }
+}
+
+fn read_header(number: usize, name: &str, bytes: &Bytes, entries: &mut HashMap<String, Entry>) -> Result<()> {
+    let damaged = |e: safetensors::SafeTensorError| {
+        let why = match e {
+            safetensors::SafeTensorError::MetadataIncompleteBuffer => {
+                "is cut off or has bytes too many; fetch it again".to_owned()
+            }
+            e => format!(
+                "is not a whole safetensors file ({e}); fetch it again, or convert the checkpoint to safetensors"
+            ),
+        };
+        Error::model(name, why)
+    };
+    // `deserialize` checks that offsets are contiguous, fit the shapes, and end where the file ends.
+    let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let base = bytes.as_ptr() as usize;
+    for (tensor, view) in tensors.iter() {
+        // Tensors of other types (buffers of integers) are none of ours; one that is asked for is missing.
+        let Some(dtype) = Dtype::of(view.dtype()) else { continue };
+        let start = view.data().as_ptr() as usize - base;
+        let range = start..start + view.data().len();
+        entries.insert(tensor.to_owned(), Entry { file: number, dtype, shape: view.shape().to_vec(), range });
+    }
+    Ok(())
+}

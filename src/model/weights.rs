@@ -1,0 +1,96 @@
+//! Views of a checkpoint's tensors by what they do, the same for every family.
+
+use super::tensors::Dtype;
+use crate::error::{Error, Result};
+
+/// A row-major matrix `[rows, cols]` as it lies in the file. `y = W x` maps `cols` to `rows`.
+#[derive(Clone, Debug)]
+pub struct Matrix<'a> {
+    /// The tensor's name in the file.
+    pub name: String,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// Width of a number.
+    pub dtype: Dtype,
+    /// Little-endian numbers, `rows * cols` of them.
+    pub bytes: &'a [u8],
+}
+
+impl Matrix<'_> {
+    /// The numbers as f32, row by row.
+    pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
+        self.dtype.values(self.bytes)
+    }
+}
+
+/// Weights of one expert; see [`super::MoeShape`].
+#[derive(Clone, Debug)]
+pub struct ExpertWeights<'a> {
+    /// Gate projection, `[F, D]`.
+    pub w1: Matrix<'a>,
+    /// Down projection, `[D, F]`.
+    pub w2: Matrix<'a>,
+    /// Up projection, `[F, D]`.
+    pub w3: Matrix<'a>,
+}
+
+/// Weights of one layer.
+#[derive(Clone, Debug)]
+pub struct LayerWeights<'a> {
+    /// Scale of the norm before attention, `[D]`.
+    pub attention_norm: Matrix<'a>,
+    /// Query, key and value projections, each `[heads * head_dim, D]`.
+    pub qkv: [Matrix<'a>; 3],
+    /// Output projection, `[D, heads * head_dim]`.
+    pub output: Matrix<'a>,
+    /// Scale of the norm before the experts, `[D]`.
+    pub moe_norm: Matrix<'a>,
+    /// Router, `[E, D]`.
+    pub router: Matrix<'a>,
+    /// The experts.
+    pub experts: Vec<ExpertWeights<'a>>,
+}
+
+/// Weights of a whole model.
+#[derive(Clone, Debug)]
+pub struct Weights<'a> {
+    /// Token embeddings, `[V, D]`.
+    pub embed: Matrix<'a>,
+    /// The layers.
+    pub layers: Vec<LayerWeights<'a>>,
+    /// Scale of the last norm, `[D]`.
+    pub norm: Matrix<'a>,
+    /// Output projection, `[V, D]`; none where it is tied to `embed`.
+    pub lm_head: Option<Matrix<'a>>,
+}
+
+impl<'a> Weights<'a> {
+    /// The output projection, tied or not.
+    pub fn output(&self) -> &Matrix<'a> {
+        self.lm_head.as_ref().unwrap_or(&self.embed)
+    }
+
+    /// Refuses a checkpoint with a NaN or an infinite number, and names the tensor.
+    pub fn check_finite(&self) -> Result<()> {
+        self.all().try_for_each(|matrix| match matrix.values().position(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(Error::model(
+                format!("model.safetensors, tensor {}", matrix.name),
+                format!("number {at} is not finite (NaN or infinite); the file is damaged or its training diverged"),
+            )),
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Matrix<'a>> {
+        let layers = self.layers.iter().flat_map(|layer| {
+            let experts = layer.experts.iter().flat_map(|e| [&e.w1, &e.w2, &e.w3]);
+            [&layer.attention_norm, &layer.output, &layer.moe_norm, &layer.router]
+                .into_iter()
+                .chain(&layer.qkv)
+                .chain(experts)
+        });
+        [&self.embed, &self.norm].into_iter().chain(&self.lm_head).chain(layers)
+    }
+}

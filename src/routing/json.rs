@@ -1,0 +1,90 @@
+//! The JSON of a trace, the same for the command line and `window.moescope`.
+
+use super::{Balance, LayerTrace, Trace, balance};
+use crate::model::{Backend, ModelInfo};
+use serde::Serialize;
+
+/// The document.
+#[derive(Serialize)]
+pub struct Document<'a> {
+    schema: u32,
+    model: ModelJson<'a>,
+    engine: String,
+    tokens: Vec<TokenJson<'a>>,
+    layers: Vec<LayerJson<'a>>,
+    /// Logits after the last token, `[V]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logits_last: Option<&'a [f32]>,
+    /// Logits after every token, `[T][V]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logits: Option<Vec<&'a [f32]>>,
+}
+
+#[derive(Serialize)]
+struct ModelJson<'a> {
+    name: &'a str,
+    family: &'a str,
+    layers: usize,
+    experts: usize,
+    top_k: usize,
+    parameters: u64,
+    active_parameters: u64,
+}
+
+#[derive(Serialize)]
+struct TokenJson<'a> {
+    id: u32,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct LayerJson<'a> {
+    layer: usize,
+    router_logits: Vec<&'a [f32]>,
+    selected: Vec<&'a [u32]>,
+    weights: Vec<&'a [f32]>,
+    balance: Balance,
+}
+
+impl<'a> Document<'a> {
+    /// The document of `trace`, without logits.
+    pub fn new(model: &'a ModelInfo, trace: &'a Trace) -> Self {
+        Self {
+            schema: 1,
+            model: ModelJson {
+                name: &model.name,
+                family: &model.family,
+                layers: model.layers,
+                experts: model.experts,
+                top_k: model.top_k,
+                parameters: model.cost.parameters(),
+                active_parameters: model.cost.active_parameters(),
+            },
+            engine: engine_name(&model.backend),
+            tokens: trace.tokens.iter().map(|t| TokenJson { id: t.id, text: &t.text }).collect(),
+            layers: trace.layers.iter().map(LayerJson::new).collect(),
+            logits_last: None,
+            logits: None,
+        }
+    }
+}
+
+impl<'a> LayerJson<'a> {
+    fn new(layer: &'a LayerTrace) -> Self {
+        Self {
+            layer: layer.layer,
+            router_logits: layer.router_logits.chunks_exact(layer.experts).collect(),
+            selected: layer.selected.chunks_exact(layer.top_k).collect(),
+            weights: layer.weights.chunks_exact(layer.top_k).collect(),
+            balance: balance(layer),
+        }
+    }
+}
+
+/// "cpu", or "gpu (adapter name)".
+fn engine_name(backend: &Backend) -> String {
+    match backend {
+        Backend::Cpu => "cpu".into(),
+        Backend::Gpu { adapter } => format!("gpu ({adapter})"),
+    }
+}

@@ -1,0 +1,153 @@
+//! One text on one engine. A change of the text costs only what follows the longest common prefix of
+//! the old ids and the new ones: the KV cache is cut to it and the rest runs, chunk by chunk.
+
+mod sample;
+
+pub use sample::Sampler;
+
+use crate::engine::{Engine, LogitsOf};
+use crate::error::Result;
+use crate::routing::{Guess, Trace};
+use crate::tokenizer::Tokenizer;
+
+/// Next-token guesses kept for each token.
+const GUESSES: usize = 5;
+
+/// A text being routed.
+pub struct Session {
+    engine: Engine,
+    /// Ids wanted; the engine's cache holds the first `engine.len()` of them.
+    ids: Vec<u32>,
+    /// Logits after the last token that ran, `[V]`; empty where they are not known.
+    last: Vec<f32>,
+    /// How many of the next tokens to run have been given before: 0 or 1.
+    again: usize,
+}
+
+impl Session {
+    /// A session with no text.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, ids: Vec::new(), last: Vec::new(), again: 0 }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Puts another engine in place of this one; what was routed must be run again.
+    pub fn replace_engine(&mut self, engine: Engine) {
+        self.engine = engine;
+        self.last.clear();
+        self.again = 0;
+    }
+
+    /// The ids wanted.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Logits after the last token, `[V]`; empty where nothing ran.
+    pub fn last_logits(&self) -> &[f32] {
+        &self.last
+    }
+
+    /// Makes `ids` the text: at most the context's length of them. Returns how many tokens of what was
+    /// routed before still hold.
+    pub fn set(&mut self, mut ids: Vec<u32>) -> usize {
+        ids.truncate(self.engine.architecture().context);
+        let ran = self.engine.len();
+        let keep = self.ids[..ran].iter().zip(&ids).take_while(|(a, b)| a == b).count();
+        if keep < ran {
+            // The last kept token runs again, unseen: the surprise of the next one needs its logits.
+            self.last.clear();
+            self.again = keep.min(1);
+            self.engine.truncate(keep - self.again);
+        }
+        self.ids = ids;
+        keep
+    }
+
+    /// Appends one token to the text.
+    pub fn push(&mut self, id: u32) {
+        self.ids.push(id);
+    }
+
+    /// Tokens that still have to run.
+    pub fn pending(&self) -> usize {
+        self.ids.len() - self.engine.len()
+    }
+
+    /// True where another token fits.
+    pub fn has_room(&self) -> bool {
+        self.ids.len() < self.engine.architecture().context
+    }
+
+    /// Runs the next chunk of what is pending, at most `most` tokens, and gives its trace (empty where
+    /// nothing is pending). `tokenizer` names the tokens where there is one; `on_logits` sees the logits of the
+    /// tokens in the trace, `[T, V]`.
+    pub async fn advance(
+        &mut self,
+        tokenizer: Option<&Tokenizer>,
+        most: usize,
+        mut on_logits: impl FnMut(&[f32]),
+    ) -> Result<Trace> {
+        let (start, again) = (self.engine.len(), self.again);
+        let count = self.pending().min(self.engine.chunk()).min(most.max(1) + again);
+        if count == 0 {
+            return Ok(Trace::default());
+        }
+        let vocabulary = self.engine.architecture().vocabulary;
+        let ids = &self.ids[..start + count];
+        let mut step = self.engine.step(&ids[start..], LogitsOf::All).await?;
+        let rows: Vec<&[f32]> = step.logits.chunks_exact(vocabulary).collect();
+        let before = std::iter::once(self.last.as_slice()).chain(rows.iter().copied());
+        let surprise = before.zip(&ids[start..]).skip(again).map(|(row, &id)| surprise(row, id)).collect();
+        let guesses = rows[again..].iter().map(|row| guesses(row, tokenizer)).collect();
+        let tokens = shown(ids, start + again, tokenizer);
+        on_logits(&step.logits[again * vocabulary..]);
+        self.last = rows[count - 1].to_vec();
+        self.again = 0;
+        step.layers.iter_mut().for_each(|layer| layer.forget_first(again));
+        Ok(Trace { tokens, layers: step.layers, guesses, surprise })
+    }
+}
+
+fn shown(ids: &[u32], from: usize, tokenizer: Option<&Tokenizer>) -> Vec<crate::routing::Token> {
+    match tokenizer {
+        Some(tokenizer) => tokenizer.tokens(ids, from),
+        None => {
+            ids[from..].iter().map(|&id| crate::routing::Token { id, text: format!("<{id}>"), bytes: None }).collect()
+        }
+    }
+}
+
+/// The most probable next tokens of a row of logits.
+fn guesses(row: &[f32], tokenizer: Option<&Tokenizer>) -> Vec<Guess> {
+    let (max, sum) = normaliser(row);
+    let mut best: Vec<u32> = Vec::with_capacity(GUESSES + 1);
+    for id in 0..row.len() as u32 {
+        let place = best.partition_point(|&b| row[b as usize] >= row[id as usize]);
+        if place < GUESSES {
+            best.insert(place, id);
+            best.truncate(GUESSES);
+        }
+    }
+    let name = |id: u32| tokenizer.map_or_else(|| format!("<{id}>"), |t| t.show(id));
+    best.into_iter().map(|id| Guess { id, text: name(id), probability: (row[id as usize] - max).exp() / sum }).collect()
+}
+
+/// `-log2 softmax(row)[id]`, in bits; 0 where there is no row (the first token).
+fn surprise(row: &[f32], id: u32) -> f32 {
+    if row.is_empty() {
+        return 0.0;
+    }
+    let (max, sum) = normaliser(row);
+    (sum.ln() - (row[id as usize] - max)) / std::f32::consts::LN_2
+}
+
+/// The largest logit and the sum of `exp(logit - largest)`.
+fn normaliser(row: &[f32]) -> (f32, f32) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (max, row.iter().map(|x| (x - max).exp()).sum())
+}

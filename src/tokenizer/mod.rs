@@ -1,0 +1,61 @@
+//! Text to ids by `tokenizer.json` (the `tokenizers` crate), and ids to what is shown of them.
+
+mod pieces;
+
+pub use pieces::{Pieces, byte_of_char};
+
+use crate::error::{Error, Result};
+use crate::routing::Token;
+use std::collections::HashMap;
+use tokenizers::Tokenizer as HfTokenizer;
+
+/// A model's tokenizer.
+pub struct Tokenizer {
+    inner: HfTokenizer,
+    bytes: HashMap<u32, Vec<u8>>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` for a model whose vocabulary has `vocabulary` entries.
+    pub fn new(json: &[u8], vocabulary: usize) -> Result<Self> {
+        let inner = HfTokenizer::from_bytes(json)
+            .map_err(|e| Error::model("tokenizer.json", format!("is no tokenizer of Hugging Face's format ({e})")))?;
+        let vocab = inner.get_vocab(true);
+        if let Some((token, id)) = vocab.iter().max_by_key(|(_, id)| **id).filter(|(_, id)| **id as usize >= vocabulary) {
+            let why = format!("gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two do not belong together");
+            return Err(Error::model("tokenizer.json", why));
+        }
+        let special = inner.get_added_tokens_decoder();
+        let bytes = vocab.into_iter().map(|(token, id)| (id, pieces::token_bytes(&token, special.contains_key(&id)))).collect();
+        Ok(Self { inner, bytes })
+    }
+
+    /// The ids of `text`, with the byte offset where each token ends.
+    pub fn encode(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
+        let encoding = self.inner.encode(text, true).map_err(|e| Error::Input(format!("the text could not be tokenized ({e})")))?;
+        let ends = encoding.get_offsets().iter().map(|&(_, end)| end).collect();
+        Ok((encoding.get_ids().to_vec(), ends))
+    }
+
+    /// What the token `id` is in bytes; an id that the tokenizer does not know has none.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the token looks like by itself: its text, or its bytes in hexadecimal where they are no whole
+    /// characters.
+    pub fn show(&self, id: u32) -> String {
+        match std::str::from_utf8(self.bytes(id)) {
+            Ok("") => format!("<{id}>"),
+            Ok(text) => text.to_owned(),
+            Err(_) => self.bytes(id).iter().map(|byte| format!("\\x{byte:02X}")).collect(),
+        }
+    }
+
+    /// The shown tokens of `ids`, from `from` on; the ids before it only complete characters.
+    pub fn tokens(&self, ids: &[u32], from: usize) -> Vec<Token> {
+        let mut pieces = Pieces::default();
+        let shown = ids.iter().map(|&id| pieces.push(id, self.bytes(id)));
+        shown.skip(from).collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! Byte-level pieces back to characters. A byte-level tokenizer may cut a character into several tokens:
+//! the token that completes the character carries it, those before it carry only their bytes. So a token
+//! that is appended never changes how the ones before it are shown, and no replacement character appears.
+
+use crate::routing::Token;
+
+/// Puts tokens together into characters, one token after the other.
+#[derive(Default)]
+pub struct Pieces {
+    pending: Vec<u8>,
+}
+
+impl Pieces {
+    /// The next token, `bytes` long, as it is shown.
+    pub fn push(&mut self, id: u32, bytes: &[u8]) -> Token {
+        self.pending.extend_from_slice(bytes);
+        let mut text = String::new();
+        loop {
+            match std::str::from_utf8(&self.pending) {
+                Ok(rest) => {
+                    text.push_str(rest);
+                    self.pending.clear();
+                    break;
+                }
+                Err(error) => {
+                    let valid = error.valid_up_to();
+                    text.push_str(std::str::from_utf8(&self.pending[..valid]).expect("checked just above"));
+                    let Some(wrong) = error.error_len() else {
+                        self.pending.drain(..valid);
+                        break;
+                    };
+                    // Bytes that can never become a character (a model may generate them).
+                    self.pending[valid..valid + wrong].iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+                    self.pending.drain(..valid + wrong);
+                }
+            }
+        }
+        let bytes = (text.as_bytes() != bytes).then(|| bytes.to_vec());
+        Token { id, text, bytes }
+    }
+}
+
+/// The bytes that a vocabulary entry stands for.
+///
+/// Byte-level tokenizers (GPT-2) write each byte as one printable character; SentencePiece-like ones write a
+/// space as U+2581 and a lone byte as `<0xE4>`. Special tokens stand for themselves.
+pub fn token_bytes(token: &str, special: bool) -> Vec<u8> {
+    if special {
+        return token.as_bytes().to_vec();
+    }
+    if let Some(bytes) = token.chars().map(byte_of_char).collect::<Option<Vec<u8>>>() {
+        return bytes;
+    }
+    let byte = token
+        .strip_prefix("<0x")
+        .and_then(|rest| rest.strip_suffix('>'))
+        .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+    byte.map_or_else(|| token.replace('\u{2581}', " ").into_bytes(), |byte| vec![byte])
+}
+
+/// The byte that a character of GPT-2's byte alphabet stands for: printable Latin-1 characters stand for
+/// themselves, the other 68 bytes are U+0100 onwards in order (`bytes_to_unicode` in GPT-2's encoder.py).
+pub fn byte_of_char(character: char) -> Option<u8> {
+    let code = character as u32;
+    match code {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => Some(code as u8),
+        0x100..=0x120 => Some((code - 0x100) as u8),
+        0x121..=0x142 => Some((code - 0x121 + 0x7F) as u8),
+        0x143 => Some(0xAD),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_byte_alphabet_is_whole() {
+        let mut bytes: Vec<u8> = (0..=0x143u32).filter_map(char::from_u32).filter_map(byte_of_char).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(byte_of_char('Ġ'), Some(b' '));
+        assert_eq!(byte_of_char('Ċ'), Some(b'\n'));
+    }
+
+    #[test]
+    fn the_completing_piece_carries_the_character() {
+        let mut pieces = Pieces::default();
+        let tokens = [pieces.push(1, &[b'a', 0xE4]), pieces.push(2, &[0xBD]), pieces.push(3, &[0xA0, b'!'])];
+        assert_eq!(tokens.map(|t| t.text), ["a", "", "你!"].map(String::from));
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_are_shown_as_such() {
+        let mut pieces = Pieces::default();
+        assert_eq!(pieces.push(1, &[0xFF, b'x']).text, "\\xFFx");
+        assert_eq!(pieces.push(2, &[0xE4]).text, "");
+        assert_eq!(pieces.push(3, b"y").text, "\\xE4y");
+    }
+
+    #[test]
+    fn sentencepiece_entries() {
+        assert_eq!(token_bytes("\u{2581}the", false), b" the");
+        assert_eq!(token_bytes("<0xE4>", false), [0xE4]);
+        assert_eq!(token_bytes("<s>", true), b"<s>");
+    }
+}

@@ -1,0 +1,193 @@
+//! The engines against Hugging Face transformers: every fixture that `make.py` wrote, on the CPU and on
+//! the GPU. Logits and router logits within a tolerance; the same experts wherever the reference's own
+//! ranks k and k+1 are further apart than that.
+
+use moescope::engine::{Engine, LogitsOf, Step};
+use moescope::model::{Model, files};
+use moescope::session::Session;
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+const CPU_TOLERANCE: f32 = 1e-4;
+const GPU_TOLERANCE: f32 = 1e-3;
+/// Choices closer than this are a tie that rounding may decide.
+const TIE: f32 = 1e-4;
+
+fn cases() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures");
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(dir).expect("fixtures").map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 11, "fixtures are missing: run tests/golden/make.py");
+    cases
+}
+
+fn model(case: &Path) -> Model {
+    Model::new(&files::read_dir(case).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", case.display()))
+}
+
+struct Expected(Vec<u8>);
+
+impl Expected {
+    fn of(case: &Path) -> Self {
+        Self(std::fs::read(case.join("expected.safetensors")).unwrap())
+    }
+
+    fn words(&self, name: &str) -> Vec<[u8; 4]> {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        tensors.tensor(name).unwrap().data().as_chunks().0.to_vec()
+    }
+
+    fn floats(&self, name: &str) -> Vec<f32> {
+        self.words(name).into_iter().map(f32::from_le_bytes).collect()
+    }
+
+    fn ids(&self, name: &str) -> Vec<u32> {
+        self.words(name).into_iter().map(u32::from_le_bytes).collect()
+    }
+}
+
+/// Runs `ids` in steps of at most `chunk` tokens.
+async fn run(engine: &mut Engine, ids: &[u32], chunk: usize) -> Step {
+    let mut all = Step::new(engine.architecture());
+    for ids in ids.chunks(chunk.min(engine.chunk())) {
+        let step = engine.step(ids, LogitsOf::All).await.unwrap();
+        all.logits.extend(step.logits);
+        all.layers.iter_mut().zip(&step.layers).for_each(|(all, layer)| all.extend(layer));
+    }
+    all
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m })
+}
+
+fn check(case: &Path, got: &Step, tolerance: f32) {
+    let expected = Expected::of(case);
+    let name = case.file_name().unwrap().to_string_lossy();
+    let difference = largest_difference(&got.logits, &expected.floats("logits"));
+    assert!(difference < tolerance, "{name}: logits differ by {difference}");
+    for layer in &got.layers {
+        let n = layer.layer;
+        let router_logits = expected.floats(&format!("router_logits.{n}"));
+        let difference = largest_difference(&layer.router_logits, &router_logits);
+        assert!(difference < tolerance, "{name}: router logits of layer {n} differ by {difference}");
+        let (selected, weights) = (expected.ids(&format!("selected.{n}")), expected.floats(&format!("weights.{n}")));
+        let k = layer.top_k;
+        for (t, row) in router_logits.chunks_exact(layer.experts).enumerate() {
+            if closest_ranks(row, k) <= TIE {
+                continue;
+            }
+            assert_eq!(layer.selected_of(t), &selected[t * k..][..k], "{name}: layer {n}, token {t}");
+            let difference = largest_difference(layer.weights_of(t), &weights[t * k..][..k]);
+            assert!(difference < tolerance, "{name}: weights of layer {n}, token {t} differ by {difference}");
+        }
+    }
+}
+
+/// The smallest gap among the first `k + 1` ranks.
+fn closest_ranks(row: &[f32], k: usize) -> f32 {
+    let mut row = row.to_vec();
+    row.sort_by(|a, b| b.total_cmp(a));
+    row.windows(2).take(k).map(|pair| pair[0] - pair[1]).fold(f32::INFINITY, f32::min)
+}
+
+fn bits(step: &Step) -> (Vec<u32>, Vec<u32>) {
+    let bits = |floats: &[f32]| floats.iter().map(|x| x.to_bits()).collect();
+    (bits(&step.logits), step.layers.iter().flat_map(|l| bits(&l.router_logits)).collect())
+}
+
+/// Prefill at once and in odd chunks, decode token by token, truncation and re-run: on this engine.
+async fn check_engine(case: &Path, engine: &mut Engine, tolerance: f32) {
+    let ids = Expected::of(case).ids("ids");
+    let prefill = run(engine, &ids, usize::MAX).await;
+    check(case, &prefill, tolerance);
+    for chunk in [1, 7] {
+        engine.truncate(0);
+        let again = run(engine, &ids, chunk).await;
+        check(case, &again, tolerance);
+        let difference = largest_difference(&again.logits, &prefill.logits);
+        assert!(difference < tolerance, "chunks of {chunk} differ from one prefill by {difference}");
+    }
+    let keep = ids.len() / 2;
+    engine.truncate(keep);
+    let rest = run(engine, &ids[keep..], usize::MAX).await;
+    let vocabulary = engine.architecture().vocabulary;
+    let difference = largest_difference(&rest.logits, &prefill.logits[keep * vocabulary..]);
+    assert!(difference < tolerance, "re-run after truncation differs by {difference}");
+}
+
+#[test]
+fn cpu_agrees_with_hugging_face() {
+    for case in cases() {
+        let mut engine = Engine::cpu(&model(&case)).unwrap();
+        pollster::block_on(check_engine(&case, &mut engine, CPU_TOLERANCE));
+    }
+}
+
+#[test]
+fn gpu_agrees_with_hugging_face() {
+    for case in cases() {
+        let mut engine = pollster::block_on(Engine::gpu(&model(&case))).unwrap();
+        pollster::block_on(check_engine(&case, &mut engine, GPU_TOLERANCE));
+    }
+}
+
+/// On the CPU one token at a time gives the same bits as many at once: the kernels sum in one order.
+#[test]
+fn cpu_decode_and_prefill_have_the_same_bits() {
+    for case in cases() {
+        let ids = Expected::of(&case).ids("ids");
+        let model = model(&case);
+        let (mut a, mut b) = (Engine::cpu(&model).unwrap(), Engine::cpu(&model).unwrap());
+        let (a, b) = pollster::block_on(async { (run(&mut a, &ids, usize::MAX).await, run(&mut b, &ids, 1).await) });
+        assert_eq!(bits(&a), bits(&b), "{}", case.display());
+    }
+}
+
+/// The GPU gives the same bits on every run: no float atomics.
+#[test]
+fn gpu_is_deterministic() {
+    let case = cases().into_iter().find(|case| case.ends_with("many-experts")).unwrap();
+    let ids = Expected::of(&case).ids("ids");
+    let mut engine = pollster::block_on(Engine::gpu(&model(&case))).unwrap();
+    let first = pollster::block_on(run(&mut engine, &ids, usize::MAX));
+    for _ in 0..3 {
+        engine.truncate(0);
+        assert_eq!(bits(&pollster::block_on(run(&mut engine, &ids, usize::MAX))), bits(&first));
+    }
+}
+
+/// Editing a text gives what a fresh session gives: trace, guesses and surprise.
+#[test]
+fn an_edited_text_equals_a_fresh_one() {
+    let case = cases().into_iter().find(|case| case.ends_with("basic")).unwrap();
+    let model = model(&case);
+    let ids = Expected::of(&case).ids("ids");
+    let mut changed = ids.clone();
+    changed[20] = (changed[20] + 1) % model.architecture.vocabulary as u32;
+    let edits = [&ids[..10], &ids, &changed, &changed[..21], &changed[..5], &[], &ids];
+    let mut session = Session::new(Engine::cpu(&model).unwrap());
+    let mut trace = moescope::routing::Trace::default();
+    for edit in edits {
+        trace.truncate(session.set(edit.to_vec()));
+        pollster::block_on(finish(&mut session, &mut trace));
+        let mut fresh = Session::new(Engine::cpu(&model).unwrap());
+        let mut expected = moescope::routing::Trace::default();
+        fresh.set(edit.to_vec());
+        pollster::block_on(finish(&mut fresh, &mut expected));
+        assert_eq!(trace.tokens, expected.tokens);
+        assert_eq!(trace.surprise, expected.surprise, "surprise after an edit to {} tokens", edit.len());
+        assert_eq!(trace.guesses, expected.guesses);
+        for (a, b) in trace.layers.iter().zip(&expected.layers) {
+            assert_eq!(a, b);
+        }
+        assert_eq!(session.last_logits(), fresh.last_logits());
+    }
+}
+
+async fn finish(session: &mut Session, trace: &mut moescope::routing::Trace) {
+    while session.pending() > 0 {
+        trace.extend(&session.advance(None, 8, |_| {}).await.unwrap());
+    }
+}
