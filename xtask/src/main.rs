@@ -1,1 +1,121 @@
-fn main() {}
+//! `cargo xtask ...`: the command line of the project's chores.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use xtask::wasm::Profile;
+use xtask::{dist, serve, test, workspace};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the static site: works from any web server, in a sub-path too.
+    Build {
+        #[command(flatten)]
+        profile: ProfileArgs,
+        /// The directory to write.
+        #[arg(long, value_name = "DIR", default_value = "dist")]
+        out: PathBuf,
+    },
+    /// Build the site and serve it on this machine.
+    Serve {
+        #[command(flatten)]
+        profile: ProfileArgs,
+        /// The port to listen on; 0 takes any free one.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// The directory to write and serve.
+        #[arg(long, value_name = "DIR", default_value = "dist")]
+        dist: PathBuf,
+        /// Serve the directory as it is.
+        #[arg(long)]
+        no_build: bool,
+    },
+    /// Check and test everything, stopping at the first failure.
+    Test {
+        /// Run only the tests whose name contains one of these, and none of the other checks.
+        filters: Vec<String>,
+    },
+    /// Measure the built page in a browser: first routed token, tokens/s, sizes.
+    Measure,
+    /// Collect the training corpus: `cargo xtask corpus --help`.
+    #[command(disable_help_flag = true)]
+    Corpus {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Train a model: `cargo xtask train --help`.
+    #[command(disable_help_flag = true)]
+    Train {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+#[derive(Args)]
+struct ProfileArgs {
+    /// Optimised and compressed (the default).
+    #[arg(long, conflicts_with = "dev")]
+    release: bool,
+    /// Quicker to build, with debug checks and function names.
+    #[arg(long)]
+    dev: bool,
+}
+
+impl ProfileArgs {
+    fn profile(&self) -> Profile {
+        if self.dev { Profile::Dev } else { Profile::Release }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Build { profile, out } => {
+            let site = dist::build(profile.profile(), &out)?;
+            println!("{site}");
+            Ok(())
+        }
+        Command::Serve { profile, port, dist: directory, no_build } => {
+            // A taken port is better known before the build than after it.
+            let listener = serve::bind(port)?;
+            if !no_build {
+                println!("{}", dist::build(profile.profile(), &directory)?);
+            }
+            serve::run(listener, &directory)
+        }
+        Command::Test { filters } => test::run(&filters),
+        Command::Measure => {
+            dist::build(Profile::Release, "dist".as_ref())?;
+            test::measure()
+        }
+        Command::Corpus { args } => trainer("corpus", &args),
+        Command::Train { args } => trainer("run", &args),
+    }
+}
+
+fn trainer(command: &str, args: &[OsString]) -> Result<()> {
+    workspace::run(
+        workspace::cargo().args(["run", "--release", "--package", "moescope-train", "--", command]).args(args),
+    )
+}

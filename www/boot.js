@@ -1,0 +1,92 @@
+// Starts the program: checks that the browser can run it, then loads it with a progress bar. All else is Rust.
+
+const PROGRAM = new URL("moescope_bg.wasm", import.meta.url);
+
+/** Why this browser cannot run the page, or "" if it can. */
+function obstacle() {
+  const advice = "A current Chrome, Edge, Firefox or Safari can.";
+  if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD_PROBE)) {
+    return `This browser cannot run WebAssembly with SIMD, which the model needs. ${advice}`;
+  }
+  if (!canRunModuleWorkers()) {
+    return `This browser cannot run modules in workers, which the model needs. ${advice}`;
+  }
+  return "";
+}
+
+// A module with one function: () -> v128, i32.const 0, i8x16.splat.
+const SIMD_PROBE = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0, // magic, version 1
+  1, 5, 1, 0x60, 0, 1, 0x7b, // one type: no parameters, one v128
+  3, 2, 1, 0, // one function of that type
+  10, 8, 1, 6, 0, 0x41, 0, 0xfd, 15, 0x0b, // its code
+]);
+
+/** A browser that knows `type` reads it before it makes the worker, and the throw leaves none behind. */
+function canRunModuleWorkers() {
+  let reads = false;
+  try {
+    const options = {
+      get type() {
+        reads = true;
+        throw new Error("no worker wanted");
+      },
+    };
+    new Worker(new URL("worker.js", import.meta.url), options).terminate();
+  } catch {
+    // Expected where `type` is read.
+  }
+  return reads;
+}
+
+/** Fetches the program; the copy of the answer only drives the bar, the original compiles as it streams in. */
+async function fetchProgram() {
+  const response = await fetch(PROGRAM);
+  if (!response.ok) {
+    throw new Error(`the server answered ${response.status} for ${PROGRAM.pathname}`);
+  }
+  showProgress(response.clone().body.getReader());
+  return response;
+}
+
+async function showProgress(reader) {
+  const bar = document.getElementById("boot-progress");
+  let bytes = 0;
+  try {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      bytes += part.value.length;
+      bar.value = bytes;
+    }
+  } catch {
+    // The original fails too, and says so.
+  }
+}
+
+function showProblem(message) {
+  document.body.dataset.state = "error";
+  // Where the program has replaced this screen, it shows its own errors.
+  const problem = document.getElementById("boot-problem");
+  if (problem) {
+    document.querySelector(".boot-progress").hidden = true;
+    problem.dataset.testid = "error";
+    problem.hidden = false;
+    problem.textContent = message;
+  }
+}
+
+async function start() {
+  const problem = obstacle();
+  if (problem) {
+    showProblem(problem);
+    return;
+  }
+  try {
+    const { default: init } = await import("./moescope.js");
+    await init({ module_or_path: fetchProgram() });
+  } catch (error) {
+    showProblem(`The program could not be loaded: ${error.message}. Check the connection and load the page again.`);
+    throw error;
+  }
+}
+
+start();

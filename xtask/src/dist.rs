@@ -1,0 +1,388 @@
+//! The static site: the page's shell, its assets, the models and the WebAssembly in one directory.
+//!
+//! All links in it are relative, so any static host serves it, in a sub-path too. A build writes only what
+//! changed: file times, and with them the server's ETags, stay as long as the contents do.
+
+use crate::wasm::{self, MODULE, Profile};
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Where index.html wants the size of the program in bytes, for its progress bar.
+const PROGRAM_BYTES: &str = "{{program-bytes}}";
+
+/// A site that was built.
+#[derive(Debug)]
+pub struct Site {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// How many files it has, compressed siblings not counted.
+    pub files: usize,
+    /// The program (WebAssembly and JavaScript) as it is, in bytes.
+    pub program: u64,
+    /// The program compressed with brotli, in bytes; `None` in a development build.
+    pub program_brotli: Option<u64>,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} files; the program is {} KB", self.directory.display(), self.files, kilobytes(self.program))?;
+        match self.program_brotli {
+            Some(bytes) => write!(f, ", {} KB compressed with brotli", kilobytes(bytes)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn kilobytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1000)
+}
+
+/// One file of the site.
+struct Asset {
+    /// Its path in the site.
+    path: PathBuf,
+    /// What it holds.
+    contents: Contents,
+}
+
+enum Contents {
+    CopyOf(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// Builds the whole site in `out` (relative to the repository's root).
+///
+/// # Errors
+/// The code does not compile, a source is missing, or `out` holds something else than a site.
+pub fn build(profile: Profile, out: &Path) -> Result<Site> {
+    let out = workspace::root().join(out);
+    refuse_foreign_directory(&out)?;
+    let bindgen = workspace::target_directory().join("xtask").join(match profile {
+        Profile::Release => "bindgen-release",
+        Profile::Dev => "bindgen-dev",
+    });
+    wasm::build(profile, &bindgen)?;
+    assemble(workspace::root(), &bindgen, profile, &out)
+}
+
+/// A build removes files that no longer belong to the site, so it must not run over someone's other files.
+fn refuse_foreign_directory(out: &Path) -> Result<()> {
+    if out.exists() && !out.is_dir() {
+        bail!("{} is a file: name a directory for the site", out.display());
+    }
+    let in_use = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if in_use && !out.join(format!("{MODULE}_bg.wasm")).is_file() {
+        bail!("{} holds files that are no Moescope site: name an empty or a new directory", out.display());
+    }
+    Ok(())
+}
+
+/// Puts the site together from the sources in `root` and wasm-bindgen's output in `bindgen`.
+///
+/// # Errors
+/// A source cannot be read or the site cannot be written.
+pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Result<Site> {
+    let www = root.join("www");
+    let mut assets = copies(&www, Path::new(""))?;
+    assets.extend(copies(bindgen, Path::new(""))?);
+    assets.push(Asset { path: "index.html".into(), contents: Contents::Bytes(index_html(root, bindgen)?) });
+    assets.push(Asset {
+        path: "models/index.json".into(),
+        contents: Contents::Bytes(models_index(&www.join("models"))?),
+    });
+
+    // Whatever else comes first: the program marks the directory as a site.
+    assets.sort_by_key(|asset| asset.path != Path::new(&format!("{MODULE}_bg.wasm")));
+    for asset in &assets {
+        write_asset(asset, out)?;
+    }
+    let mut expected: BTreeSet<PathBuf> = assets.iter().map(|asset| asset.path.clone()).collect();
+    if profile == Profile::Release {
+        expected.extend(compress(&expected, out)?);
+    }
+    remove_others(out, Path::new(""), &expected)?;
+
+    let program = [format!("{MODULE}_bg.wasm"), format!("{MODULE}.js")];
+    let size = |suffix: &str| -> Option<u64> {
+        program.iter().map(|name| fs::metadata(out.join(format!("{name}{suffix}"))).ok().map(|m| m.len())).sum()
+    };
+    Ok(Site {
+        directory: out.to_owned(),
+        files: assets.len(),
+        program: size("").context("the program was not written")?,
+        program_brotli: size(".br"),
+    })
+}
+
+/// All files below `source`, to lie below `target` in the site.
+fn copies(source: &Path, target: &Path) -> Result<Vec<Asset>> {
+    let mut assets = Vec::new();
+    let entries = fs::read_dir(source).with_context(|| format!("cannot read {}", source.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let (path, target) = (entry.path(), target.join(entry.file_name()));
+        if path.is_dir() {
+            assets.extend(copies(&path, &target)?);
+        } else {
+            assets.push(Asset { path: target, contents: Contents::CopyOf(path) });
+        }
+    }
+    Ok(assets)
+}
+
+/// The shell with the size of the program filled in.
+fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
+    let path = root.join("index.html");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !text.contains(PROGRAM_BYTES) {
+        bail!("{} has no {PROGRAM_BYTES}: its progress bar could not show how much is left", path.display());
+    }
+    let program = bindgen.join(format!("{MODULE}_bg.wasm"));
+    let bytes = fs::metadata(&program).with_context(|| format!("cannot read {}", program.display()))?.len();
+    Ok(text.replace(PROGRAM_BYTES, &bytes.to_string()).into_bytes())
+}
+
+/// `[{"name", "description"}]`: the model directories there are, `main` first, then by name. The description is
+/// the first line of the model's card.md, or empty.
+fn models_index(models: &Path) -> Result<Vec<u8>> {
+    let mut names = Vec::new();
+    if models.is_dir() {
+        for entry in fs::read_dir(models)? {
+            let entry = entry?;
+            if entry.path().join("config.json").is_file() {
+                names.push(entry.file_name().into_string().map_err(|name| {
+                    anyhow::anyhow!("the model directory {} has a name that is no Unicode", name.display())
+                })?);
+            }
+        }
+    }
+    names.sort_by_key(|name| (name != "main", name.clone()));
+    let list: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let card = fs::read_to_string(models.join(name).join("card.md")).unwrap_or_default();
+            let line = card.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let description = line.trim_start_matches('#').trim();
+            serde_json::json!({ "name": name, "description": description })
+        })
+        .collect();
+    Ok(serde_json::to_vec_pretty(&list)?)
+}
+
+/// Writes a file of the site, unless it is there with the same contents.
+fn write_asset(asset: &Asset, out: &Path) -> Result<()> {
+    let path = out.join(&asset.path);
+    let bytes = match &asset.contents {
+        Contents::Bytes(bytes) => bytes.clone(),
+        Contents::CopyOf(source) => fs::read(source).with_context(|| format!("cannot read {}", source.display()))?,
+    };
+    if fs::read(&path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    write_file(&path, &bytes)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+        fs::write(path, bytes)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Smaller files gain nothing: the answer fits one packet anyway.
+const LEAST_TO_COMPRESS: usize = 1024;
+
+/// Writes `.br` and `.gz` beside every text-like file; gives their paths. Weights stay as they are: their bits
+/// are close to random.
+fn compress(paths: &BTreeSet<PathBuf>, out: &Path) -> Result<Vec<PathBuf>> {
+    let compressible: Vec<&PathBuf> = paths
+        .iter()
+        .filter(|path| {
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            ["css", "html", "js", "json", "md", "svg", "txt", "wasm"].contains(&extension.as_ref())
+        })
+        .collect();
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<PathBuf>> {
+        let mut written = Vec::new();
+        while let Some(path) = compressible.get(next.fetch_add(1, Ordering::Relaxed)) {
+            written.extend(compress_file(path, out)?);
+        }
+        Ok(written)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let written: Result<Vec<_>> = workers.into_iter().map(|worker| worker.join().expect("no panic")).collect();
+        Ok(written?.into_iter().flatten().collect())
+    })
+}
+
+/// Compresses one file, unless its siblings are newer than it already; gives the siblings that are worth having.
+fn compress_file(path: &Path, out: &Path) -> Result<Vec<PathBuf>> {
+    let source = out.join(path);
+    let bytes = fs::read(&source)?;
+    if bytes.len() < LEAST_TO_COMPRESS {
+        return Ok(Vec::new());
+    }
+    let changed = fs::metadata(&source)?.modified()?;
+    let mut siblings = Vec::new();
+    for (suffix, encode) in [("br", brotli as fn(&[u8]) -> Result<Vec<u8>>), ("gz", gzip)] {
+        let sibling = PathBuf::from(format!("{}.{suffix}", path.display()));
+        let target = out.join(&sibling);
+        let fresh = fs::metadata(&target).and_then(|meta| meta.modified()).is_ok_and(|time| time >= changed);
+        if !fresh {
+            let compressed = encode(&bytes)?;
+            if compressed.len() >= bytes.len() {
+                continue;
+            }
+            write_file(&target, &compressed)?;
+        }
+        siblings.push(sibling);
+    }
+    Ok(siblings)
+}
+
+fn brotli(bytes: &[u8]) -> Result<Vec<u8>> {
+    let params =
+        brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 24, size_hint: bytes.len(), ..Default::default() };
+    let mut compressed = Vec::new();
+    brotli::BrotliCompress(&mut &bytes[..], &mut compressed, &params)?;
+    Ok(compressed)
+}
+
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?)
+}
+
+/// Removes what an earlier build left and this one does not want.
+fn remove_others(out: &Path, directory: &Path, expected: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(out.join(directory))? {
+        let entry = entry?;
+        let path = directory.join(entry.file_name());
+        if entry.path().is_dir() {
+            remove_others(out, &path, expected)?;
+            // Succeeds only where nothing is left in it.
+            let _ = fs::remove_dir(entry.path());
+        } else if !expected.contains(&path) {
+            fs::remove_file(entry.path())
+                .with_context(|| format!("cannot remove {}, which is no longer of the site", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of its own for a test, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("moescope-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn write(&self, path: &str, contents: &str) {
+            write_file(&self.0.join(path), contents.as_bytes()).unwrap();
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn sources(name: &str) -> Scratch {
+        let scratch = Scratch::new(name);
+        scratch.write("index.html", &format!("<progress max=\"{PROGRAM_BYTES}\">"));
+        scratch.write("www/style.css", &"body { color: red }\n".repeat(200));
+        scratch.write("www/models/second/config.json", "{}");
+        scratch.write("www/models/main/config.json", "{}");
+        scratch.write("www/models/main/card.md", "\n# Four layers, eight experts\n\nMore.\n");
+        scratch.write("www/models/no-model/notes.txt", "");
+        scratch.write("bindgen/moescope_bg.wasm", "12345");
+        scratch.write("bindgen/moescope.js", "export default 1;");
+        scratch
+    }
+
+    fn assemble_in(scratch: &Scratch, profile: Profile) -> Site {
+        assemble(&scratch.0, &scratch.0.join("bindgen"), profile, &scratch.0.join("out")).unwrap()
+    }
+
+    #[test]
+    fn a_site_has_the_shell_the_assets_the_program_and_the_list_of_models() {
+        let scratch = sources("assemble");
+        let site = assemble_in(&scratch, Profile::Release);
+        let read = |name: &str| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
+        assert_eq!(site.files, 9);
+        assert_eq!(site.program, 22);
+        assert_eq!(read("index.html"), "<progress max=\"5\">");
+        assert_eq!(read("moescope_bg.wasm"), "12345");
+        let models: serde_json::Value = serde_json::from_str(&read("models/index.json")).unwrap();
+        assert_eq!(
+            models,
+            serde_json::json!([
+                { "name": "main", "description": "Four layers, eight experts" },
+                { "name": "second", "description": "" },
+            ])
+        );
+    }
+
+    #[test]
+    fn compressed_siblings_hold_the_same_and_go_with_a_development_build() {
+        use std::io::Read;
+        let scratch = sources("compress");
+        assemble_in(&scratch, Profile::Release);
+        let style = fs::read(scratch.0.join("out/style.css")).unwrap();
+        let mut plain = Vec::new();
+        brotli::BrotliDecompress(&mut fs::File::open(scratch.0.join("out/style.css.br")).unwrap(), &mut plain).unwrap();
+        assert_eq!(plain, style);
+        plain.clear();
+        let gzipped = fs::File::open(scratch.0.join("out/style.css.gz")).unwrap();
+        flate2::read::GzDecoder::new(gzipped).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, style);
+        assert!(!scratch.0.join("out/moescope.js.br").exists(), "too small to gain");
+
+        assemble_in(&scratch, Profile::Dev);
+        assert!(!scratch.0.join("out/style.css.br").exists(), "a server would prefer the stale sibling");
+    }
+
+    #[test]
+    fn a_second_build_writes_only_what_changed_and_removes_what_is_gone() {
+        let scratch = sources("again");
+        assemble_in(&scratch, Profile::Release);
+        let time = |name: &str| fs::metadata(scratch.0.join("out").join(name)).unwrap().modified().unwrap();
+        let (style, compressed, program) = (time("style.css"), time("style.css.br"), time("moescope_bg.wasm"));
+        fs::remove_dir_all(scratch.0.join("www/models/second")).unwrap();
+        scratch.write("bindgen/moescope_bg.wasm", "123456");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assemble_in(&scratch, Profile::Release);
+        assert_eq!((style, compressed), (time("style.css"), time("style.css.br")));
+        assert!(time("moescope_bg.wasm") > program);
+        assert!(!scratch.0.join("out/models/second").exists());
+    }
+
+    #[test]
+    fn a_directory_with_other_files_is_refused_and_left_alone() {
+        let scratch = Scratch::new("foreign");
+        scratch.write("thesis.txt", "dear");
+        let error = build(Profile::Release, &scratch.0).unwrap_err().to_string();
+        assert!(error.contains("no Moescope site"), "{error}");
+        assert!(scratch.0.join("thesis.txt").exists());
+    }
+}

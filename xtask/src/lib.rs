@@ -1,0 +1,15 @@
+//! The project's chores: `cargo xtask --help`.
+//!
+//! - [`workspace`]: where the repository is, and how other programs are run.
+//! - [`setup`]: what the chores need of the machine: found, installed or named.
+//! - [`wasm`]: Rust to WebAssembly and its JavaScript.
+//! - [`dist`]: the static site, put together from the page, its assets and the WebAssembly.
+//! - [`serve`]: the site over HTTP on this machine.
+//! - [`test`]: every check and test there is.
+
+pub mod dist;
+pub mod serve;
+pub mod setup;
+pub mod test;
+pub mod wasm;
+pub mod workspace;

@@ -1,0 +1,78 @@
+//! The site over HTTP: what a static host does, on this machine.
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, header};
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use tower_http::services::ServeDir;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+/// Listens on this machine's own address only.
+///
+/// # Errors
+/// The port is taken, or is not to be had without more rights.
+pub fn bind(port: u16) -> Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            anyhow::anyhow!("port {port} is taken by another program: end that one, or choose another with --port")
+        }
+        ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("port {port} is not for ordinary users: choose one above 1023 with --port")
+        }
+        _ => anyhow::anyhow!("cannot listen on port {port}: {error}"),
+    })
+}
+
+/// Serves a site until Ctrl-C.
+///
+/// # Errors
+/// The directory holds no site, or the network fails.
+pub fn run(listener: TcpListener, directory: &Path) -> Result<()> {
+    let router = router(directory)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        println!("Moescope is at http://localhost:{}/ (Ctrl-C ends it)", address.port());
+        tokio::select! {
+            served = async { axum::serve(listener, router).await } => served.context("the server failed"),
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    })
+}
+
+/// The site in `directory`: MIME types, compressed siblings, ranges, ETags, and the headers below.
+///
+/// # Errors
+/// The directory holds no site.
+pub fn router(directory: &Path) -> Result<Router> {
+    let policy = content_security_policy(directory)?;
+    let files = ServeDir::new(directory).precompressed_br().precompressed_gzip();
+    let fixed = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::overriding(name, value);
+    Ok(Router::new()
+        .fallback_service(files)
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, policy))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .layer(fixed(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
+        // Keep it, but ask each time: a 304 costs nothing here, and a new build shows at once.
+        .layer(fixed(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))))
+}
+
+/// The policy that index.html states for static hosts. As a header it holds for the worker too, which does not
+/// see the page's `<meta>`.
+fn content_security_policy(directory: &Path) -> Result<HeaderValue> {
+    let path = directory.join("index.html");
+    let Ok(page) = fs::read_to_string(&path) else {
+        bail!("{} is not there: build the site first, or name another directory with --dist", path.display());
+    };
+    let policy = page
+        .split_once("http-equiv=\"Content-Security-Policy\"")
+        .and_then(|(_, rest)| rest.split_once("content=\""))
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map(|(policy, _)| policy.split_whitespace().collect::<Vec<_>>().join(" "))
+        .with_context(|| format!("{} states no Content-Security-Policy", path.display()))?;
+    HeaderValue::from_str(&policy).with_context(|| format!("{}: its policy is no header", path.display()))
+}

@@ -1,0 +1,167 @@
+//! What the chores need of the machine: found, installed where that is safe, or named.
+
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The target that the page is compiled for.
+pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// Makes sure that the Rust tool chain can compile to WebAssembly.
+///
+/// # Errors
+/// The target is missing and cannot be added.
+pub fn wasm_target() -> Result<()> {
+    let has_target = || -> Result<bool> {
+        let output = Command::new("rustc")
+            .args(["--print", "target-libdir", "--target", WASM_TARGET])
+            .current_dir(workspace::root())
+            .output()
+            .context("cannot run `rustc`: install Rust from https://rustup.rs")?;
+        let directory = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        Ok(output.status.success() && directory.is_dir())
+    };
+    if has_target()? {
+        return Ok(());
+    }
+    if find_program(&["rustup"]).is_none() {
+        bail!(
+            "this Rust cannot compile to {WASM_TARGET} and there is no `rustup` to add it: install Rust from \
+             https://rustup.rs, or your system's package of that target (Debian: libstd-rust-dev-wasm32)"
+        );
+    }
+    println!("Adding the target {WASM_TARGET}");
+    workspace::run(Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(workspace::root()))
+        .context(format!("the target {WASM_TARGET} could not be added: is the network there?"))?;
+    if !has_target()? {
+        bail!("`rustup target add {WASM_TARGET}` did not help: is the `rustc` in PATH the one of rustup?");
+    }
+    Ok(())
+}
+
+/// What the tests drive: a browser, its WebDriver, npm (for axe-core) and a Vulkan adapter that needs no GPU.
+#[derive(Debug)]
+pub struct TestTools {
+    /// Chromium or Chrome.
+    pub browser: PathBuf,
+    /// The ChromeDriver that goes with it.
+    pub driver: PathBuf,
+    /// npm.
+    pub npm: PathBuf,
+    /// The manifest of Mesa's CPU driver for Vulkan; `None` where the system is not Linux and has its own API.
+    pub vulkan_driver: Option<PathBuf>,
+}
+
+/// Finds what the tests need; installs what is missing on Debian and Ubuntu as root.
+///
+/// # Errors
+/// Something is missing and cannot be installed from here: says what, and with which packages it comes.
+pub fn test_tools() -> Result<TestTools> {
+    let missing = missing_packages();
+    if !missing.is_empty() {
+        let packages = missing.join(" ");
+        if !can_apt_install() {
+            bail!(
+                "the tests need programs that are not on this machine. Debian and Ubuntu have them as: apt-get install \
+                 {packages}. Elsewhere, install what is in these: chromium (or Chrome), ChromeDriver of the same \
+                 version, npm, and on Linux Mesa's lavapipe Vulkan driver with the Vulkan loader"
+            );
+        }
+        println!("Installing {packages}");
+        let apt =
+            |args: &[&str]| workspace::run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
+        apt(&["update"])?;
+        apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
+    }
+    let found = |what: Option<PathBuf>, name: &str| {
+        what.with_context(|| format!("{name} is still missing after the installation: install it by hand"))
+    };
+    Ok(TestTools {
+        browser: found(browser(), "Chromium")?,
+        driver: found(driver(), "ChromeDriver")?,
+        npm: found(find_program(&["npm"]), "npm")?,
+        vulkan_driver: if cfg!(target_os = "linux") {
+            Some(found(lavapipe(), "Mesa's Vulkan driver lvp_icd")?)
+        } else {
+            None
+        },
+    })
+}
+
+/// Debian's names of what the tests need and this machine lacks.
+fn missing_packages() -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    if browser().is_none() {
+        missing.push("chromium");
+    }
+    if driver().is_none() {
+        missing.push("chromium-driver");
+    }
+    if find_program(&["npm"]).is_none() {
+        missing.push("npm");
+    }
+    if cfg!(target_os = "linux") {
+        if lavapipe().is_none() {
+            missing.push("mesa-vulkan-drivers");
+        }
+        if !has_vulkan_loader() {
+            missing.push("libvulkan1");
+        }
+    }
+    missing
+}
+
+fn browser() -> Option<PathBuf> {
+    find_program(&["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]).or_else(|| {
+        Some("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome".into())
+            .filter(|path: &PathBuf| path.is_file())
+    })
+}
+
+fn driver() -> Option<PathBuf> {
+    find_program(&["chromedriver"])
+}
+
+/// Mesa's Vulkan driver that computes on the CPU: the tests' adapter, the same on every machine.
+fn lavapipe() -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"]
+        .iter()
+        .filter_map(|directory| std::fs::read_dir(directory).ok())
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("lvp_icd") && name.ends_with(".json")
+        })
+        // A system with several architectures has one for each; the others' names say theirs.
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name == "lvp_icd.json" || name.contains(std::env::consts::ARCH)
+        })
+        .collect();
+    found.sort();
+    found.into_iter().next()
+}
+
+fn has_vulkan_loader() -> bool {
+    let listed = ["ldconfig", "/sbin/ldconfig", "/usr/sbin/ldconfig"].iter().find_map(|program| {
+        Command::new(program).arg("-p").stderr(Stdio::null()).output().ok().filter(|output| output.status.success())
+    });
+    listed.is_some_and(|output| String::from_utf8_lossy(&output.stdout).contains("libvulkan.so.1"))
+}
+
+fn can_apt_install() -> bool {
+    let user = Command::new("id").arg("-u").output();
+    let is_root = user.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == "0");
+    is_root && find_program(&["apt-get"]).is_some()
+}
+
+/// The first of these programs that is in PATH.
+fn find_program(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    names.iter().find_map(|name| {
+        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        directories.iter().map(|directory| directory.join(&file)).find(|path| path.is_file())
+    })
+}

@@ -1,0 +1,158 @@
+//! Every check and test there is, in one command, stopping at the first failure.
+//!
+//! All native steps share one target directory and one profile, so nothing is compiled twice: the checks (clippy,
+//! rustdoc) use one set of results, the tests another.
+
+use crate::setup::{self, TestTools};
+use crate::wasm::Profile;
+use crate::{dist, workspace};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where the browser tests find the site.
+const SITE: &str = "dist";
+
+/// Runs everything; with `filters` only the tests whose names contain one of them.
+///
+/// # Errors
+/// The first step that fails.
+pub fn run(filters: &[String]) -> Result<()> {
+    let mut steps = Steps::default();
+    let mut tools = None;
+    steps.run("set up", || {
+        setup::wasm_target()?;
+        tools = Some(setup::test_tools()?);
+        Ok(())
+    })?;
+    let tools = tools.expect("the step before found them");
+    if filters.is_empty() {
+        checks(&mut steps)?;
+    } else {
+        println!("Only tests named like {}; formatting, lints and documentation are not checked", filters.join(", "));
+    }
+    tests(&mut steps, &tools, filters)?;
+    steps.summary();
+    Ok(())
+}
+
+/// Formatting, lints and documentation.
+fn checks(steps: &mut Steps) -> Result<()> {
+    steps.cargo("formatting", &["fmt", "--all", "--check"])?;
+    let deny = ["--", "-D", "warnings"];
+    steps.cargo("lints", &[&["clippy", "--workspace", "--all-targets"][..], &deny].concat())?;
+    steps
+        .cargo("lints of the browser tests", &[&["clippy", "--workspace", "--test", "browser"][..], &deny].concat())?;
+    let wasm = ["clippy", "--package", "moescope", "--lib", "--target", setup::WASM_TARGET];
+    steps.cargo("lints of the page's code", &[&wasm[..], &deny].concat())?;
+    steps.command(
+        "documentation",
+        workspace::cargo()
+            .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+/// The native tests and those of the documentation, then the site, then the tests in the browser.
+fn tests(steps: &mut Steps, tools: &TestTools, filters: &[String]) -> Result<()> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = workspace::cargo();
+        command.args(["test", "--workspace"]).args(arguments);
+        test_environment(&mut command, tools);
+        command
+    };
+    if !filters.is_empty() {
+        let mut count = 0;
+        for target in [&[][..], &["--test", "browser"]] {
+            count += count_tests(cargo(target).args(["--", "--list"]).args(filters))?;
+        }
+        if count == 0 {
+            bail!("no test has a name with {} in it", filters.join(" or "));
+        }
+    }
+    steps.command("native tests", cargo(&[]).arg("--").args(filters))?;
+    steps.cargo("command line for the browser tests", &["build", "--workspace", "--bin", "moescope"])?;
+    steps.run("site", || {
+        println!("{}", dist::build(Profile::Release, Path::new(SITE))?);
+        Ok(())
+    })?;
+    steps.command("browser tests", cargo(&["--test", "browser"]).arg("--").args(filters))
+}
+
+/// Measures the site in a browser and prints the figures; nothing is asserted.
+///
+/// # Errors
+/// The tools are missing, or the page does not run.
+pub fn measure() -> Result<()> {
+    let tools = setup::test_tools()?;
+    let mut command = workspace::cargo();
+    command.args(["run", "--package", "moescope-e2e", "--bin", "measure"]);
+    test_environment(&mut command, &tools);
+    workspace::run(&mut command)
+}
+
+/// Tells the tests where their tools are, and Vulkan to compute on the CPU: the same adapter on every machine.
+fn test_environment(command: &mut Command, tools: &TestTools) {
+    command
+        .env("MOESCOPE_SITE", workspace::root().join(SITE))
+        .env("MOESCOPE_CLI", workspace::target_directory().join("debug/moescope"))
+        .env("MOESCOPE_BROWSER", &tools.browser)
+        .env("MOESCOPE_DRIVER", &tools.driver)
+        .env("MOESCOPE_NPM", &tools.npm);
+    if let Some(driver) = &tools.vulkan_driver
+        && std::env::var_os("VK_ICD_FILENAMES").is_none()
+    {
+        command.env("VK_ICD_FILENAMES", driver);
+    }
+}
+
+/// How many tests a `cargo test ... -- --list` names.
+fn count_tests(command: &mut Command) -> Result<usize> {
+    let output = command.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("`{}` failed; its own message is above", workspace::words(command));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count())
+}
+
+/// What ran so far, and how long it took.
+#[derive(Default)]
+struct Steps {
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn cargo(&mut self, name: &'static str, arguments: &[&str]) -> Result<()> {
+        self.command(name, workspace::cargo().args(arguments))
+    }
+
+    fn command(&mut self, name: &'static str, command: &mut Command) -> Result<()> {
+        let words = workspace::words(command);
+        self.run(name, || {
+            println!("$ {words}");
+            workspace::run(command)
+        })
+    }
+
+    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let result = step();
+        self.done.push((name, start.elapsed()));
+        if result.is_err() {
+            self.summary();
+            eprintln!("\nFAILED at: {name}. What comes after it did not run.");
+        }
+        result
+    }
+
+    fn summary(&self) {
+        println!();
+        for (name, time) in &self.done {
+            println!("{:>7.1} s  {name}", time.as_secs_f64());
+        }
+        let total: Duration = self.done.iter().map(|(_, time)| *time).sum();
+        println!("{:>7.1} s  in all", total.as_secs_f64());
+    }
+}

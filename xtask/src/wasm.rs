@@ -1,0 +1,77 @@
+//! Rust to WebAssembly and the JavaScript that loads it.
+
+use crate::{setup, workspace};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use wasm_bindgen_cli_support::Bindgen;
+
+/// How to compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Optimised, without debug checks and names; assets are compressed.
+    Release,
+    /// Quicker to build, with debug checks and function names in stack traces.
+    Dev,
+}
+
+impl Profile {
+    /// The name of the profile in Cargo.toml.
+    fn cargo_name(self) -> &'static str {
+        match self {
+            Self::Release => "release-wasm",
+            Self::Dev => "dev",
+        }
+    }
+}
+
+/// The name of the JavaScript module: `moescope.js`, which loads `moescope_bg.wasm`.
+pub const MODULE: &str = "moescope";
+
+/// Compiles the page's code and writes `moescope.js`, `moescope_bg.wasm` and the JavaScript snippets of its
+/// dependencies to `out`, which is made anew.
+///
+/// # Errors
+/// The target is missing and cannot be added, or the code does not compile.
+pub fn build(profile: Profile, out: &Path) -> Result<()> {
+    setup::wasm_target()?;
+    let compiled = compile(profile)?;
+    if out.exists() {
+        std::fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
+    }
+    // The names are dropped here: rustc's own `strip` takes sections away that wasm-bindgen reads.
+    let release = profile == Profile::Release;
+    Bindgen::new()
+        .input_path(&compiled)
+        .out_name(MODULE)
+        .web(true)?
+        .typescript(false)
+        .remove_name_section(release)
+        .remove_producers_section(release)
+        .generate(out)
+        .with_context(|| format!("wasm-bindgen cannot read {}", compiled.display()))
+}
+
+/// Compiles the library to WebAssembly; gives the path of the `.wasm` file.
+fn compile(profile: Profile) -> Result<PathBuf> {
+    let mut command = workspace::cargo();
+    // Only this package: features that other members switch on would end in the page.
+    command
+        .args(["build", "--package", "moescope", "--lib", "--target", setup::WASM_TARGET])
+        .args(["--profile", profile.cargo_name(), "--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit());
+    let output = command.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the page's code does not compile; cargo's message is above");
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == MODULE)
+        .filter_map(|message| message["filenames"].as_array().cloned())
+        .flatten()
+        .filter_map(|name| name.as_str().map(PathBuf::from))
+        .find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .context("cargo built no .wasm file: is `cdylib` among the library's crate types?")
+}
