@@ -26,3 +26,17 @@ pub mod worker;
 mod api;
 #[cfg(target_arch = "wasm32")]
 mod ui;
+
+/// Starts the page, or the worker: the same module serves both.
+#[cfg(target_arch = "wasm32")]
+#[wasm_bindgen::prelude::wasm_bindgen(start)]
+pub fn start() {
+    use gloo_worker::Registrable;
+    use wasm_bindgen::JsCast;
+    console_error_panic_hook::set_once();
+    if js_sys::global().is_instance_of::<web_sys::Window>() {
+        ui::start();
+    } else {
+        worker::EngineWorker::registrar().register();
+    }
+}

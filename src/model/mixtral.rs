@@ -13,6 +13,8 @@ struct Config {
     intermediate_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
+    /// `null` means as many as there are heads.
+    #[serde(default = "default_kv_heads")]
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
     #[serde(default = "default_context")]
@@ -42,6 +44,9 @@ struct RopeParameters {
 }
 
 // What transformers' MixtralConfig takes where a key is missing.
+fn default_kv_heads() -> Option<usize> {
+    Some(8)
+}
 fn default_context() -> usize {
     4096 * 32
 }

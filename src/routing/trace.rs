@@ -12,7 +12,6 @@ pub struct Token {
     /// Empty for a piece of a character: the piece that completes the character carries it.
     pub text: String,
     /// This token's own bytes, where they are not `text` to the letter (pieces of a character).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Vec<u8>>,
 }
 

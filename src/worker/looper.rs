@@ -1,1 +1,215 @@
-//! The worker's loop (browser).
+//! The worker's loop: one command after the other, each answered by events. It breathes between chunks,
+//! so that a newer text is seen and wins.
+
+use super::desk::{Advance, Desk, now};
+use super::fetch::model_files;
+use super::inbox::Inbox;
+use super::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
+use crate::error::{Error, Result};
+use crate::session::Sampler;
+use gloo_worker::{HandlerId, Worker, WorkerScope};
+use std::rc::Rc;
+use wasm_bindgen_futures::spawn_local;
+
+/// Tokens of a chunk: the page sees the first of them soon, and a newer text never waits long.
+const CHUNK: usize = 32;
+
+/// The worker, as `gloo-worker` runs it: it hands every command to the loop.
+pub struct EngineWorker {
+    inbox: Rc<Inbox>,
+    started: bool,
+}
+
+impl Worker for EngineWorker {
+    type Message = ();
+    type Input = Command;
+    type Output = Event;
+
+    fn create(_: &WorkerScope<Self>) -> Self {
+        Self { inbox: Rc::default(), started: false }
+    }
+
+    fn update(&mut self, _: &WorkerScope<Self>, (): ()) {}
+
+    fn received(&mut self, scope: &WorkerScope<Self>, command: Command, page: HandlerId) {
+        self.inbox.push(command);
+        if !self.started {
+            self.started = true;
+            let scope = scope.clone();
+            let send = move |event| scope.respond(page, event);
+            let looper = Looper { inbox: self.inbox.clone(), send: Box::new(send), desk: None };
+            spawn_local(looper.run());
+        }
+    }
+}
+
+struct Looper {
+    inbox: Rc<Inbox>,
+    send: Box<dyn Fn(Event)>,
+    desk: Option<Desk>,
+}
+
+impl Looper {
+    async fn run(mut self) {
+        loop {
+            match self.inbox.next().await {
+                Command::Load { source, backend } => self.load(&source, backend).await,
+                Command::Route { generation, text } => {
+                    let done = self.route(generation, &text).await;
+                    self.report(generation, done);
+                }
+                Command::Generate { generation, tokens, sampling } => {
+                    let done = self.generate(generation, tokens, sampling).await;
+                    self.report(generation, done);
+                }
+                // Nothing is running when a command is taken up.
+                Command::Stop => {}
+                Command::Trace { request, prompt, logits } => {
+                    let answer = match self.desk() {
+                        Ok(desk) => match desk.ids(&prompt) {
+                            Ok(ids) => desk.trace(&ids, logits).await,
+                            Err(error) => Err(error),
+                        },
+                        Err(error) => Err(error),
+                    };
+                    self.answer(request, answer, |request, json| Event::Traced { request, json });
+                }
+                Command::Complete { request, prompt, tokens, sampling } => {
+                    let answer = match self.desk() {
+                        Ok(desk) => match desk.ids(&prompt) {
+                            Ok(ids) => desk.complete(&ids, tokens, sampling).await,
+                            Err(error) => Err(error),
+                        },
+                        Err(error) => Err(error),
+                    };
+                    self.answer(request, answer, |request, json| Event::Generated { request, json });
+                }
+            }
+        }
+    }
+
+    async fn load(&mut self, source: &Source, backend: BackendChoice) {
+        match self.try_load(source, backend).await {
+            Ok(desk) => {
+                (self.send)(Event::Loaded(Box::new(desk.info.clone())));
+                self.desk = Some(desk);
+            }
+            Err(error) => (self.send)(Event::LoadFailed { message: error.to_string() }),
+        }
+    }
+
+    async fn try_load(&self, source: &Source, backend: BackendChoice) -> Result<Desk> {
+        let progress = |what: &str, done, total| {
+            (self.send)(Event::Progress { what: what.to_owned(), done, total });
+            !self.inbox.interrupts_load()
+        };
+        let files = model_files(source, &progress).await?;
+        Desk::new(&files, backend).await
+    }
+
+    async fn route(&mut self, generation: u64, text: &str) -> Result<()> {
+        let (keep, overflow) = self.desk()?.set_text(text)?;
+        let mut run = Run { generation, from: keep, overflow, speed: Speed::default() };
+        self.run_pending(&mut run, true).await?;
+        Ok(())
+    }
+
+    /// Samples a token, runs it, and so on; the last answer says `done`.
+    async fn generate(&mut self, generation: u64, tokens: usize, sampling: Sampling) -> Result<()> {
+        let from = self.desk()?.session().ids().len();
+        let mut run = Run { generation, from, overflow: None, speed: Speed::default() };
+        let mut sampler = Sampler::new(sampling);
+        if from == 0 {
+            return Err(Error::Input("there is no text to continue; type a few words first".into()));
+        }
+        let mut left = tokens;
+        loop {
+            let session = self.desk()?.session();
+            let last = left <= 1 || session.ids().len() + 1 >= session.engine().architecture().context;
+            if left == 0 || !session.has_room() || session.last_logits().is_empty() {
+                self.finish(&run);
+                return Ok(());
+            }
+            let id = sampler.next(session.last_logits());
+            session.push(id);
+            if self.run_pending(&mut run, last).await? || last {
+                return Ok(());
+            }
+            left -= 1;
+        }
+    }
+
+    /// Runs what is pending, chunk by chunk, and sends each; the last one says `done` if `finish` or if a
+    /// newer command ended the run, which is returned.
+    async fn run_pending(&mut self, run: &mut Run, finish: bool) -> Result<bool> {
+        loop {
+            let start = now();
+            let desk = self.desk.as_mut().expect("a run has a model");
+            let more = match desk.advance(CHUNK).await? {
+                Advance::Routed(trace) => trace,
+                Advance::EngineChanged => {
+                    run.from = 0;
+                    (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
+                    continue;
+                }
+            };
+            run.speed.ms += now() - start;
+            run.speed.tokens += more.len();
+            let left = desk.session().pending();
+            let total = desk.session().ids().len();
+            let ended = self.inbox.interrupts_run().await;
+            let done = ended || (left == 0 && finish);
+            let from = run.from;
+            run.from += more.len();
+            (self.send)(run.routed(from, more, total, done));
+            if ended || left == 0 {
+                return Ok(ended);
+            }
+        }
+    }
+
+    fn finish(&mut self, run: &Run) {
+        let total = self.desk.as_mut().map_or(0, |desk| desk.session().ids().len());
+        (self.send)(run.routed(run.from, crate::routing::Trace::default(), total, true));
+    }
+
+    fn desk(&mut self) -> Result<&mut Desk> {
+        self.desk.as_mut().ok_or_else(|| Error::Input("no model is loaded yet".into()))
+    }
+
+    fn report(&self, generation: u64, done: Result<()>) {
+        if let Err(error) = done {
+            (self.send)(Event::RunFailed { generation, message: error.to_string() });
+        }
+    }
+
+    fn answer(&self, request: u64, answer: Result<String>, event: impl Fn(u64, String) -> Event) {
+        (self.send)(match answer {
+            Ok(json) => event(request, json),
+            Err(error) => Event::RequestFailed { request, message: error.to_string() },
+        });
+    }
+}
+
+/// A run in progress.
+struct Run {
+    generation: u64,
+    /// Where the page's trace goes on.
+    from: usize,
+    overflow: Option<Overflow>,
+    speed: Speed,
+}
+
+impl Run {
+    fn routed(&self, from: usize, more: crate::routing::Trace, total: usize, done: bool) -> Event {
+        Event::Routed {
+            generation: self.generation,
+            from,
+            more,
+            total,
+            overflow: self.overflow.clone(),
+            speed: self.speed,
+            done,
+        }
+    }
+}

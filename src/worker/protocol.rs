@@ -77,8 +77,8 @@ pub enum Command {
         /// On which engine.
         backend: BackendChoice,
     },
-    /// Route this text. Answers: `Routed`*, the last with `done`. A newer `Route`, `Generate` or `Stop`
-    /// ends an older run between chunks.
+    /// Route this text. Answers: `Routed`*, the last with `done`. A newer `Route`, `Load` or `Stop` ends an
+    /// older run between chunks; a `Generate` waits for it.
     Route {
         /// Named again in every answer; the page raises it with every edit.
         generation: u64,

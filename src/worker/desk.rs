@@ -1,0 +1,184 @@
+//! What the worker has on its desk: a loaded model, its engine and the page's text.
+
+use super::protocol::{BackendChoice, Logits, Overflow, Prompt, Sampling};
+use crate::engine::{Engine, check_ids};
+use crate::error::{Error, Result};
+use crate::model::{Model, ModelFiles, ModelInfo};
+use crate::routing::Trace;
+use crate::routing::json::Document;
+use crate::session::{Sampler, Session};
+use crate::tokenizer::Tokenizer;
+
+/// No token of a byte-level vocabulary is longer; text beyond the context need not be tokenized.
+const MOST_BYTES_PER_TOKEN: usize = 64;
+
+/// A model in use.
+pub struct Desk {
+    model: Model,
+    tokenizer: Option<Tokenizer>,
+    session: Session,
+    /// What the page is told of it.
+    pub info: ModelInfo,
+}
+
+impl Desk {
+    /// Checks the files and makes the engine.
+    pub async fn new(files: &ModelFiles, choice: BackendChoice) -> Result<Self> {
+        let model = Model::new(files)?;
+        let vocabulary = model.architecture.vocabulary;
+        let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
+        let (engine, note) = engine(&model, choice).await?;
+        let info = model.info(engine.backend(), note);
+        Ok(Self { model, tokenizer, session: Session::new(engine), info })
+    }
+
+    /// The page's text, being routed.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Runs the next chunk of the text. Where the GPU fails, the CPU engine takes over: the text stays, and
+    /// what was routed runs again.
+    pub async fn advance(&mut self, most: usize) -> Result<Advance> {
+        match self.session.advance(self.tokenizer.as_ref(), most, |_| {}).await {
+            Ok(trace) => Ok(Advance::Routed(trace)),
+            Err(Error::Device(why)) => {
+                self.session.replace_engine(Engine::cpu(&self.model)?);
+                self.info = self.model.info(self.session.engine().backend(), Some(format!("The CPU took over: {why}")));
+                Ok(Advance::EngineChanged)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes `text` the page's text. Returns how many tokens of the old trace still hold, and where the
+    /// text did not fit.
+    pub fn set_text(&mut self, text: &str) -> Result<(usize, Option<Overflow>)> {
+        let context = self.model.architecture.context;
+        let head = head(text, context * MOST_BYTES_PER_TOKEN);
+        let (ids, ends) = self.tokenizer()?.encode(head)?;
+        let overflow = (ids.len() > context || head.len() < text.len()).then(|| Overflow {
+            context,
+            routed_bytes: ends.get(context.min(ends.len()).saturating_sub(1)).copied().unwrap_or(0),
+        });
+        Ok((self.session.set(ids), overflow))
+    }
+
+    /// The ids of a prompt, checked.
+    pub fn ids(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        let ids = match prompt {
+            Prompt::Text(text) => self.tokenizer()?.encode(text)?.0,
+            Prompt::Ids(ids) => ids.clone(),
+        };
+        let context = self.model.architecture.context;
+        check_ids(&ids, self.model.architecture.vocabulary)?;
+        match ids.len() {
+            0 => Err(Error::Input("the text is empty; give at least one token".into())),
+            n if n > context => Err(Error::Input(format!(
+                "the text has {n} tokens, more than the model's context of {context}; shorten it"
+            ))),
+            _ => Ok(ids),
+        }
+    }
+
+    /// Traces `ids` beside the page's text, and gives the JSON of `moescope trace`.
+    pub async fn trace(&mut self, ids: &[u32], wanted: Logits) -> Result<String> {
+        let page = self.session.ids().to_vec();
+        let traced = self.run(ids).await;
+        let last = self.session.last_logits().to_vec();
+        self.session.set(page);
+        let (trace, logits) = traced?;
+        let mut document = Document::new(&self.info, &trace);
+        match wanted {
+            Logits::None => {}
+            Logits::Last => document.logits_last = Some(&last),
+            Logits::All => document.logits = Some(logits.chunks_exact(self.info.vocabulary).collect()),
+        }
+        Ok(serde_json::to_string(&document).expect("plain data"))
+    }
+
+    /// Generates after `ids` beside the page's text: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
+    pub async fn complete(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<String> {
+        let page = self.session.ids().to_vec();
+        let completed = self.continue_from(ids, tokens, sampling).await;
+        self.session.set(page);
+        let (trace, prefill_ms, decode_ms) = completed?;
+        let new = &trace.tokens[ids.len()..];
+        let json = serde_json::json!({
+            "ids": new.iter().map(|token| token.id).collect::<Vec<_>>(),
+            "text": new.iter().map(|token| token.text.as_str()).collect::<String>(),
+            "trace": Document::new(&self.info, &trace),
+            "prefill_ms": prefill_ms,
+            "decode_ms": decode_ms,
+        });
+        Ok(json.to_string())
+    }
+
+    async fn continue_from(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<(Trace, f64, f64)> {
+        let start = now();
+        let (mut trace, _) = self.run(ids).await?;
+        let prefilled = now();
+        let mut sampler = Sampler::new(sampling);
+        for _ in 0..tokens {
+            if !self.session.has_room() {
+                break;
+            }
+            self.session.push(sampler.next(self.session.last_logits()));
+            trace.extend(&self.session.advance(self.tokenizer.as_ref(), 1, |_| {}).await?);
+        }
+        Ok((trace, prefilled - start, now() - prefilled))
+    }
+
+    /// Runs `ids` from scratch: the trace and the logits of all of them.
+    async fn run(&mut self, ids: &[u32]) -> Result<(Trace, Vec<f32>)> {
+        let (mut trace, mut logits) = (Trace::default(), Vec::new());
+        self.session.set(Vec::new());
+        self.session.set(ids.to_vec());
+        while self.session.pending() > 0 {
+            let keep = |rows: &[f32]| logits.extend_from_slice(rows);
+            trace.extend(&self.session.advance(self.tokenizer.as_ref(), usize::MAX, keep).await?);
+        }
+        Ok((trace, logits))
+    }
+
+    fn tokenizer(&self) -> Result<&Tokenizer> {
+        let missing = || {
+            Error::Input(
+                "the model has no tokenizer.json, so text cannot be read; open that file together with the weights"
+                    .into(),
+            )
+        };
+        self.tokenizer.as_ref().ok_or_else(missing)
+    }
+}
+
+/// What a chunk led to.
+pub enum Advance {
+    /// More of the text was routed.
+    Routed(Trace),
+    /// Another engine is in use; nothing is routed on it yet.
+    EngineChanged,
+}
+
+async fn engine(model: &Model, choice: BackendChoice) -> Result<(Engine, Option<String>)> {
+    match choice {
+        BackendChoice::Cpu => Ok((Engine::cpu(model)?, None)),
+        BackendChoice::WebGpu => Ok((Engine::gpu(model).await?, None)),
+        BackendChoice::Auto => match Engine::gpu(model).await {
+            Ok(engine) => Ok((engine, None)),
+            Err(error) => Ok((Engine::cpu(model)?, Some(format!("Running on the CPU: {error}")))),
+        },
+    }
+}
+
+/// The start of `text`, at most `most` bytes, cut between characters.
+fn head(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    &text[..end]
+}
+
+/// Milliseconds since the worker started.
+pub fn now() -> f64 {
+    use wasm_bindgen::JsCast;
+    js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>().performance().map_or(0.0, |clock| clock.now())
+}
