@@ -148,7 +148,7 @@ fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
     Ok(text.replace(PROGRAM_BYTES, &bytes.to_string()).into_bytes())
 }
 
-/// `[{"name", "description"}]`: the model directories there are, `main` first, then by name. The description is
+/// `[{"name", "about"}]`: the model directories there are, `main` first, then by name. `about` is
 /// the first line of the model's card.md, or empty.
 fn models_index(models: &Path) -> Result<Vec<u8>> {
     let mut names = Vec::new();
@@ -168,8 +168,8 @@ fn models_index(models: &Path) -> Result<Vec<u8>> {
         .map(|name| {
             let card = fs::read_to_string(models.join(name).join("card.md")).unwrap_or_default();
             let line = card.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            let description = line.trim_start_matches('#').trim();
-            serde_json::json!({ "name": name, "description": description })
+            let about = line.trim_start_matches('#').trim();
+            serde_json::json!({ "name": name, "about": about })
         })
         .collect();
     Ok(serde_json::to_vec_pretty(&list)?)
@@ -337,8 +337,8 @@ mod tests {
         assert_eq!(
             models,
             serde_json::json!([
-                { "name": "main", "description": "Four layers, eight experts" },
-                { "name": "second", "description": "" },
+                { "name": "main", "about": "Four layers, eight experts" },
+                { "name": "second", "about": "" },
             ])
         );
     }

@@ -2,7 +2,8 @@
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The target that the page is compiled for.
@@ -47,8 +48,8 @@ pub struct TestTools {
     pub browser: PathBuf,
     /// The ChromeDriver that goes with it.
     pub driver: PathBuf,
-    /// npm.
-    pub npm: PathBuf,
+    /// axe-core's script, which looks for barriers in a page.
+    pub axe: PathBuf,
     /// The manifest of Mesa's CPU driver for Vulkan; `None` where the system is not Linux and has its own API.
     pub vulkan_driver: Option<PathBuf>,
 }
@@ -80,13 +81,36 @@ pub fn test_tools() -> Result<TestTools> {
     Ok(TestTools {
         browser: found(browser(), "Chromium")?,
         driver: found(driver(), "ChromeDriver")?,
-        npm: found(find_program(&["npm"]), "npm")?,
+        axe: axe_core(&found(find_program(&["npm"]), "npm")?)?,
         vulkan_driver: if cfg!(target_os = "linux") {
             Some(found(lavapipe(), "Mesa's Vulkan driver lvp_icd")?)
         } else {
             None
         },
     })
+}
+
+/// Fetches axe-core in the version that tests/e2e/package-lock.json names, and runs none of its scripts.
+fn axe_core(npm: &Path) -> Result<PathBuf> {
+    let sources = workspace::root().join("tests/e2e");
+    let directory = workspace::target_directory().join("xtask/npm");
+    let script = directory.join("node_modules/axe-core/axe.min.js");
+    let same = |name: &str| {
+        let read = |directory: &Path| fs::read(directory.join(name)).ok();
+        read(&sources) == read(&directory)
+    };
+    if script.is_file() && same("package-lock.json") {
+        return Ok(script);
+    }
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::copy(sources.join("package.json"), directory.join("package.json"))?;
+    fs::copy(sources.join("package-lock.json"), directory.join("package-lock.json"))?;
+    println!("Fetching axe-core");
+    workspace::run(
+        Command::new(npm).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&directory),
+    )
+    .context("axe-core could not be fetched from npm's registry: is the network there?")?;
+    Ok(script)
 }
 
 /// Debian's names of what the tests need and this machine lacks.

@@ -99,7 +99,7 @@ fn test_environment(command: &mut Command, tools: &TestTools) {
         .env("MOESCOPE_CLI", workspace::target_directory().join("debug/moescope"))
         .env("MOESCOPE_BROWSER", &tools.browser)
         .env("MOESCOPE_DRIVER", &tools.driver)
-        .env("MOESCOPE_NPM", &tools.npm);
+        .env("MOESCOPE_AXE", &tools.axe);
     if let Some(driver) = &tools.vulkan_driver
         && std::env::var_os("VK_ICD_FILENAMES").is_none()
     {

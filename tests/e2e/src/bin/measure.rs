@@ -1,0 +1,117 @@
+//! Measures the built page in a browser and prints the figures: `cargo xtask measure`. Nothing is asserted.
+
+use anyhow::{Context, Result};
+use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::page::Page;
+use moescope_e2e::server::{self, Server};
+use moescope_e2e::tools::Tools;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Visits of each kind; the middle one of their times is printed.
+const VISITS: usize = 5;
+
+/// Tokens generated for the decoding speed.
+const DECODED: usize = 96;
+
+/// Notes when the first routed token is drawn, in milliseconds after the start of the navigation.
+const WATCH: &str = r#"
+new MutationObserver((_, observer) => {
+  const token = document.querySelector("[data-testid=token]");
+  if (token?.dataset.experts) {
+    observer.disconnect();
+    requestAnimationFrame(() => setTimeout(() => { window.firstRouted = performance.now(); }));
+  }
+}).observe(document, { childList: true, subtree: true, attributes: true });
+"#;
+
+fn main() -> Result<()> {
+    let tools = Tools::from_environment()?;
+    sizes(&tools.site)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let site = Server::start(server::site(&tools)?).await?;
+        let driver = Driver::start(&tools)?;
+        for (name, visitor, path) in
+            [("WebGPU", Visitor::WEBGPU, "/?backend=webgpu"), ("CPU", Visitor::WEBGPU, "/?backend=cpu")]
+        {
+            first_routed_token(&tools, &driver, visitor, name, &site.url(path)).await?;
+            speed(&tools, &driver, visitor, name, &site.url(path)).await?;
+        }
+        Ok(())
+    })
+}
+
+fn sizes(site: &Path) -> Result<()> {
+    for name in ["moescope_bg.wasm", "moescope.js", "models/main/model.safetensors", "models/main/tokenizer.json"] {
+        let bytes = |suffix: &str| std::fs::metadata(site.join(format!("{name}{suffix}"))).map(|file| file.len());
+        let raw = bytes("").with_context(|| format!("the site has no {name}"))?;
+        match bytes(".br") {
+            Ok(brotli) => println!("{name}: {raw} bytes, {brotli} with brotli"),
+            Err(_) => println!("{name}: {raw} bytes"),
+        }
+    }
+    Ok(())
+}
+
+/// From navigation to the first token with its experts on the screen, in new browsers and with a warm cache.
+async fn first_routed_token(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url: &str) -> Result<()> {
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for _ in 0..VISITS {
+        let browser = browser::open(tools, driver, visitor).await?;
+        browser.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH })).await?;
+        let page = Page::new(browser.clone());
+        for times in [&mut first, &mut again] {
+            page.goto(url).await?;
+            page.routed().await?;
+            times.push(page.script("return window.firstRouted;", Vec::new()).await?);
+        }
+        browser.quit().await?;
+    }
+    println!(
+        "{name}: navigation to the first routed token {:.0} ms, {:.0} ms with a warm cache",
+        median(first),
+        median(again)
+    );
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Generated {
+    ids: Vec<u32>,
+    prefill_ms: f64,
+    decode_ms: f64,
+}
+
+/// Prefill over the half of the context that the opening example repeated fills, decoding after it.
+async fn speed(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url: &str) -> Result<()> {
+    let browser = browser::open(tools, driver, visitor).await?;
+    let page = Page::new(browser.clone());
+    page.goto(url).await?;
+    let ids = page.routed().await?.ids();
+    let prompt: Vec<Value> = ids.iter().cycle().take(128).map(|&id| json!(id)).collect();
+    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    for _ in 0..VISITS {
+        let generated: Generated = page
+            .promise(
+                "return await window.moescope.generate(arguments[0], { tokens: arguments[1], temperature: 0, seed: 1 });",
+                vec![json!(prompt), json!(DECODED)],
+            )
+            .await?;
+        prefill.push(prompt.len() as f64 / generated.prefill_ms * 1e3);
+        decode.push(generated.ids.len() as f64 / generated.decode_ms * 1e3);
+    }
+    browser.quit().await?;
+    println!(
+        "{name}: prefill of {} tokens {:.0} tokens/s, decode of {DECODED} tokens {:.0} tokens/s",
+        prompt.len(),
+        median(prefill),
+        median(decode)
+    );
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

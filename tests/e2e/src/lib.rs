@@ -1,0 +1,14 @@
+//! What the browser tests are made of: the site on a server, a browser driven by WebDriver, and the native
+//! command line to compare with.
+//!
+//! - [`tools`]: where the site and the programs are, told by `cargo xtask test`.
+//! - [`server`]: the site as a static host would serve it, and hosts that go wrong.
+//! - [`browser`]: ChromeDriver, and browsers with and without WebGPU.
+//! - [`page`]: the page as a visitor and a script see it, by the hooks that the design promises.
+//! - [`cli`]: what `moescope trace` says.
+
+pub mod browser;
+pub mod cli;
+pub mod page;
+pub mod server;
+pub mod tools;

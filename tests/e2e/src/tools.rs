@@ -1,0 +1,53 @@
+//! Where the site and the programs are.
+
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+
+/// What `cargo xtask test` sets up and names in the environment.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The built site.
+    pub site: PathBuf,
+    /// The native `moescope`.
+    pub cli: PathBuf,
+    /// Chromium or Chrome.
+    pub browser: PathBuf,
+    /// ChromeDriver.
+    pub driver: PathBuf,
+    /// axe-core's script.
+    pub axe: PathBuf,
+}
+
+impl Tools {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A tool is not named, or not where it is said to be.
+    pub fn from_environment() -> Result<Self> {
+        Ok(Self {
+            site: existing("MOESCOPE_SITE")?,
+            cli: existing("MOESCOPE_CLI")?,
+            browser: existing("MOESCOPE_BROWSER")?,
+            driver: existing("MOESCOPE_DRIVER")?,
+            axe: existing("MOESCOPE_AXE")?,
+        })
+    }
+
+    /// The directory of a model that the site ships.
+    pub fn model(&self, name: &str) -> PathBuf {
+        self.site.join("models").join(name)
+    }
+}
+
+fn existing(variable: &str) -> Result<PathBuf> {
+    let path = std::env::var_os(variable)
+        .with_context(|| format!("{variable} is not set: start the browser tests by `cargo xtask test`"))?;
+    let path = PathBuf::from(path);
+    if !path.exists() {
+        bail!(
+            "{variable} names {}, which does not exist: start the browser tests by `cargo xtask test`",
+            path.display()
+        );
+    }
+    Ok(path)
+}

@@ -1,0 +1,222 @@
+//! Bad input gets one clear sentence, and what worked before still does.
+
+use crate::harness::{Stage, tests};
+use crate::links::encoded;
+use anyhow::Result;
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::cli;
+use moescope_e2e::page::Page;
+use moescope_e2e::server::{self, Server};
+use serde_json::json;
+
+tests![
+    a_model_that_is_not_there,
+    a_model_address_that_answers_with_a_page,
+    a_model_whose_file_was_cut,
+    a_model_of_another_site,
+    a_model_of_another_site_that_forbids_it,
+    a_failed_load_keeps_the_model_in_use,
+    nonsense_in_the_address_is_ignored_and_said,
+    an_empty_text,
+    a_text_beyond_the_context,
+    control_characters,
+    emoji,
+    right_to_left,
+    markup_in_the_text_stays_text,
+    a_paste_of_a_megabyte_leaves_the_page_alive_and_the_text_whole,
+];
+
+/// Opens the page with a model that cannot be loaded; gives what it says.
+async fn failed_start(stage: &Stage, model: &str) -> Result<String> {
+    let page = stage.open(Visitor::NO_WEBGPU, &format!("/?model={}", encoded(model))).await?;
+    let view = page.wait("an error", |view| view.state == "error" && !view.error.is_empty()).await?;
+    assert!(view.tokens.is_empty(), "tokens without a model");
+    Ok(view.error)
+}
+
+async fn a_model_that_is_not_there(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("404");
+    let error = failed_start(stage, "no-such-model").await?;
+    assert!(error.contains("no-such-model") && error.contains("404"), "{error}");
+    let error = failed_start(stage, &stage.url("/nothing/here")).await?;
+    assert!(error.contains("/nothing/here") && error.contains("404"), "{error}");
+    Ok(())
+}
+
+async fn a_model_address_that_answers_with_a_page(stage: &Stage) -> Result<()> {
+    let error = failed_start(stage, &stage.url("/broken/html")).await?;
+    assert!(error.contains("/broken/html") && error.contains("HTML"), "{error}");
+    Ok(())
+}
+
+async fn a_model_whose_file_was_cut(stage: &Stage) -> Result<()> {
+    let error = failed_start(stage, &stage.url("/broken/cut")).await?;
+    assert!(error.contains("model.safetensors"), "{error}");
+    Ok(())
+}
+
+async fn a_model_of_another_site(stage: &Stage) -> Result<()> {
+    let other = Server::start(server::other_origin(stage.tools(), true)?).await?;
+    let address = other.url("/models/main");
+    let page = stage.open(Visitor::NO_WEBGPU, &format!("/?text=hello&model={}", encoded(&address))).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.ids(), cli::trace(stage.tools(), "main", "hello", "cpu")?.ids());
+    Ok(())
+}
+
+async fn a_model_of_another_site_that_forbids_it(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("CORS");
+    stage.expect_in_console("ERR_FAILED");
+    let other = Server::start(server::other_origin(stage.tools(), false)?).await?;
+    let error = failed_start(stage, &other.url("/models/main")).await?;
+    assert!(error.contains(&other.url("/models/main")), "{error}");
+    Ok(())
+}
+
+async fn a_failed_load_keeps_the_model_in_use(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("404");
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    let before = page.routed().await?;
+    for wrong in ["no-such-model", "/broken/html", "/broken/cut"] {
+        let source = if wrong.starts_with('/') { stage.url(wrong) } else { wrong.to_owned() };
+        let reason = page
+            .promise::<()>("await window.moescope.load(arguments[0])", vec![json!(source)])
+            .await
+            .expect_err("this model cannot be loaded")
+            .to_string();
+        let view = page.wait("the error", |view| !view.error.is_empty()).await?;
+        assert!(reason.contains(&source) || view.error.contains(&source), "{reason} / {}", view.error);
+        assert_eq!(view.tokens, before.tokens, "the old routing stays");
+    }
+    page.type_keys(" more").await?;
+    page.wait("the old model at work", |view| view.tokens.len() > before.tokens.len() && view.is_settled()).await?;
+    Ok(())
+}
+
+async fn nonsense_in_the_address_is_ignored_and_said(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello&layer=seven&backend=abacus&unknown=1").await?;
+    let view = page.routed().await?;
+    assert_eq!(view.text, "hello");
+    let shown: String = page.script("return document.body.innerText;", Vec::new()).await?;
+    assert!(shown.contains("seven") && shown.contains("abacus"), "{shown}");
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello&layer=99").await?;
+    page.routed().await?;
+    let shown: String = page.script("return document.body.innerText;", Vec::new()).await?;
+    assert!(shown.contains("99"), "{shown}");
+    Ok(())
+}
+
+async fn an_empty_text(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/").await?;
+    let before = page.routed().await?;
+    page.paste("").await?;
+    let view = page.wait("no tokens", |view| view.tokens.is_empty() && view.state == "ready").await?;
+    assert!(view.error.is_empty(), "{}", view.error);
+    page.paste(&before.text).await?;
+    let after = page.routed().await?;
+    assert_eq!(after.tokens, before.tokens);
+    Ok(())
+}
+
+async fn a_text_beyond_the_context(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    let text = "All work and no play makes Jack a dull boy. ".repeat(400);
+    page.paste(&text).await?;
+    let context = context(stage)?;
+    let view = page.wait("a full context", |view| view.is_settled() && view.tokens.len() == context).await?;
+    assert_eq!(view.text, text, "the text stays whole");
+    let shown: String = page.script("return document.body.innerText;", Vec::new()).await?;
+    let plain = shown.replace([',', '\u{a0}', '\u{202f}'], "");
+    assert!(plain.contains(&context.to_string()), "the page should name the context of {context} tokens: {shown}");
+    Ok(())
+}
+
+/// The shipped model's context in tokens.
+fn context(stage: &Stage) -> Result<usize> {
+    let config = std::fs::read_to_string(stage.tools().model("main").join("config.json"))?;
+    let config: serde_json::Value = serde_json::from_str(&config)?;
+    Ok(usize::try_from(config["max_position_embeddings"].as_u64().expect("a context"))?)
+}
+
+async fn control_characters(stage: &Stage) -> Result<()> {
+    routes_like_the_command_line(stage, "a\tb\u{1}\u{7}\u{1b}[31mred\u{7f}\r\nnext\u{200b}\u{feff}\u{fffd}end").await
+}
+
+async fn emoji(stage: &Stage) -> Result<()> {
+    routes_like_the_command_line(stage, "👩🏽‍🚀 flies 🚀 to 🇩🇪 and back 👍🏿🫠").await
+}
+
+async fn right_to_left(stage: &Stage) -> Result<()> {
+    routes_like_the_command_line(stage, "שלום עולם, hello, مرحبا بالعالم 123").await
+}
+
+async fn markup_in_the_text_stays_text(stage: &Stage) -> Result<()> {
+    let text = "<img src=x onerror=alert(1)><script>document.title='taken'</script>&amp;";
+    let page = routes(stage, text).await?;
+    let title: String = page.script("return document.title;", Vec::new()).await?;
+    assert_ne!(title, "taken");
+    let images: usize = page.script("return document.querySelectorAll('img').length;", Vec::new()).await?;
+    assert_eq!(images, 0);
+    Ok(())
+}
+
+async fn routes_like_the_command_line(stage: &Stage, text: &str) -> Result<()> {
+    routes(stage, text).await.map(drop)
+}
+
+/// Pastes a text and compares the page's tokens with the command line's; no piece may show as `U+FFFD` that is
+/// not one.
+async fn routes(stage: &Stage, text: &str) -> Result<Page> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    page.paste(text).await?;
+    // A text box has its own mind about line ends; what it holds is the text.
+    let held: String =
+        page.script("return document.querySelector('[data-testid=text-input]').value;", Vec::new()).await?;
+    let trace = cli::trace(stage.tools(), "main", &held, "cpu")?;
+    let view = page.wait("the same ids", |view| view.is_settled() && view.ids() == trace.ids()).await?;
+    let layer = view.layer.expect("one layer is shown");
+    assert_eq!(view.experts(), trace.layer(layer).selected);
+    let shown: String = page
+        .script(
+            "return [...document.querySelectorAll('[data-testid=token]')].map(t => t.innerText).join(' ');",
+            Vec::new(),
+        )
+        .await?;
+    assert!(shown.matches('\u{fffd}').count() <= text.matches('\u{fffd}').count(), "{shown}");
+    Ok(page)
+}
+
+async fn a_paste_of_a_megabyte_leaves_the_page_alive_and_the_text_whole(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    // Frames and long tasks from before the paste to the end of its routing.
+    page.script::<()>(
+        r#"
+        window.longest = 0;
+        new PerformanceObserver(list => {
+          for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
+        }).observe({ entryTypes: ["longtask"] });
+        "#,
+        Vec::new(),
+    )
+    .await?;
+    let line = "The quick brown fox jumps over the lazy dog; 0123456789. ";
+    let text: String = line.chars().cycle().take(1 << 20).collect();
+    page.paste(&text).await?;
+    let context = context(stage)?;
+    page.wait("a full context", |view| view.is_settled() && view.tokens.len() == context).await?;
+    let same: bool = page
+        .script("return document.querySelector('[data-testid=text-input]').value === arguments[0];", vec![json!(text)])
+        .await?;
+    assert!(same, "the text was lost or cut");
+    let longest: f64 = page.script("return window.longest;", Vec::new()).await?;
+    println!("longest task on the page's thread after a paste of 1 MB: {longest:.0} ms");
+    assert!(longest < 2000.0, "the page stood still for {longest:.0} ms");
+    // It still answers: a short text in its place is routed as ever.
+    page.paste("hello").await?;
+    page.wait("the short text routed", |view| view.is_settled() && view.text == "hello" && view.tokens.len() < 6)
+        .await?;
+    Ok(())
+}

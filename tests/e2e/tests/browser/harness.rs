@@ -1,0 +1,192 @@
+//! Runs the tests: each in browsers of its own, on one server and one ChromeDriver for all.
+
+use anyhow::{Context, Result, bail};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use libtest_mimic::{Arguments, Failed, Trial};
+use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::page::Page;
+use moescope_e2e::server::{self, Server};
+use moescope_e2e::tools::Tools;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use thirtyfour::WebDriver;
+use tokio::runtime::Runtime;
+
+/// A test that takes longer than this hangs.
+const TIME_LIMIT: Duration = Duration::from_secs(180);
+
+/// A test by name.
+pub struct Test {
+    pub name: &'static str,
+    pub body: for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<()>>,
+}
+
+/// The tests of a module: `tests![name, ...]` from its async functions of those names.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        /// The tests of this module.
+        pub fn tests() -> Vec<$crate::harness::Test> {
+            vec![$($crate::harness::Test {
+                name: concat!(module_path!(), "::", stringify!($name)),
+                body: |stage| Box::pin($name(stage)),
+            }),*]
+        }
+    };
+}
+pub(crate) use tests;
+
+/// What all tests share.
+struct Shared {
+    runtime: Runtime,
+    tools: Tools,
+    driver: Driver,
+    site: Server,
+}
+
+/// Where one test happens.
+pub struct Stage {
+    shared: Arc<Shared>,
+    /// The browsers it opened.
+    browsers: Mutex<Vec<WebDriver>>,
+    /// Parts of console messages that it provokes.
+    expected: Mutex<Vec<&'static str>>,
+}
+
+impl Stage {
+    /// Where the site and the programs are.
+    pub fn tools(&self) -> &Tools {
+        &self.shared.tools
+    }
+
+    /// An address on the site's server; `path` starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        self.shared.site.url(path)
+    }
+
+    /// A browser with an empty page.
+    pub async fn browser(&self, visitor: Visitor) -> Result<Page> {
+        let browser = browser::open(&self.shared.tools, &self.shared.driver, visitor).await?;
+        self.browsers.lock().expect("no panic holds it").push(browser.clone());
+        Ok(Page::new(browser))
+    }
+
+    /// A browser with a page of the site.
+    pub async fn open(&self, visitor: Visitor, path: &str) -> Result<Page> {
+        let page = self.browser(visitor).await?;
+        page.goto(&self.url(path)).await?;
+        Ok(page)
+    }
+
+    /// From here on the console may say this: the test provokes it. Any other error there fails the test.
+    pub fn expect_in_console(&self, part: &'static str) {
+        self.expected.lock().expect("no panic holds it").push(part);
+    }
+
+    async fn unexpected_console_errors(&self) -> Result<Vec<String>> {
+        let expected = self.expected.lock().expect("no panic holds it").clone();
+        let mut messages = Vec::new();
+        for browser in self.browsers.lock().expect("no panic holds it").clone() {
+            for entry in browser.browser_log().await? {
+                let expected = expected.iter().any(|part| entry.message.contains(part));
+                if format!("{:?}", entry.level).eq_ignore_ascii_case("severe") && !expected {
+                    messages.push(entry.message);
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Keeps a picture of every open page for whoever looks into the failure.
+    async fn keep_pictures(&self, name: &str) -> Vec<PathBuf> {
+        let mut pictures = Vec::new();
+        for (number, browser) in self.browsers.lock().expect("no panic holds it").clone().iter().enumerate() {
+            let file = format!("{}-{number}.png", name.replace("::", "-"));
+            let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file);
+            if browser.screenshot(&path).await.is_ok() {
+                pictures.push(path);
+            }
+        }
+        pictures
+    }
+
+    async fn close(&self) {
+        let browsers = std::mem::take(&mut *self.browsers.lock().expect("no panic holds it"));
+        for browser in browsers {
+            let _ = browser.quit().await;
+        }
+    }
+}
+
+async fn run_one(test: &Test, shared: Arc<Shared>) -> Result<()> {
+    let stage = Stage { shared, browsers: Mutex::default(), expected: Mutex::default() };
+    let body = AssertUnwindSafe((test.body)(&stage)).catch_unwind();
+    let mut result = match tokio::time::timeout(TIME_LIMIT, body).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(anyhow::anyhow!("{}", panic_message(&*panic))),
+        Err(_) => Err(anyhow::anyhow!("it took longer than {} s", TIME_LIMIT.as_secs())),
+    };
+    let errors = stage.unexpected_console_errors().await.unwrap_or_default();
+    if result.is_ok() && !errors.is_empty() {
+        result = Err(anyhow::anyhow!("the browser's console has errors"));
+    }
+    if let Err(error) = result {
+        let pictures = stage.keep_pictures(test.name).await;
+        stage.close().await;
+        bail!("{error:#}\nconsole: {errors:#?}\npictures: {pictures:#?}");
+    }
+    stage.close().await;
+    Ok(())
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+/// Runs the tests that the command line asks for.
+pub fn run(tests: Vec<Test>) -> ExitCode {
+    let (options, filters): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.starts_with('-'));
+    let mut arguments = Arguments::from_iter(std::iter::once("browser".to_owned()).chain(options));
+    // Two: while one waits for its browser, the other computes.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    let wanted = |test: &Test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter));
+    let tests: Vec<_> = tests.into_iter().filter(wanted).collect();
+
+    let shared = if arguments.list || tests.is_empty() {
+        None
+    } else {
+        match set_up() {
+            Ok(shared) => Some(Arc::new(shared)),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                return ExitCode::FAILURE;
+            }
+        }
+    };
+    let trials = tests
+        .into_iter()
+        .map(|test| {
+            let shared = shared.clone();
+            Trial::test(test.name, move || {
+                let shared = shared.expect("set up before any test runs");
+                shared.runtime.block_on(run_one(&test, shared.clone())).map_err(Failed::from)
+            })
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(shared);
+    conclusion.exit_code()
+}
+
+fn set_up() -> Result<Shared> {
+    let tools = Tools::from_environment()?;
+    let runtime = Runtime::new()?;
+    let router = server::site(&tools).context("the site cannot be served")?;
+    let site = runtime.block_on(Server::start(router))?;
+    let driver = Driver::start(&tools)?;
+    Ok(Shared { runtime, tools, driver, site })
+}

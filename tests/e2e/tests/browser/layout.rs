@@ -1,0 +1,116 @@
+//! The page fits its window, and has no barriers that axe-core knows.
+
+use crate::harness::{Stage, tests};
+use anyhow::Result;
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::page::Page;
+use serde_json::Value;
+
+tests![fits_a_desk, fits_a_phone, no_barriers_in_light_and_dark, no_barriers_on_a_phone, works_by_keyboard_alone];
+
+async fn fits_a_desk(stage: &Stage) -> Result<()> {
+    fits(stage, Visitor::NO_WEBGPU).await
+}
+
+async fn fits_a_phone(stage: &Stage) -> Result<()> {
+    fits(stage, Visitor::PHONE).await
+}
+
+/// Nothing sticks out sideways, whatever the text.
+async fn fits(stage: &Stage, visitor: Visitor) -> Result<()> {
+    let page = stage.open(visitor, "/").await?;
+    page.routed().await?;
+    assert_fits(&page, "the opening example").await?;
+    let text = format!("{} {}", "x".repeat(300), "Donaudampfschifffahrt".repeat(20));
+    page.paste(&text).await?;
+    page.wait("the long words", |view| view.is_settled() && view.text == text && !view.tokens.is_empty()).await?;
+    assert_fits(&page, "very long words").await
+}
+
+async fn assert_fits(page: &Page, what: &str) -> Result<()> {
+    let (content, window): (f64, f64) = page
+        .script("const root = document.documentElement; return [root.scrollWidth, root.clientWidth];", Vec::new())
+        .await?;
+    assert!(content <= window, "{what}: {content} px in a window of {window} px");
+    Ok(())
+}
+
+async fn no_barriers_in_light_and_dark(stage: &Stage) -> Result<()> {
+    for dark in [false, true] {
+        no_barriers(stage, Visitor { dark, ..Visitor::NO_WEBGPU }).await?;
+    }
+    Ok(())
+}
+
+async fn no_barriers_on_a_phone(stage: &Stage) -> Result<()> {
+    for dark in [false, true] {
+        no_barriers(stage, Visitor { dark, ..Visitor::PHONE }).await?;
+    }
+    Ok(())
+}
+
+async fn no_barriers(stage: &Stage, visitor: Visitor) -> Result<()> {
+    let page = stage.open(visitor, "/").await?;
+    page.routed().await?;
+    assert_no_barriers(stage, &page, &format!("{} px, dark: {}", visitor.width, visitor.dark)).await?;
+    // With a token chosen there is more to see.
+    page.find("token").await?.click().await?;
+    assert_no_barriers(stage, &page, &format!("{} px, dark: {}, a token chosen", visitor.width, visitor.dark)).await
+}
+
+async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()> {
+    let axe = std::fs::read_to_string(&stage.tools().axe)?;
+    page.script::<()>(&axe, Vec::new()).await?;
+    let found: Vec<Value> = page
+        .promise(
+            "const result = await axe.run(document, { resultTypes: ['violations'] });
+             return result.violations.map(v => ({
+               rule: v.id, help: v.help, nodes: v.nodes.slice(0, 5).map(n => n.html.slice(0, 160) + ' ' + n.failureSummary),
+             }));",
+            Vec::new(),
+        )
+        .await?;
+    assert!(found.is_empty(), "{what}: {found:#?}");
+    Ok(())
+}
+
+/// From the top of the page, Tab reaches the text box; with the keys alone one types and chooses a token.
+async fn works_by_keyboard_alone(stage: &Stage) -> Result<()> {
+    use thirtyfour::Key;
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
+    let before = page.routed().await?;
+    let press = async |key: Key| page.browser().action_chain().send_keys(key).perform().await;
+    let focused = async || -> Result<String> {
+        page.script("return document.activeElement?.dataset?.testid ?? '';", Vec::new()).await
+    };
+    let mut reached = false;
+    for _ in 0..40 {
+        press(Key::Tab).await?;
+        if focused().await? == "text-input" {
+            reached = true;
+            break;
+        }
+    }
+    assert!(reached, "Tab never came to the text box");
+    page.browser().action_chain().send_keys(" there").perform().await?;
+    page.wait("the typed text", |view| view.is_settled() && view.tokens.len() > before.tokens.len()).await?;
+    let mut reached = false;
+    for _ in 0..40 {
+        press(Key::Tab).await?;
+        if focused().await? == "token" {
+            reached = true;
+            break;
+        }
+    }
+    assert!(reached, "Tab never came to the tokens");
+    let position = async || -> Result<String> {
+        page.script("return document.activeElement.dataset.position ?? '';", Vec::new()).await
+    };
+    let first = position().await?;
+    press(Key::Left).await?;
+    let left = position().await?;
+    press(Key::Right).await?;
+    let right = position().await?;
+    assert!(left != first || right != first, "the arrow keys do not move between tokens");
+    Ok(())
+}

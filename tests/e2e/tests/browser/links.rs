@@ -1,0 +1,62 @@
+//! A link brings back the same view.
+
+use crate::harness::{Stage, tests};
+use anyhow::Result;
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::cli;
+use moescope_e2e::server::SUB_PATH;
+
+tests![a_link_brings_back_text_layer_and_model, the_address_follows_the_view, the_site_works_in_a_sub_path];
+
+const TEXT: &str = "let x = 1; // größer & kleiner? 100%";
+
+async fn a_link_brings_back_text_layer_and_model(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    let trace = cli::trace(stage.tools(), "main", TEXT, "cpu")?;
+    for layer in [0, 3] {
+        page.goto(&stage.url(&format!("/?text={}&layer={layer}&model=main&backend=cpu", encoded(TEXT)))).await?;
+        let view = page.routed().await?;
+        assert_eq!(view.text, TEXT);
+        assert_eq!(view.ids(), trace.ids());
+        assert_eq!(view.experts(), trace.layer(layer).selected);
+    }
+    Ok(())
+}
+
+async fn the_address_follows_the_view(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    page.paste(TEXT).await?;
+    page.choose_layer(0).await?;
+    let before =
+        page.wait("the text routed", |view| view.is_settled() && view.text == TEXT && view.layer == Some(0)).await?;
+    let address = page.wait_for_address(|address| address.contains("text=") && address.contains("layer=0")).await?;
+    let again = stage.browser(Visitor::NO_WEBGPU).await?;
+    again.goto(&address).await?;
+    let after = again.routed().await?;
+    assert_eq!((after.text, after.tokens, after.layer), (before.text, before.tokens, before.layer));
+    Ok(())
+}
+
+async fn the_site_works_in_a_sub_path(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, &format!("{SUB_PATH}/?text=hello&backend=cpu")).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.text, "hello");
+    // Nothing may have come from the root, which has the same files.
+    let outside: Vec<String> = page
+        .script(
+            "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)
+               .filter(path => !path.startsWith(arguments[0]));",
+            vec![SUB_PATH.into()],
+        )
+        .await?;
+    assert_eq!(outside, Vec::<String>::new());
+    Ok(())
+}
+
+/// A text as a query's value.
+pub fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}

@@ -1,0 +1,153 @@
+//! The page routes what is typed, and says the same as the native command line.
+
+use crate::harness::{Stage, tests};
+use anyhow::Result;
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::cli;
+use moescope_e2e::page::{Page, View};
+use std::collections::BTreeSet;
+
+tests![
+    opens_on_the_mixed_example_already_routed,
+    typing_adds_tokens_and_moves_the_load_bars,
+    choosing_a_layer_shows_its_experts,
+    webgpu_says_what_the_command_line_says,
+    the_cpu_says_what_the_command_line_says,
+    works_without_webgpu_and_says_so,
+    webgpu_asked_for_where_there_is_none_is_an_error_that_says_so,
+];
+
+async fn opens_on_the_mixed_example_already_routed(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/").await?;
+    let view = page.routed().await?;
+    let examples = std::fs::read_to_string(stage.tools().site.join("examples.json"))?;
+    let examples: serde_json::Value = serde_json::from_str(&examples)?;
+    assert_eq!(view.text, examples[0]["text"].as_str().expect("the first example has a text"));
+    assert!(view.tokens.len() > 30, "{} tokens", view.tokens.len());
+    assert!(view.tokens.iter().enumerate().all(|(position, token)| token.position == position));
+    let seen: BTreeSet<usize> = view.experts().into_iter().flatten().collect();
+    assert!(seen.len() > 2, "a mixed text should reach several experts, not only {seen:?}");
+    assert_loads_follow_from_experts(&view);
+    Ok(())
+}
+
+/// The bars are the shares of the assignments that the tokens show.
+fn assert_loads_follow_from_experts(view: &View) {
+    let assignments: Vec<usize> = view.experts().into_iter().flatten().collect();
+    for (expert, bar) in view.bars.iter().enumerate() {
+        assert_eq!(bar.expert, expert);
+        let count = assignments.iter().filter(|&&assigned| assigned == expert).count();
+        let load = count as f64 / assignments.len() as f64;
+        assert!((bar.load - load).abs() < 1e-4, "expert {expert}: the bar says {}, the tokens {load}", bar.load);
+    }
+}
+
+async fn typing_adds_tokens_and_moves_the_load_bars(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/").await?;
+    let before = page.routed().await?;
+    page.type_keys(" 1 + 1 = 2").await?;
+    let after = page
+        .wait("more tokens", |view| {
+            view.is_settled() && view.text.ends_with("2") && view.ids().len() > before.ids().len()
+        })
+        .await?;
+    // A tokenizer may join the old end with the new beginning; what is before stays.
+    let kept = before.tokens.len() - 2;
+    assert_eq!(after.tokens[..kept], before.tokens[..kept]);
+    assert_ne!(after.bars, before.bars);
+    assert_loads_follow_from_experts(&after);
+    Ok(())
+}
+
+async fn choosing_a_layer_shows_its_experts(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    let view = page.routed().await?;
+    let trace = cli::trace(stage.tools(), "main", &view.text, "cpu")?;
+    for layer in trace.layers.iter().rev() {
+        page.choose_layer(layer.layer).await?;
+        page.wait(&format!("the experts of layer {}", layer.layer), |view| view.experts() == layer.selected).await?;
+    }
+    Ok(())
+}
+
+async fn webgpu_says_what_the_command_line_says(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/?backend=webgpu").await?;
+    let view = page.routed().await?;
+    assert!(view.backend.contains("WebGPU"), "{}", view.backend);
+    agrees_with_the_command_line(stage, &page).await
+}
+
+async fn the_cpu_says_what_the_command_line_says(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/?backend=cpu").await?;
+    let view = page.routed().await?;
+    assert!(view.backend.contains("CPU"), "{}", view.backend);
+    agrees_with_the_command_line(stage, &page).await
+}
+
+/// Every example, every layer: the same ids, experts and loads as the native engines have.
+async fn agrees_with_the_command_line(stage: &Stage, page: &Page) -> Result<()> {
+    let examples = std::fs::read_to_string(stage.tools().site.join("examples.json"))?;
+    let examples: Vec<serde_json::Value> = serde_json::from_str(&examples)?;
+    assert!(!examples.is_empty());
+    for example in &examples {
+        let text = example["text"].as_str().expect("an example has a text");
+        page.paste(text).await?;
+        let cpu = cli::trace(stage.tools(), "main", text, "cpu")?;
+        let gpu = cli::trace(stage.tools(), "main", text, "gpu")?;
+        for layer in &cpu.layers {
+            assert_same_experts(&gpu.layer(layer.layer).selected, layer, "the native GPU engine", text);
+            page.choose_layer(layer.layer).await?;
+            let view = page
+                .wait(&format!("layer {} of {text:?}", layer.layer), |view| {
+                    view.is_settled()
+                        && view.text == text
+                        && view.ids() == cpu.ids()
+                        && view.experts()[..] != []
+                        && view.layer == Some(layer.layer)
+                })
+                .await?;
+            assert_same_experts(&view.experts(), layer, "the page", text);
+            assert_eq!(view.bars.len(), layer.balance.load.len());
+            for (bar, load) in view.bars.iter().zip(&layer.balance.load) {
+                assert!((bar.load - load).abs() < 1e-4, "expert {}: {} here, {load} there", bar.expert, bar.load);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same experts in the same order, wherever the router's scores are further apart than rounding reaches.
+fn assert_same_experts(selected: &[Vec<usize>], layer: &cli::Layer, who: &str, text: &str) {
+    assert_eq!(selected.len(), layer.selected.len());
+    for (position, (here, there)) in selected.iter().zip(&layer.selected).enumerate() {
+        if here != there {
+            let mut scores = layer.router_logits[position].clone();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            let closest = scores.windows(2).take(there.len()).map(|pair| pair[0] - pair[1]).fold(f64::MAX, f64::min);
+            assert!(
+                closest < 1e-4,
+                "token {position} of {text:?} in layer {}: {who} picks {here:?}, the native CPU engine {there:?}",
+                layer.layer
+            );
+        }
+    }
+}
+
+async fn works_without_webgpu_and_says_so(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    let view = page.routed().await?;
+    let adapter: bool = page.promise("return !!(await navigator.gpu?.requestAdapter());", Vec::new()).await?;
+    assert!(!adapter, "this browser should have no WebGPU adapter");
+    assert!(view.backend.contains("CPU"), "{}", view.backend);
+    assert_ne!(view.state, "error");
+    page.type_keys(" more").await?;
+    page.wait("more tokens", |later| later.is_settled() && later.tokens.len() > view.tokens.len()).await?;
+    Ok(())
+}
+
+async fn webgpu_asked_for_where_there_is_none_is_an_error_that_says_so(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?backend=webgpu").await?;
+    let view = page.wait("a word about the missing WebGPU", |view| view.state == "error").await?;
+    assert!(view.error.contains("WebGPU"), "{}", view.error);
+    Ok(())
+}

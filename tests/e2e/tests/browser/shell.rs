@@ -1,0 +1,121 @@
+//! The page before its program runs, and where it cannot.
+
+use crate::harness::{Stage, tests};
+use anyhow::Result;
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::server::{self, Server};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+tests![
+    loading_shows_before_any_script,
+    a_browser_without_simd_is_told,
+    a_browser_without_module_workers_is_told,
+    a_missing_program_is_told,
+    without_javascript_the_page_says_so,
+    every_link_of_the_shell_leads_somewhere,
+    the_policy_forbids_code_from_elsewhere,
+];
+
+async fn loading_shows_before_any_script(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    let cdp = page.browser().cdp();
+    cdp.send_raw("Network.enable", json!({})).await?;
+    cdp.send_raw("Network.setBlockedURLs", json!({ "urls": ["*boot.js"] })).await?;
+    stage.expect_in_console("boot.js");
+    page.goto(&stage.url("/")).await?;
+    let (state, shown, bar): (String, String, bool) = page
+        .script(
+            "return [document.body.dataset.state, document.body.innerText, !!document.querySelector('progress').clientWidth];",
+            Vec::new(),
+        )
+        .await?;
+    assert_eq!(state, "loading");
+    assert!(shown.contains("Moescope") && shown.contains("Loading"), "{shown}");
+    assert!(bar, "no progress bar");
+    Ok(())
+}
+
+/// What the page says when this runs before any of its scripts.
+async fn told(stage: &Stage, handicap: &str) -> Result<String> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.browser().cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": handicap })).await?;
+    page.goto(&stage.url("/")).await?;
+    Ok(page.wait("an explanation", |view| view.state == "error").await?.error)
+}
+
+async fn a_browser_without_simd_is_told(stage: &Stage) -> Result<()> {
+    let error = told(stage, "WebAssembly.validate = () => false;").await?;
+    assert!(error.contains("SIMD") && error.contains("Firefox"), "{error}");
+    Ok(())
+}
+
+async fn a_browser_without_module_workers_is_told(stage: &Stage) -> Result<()> {
+    let error = told(stage, "window.Worker = class { terminate() {} };").await?;
+    assert!(error.contains("workers") && error.contains("Firefox"), "{error}");
+    Ok(())
+}
+
+async fn a_missing_program_is_told(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("404");
+    stage.expect_in_console("moescope_bg.wasm");
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("without-program");
+    let server = Server::start(server::without_program(stage.tools(), &directory)?).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&server.url("/")).await?;
+    let view = page.wait("an explanation", |view| view.state == "error").await?;
+    assert!(view.error.contains("404") && view.error.contains("moescope_bg.wasm"), "{}", view.error);
+    Ok(())
+}
+
+async fn without_javascript_the_page_says_so(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.browser().cdp().send_raw("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await?;
+    page.goto(&stage.url("/")).await?;
+    let heard = page.browser().find(thirtyfour::By::Css("main")).await?.text().await?;
+    assert!(heard.contains("JavaScript"), "{heard}");
+    Ok(())
+}
+
+async fn every_link_of_the_shell_leads_somewhere(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    let broken: Vec<Value> = page
+        .promise(
+            "const links = [...document.querySelectorAll('link[href], script[src], img[src]')];
+             const answers = await Promise.all(links.map(async link => {
+               const url = link.href || link.src;
+               return [url, (await fetch(url)).status];
+             }));
+             if (answers.length < 5) throw new Error('only ' + answers.length + ' links');
+             return answers.filter(([_, status]) => status !== 200);",
+            Vec::new(),
+        )
+        .await?;
+    assert!(broken.is_empty(), "{broken:?}");
+    Ok(())
+}
+
+async fn the_policy_forbids_code_from_elsewhere(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("Content Security Policy");
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    let ran: bool = page
+        .promise(
+            "const inline = document.createElement('script');
+             inline.textContent = 'window.inlineRan = true';
+             document.body.append(inline);
+             const foreign = document.createElement('script');
+             foreign.src = arguments[0];
+             const outcome = await new Promise(done => {
+               foreign.onload = () => done(true);
+               foreign.onerror = () => done(false);
+               document.body.append(foreign);
+             });
+             return outcome || !!window.inlineRan;",
+            vec![json!(stage.url("/boot.js").replace("localhost", "127.0.0.1"))],
+        )
+        .await?;
+    assert!(!ran);
+    Ok(())
+}
