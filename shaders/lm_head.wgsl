@@ -1,0 +1,26 @@
+// logits[i] = x[from + i] W^T: the output projection of the tokens whose logits are wanted.
+// Twin: kernels/lm_head.rs
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
+@group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [V, D] in panels
+@group(0) @binding(3) var<storage, read_write> logits: array<f32>;      // [T - from, V]
+
+override GROUPS: u32;         // D / 4, rounded up
+override OUTPUTS: u32;        // V
+
+fn x_row(first: u32, i: u32) -> u32 {
+    return min(step.logits_from + first + i, step.count - 1u) * GROUPS;
+}
+
+@compute @workgroup_size(16, HEIGHT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let panel = panel_of(group.x, local.y);
+    let row = panel * ROWS + local.x;
+    let first = group.y * TILE;
+    let sums = product(panel * GROUPS * ROWS, GROUPS, local.x, local.y, first);
+    if (row >= OUTPUTS || !writes(local.y)) {
+        return;
+    }
+    for (var i = 0u; i < TILE && step.logits_from + first + i < step.count; i++) {
+        logits[(first + i) * OUTPUTS + row] = sum_of(sums, i);
+    }
+}

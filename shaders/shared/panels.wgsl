@@ -1,0 +1,9 @@
+// How a weight matrix lies in memory: panels of 16 rows; in a panel, groups of 4 columns; in a group,
+// the rows one after the other. Invocations that work on neighbouring rows then read neighbouring words.
+// Missing rows and columns are zero.
+const ROWS = 16u;
+
+// The index of columns 4 * group .. 4 * group + 4 of `row`, in a matrix of `groups` column groups.
+fn panel_index(row: u32, group: u32, groups: u32) -> u32 {
+    return (row / ROWS * groups + group) * ROWS + row % ROWS;
+}

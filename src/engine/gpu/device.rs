@@ -1,0 +1,261 @@
+//! The adapter, its device, and the few things done with them: buffers, pipelines, bind groups, reading back.
+
+use super::shader::{Access, Kernel, Tile};
+use crate::error::{Error, Result};
+use crate::model::Dtype;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// What differs from step to step; `shared/step.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct StepUniform {
+    /// Position of the first token.
+    pub start: u32,
+    /// Tokens of this step.
+    pub count: u32,
+    /// First token whose logits are wanted.
+    pub logits_from: u32,
+    /// Padding.
+    pub unused: u32,
+}
+
+/// A GPU that is ready for use.
+pub struct Gpu {
+    /// The adapter's name.
+    pub adapter: String,
+    /// The device.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    /// The uniform of binding 0.
+    pub step: wgpu::Buffer,
+    /// Set once the device is lost or failed, to why.
+    failure: Arc<Mutex<Option<String>>>,
+    modules: HashMap<(&'static str, &'static str, Tile), wgpu::ShaderModule>,
+    layouts: HashMap<&'static str, wgpu::BindGroupLayout>,
+    pipelines: HashMap<String, wgpu::ComputePipeline>,
+}
+
+impl Gpu {
+    /// Asks for the fastest adapter, with all the limits it has.
+    pub async fn open() -> Result<Self> {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends =
+            wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::BROWSER_WEBGPU;
+        let instance = wgpu::Instance::new(descriptor);
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = instance.request_adapter(&options).await;
+        let adapter = adapter.map_err(|_| Error::Device(no_adapter()))?;
+        let info = adapter.get_info();
+        let required_limits = adapter.limits();
+        let wanted = wgpu::DeviceDescriptor { label: Some("moescope"), required_limits, ..Default::default() };
+        let device = adapter.request_device(&wanted).await;
+        let (device, queue) = device.map_err(|e| Error::Device(format!("the GPU refused a device ({e})")))?;
+        let failure = watch(&device);
+        let step = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("step"),
+            size: size_of::<StepUniform>() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Ok(Self {
+            adapter: adapter_name(&info),
+            device,
+            queue,
+            step,
+            failure,
+            modules: HashMap::new(),
+            layouts: HashMap::new(),
+            pipelines: HashMap::new(),
+        })
+    }
+
+    /// An error once the device was lost or did something wrong.
+    pub fn check(&self) -> Result<()> {
+        match self.failure.lock().expect("no panic while it is held").as_ref() {
+            None => Ok(()),
+            Some(why) => Err(Error::Device(why.clone())),
+        }
+    }
+
+    /// A storage buffer of zeros, `bytes` long (at least 16, rounded up to 16).
+    pub fn zeros(&self, label: &str, bytes: usize) -> Result<wgpu::Buffer> {
+        self.buffer(
+            label,
+            bytes,
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+        )
+    }
+
+    /// A buffer of zeros for `usage`; an error where the adapter cannot hold it in one piece.
+    pub fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        let size = (bytes.max(16) as u64).next_multiple_of(16);
+        let limits = self.device.limits();
+        let most = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        if size > most {
+            let why = format!(
+                "the model's {label} need {} MB in one piece, and this GPU gives at most {} MB",
+                size >> 20,
+                most >> 20
+            );
+            return Err(Error::Device(why));
+        }
+        Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        }))
+    }
+
+    /// A storage buffer with `content`.
+    pub fn filled(&self, label: &str, content: &[u8]) -> Result<wgpu::Buffer> {
+        let buffer = self.zeros(label, content.len())?;
+        let whole = content.len() / 4 * 4;
+        self.queue.write_buffer(&buffer, 0, &content[..whole]);
+        if whole < content.len() {
+            let mut last = [0; 4];
+            last[..content.len() - whole].copy_from_slice(&content[whole..]);
+            self.queue.write_buffer(&buffer, whole as u64, &last);
+        }
+        Ok(buffer)
+    }
+
+    /// The pipeline of a kernel's `entry` for weights of `dtype`, products of `tile` and these constants.
+    pub fn pipeline(
+        &mut self,
+        kernel: &'static Kernel,
+        entry: &str,
+        dtype: Dtype,
+        tile: Tile,
+        constants: &[(&str, f64)],
+    ) -> wgpu::ComputePipeline {
+        let key = format!("{}.{entry} {dtype:?} {tile:?} {constants:?}", kernel.name);
+        if let Some(pipeline) = self.pipelines.get(&key) {
+            return pipeline.clone();
+        }
+        let layout = self.layout(kernel);
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let device = &self.device;
+        let module = self.modules.entry((kernel.name, dtype.name(), tile)).or_insert_with(|| {
+            device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(kernel.name),
+                source: wgpu::ShaderSource::Wgsl(kernel.wgsl(dtype, tile).into()),
+            })
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&key),
+            layout: Some(&layout),
+            module,
+            entry_point: Some(entry),
+            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
+            cache: None,
+        });
+        self.pipelines.insert(key, pipeline.clone());
+        pipeline
+    }
+
+    /// A bind group of the step and `buffers`, in the order of the kernel's bindings.
+    pub fn bind(&mut self, kernel: &'static Kernel, buffers: &[wgpu::BindingResource<'_>]) -> wgpu::BindGroup {
+        assert_eq!(buffers.len(), kernel.bindings.len(), "{}", kernel.name);
+        let layout = self.layout(kernel);
+        let resources = std::iter::once(self.step.as_entire_binding()).chain(buffers.iter().cloned());
+        let entries = resources.zip(0..).map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource });
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &layout,
+            entries: &entries.collect::<Vec<_>>(),
+        })
+    }
+
+    fn layout(&mut self, kernel: &'static Kernel) -> wgpu::BindGroupLayout {
+        let device = &self.device;
+        let make = || {
+            let storage = kernel
+                .bindings
+                .iter()
+                .map(|access| wgpu::BufferBindingType::Storage { read_only: *access == Access::Read });
+            let kinds = std::iter::once(wgpu::BufferBindingType::Uniform).chain(storage);
+            let entries = kinds.zip(0..).map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            });
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(kernel.name),
+                entries: &entries.collect::<Vec<_>>(),
+            })
+        };
+        self.layouts.entry(kernel.name).or_insert_with(make).clone()
+    }
+
+    /// Maps the first `bytes` of a staging buffer, hands them to `read`, and unmaps.
+    pub async fn read<T>(&self, staging: &wgpu::Buffer, bytes: u64, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let (sender, receiver) = futures::channel::oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |mapped| {
+            let _ = sender.send(mapped);
+        });
+        // In the browser the event loop does it; natively somebody must ask.
+        #[cfg(not(target_arch = "wasm32"))]
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|e| Error::Device(format!("the GPU stopped answering ({e})")))?;
+        let lost = |why: String| self.check().err().unwrap_or(Error::Device(why));
+        match receiver.await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(lost(format!("the GPU's answer could not be read ({e})"))),
+            Err(_) => return Err(lost("the GPU went away".into())),
+        }
+        let view = staging.get_mapped_range(0..bytes).map_err(|e| lost(e.to_string()))?;
+        let result = read(&view);
+        drop(view);
+        staging.unmap();
+        self.check()?;
+        Ok(result)
+    }
+}
+
+/// Notes when the device is lost or reports an error.
+fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
+    let failure = Arc::new(Mutex::new(None));
+    let note = |failure: &Arc<Mutex<Option<String>>>, why: String| {
+        failure.lock().expect("no panic while it is held").get_or_insert(why);
+    };
+    let lost = failure.clone();
+    device.set_device_lost_callback(move |_, message| {
+        let message = message.trim();
+        let why = if message.is_empty() { "the GPU was lost".into() } else { format!("the GPU was lost ({message})") };
+        note(&lost, why);
+    });
+    let failed = failure.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        let why = match error {
+            wgpu::Error::OutOfMemory { .. } => "the GPU is out of memory".to_owned(),
+            error => format!("the GPU reports an error ({error})"),
+        };
+        note(&failed, why);
+    }));
+    failure
+}
+
+fn no_adapter() -> String {
+    if cfg!(target_arch = "wasm32") {
+        "this browser offers no WebGPU adapter".into()
+    } else {
+        "no GPU adapter was found (Vulkan, Metal or Direct3D 12)".into()
+    }
+}
+
+fn adapter_name(info: &wgpu::AdapterInfo) -> String {
+    let name = if info.name.trim().is_empty() { info.driver.trim() } else { info.name.trim() };
+    if name.is_empty() { "WebGPU".into() } else { name.to_owned() }
+}

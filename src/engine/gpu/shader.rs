@@ -1,0 +1,120 @@
+//! Which WGSL makes up a kernel, and what it binds.
+
+use crate::model::Dtype;
+
+/// How a kernel binds a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    Write,
+}
+use Access::{Read, Write};
+
+/// A product's tile: the same kernel for one token, or for eight at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// For decoding.
+    One,
+    /// For prefill.
+    Eight,
+}
+
+impl Tile {
+    /// Tokens of a tile.
+    pub fn tokens(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Eight => crate::kernels::dispatch::TILE,
+        }
+    }
+
+    /// Workgroups that cover `rows` outputs of a product; [`ROWS`] outputs a panel.
+    pub fn workgroups(self, rows: usize) -> u32 {
+        let panels = rows.div_ceil(ROWS);
+        match self {
+            Self::One => panels as u32,
+            Self::Eight => panels.div_ceil(HEIGHT) as u32,
+        }
+    }
+}
+
+/// Rows of a panel of weights (`shared/panels.wgsl`).
+pub const ROWS: usize = 16;
+/// Rows of a product's workgroup: splits of the columns for one token, panels for eight.
+pub const HEIGHT: usize = 4;
+
+/// A kernel's source and bindings; binding 0 is the step, these follow.
+pub struct Kernel {
+    /// The file's name.
+    pub name: &'static str,
+    /// Its own text.
+    source: &'static str,
+    /// What it binds, in order from binding 1.
+    pub bindings: &'static [Access],
+    /// What it shares.
+    needs: Needs,
+}
+
+#[derive(PartialEq)]
+enum Needs {
+    Nothing,
+    Weights,
+    Product,
+    Reduce,
+}
+
+macro_rules! kernel {
+    ($name:literal, $needs:expr, $bindings:expr) => {
+        Kernel {
+            name: $name,
+            source: include_str!(concat!("../../../shaders/", $name, ".wgsl")),
+            bindings: $bindings,
+            needs: $needs,
+        }
+    };
+}
+
+/// All kernels.
+pub const KERNELS: [Kernel; 10] = [
+    kernel!("attention", Needs::Nothing, &[Read, Read, Read, Write]),
+    kernel!("combine", Needs::Nothing, &[Read, Read, Write]),
+    kernel!("dispatch", Needs::Nothing, &[Read, Write, Write, Write]),
+    kernel!("embed", Needs::Weights, &[Read, Read, Write]),
+    kernel!("expert_ffn", Needs::Product, &[Read, Read, Read, Read, Write]),
+    kernel!("gate", Needs::Product, &[Read, Read, Write, Write, Write]),
+    kernel!("linear", Needs::Product, &[Read, Read, Write]),
+    kernel!("lm_head", Needs::Product, &[Read, Read, Write]),
+    kernel!("rms_norm", Needs::Reduce, &[Read, Read, Write]),
+    kernel!("rope", Needs::Nothing, &[Read, Read, Write, Write, Write]),
+];
+
+/// The kernel called `name`.
+pub fn kernel(name: &str) -> &'static Kernel {
+    KERNELS.iter().find(|kernel| kernel.name == name).expect("a kernel of this name")
+}
+
+impl Kernel {
+    /// Its WGSL: what it shares, for weights of `dtype` and products of `tile`, then its own text.
+    pub fn wgsl(&self, dtype: Dtype, tile: Tile) -> String {
+        let weights = match dtype {
+            Dtype::F32 => include_str!("../../../shaders/shared/weights_f32.wgsl"),
+            Dtype::F16 => include_str!("../../../shaders/shared/weights_f16.wgsl"),
+            Dtype::Bf16 => include_str!("../../../shaders/shared/weights_bf16.wgsl"),
+        };
+        let product = match tile {
+            Tile::One => include_str!("../../../shaders/shared/product_one.wgsl"),
+            Tile::Eight => include_str!("../../../shaders/shared/product_tile.wgsl"),
+        };
+        let panels = include_str!("../../../shaders/shared/panels.wgsl");
+        let shared: &[&str] = match self.needs {
+            Needs::Nothing => &[],
+            Needs::Weights => &[panels, weights],
+            Needs::Product => &[panels, weights, product],
+            Needs::Reduce => &[include_str!("../../../shaders/shared/reduce_workgroup.wgsl")],
+        };
+        let parts = [include_str!("../../../shaders/shared/step.wgsl")].into_iter().chain(shared.iter().copied());
+        parts.chain([self.source]).collect::<Vec<_>>().join("\n")
+    }
+}
