@@ -5,7 +5,7 @@
 //! - [`wasm`]: Rust to WebAssembly and its JavaScript.
 //! - [`dist`]: the static site, put together from the page, its assets and the WebAssembly.
 //! - [`serve`]: the site over HTTP on this machine.
-//! - [`test`]: every check and test there is.
+//! - [`mod@test`]: every check and test there is.
 
 pub mod dist;
 pub mod serve;

@@ -31,7 +31,7 @@ macro_rules! tests {
         /// The tests of this module.
         pub fn tests() -> Vec<$crate::harness::Test> {
             vec![$($crate::harness::Test {
-                name: concat!(module_path!(), "::", stringify!($name)),
+                name: concat!(module_path!(), "::", stringify!($name)).trim_start_matches("browser::"),
                 body: |stage| Box::pin($name(stage)),
             }),*]
         }
@@ -86,10 +86,14 @@ impl Stage {
         self.expected.lock().expect("no panic holds it").push(part);
     }
 
+    fn opened(&self) -> Vec<WebDriver> {
+        self.browsers.lock().expect("no panic holds it").clone()
+    }
+
     async fn unexpected_console_errors(&self) -> Result<Vec<String>> {
         let expected = self.expected.lock().expect("no panic holds it").clone();
         let mut messages = Vec::new();
-        for browser in self.browsers.lock().expect("no panic holds it").clone() {
+        for browser in self.opened() {
             for entry in browser.browser_log().await? {
                 let expected = expected.iter().any(|part| entry.message.contains(part));
                 if format!("{:?}", entry.level).eq_ignore_ascii_case("severe") && !expected {
@@ -103,7 +107,7 @@ impl Stage {
     /// Keeps a picture of every open page for whoever looks into the failure.
     async fn keep_pictures(&self, name: &str) -> Vec<PathBuf> {
         let mut pictures = Vec::new();
-        for (number, browser) in self.browsers.lock().expect("no panic holds it").clone().iter().enumerate() {
+        for (number, browser) in self.opened().iter().enumerate() {
             let file = format!("{}-{number}.png", name.replace("::", "-"));
             let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file);
             if browser.screenshot(&path).await.is_ok() {
