@@ -30,6 +30,16 @@ impl KvCache {
         self.keys[head].set(position, i, x);
     }
 
+    /// Dimension `i` of the key of `head` at `position`.
+    pub fn key(&self, head: usize, position: usize, i: usize) -> f32 {
+        self.keys[head].get(position, i)
+    }
+
+    /// The value of `head` at `position`, `[head_dim]`.
+    pub fn value(&self, head: usize, position: usize) -> &[f32] {
+        &self.values[head][position * self.head_dim..][..self.head_dim]
+    }
+
     /// Sets the value of `head` at `position`, `[head_dim]`.
     pub fn set_value(&mut self, head: usize, position: usize, value: &[f32]) {
         self.values[head][position * self.head_dim..][..self.head_dim].copy_from_slice(value);

@@ -1,0 +1,328 @@
+//! Every WGSL kernel against its CPU twin, on real sizes and odd ones: one token, one expert, sizes that are
+//! no multiple of a tile, every width of stored weights, both product forms. A shader without a twin or
+//! without a case fails.
+
+mod bench;
+
+use bench::{Bench, Floats, Random};
+use moescope::engine::gpu::shader::{KERNELS, Tile};
+use moescope::kernels::attention::KvCache;
+use moescope::kernels::dispatch::tiles;
+use moescope::kernels::expert_ffn::{Expert, Scratch};
+use moescope::kernels::panels::Panels;
+use moescope::kernels::{self, NAMES};
+use moescope::model::{AttentionShape, Dtype};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const TILES: [Tile; 2] = [Tile::One, Tile::Eight];
+const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+
+/// Runs the cases of one kernel.
+type Case = fn(&mut Bench, &mut Random);
+
+const CASES: [(&str, Case); 10] = [
+    ("attention", attention),
+    ("combine", combine),
+    ("dispatch", dispatch),
+    ("embed", embed),
+    ("expert_ffn", expert_ffn),
+    ("gate", gate),
+    ("linear", linear),
+    ("lm_head", lm_head),
+    ("rms_norm", rms_norm),
+    ("rope", rope),
+];
+
+#[test]
+fn every_shader_has_a_twin_and_a_case() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |dir: &str, end: &str| -> BTreeSet<String> {
+        let entries =
+            std::fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        entries.filter_map(|name| name.strip_suffix(end).map(str::to_owned)).collect()
+    };
+    let shaders = files("shaders", ".wgsl");
+    let named = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(shaders, named(NAMES.to_vec()), "shaders/ against kernels::NAMES");
+    assert_eq!(shaders, named(CASES.iter().map(|(name, _)| *name).collect()), "shaders/ against the cases here");
+    assert_eq!(
+        shaders,
+        named(KERNELS.iter().map(|kernel| kernel.name).collect()),
+        "shaders/ against the engine's table"
+    );
+    let twins = files("src/kernels", ".rs");
+    assert!(shaders.is_subset(&twins), "a shader has no twin in src/kernels: {:?}", shaders.difference(&twins));
+}
+
+#[test]
+fn every_kernel_agrees_with_its_twin() {
+    let mut bench = Bench::open();
+    for (name, case) in CASES {
+        let before = bench.compared;
+        case(&mut bench, &mut Random(7));
+        assert!(bench.compared > before, "the case of {name} compared nothing");
+    }
+}
+
+fn embed(bench: &mut Bench, random: &mut Random) {
+    for dtype in DTYPES {
+        for (vocabulary, width, tokens) in [(2048, 128, 64), (61, 30, 3), (5, 1, 1)] {
+            let weights = random.matrix(dtype, vocabulary, width);
+            let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocabulary)).collect();
+            let mut x = vec![0.0; tokens * width];
+            kernels::embed::embed(&ids, &Panels::stack(&[&weights.view()]), &mut x);
+            let groups = width.div_ceil(4);
+            let run = bench.kernel("embed", "main", dtype, Tile::One).constant("GROUPS", groups).tokens(0, tokens);
+            let out =
+                run.read(&ids).weights(&[&weights]).write(tokens * groups * 4).run([(tokens * groups).div_ceil(64), 1]);
+            bench.same("embed", &out[0].rows(groups * 4, width), &x);
+        }
+    }
+}
+
+fn rms_norm(bench: &mut Bench, random: &mut Random) {
+    for (width, tokens) in [(128, 64), (512, 1), (30, 5), (3, 2), (1, 1)] {
+        let (x, scale) = (random.floats(tokens * width), random.floats(width));
+        let mut y = vec![0.0; x.len()];
+        kernels::rms_norm::rms_norm(&x, &scale, &mut y, 1e-5);
+        let groups = width.div_ceil(4);
+        let run = bench.kernel("rms_norm", "main", Dtype::F32, Tile::One).constant("GROUPS", groups);
+        let run = run.constant("WIDTH", width).real("EPS", 1e-5).tokens(0, tokens);
+        let run = run.read_rows(&x, width).read_rows(&scale, width).write(tokens * groups * 4);
+        let out = run.run([tokens, 1]);
+        bench.same("rms_norm", &out[0].rows(groups * 4, width), &y);
+    }
+}
+
+fn linear(bench: &mut Bench, random: &mut Random) {
+    for dtype in DTYPES {
+        for tile in TILES {
+            for (inputs, outputs, tokens) in [(128, 256, 64), (512, 100, 9), (30, 27, 3), (7, 1, 1), (1, 17, 8)] {
+                for add in [false, true] {
+                    let weights = random.matrix(dtype, outputs, inputs);
+                    let (x, start) = (random.floats(tokens * inputs), random.floats(tokens * outputs));
+                    let mut y = start.clone();
+                    let product = if add { kernels::linear::linear_add } else { kernels::linear::linear };
+                    product(&x, &Panels::stack(&[&weights.view()]), &mut y);
+                    let stride = outputs.next_multiple_of(4);
+                    let run = bench.kernel("linear", "main", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
+                    let run =
+                        run.constant("OUTPUTS", outputs).constant("STRIDE", stride).constant("ADD", usize::from(add));
+                    let run =
+                        run.tokens(0, tokens).read_rows(&x, inputs).weights(&[&weights]).write_rows(&start, outputs);
+                    let out = run.run([tile.workgroups(outputs) as usize, tokens.div_ceil(tile.tokens())]);
+                    bench.same("linear", &out[0].rows(stride, outputs), &y);
+                }
+            }
+        }
+    }
+}
+
+fn lm_head(bench: &mut Bench, random: &mut Random) {
+    for tile in TILES {
+        for (inputs, vocabulary, tokens, from) in
+            [(128, 2048, 20, 0), (128, 2048, 20, 19), (30, 61, 13, 4), (1, 1, 1, 0)]
+        {
+            let weights = random.matrix(Dtype::F16, vocabulary, inputs);
+            let x = random.floats(tokens * inputs);
+            let mut logits = vec![0.0; (tokens - from) * vocabulary];
+            kernels::lm_head::lm_head(from, &x, &Panels::stack(&[&weights.view()]), &mut logits);
+            let run = bench.kernel("lm_head", "main", Dtype::F16, tile).constant("GROUPS", inputs.div_ceil(4));
+            let run = run.constant("OUTPUTS", vocabulary).tokens(0, tokens).logits_from(from);
+            let run = run.read_rows(&x, inputs).weights(&[&weights]).write(logits.len());
+            let out = run.run([tile.workgroups(vocabulary) as usize, (tokens - from).div_ceil(tile.tokens())]);
+            bench.same("lm_head", &out[0].floats()[..logits.len()], &logits);
+        }
+    }
+}
+
+const SHAPES: [(usize, usize, usize, Option<usize>); 4] =
+    [(8, 2, 16, None), (4, 4, 32, Some(70)), (3, 1, 10, Some(5)), (1, 1, 2, None)];
+
+fn attention_shape((heads, kv_heads, head_dim, window): (usize, usize, usize, Option<usize>)) -> AttentionShape {
+    AttentionShape { heads, kv_heads, head_dim, rope_theta: 1e4, window }
+}
+
+fn rope(bench: &mut Bench, random: &mut Random) {
+    for shape in SHAPES.map(attention_shape) {
+        for (start, tokens) in [(0, 64), (70, 1), (13, 7)] {
+            let context = start + tokens;
+            let (rows, dim) = (shape.qkv_rows(), shape.head_dim);
+            let stride = dim.next_multiple_of(4);
+            let angles = kernels::rope::angles(context, dim, shape.rope_theta);
+            let qkv = random.floats(tokens * rows);
+            let mut q = vec![0.0; tokens * shape.query_width()];
+            let mut cache = KvCache::new(context, &shape);
+            kernels::rope::rope(start, &shape, &angles, &qkv, &mut q, &mut cache);
+            let run = bench.kernel("rope", "main", Dtype::F32, Tile::One).heads(&shape).constant("DIM_STRIDE", stride);
+            let run = run.constant("QKV_STRIDE", rows.next_multiple_of(4)).tokens(start, tokens);
+            let cached = context * shape.kv_heads * stride;
+            let run = run
+                .read(angles.as_flattened())
+                .read_rows(&qkv, rows)
+                .write(tokens * shape.heads * stride)
+                .write(cached)
+                .write(cached);
+            let out = run.run([(tokens * rows / 2).div_ceil(64), 1]);
+            bench.same("rope: q", &out[0].rows(stride, dim), &q);
+            let (keys, values) = (out[1].rows(stride, dim), out[2].rows(stride, dim));
+            let (mut expected_keys, mut expected_values) = (Vec::new(), Vec::new());
+            for (position, head) in (0..context).flat_map(|p| (0..shape.kv_heads).map(move |h| (p, h))) {
+                expected_keys.extend((0..dim).map(|i| cache.key(head, position, i)));
+                expected_values.extend_from_slice(cache.value(head, position));
+            }
+            bench.same("rope: keys", &keys, &expected_keys);
+            bench.same("rope: values", &values, &expected_values);
+        }
+    }
+}
+
+fn attention(bench: &mut Bench, random: &mut Random) {
+    for shape in SHAPES.map(attention_shape) {
+        for (start, tokens) in [(0, 1), (0, 64), (200, 3), (63, 2)] {
+            let (context, dim) = (start + tokens, shape.head_dim);
+            let mut cache = KvCache::new(context, &shape);
+            let (mut keys, mut values) = (Vec::new(), Vec::new());
+            for (position, head) in (0..context).flat_map(|p| (0..shape.kv_heads).map(move |h| (p, h))) {
+                let (key, value) = (random.floats(dim), random.floats(dim));
+                key.iter().enumerate().for_each(|(i, &x)| cache.set_key(head, position, i, x));
+                cache.set_value(head, position, &value);
+                keys.extend(key);
+                values.extend(value);
+            }
+            let q = random.floats(tokens * shape.query_width());
+            let mut expected = vec![0.0; q.len()];
+            let mut scores = vec![0.0; context + 8];
+            kernels::attention::attention(start, &shape, &q, &cache, &mut expected, &mut scores);
+            let stride = shape.query_width().next_multiple_of(4);
+            let run = bench.kernel("attention", "main", Dtype::F32, Tile::One).heads(&shape);
+            let run = run.constant("DIM_GROUPS", dim.div_ceil(4)).constant("STRIDE", stride);
+            let run = run.constant("WINDOW", shape.window.unwrap_or(context)).tokens(start, tokens);
+            let run = run.read_rows(&q, dim).read_rows(&keys, dim).read_rows(&values, dim).write(tokens * stride);
+            let out = run.run([shape.heads, tokens]);
+            bench.same("attention", &out[0].rows(stride, shape.query_width()), &expected);
+        }
+    }
+}
+
+fn gate(bench: &mut Bench, random: &mut Random) {
+    for (width, experts, top_k, tokens) in
+        [(128, 8, 2, 64), (64, 64, 8, 5), (30, 5, 3, 3), (7, 1, 1, 1), (16, 17, 17, 2)]
+    {
+        let weights = random.matrix(Dtype::F32, experts, width);
+        let x = random.floats(tokens * width);
+        let (mut logits, mut chosen) = (vec![0.0; tokens * experts], vec![0.0; tokens * top_k]);
+        let mut selected = vec![0; tokens * top_k];
+        kernels::gate::gate(&x, &Panels::stack(&[&weights.view()]), &mut logits, &mut selected, &mut chosen);
+        let run = bench.kernel("gate", "main", Dtype::F32, Tile::One).constant("GROUPS", width.div_ceil(4));
+        let run = run.constant("EXPERTS", experts).constant("TOP_K", top_k).tokens(0, tokens);
+        let run =
+            run.read_rows(&x, width).weights(&[&weights]).write(logits.len()).write(chosen.len()).write(chosen.len());
+        let out = run.run([tokens, 1]);
+        bench.same("gate: router logits", &out[0].floats()[..logits.len()], &logits);
+        bench.equal("gate: selected", &out[1].ids()[..selected.len()], &selected);
+        bench.same("gate: weights", &out[2].floats()[..chosen.len()], &chosen);
+    }
+    // Ties: every logit the same, so the lower ids win.
+    let weights =
+        bench::Weights { dtype: Dtype::F32, rows: 6, cols: 4, bytes: bytemuck::cast_slice(&[0.5f32; 24]).to_vec() };
+    let run = bench
+        .kernel("gate", "main", Dtype::F32, Tile::One)
+        .constant("GROUPS", 1)
+        .constant("EXPERTS", 6)
+        .constant("TOP_K", 3);
+    let out = run.tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]).write(6).write(3).write(3).run([1, 1]);
+    bench.equal("gate: ties", &out[1].ids()[..3], &[0, 1, 2]);
+}
+
+fn dispatch(bench: &mut Bench, random: &mut Random) {
+    for tile in TILES {
+        for (experts, top_k, tokens) in [(8, 2, 64), (100, 8, 33), (1, 1, 1), (5, 5, 3)] {
+            let selected: Vec<u32> = (0..tokens * top_k).map(|_| random.below(experts)).collect();
+            let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
+            kernels::dispatch::dispatch(&selected, &mut assignments, &mut offsets);
+            let expected = tiles(&offsets, tile.tokens());
+            let run = bench
+                .kernel("dispatch", "main", Dtype::F32, tile)
+                .constant("EXPERTS", experts)
+                .constant("TOP_K", top_k);
+            let run = run
+                .constant("TILE", tile.tokens())
+                .constant("UP_WORKGROUPS", 3)
+                .constant("DOWN_WORKGROUPS", 4)
+                .tokens(0, tokens);
+            let out = run.read(&selected).write(selected.len()).write(selected.len() * 4).write(6).run([1, 1]);
+            bench.equal("dispatch: assignments", &out[0].ids()[..assignments.len()], &assignments);
+            let flat: Vec<u32> =
+                expected.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
+            bench.equal("dispatch: tiles", &out[1].ids()[..flat.len()], &flat);
+            let count = expected.len() as u32;
+            bench.equal("dispatch: arguments", &out[2].ids()[..6], &[3, count, 1, 4, count, 1]);
+        }
+    }
+}
+
+fn expert_ffn(bench: &mut Bench, random: &mut Random) {
+    for (dtype, tile) in DTYPES.into_iter().flat_map(|dtype| TILES.map(|tile| (dtype, tile))) {
+        for (width, inner, experts, top_k, tokens) in
+            [(128, 256, 8, 2, 64), (30, 27, 5, 3, 4), (4, 1, 1, 1, 1), (12, 40, 16, 4, 9)]
+        {
+            let matrices: Vec<[bench::Weights; 3]> = (0..experts)
+                .map(|_| [(inner, width), (width, inner), (inner, width)].map(|(r, c)| random.matrix(dtype, r, c)))
+                .collect();
+            let twin = |[w1, w2, w3]: &[bench::Weights; 3]| Expert {
+                up: Panels::stack(&[&w1.view(), &w3.view()]),
+                down: Panels::stack(&[&w2.view()]),
+            };
+            let twins: Vec<Expert> = matrices.iter().map(twin).collect();
+            let x = random.floats(tokens * width);
+            let selected: Vec<u32> = (0..tokens).flat_map(|_| random.distinct(top_k, experts)).collect();
+            let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
+            kernels::dispatch::dispatch(&selected, &mut assignments, &mut offsets);
+            let mut scratch = Scratch::default();
+            let (mut hidden, mut y) = (vec![0.0; selected.len() * inner], vec![0.0; selected.len() * width]);
+            kernels::expert_ffn::up(&x, &assignments, &offsets, &twins, &mut hidden, &mut scratch);
+            kernels::expert_ffn::down(&hidden, &assignments, &offsets, &twins, &mut y, &mut scratch);
+
+            let list = tiles(&offsets, tile.tokens());
+            let flat: Vec<u32> = list.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
+            let ups: Vec<&bench::Weights> = matrices.iter().flat_map(|[w1, _, w3]| [w1, w3]).collect();
+            let downs: Vec<&bench::Weights> = matrices.iter().map(|[_, w2, _]| w2).collect();
+            let passes =
+                [("up", &x, width, inner, top_k, &ups, &hidden), ("down", &hidden, inner, width, 1, &downs, &y)];
+            for (entry, input, inputs, outputs, share, weights, expected) in passes {
+                let stride = outputs.next_multiple_of(4);
+                let run = bench.kernel("expert_ffn", entry, dtype, tile).constant("GROUPS", inputs.div_ceil(4));
+                let run = run
+                    .constant("OUTPUTS", outputs)
+                    .constant("STRIDE", stride)
+                    .constant("SHARE", share)
+                    .tokens(0, tokens);
+                let run = run
+                    .read_rows(input, inputs)
+                    .read(&assignments)
+                    .read(&flat)
+                    .weights(weights)
+                    .write(selected.len() * stride);
+                let out = run.run([tile.workgroups(outputs) as usize, list.len()]);
+                bench.same(entry, &out[0].rows(stride, outputs), expected);
+            }
+        }
+    }
+}
+
+fn combine(bench: &mut Bench, random: &mut Random) {
+    for (width, top_k, tokens) in [(128, 2, 64), (30, 3, 5), (1, 1, 1), (7, 8, 2)] {
+        let (y, start) = (random.floats(tokens * top_k * width), random.floats(tokens * width));
+        let weights = random.floats(tokens * top_k);
+        let mut x = start.clone();
+        kernels::combine::combine(&y, &weights, &mut x, width);
+        let groups = width.div_ceil(4);
+        let run =
+            bench.kernel("combine", "main", Dtype::F32, Tile::One).constant("GROUPS", groups).constant("TOP_K", top_k);
+        let run = run.tokens(0, tokens).read_rows(&y, width).read(&weights).write_rows(&start, width);
+        let out = run.run([(tokens * groups).div_ceil(64), 1]);
+        bench.same("combine", &out[0].rows(groups * 4, width), &x);
+    }
+}
