@@ -128,7 +128,13 @@ pub fn backward(
             let gradient = &mut scratch.gradient[..rows * keys];
             let queries = strided(&qkv[start * width + q..], rows, hd, width);
             let d_rows = strided(&d_out[start * q_width + q..], rows, hd, q_width);
-            product(strided_mut(probabilities, rows, keys, keys), 0.0, 1.0, queries, strided(&qkv[k..], keys, hd, width).t());
+            product(
+                strided_mut(probabilities, rows, keys, keys),
+                0.0,
+                1.0,
+                queries,
+                strided(&qkv[k..], keys, hd, width).t(),
+            );
             product(strided_mut(gradient, rows, keys, keys), 0.0, 1.0, d_rows, strided(&qkv[v..], keys, hd, width).t());
             for (r, (p, g)) in probabilities.chunks_exact_mut(keys).zip(gradient.chunks_exact_mut(keys)).enumerate() {
                 let t = start + r;

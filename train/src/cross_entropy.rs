@@ -20,7 +20,14 @@ impl LossScratch {
 
 /// Fills `loss` with each token's `-log p(target)` in nats. `x` is tokens x width (after the last norm), `embedding`
 /// vocabulary x width, and the logits are `x embedding^T`.
-pub fn forward(x: &[f32], embedding: &[f32], width: usize, targets: &[u16], loss: &mut [f32], scratch: &mut LossScratch) {
+pub fn forward(
+    x: &[f32],
+    embedding: &[f32],
+    width: usize,
+    targets: &[u16],
+    loss: &mut [f32],
+    scratch: &mut LossScratch,
+) {
     let vocabulary = embedding.len() / width;
     for (c, loss) in loss.chunks_mut(CHUNK).enumerate() {
         let start = c * CHUNK;

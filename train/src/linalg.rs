@@ -48,13 +48,7 @@ pub fn strided_mut(data: &mut [f32], rows: usize, cols: usize, row_stride: usize
 impl Matrix<'_> {
     /// The transpose, without moving anything.
     pub fn t(self) -> Self {
-        Self {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
 

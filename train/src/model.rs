@@ -59,7 +59,9 @@ impl ModelShape {
         }
         let Self { width, heads, kv_heads, experts, top_k, vocabulary, .. } = *self;
         if top_k > experts {
-            return Err(format!("model.top_k is {top_k} but there are only {experts} experts; lower top_k or add experts"));
+            return Err(format!(
+                "model.top_k is {top_k} but there are only {experts} experts; lower top_k or add experts"
+            ));
         }
         if !width.is_multiple_of(heads) {
             return Err(format!("model.heads is {heads}, which does not divide model.width {width}"));

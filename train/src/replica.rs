@@ -106,6 +106,21 @@ impl Replica {
         }
     }
 
+    /// The model's sizes.
+    pub fn shape(&self) -> &ModelShape {
+        &self.shape
+    }
+
+    /// Sequences of one pass.
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
+
+    /// Tokens of a sequence.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
     /// Tokens of one pass.
     pub fn tokens(&self) -> usize {
         self.sequences * self.context

@@ -13,9 +13,8 @@ impl Rope {
     pub fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
         let half = head_dim / 2;
         let angle = |p: usize, i: usize| p as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64);
-        let table = |f: fn(f64) -> f64| {
-            (0..positions).flat_map(|p| (0..half).map(move |i| f(angle(p, i)) as f32)).collect()
-        };
+        let table =
+            |f: fn(f64) -> f64| (0..positions).flat_map(|p| (0..half).map(move |i| f(angle(p, i)) as f32)).collect();
         Self { half, cos: table(f64::cos), sin: table(f64::sin) }
     }
 

@@ -1,0 +1,146 @@
+//! Checkpoints: everything a run needs to go on as if it had never stopped. Written whole or not at all, with a
+//! checksum; the one before is kept in case the newest is damaged.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+use crate::curves::Curves;
+use crate::files::write_whole;
+
+/// The state of a run after `step` steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// What is in it beside the numbers.
+    pub about: About,
+    /// The parameters.
+    pub values: Vec<f32>,
+    /// The optimiser's moments.
+    pub first: Vec<f32>,
+    /// The optimiser's second moments.
+    pub second: Vec<f32>,
+}
+
+/// What is in a checkpoint beside the numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// The configuration it was made with.
+    pub config: Config,
+    /// Checksums of the text and the tokenizer it was trained on.
+    pub corpus: String,
+    /// Steps done.
+    pub step: usize,
+    /// Tokens seen.
+    pub tokens: usize,
+    /// Seconds spent in steps so far.
+    pub seconds: f64,
+    /// The curves so far.
+    pub curves: Curves,
+}
+
+const NEWEST: &str = "newest.ckpt";
+const BEFORE: &str = "before.ckpt";
+
+/// Writes into `folder`; the newest so far becomes the one before.
+pub fn write(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    fn tensor(values: &[f32]) -> Result<TensorView<'_>> {
+        Ok(TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?)
+    }
+    let tensors = [
+        ("values", tensor(&checkpoint.values)?),
+        ("first", tensor(&checkpoint.first)?),
+        ("second", tensor(&checkpoint.second)?),
+    ];
+    let about = HashMap::from([("about".to_string(), serde_json::to_string(&checkpoint.about)?)]);
+    let mut bytes = safetensors::serialize(tensors, Some(about))?;
+    let sum = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&sum);
+    let newest = folder.join(NEWEST);
+    if newest.exists() {
+        fs::rename(&newest, folder.join(BEFORE)).context("cannot keep the checkpoint before")?;
+    }
+    write_whole(&newest, &bytes)
+}
+
+/// The newest whole checkpoint in `folder`, if there is any; says on stderr when the newest was damaged.
+pub fn read(folder: &Path) -> Result<Option<Checkpoint>> {
+    let mut damaged = Vec::new();
+    for name in [NEWEST, BEFORE] {
+        let path = folder.join(name);
+        if !path.exists() {
+            continue;
+        }
+        match parse(&path) {
+            Ok(checkpoint) => {
+                for message in damaged {
+                    eprintln!("warning: {message}; going on from the one before, step {}", checkpoint.about.step);
+                }
+                return Ok(Some(checkpoint));
+            }
+            Err(error) => damaged.push(format!("{error:#}")),
+        }
+    }
+    if damaged.is_empty() {
+        return Ok(None);
+    }
+    bail!("{}; delete {} to start anew", damaged.join(" and "), folder.display())
+}
+
+fn parse(path: &Path) -> Result<Checkpoint> {
+    let damaged = || format!("the checkpoint {} is damaged", path.display());
+    let bytes = fs::read(path).with_context(damaged)?;
+    ensure!(bytes.len() > 32, damaged());
+    let (body, sum) = bytes.split_at(bytes.len() - 32);
+    ensure!(Sha256::digest(body).as_slice() == sum, damaged());
+    let (_, header) = SafeTensors::read_metadata(body).with_context(damaged)?;
+    let about = header.metadata().as_ref().and_then(|m| m.get("about")).with_context(damaged)?;
+    let about: About = serde_json::from_str(about).with_context(damaged)?;
+    let tensors = SafeTensors::deserialize(body).with_context(damaged)?;
+    let values = |name: &str| -> Result<Vec<f32>> {
+        let data = tensors.tensor(name).with_context(damaged)?.data();
+        Ok(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    };
+    Ok(Checkpoint { values: values("values")?, first: values("first")?, second: values("second")?, about })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::tiny;
+
+    fn checkpoint(step: usize) -> Checkpoint {
+        let about = About {
+            config: tiny(),
+            corpus: "sum".into(),
+            step,
+            tokens: 10 * step,
+            seconds: 1.5,
+            curves: Curves::default(),
+        };
+        Checkpoint { about, values: vec![1.5, -2.0, step as f32], first: vec![0.1; 3], second: vec![0.2; 3] }
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()).unwrap(), None);
+        write(folder.path(), &checkpoint(1)).unwrap();
+        write(folder.path(), &checkpoint(2)).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), Some(checkpoint(2)));
+        let newest = folder.path().join(NEWEST);
+        let mut bytes = fs::read(&newest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&newest, &bytes).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), Some(checkpoint(1)));
+        fs::write(folder.path().join(BEFORE), b"short").unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("newest.ckpt is damaged") && error.contains("before.ckpt is damaged"), "{error}");
+    }
+}

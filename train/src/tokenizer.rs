@@ -1,0 +1,70 @@
+//! The tokenizer that all models share: byte-level BPE, so that every text has tokens and comes back unchanged.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
+use tokenizers::{Tokenizer, TokenizerImpl};
+
+use crate::corpus;
+
+/// Tokens it knows.
+pub const VOCABULARY: usize = 2048;
+/// The token between two documents and before the first.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// Its id.
+pub const END_OF_TEXT_ID: u16 = 0;
+/// Text of each domain that the merges are counted on.
+const SAMPLE: usize = 2_000_000;
+
+/// Trains on an equal part of every domain's text and returns `tokenizer.json`.
+pub fn train(texts: &[String]) -> Result<String> {
+    let mut trainer = BpeTrainerBuilder::new()
+        .show_progress(false)
+        .vocab_size(VOCABULARY)
+        .min_frequency(2)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
+        .build();
+    let byte_level = ByteLevel::new(false, true, true);
+    let mut tokenizer: TokenizerImpl<
+        BPE,
+        NormalizerWrapper,
+        PreTokenizerWrapper,
+        PostProcessorWrapper,
+        DecoderWrapper,
+    > = TokenizerImpl::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(byte_level)));
+    tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(byte_level)));
+    let sample = texts.iter().flat_map(|text| {
+        corpus::documents(text).scan(0, |bytes, document| {
+            *bytes += document.len();
+            (*bytes < SAMPLE).then_some(document)
+        })
+    });
+    tokenizer.train(&mut trainer, sample).map_err(|e| anyhow!("the tokenizer could not be trained: {e}"))?;
+    let size = tokenizer.get_vocab_size(true);
+    ensure!(size == VOCABULARY, "the text is too little for {VOCABULARY} tokens: it gave {size}");
+    tokenizer.to_string(true).map_err(|e| anyhow!("the tokenizer could not be written: {e}"))
+}
+
+/// Reads `tokenizer.json`.
+pub fn read(path: &Path) -> Result<Tokenizer> {
+    Tokenizer::from_file(path).map_err(|e| anyhow!("{e}")).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// All documents as one stream of ids, each after [`END_OF_TEXT`].
+pub fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u16>> {
+    let documents: Vec<&str> = corpus::documents(text).collect();
+    let mut ids = Vec::with_capacity(text.len() / 3);
+    for batch in documents.chunks(256) {
+        let encodings = tokenizer.encode_batch_fast(batch.to_vec(), false).map_err(|e| anyhow!("cannot encode: {e}"))?;
+        for encoding in encodings {
+            ids.push(END_OF_TEXT_ID);
+            ids.extend(encoding.get_ids().iter().map(|&id| id as u16));
+        }
+    }
+    Ok(ids)
+}

@@ -1,0 +1,352 @@
+//! The training loop.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::checkpoint::{self, About, Checkpoint};
+use crate::config::Config;
+use crate::curves::{Curves, HeldOutPoint, TrainingPoint};
+use crate::data::{Data, Stream};
+use crate::evaluation::{Evaluation, evaluate};
+use crate::gate::max_over_mean;
+use crate::model::Layout;
+use crate::optimizer::Optimizer;
+use crate::replica::{Losses, Replica};
+
+/// Steps between two points of the training curve.
+const POINT: usize = 20;
+/// Between two checkpoints.
+const CHECKPOINT: Duration = Duration::from_secs(120);
+/// Between two measurements on held-out text.
+const MEASURE: Duration = Duration::from_secs(600);
+/// Held-out tokens of each domain in a measurement while training.
+const MEASURED: usize = 16 * 1024;
+
+/// A run: the state and everything that a step needs.
+pub struct Trainer {
+    config: Config,
+    layout: Layout,
+    data: Data,
+    held_out: Vec<Stream>,
+    replicas: Vec<Replica>,
+    optimizer: Optimizer,
+    /// The parameters.
+    pub values: Vec<f32>,
+    gradient: Vec<f32>,
+    corpus: String,
+    /// Steps done.
+    pub step: usize,
+    /// Tokens seen.
+    pub tokens: usize,
+    /// Seconds spent in steps.
+    pub seconds: f64,
+    /// The curves so far.
+    pub curves: Curves,
+}
+
+/// What a step reports.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Nats a token.
+    pub loss: f64,
+    /// Balancing loss without its factor, mean over the layers.
+    pub balance: f64,
+    /// Busiest expert's load over the mean, the worst layer.
+    pub max_over_mean: f32,
+    /// The gradient's norm before clipping.
+    pub gradient_norm: f32,
+}
+
+impl Trainer {
+    /// A fresh run. `corpus` is the checksum of what it trains on.
+    pub fn new(config: Config, train: Vec<Stream>, held_out: Vec<Stream>, corpus: String) -> Result<Self> {
+        config.check()?;
+        let layout = Layout::new(&config.model);
+        let data = Data::new(train, config.model.context, config.training.mixed, config.training.seed)?;
+        let replica = |_| Replica::new(&config.model, data.domains(), config.model.context);
+        Ok(Self {
+            values: layout.initial(config.training.seed),
+            gradient: vec![0.0; layout.total],
+            optimizer: Optimizer::new(&layout),
+            replicas: (0..config.training.replicas).map(replica).collect(),
+            layout,
+            data,
+            held_out,
+            corpus,
+            step: 0,
+            tokens: 0,
+            seconds: 0.0,
+            curves: Curves::default(),
+            config,
+        })
+    }
+
+    /// Goes on from a checkpoint.
+    pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        let about = checkpoint.about;
+        ensure!(
+            self.config.continues(&about.config),
+            "the checkpoint was made with another configuration; delete its folder to start anew"
+        );
+        ensure!(
+            self.corpus == about.corpus,
+            "the checkpoint was made on another corpus; delete its folder to start anew"
+        );
+        ensure!(checkpoint.values.len() == self.layout.total, "the checkpoint has another number of parameters");
+        (self.values, self.optimizer.first, self.optimizer.second) =
+            (checkpoint.values, checkpoint.first, checkpoint.second);
+        (self.step, self.tokens, self.seconds, self.curves) = (about.step, about.tokens, about.seconds, about.curves);
+        Ok(())
+    }
+
+    /// The state as it is.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let about = About {
+            config: self.config.clone(),
+            corpus: self.corpus.clone(),
+            step: self.step,
+            tokens: self.tokens,
+            seconds: self.seconds,
+            curves: self.curves.clone(),
+        };
+        Checkpoint {
+            about,
+            values: self.values.clone(),
+            first: self.optimizer.first.clone(),
+            second: self.optimizer.second.clone(),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Steps of the whole run.
+    pub fn steps(&self) -> usize {
+        self.config.training.tokens.div_ceil(self.tokens_per_step())
+    }
+
+    fn tokens_per_step(&self) -> usize {
+        self.replicas.iter().map(Replica::tokens).sum()
+    }
+
+    /// One step of the optimiser.
+    pub fn train_step(&mut self) -> StepReport {
+        let begin = Instant::now();
+        let (count, step, factors) = (self.replicas.len(), self.step, self.config.gate_losses());
+        let (values, data) = (&self.values, &self.data);
+        let work = |(n, replica): (usize, &mut Replica)| {
+            let (inputs, targets) = data.part(step * count + n);
+            replica.train(values, &inputs, &targets, factors, 1.0 / count as f32)
+        };
+        let work = &work;
+        let losses: Vec<Losses> = std::thread::scope(|scope| {
+            let handles: Vec<_> = self.replicas.iter_mut().enumerate().map(|r| scope.spawn(move || work(r))).collect();
+            handles.into_iter().map(|h| h.join().expect("a replica does not panic")).collect()
+        });
+        self.gradient.copy_from_slice(&self.replicas[0].gradient);
+        for replica in &self.replicas[1..] {
+            self.gradient.iter_mut().zip(&replica.gradient).for_each(|(sum, g)| *sum += g);
+        }
+        let factor = self.config.schedule.factor(step, self.steps());
+        let gradient_norm = self.optimizer.step(
+            &self.layout,
+            &self.config.optimizer,
+            step,
+            factor,
+            &mut self.values,
+            &mut self.gradient,
+            count,
+        );
+        let tokens = self.tokens_per_step();
+        self.step += 1;
+        self.tokens += tokens;
+        self.seconds += begin.elapsed().as_secs_f64();
+        let layers = self.config.model.layers;
+        let balance: f64 = losses.iter().map(|l| l.balance).sum::<f64>()
+            / (f64::from(factors.balance).max(1e-30) * (layers * count) as f64);
+        StepReport {
+            loss: losses.iter().map(|l| l.cross_entropy).sum::<f64>() / tokens as f64,
+            balance,
+            max_over_mean: self.max_over_mean(),
+            gradient_norm,
+        }
+    }
+
+    /// Over the whole batch, the worst layer.
+    fn max_over_mean(&self) -> f32 {
+        let layers: Vec<Vec<&Vec<usize>>> =
+            self.replicas.iter().map(|r| r.routing().map(|routing| &routing.counts).collect()).collect();
+        let layer = |n: usize| {
+            let sum = |e: usize| layers.iter().map(|l| l[n][e]).sum();
+            max_over_mean(&(0..self.config.model.experts).map(sum).collect::<Vec<usize>>())
+        };
+        (0..self.config.model.layers).map(layer).fold(0.0, f32::max)
+    }
+
+    /// Bits per byte and load on held-out text: a quick look with windows side by side, or all of it with each window
+    /// half new.
+    pub fn measure(&mut self, all: bool) -> Evaluation {
+        let context = self.config.model.context;
+        let (limit, stride) = if all { (usize::MAX, context / 2) } else { (MEASURED, context) };
+        evaluate(&mut self.replicas, &self.values, &self.held_out, limit, stride)
+    }
+
+    /// Trains to the end or until `stop`, with checkpoints in `folder`. Returns whether it reached the end.
+    pub fn run(&mut self, folder: &PathBuf, stop: &Arc<AtomicBool>) -> Result<bool> {
+        let steps = self.steps();
+        let progress = Progress::new(steps, self.step);
+        let (mut saved, mut measured) = (Instant::now(), Instant::now());
+        let mut reports = Vec::new();
+        while self.step < steps && !stop.load(Ordering::Relaxed) {
+            let begin = Instant::now();
+            reports.push((self.train_step(), begin.elapsed()));
+            if self.step.is_multiple_of(POINT) || self.step == steps {
+                let speed = self.add_point(&reports);
+                progress.show(self.curves.training.last(), self.step, speed);
+                reports.clear();
+            }
+            if measured.elapsed() > MEASURE && self.step < steps {
+                let evaluation = self.measure(false);
+                progress.line(&summary(&evaluation));
+                self.curves.held_out.push(HeldOutPoint::new(self.step, self.tokens, &evaluation));
+                measured = Instant::now();
+            }
+            if saved.elapsed() > CHECKPOINT {
+                checkpoint::write(folder, &self.checkpoint())?;
+                saved = Instant::now();
+            }
+        }
+        checkpoint::write(folder, &self.checkpoint())?;
+        progress.bar.finish_and_clear();
+        Ok(self.step >= steps)
+    }
+
+    /// Adds a point of the curve and returns the tokens per second of these steps.
+    fn add_point(&mut self, reports: &[(StepReport, Duration)]) -> f64 {
+        let n = reports.len() as f64;
+        let mean = |f: fn(&StepReport) -> f64| reports.iter().map(|(r, _)| f(r)).sum::<f64>() / n;
+        self.curves.training.push(TrainingPoint {
+            step: self.step,
+            tokens: self.tokens,
+            loss: mean(|r| r.loss),
+            balance: mean(|r| r.balance),
+            max_over_mean: mean(|r| f64::from(r.max_over_mean)) as f32,
+            gradient_norm: mean(|r| f64::from(r.gradient_norm)) as f32,
+        });
+        let seconds: f64 = reports.iter().map(|(_, d)| d.as_secs_f64()).sum();
+        n * self.tokens_per_step() as f64 / seconds
+    }
+}
+
+/// One line for people.
+pub fn summary(evaluation: &Evaluation) -> String {
+    let domains: Vec<String> =
+        evaluation.domains.iter().map(|d| format!("{} {:.3}", d.name, d.bits_per_byte)).collect();
+    let layers: Vec<String> = evaluation.layers.iter().map(|l| format!("{:.2}", l.max_over_mean())).collect();
+    format!("held-out bits per byte: {}; max/mean load by layer: {}", domains.join(", "), layers.join(" "))
+}
+
+/// A bar on a terminal, lines elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    plain: bool,
+    steps: usize,
+}
+
+impl Progress {
+    fn new(steps: usize, done: usize) -> Self {
+        let plain = !std::io::stderr().is_terminal();
+        let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(steps as u64) };
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("the template is fixed");
+        bar.set_style(style);
+        bar.set_position(done as u64);
+        Self { bar, plain, steps }
+    }
+
+    fn show(&self, point: Option<&TrainingPoint>, step: usize, tokens_per_second: f64) {
+        let Some(p) = point else { return };
+        let per_step = p.tokens as f64 / step as f64 / tokens_per_second;
+        let left = Duration::from_secs((self.steps.saturating_sub(step) as f64 * per_step) as u64);
+        let message = format!(
+            "loss {:.3}, {tokens_per_second:.0} tokens/s, max/mean load {:.2}, gradient {:.2}, {:.2} M tokens seen, {} left",
+            p.loss,
+            p.max_over_mean,
+            p.gradient_norm,
+            p.tokens as f64 / 1e6,
+            indicatif::HumanDuration(left)
+        );
+        if self.plain {
+            println!("step {step}/{}: {message}", self.steps);
+        } else {
+            self.bar.set_position(step as u64);
+            self.bar.set_message(message);
+        }
+    }
+
+    fn line(&self, line: &str) {
+        if self.plain { println!("{line}") } else { self.bar.println(line) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::tiny;
+    use crate::data::tests::counting;
+
+    fn trainer() -> Trainer {
+        Trainer::new(tiny(), counting(2, 1500), counting(2, 300), "sum".into()).unwrap()
+    }
+
+    #[test]
+    fn a_resumed_run_equals_one_without_a_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut whole = trainer();
+        (0..7).for_each(|_| drop(whole.train_step()));
+        let mut first = trainer();
+        (0..4).for_each(|_| drop(first.train_step()));
+        checkpoint::write(folder.path(), &first.checkpoint()).unwrap();
+        let mut second = trainer();
+        second.resume(checkpoint::read(folder.path()).unwrap().unwrap()).unwrap();
+        (0..3).for_each(|_| drop(second.train_step()));
+        assert_eq!((whole.step, whole.tokens), (second.step, second.tokens));
+        assert_eq!(whole.values, second.values);
+    }
+
+    #[test]
+    fn it_learns_to_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = tiny();
+        config.training.tokens = 60_000;
+        let mut trainer = Trainer::new(config, counting(2, 1500), counting(2, 300), "sum".into()).unwrap();
+        let before = trainer.measure(true);
+        assert!((before.domains[0].nats_per_token - 2100f64.ln()).abs() < 0.2);
+        let stop = Arc::new(AtomicBool::new(false));
+        assert!(trainer.run(&folder.path().to_path_buf(), &stop).unwrap());
+        let after = trainer.measure(true);
+        assert!(after.domains[1].nats_per_token < 0.75 * before.domains[1].nats_per_token);
+        assert_eq!(after.domains[0].tokens, 299);
+    }
+
+    #[test]
+    fn a_stopped_run_leaves_a_checkpoint_and_another_configuration_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = Arc::new(AtomicBool::new(true));
+        assert!(!trainer().run(&folder.path().to_path_buf(), &stop).unwrap());
+        let saved = checkpoint::read(folder.path()).unwrap().unwrap();
+        let mut config = tiny();
+        config.model.experts = 3;
+        let mut other = Trainer::new(config, counting(2, 1500), counting(2, 300), "sum".into()).unwrap();
+        assert!(other.resume(saved.clone()).unwrap_err().to_string().contains("another configuration"));
+        let mut other = Trainer::new(tiny(), counting(2, 1500), counting(2, 300), "else".into()).unwrap();
+        assert!(other.resume(saved).unwrap_err().to_string().contains("another corpus"));
+    }
+}
