@@ -2,7 +2,7 @@
 
 mod pieces;
 
-pub use pieces::{Pieces, byte_of_char};
+pub use pieces::{Alphabet, Pieces, byte_of_char};
 
 use crate::error::{Error, Result};
 use crate::routing::Token;
@@ -26,7 +26,12 @@ impl Tokenizer {
             return Err(Error::model("tokenizer.json", why));
         }
         let special = inner.get_added_tokens_decoder();
-        let bytes = vocab.into_iter().map(|(token, id)| (id, pieces::token_bytes(&token, special.contains_key(&id)))).collect();
+        let alphabet = alphabet(json);
+        let bytes = vocab.into_iter().map(|(token, id)| match special.contains_key(&id) {
+            true => (id, token.into_bytes()),
+            false => (id, pieces::token_bytes(&token, alphabet)),
+        });
+        let bytes = bytes.collect();
         Ok(Self { inner, bytes })
     }
 
@@ -58,4 +63,11 @@ impl Tokenizer {
         let shown = ids.iter().map(|&id| pieces.push(id, self.bytes(id)));
         shown.skip(from).collect()
     }
+}
+
+/// Byte-level where the pre-tokenizer or the decoder is.
+fn alphabet(json: &[u8]) -> Alphabet {
+    let tokenizer: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    let byte_level = |part: &str| tokenizer[part].to_string().contains("\"ByteLevel\"");
+    if byte_level("pre_tokenizer") || byte_level("decoder") { Alphabet::ByteLevel } else { Alphabet::Characters }
 }

@@ -40,22 +40,29 @@ impl Pieces {
     }
 }
 
+/// How a vocabulary writes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// Each byte as one printable character (GPT-2).
+    ByteLevel,
+    /// Characters as they are, a space as U+2581, a lone byte as `<0xE4>` (SentencePiece).
+    Characters,
+}
+
 /// The bytes that a vocabulary entry stands for.
-///
-/// Byte-level tokenizers (GPT-2) write each byte as one printable character; SentencePiece-like ones write a
-/// space as U+2581 and a lone byte as `<0xE4>`. Special tokens stand for themselves.
-pub fn token_bytes(token: &str, special: bool) -> Vec<u8> {
-    if special {
-        return token.as_bytes().to_vec();
+pub fn token_bytes(token: &str, alphabet: Alphabet) -> Vec<u8> {
+    match alphabet {
+        Alphabet::ByteLevel => token.chars().map(byte_of_char).collect::<Option<_>>().unwrap_or_else(|| token.into()),
+        Alphabet::Characters => match byte_entry(token) {
+            Some(byte) => vec![byte],
+            None => token.replace('\u{2581}', " ").into_bytes(),
+        },
     }
-    if let Some(bytes) = token.chars().map(byte_of_char).collect::<Option<Vec<u8>>>() {
-        return bytes;
-    }
-    let byte = token
-        .strip_prefix("<0x")
-        .and_then(|rest| rest.strip_suffix('>'))
-        .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-    byte.map_or_else(|| token.replace('\u{2581}', " ").into_bytes(), |byte| vec![byte])
+}
+
+/// The byte that `<0xE4>` stands for.
+fn byte_entry(token: &str) -> Option<u8> {
+    u8::from_str_radix(token.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok()
 }
 
 /// The byte that a character of GPT-2's byte alphabet stands for: printable Latin-1 characters stand for
@@ -101,8 +108,13 @@ mod tests {
 
     #[test]
     fn sentencepiece_entries() {
-        assert_eq!(token_bytes("\u{2581}the", false), b" the");
-        assert_eq!(token_bytes("<0xE4>", false), [0xE4]);
-        assert_eq!(token_bytes("<s>", true), b"<s>");
+        assert_eq!(token_bytes("\u{2581}thé", Alphabet::Characters), " thé".as_bytes());
+        assert_eq!(token_bytes("<0xE4>", Alphabet::Characters), [0xE4]);
+    }
+
+    #[test]
+    fn byte_level_entries() {
+        assert_eq!(token_bytes("Ġthe", Alphabet::ByteLevel), b" the");
+        assert_eq!(token_bytes("<0xE4>", Alphabet::ByteLevel), b"<0xE4>");
     }
 }

@@ -1,0 +1,136 @@
+//! The command line: its JSON is the contract's, and bad input is one line on stderr.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn fixture(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/fixtures", name].iter().collect();
+    path.to_string_lossy().into_owned()
+}
+
+fn moescope(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_moescope")).args(arguments).output().unwrap()
+}
+
+fn trace(arguments: &[&str]) -> Value {
+    let output = moescope(&[&["trace"], arguments].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON and nothing else on stdout")
+}
+
+fn refusal(arguments: &[&str], code: i32) -> String {
+    let output = moescope(arguments);
+    assert_eq!(output.status.code(), Some(code));
+    assert!(output.stdout.is_empty(), "bad input prints nothing on stdout");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn the_json_of_a_trace() {
+    let json = trace(&["--model", &fixture("basic"), "--tokens", "1,2,3", "--engine", "cpu", "--logits", "last"]);
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["engine"], "cpu");
+    assert_eq!(json["model"]["name"], "basic");
+    assert_eq!(json["model"]["family"], "mixtral");
+    assert_eq!(
+        (&json["model"]["layers"], &json["model"]["experts"], &json["model"]["top_k"]),
+        (&2.into(), &8.into(), &2.into())
+    );
+    let (all, active) =
+        (json["model"]["parameters"].as_u64().unwrap(), json["model"]["active_parameters"].as_u64().unwrap());
+    assert_eq!(all - active, 2 * 6 * 3 * 32 * 40, "six of eight experts idle in two layers");
+    assert_eq!(json["tokens"][2]["id"], 3);
+    assert_eq!(json["logits_last"].as_array().unwrap().len(), 96);
+    assert!(json.get("logits").is_none());
+    for (n, layer) in json["layers"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(layer["layer"], n);
+        let rows = |key: &str| {
+            layer[key].as_array().unwrap().iter().map(|row| row.as_array().unwrap().len()).collect::<Vec<_>>()
+        };
+        assert_eq!((rows("router_logits"), rows("selected"), rows("weights")), (vec![8; 3], vec![2; 3], vec![2; 3]));
+        let balance = layer["balance"].as_object().unwrap();
+        let load: f64 = balance["load"].as_array().unwrap().iter().map(|f| f.as_f64().unwrap()).sum();
+        assert!((load - 1.0).abs() < 1e-6);
+        for key in ["importance", "cv", "entropy", "max_over_mean", "aux_loss"] {
+            assert!(balance.contains_key(key), "{key}");
+        }
+    }
+}
+
+#[test]
+fn both_engines_print_the_same_experts() {
+    let run = |engine| {
+        trace(&[
+            "--model",
+            &fixture("many-experts"),
+            "--tokens",
+            "1,5,9,60,33,2,7",
+            "--engine",
+            engine,
+            "--logits",
+            "all",
+        ])
+    };
+    let (cpu, gpu) = (run("cpu"), run("gpu"));
+    assert!(gpu["engine"].as_str().unwrap().starts_with("gpu ("));
+    for (cpu, gpu) in cpu["layers"].as_array().unwrap().iter().zip(gpu["layers"].as_array().unwrap()) {
+        assert_eq!(cpu["selected"], gpu["selected"]);
+    }
+    assert_eq!(cpu["logits"].as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn a_file_in_a_directory_is_a_model_too() {
+    let file = fixture("basic") + "/model.safetensors";
+    let json = trace(&["--model", &file, "--tokens", "4", "--engine", "cpu"]);
+    assert_eq!(json["model"]["name"], "basic");
+}
+
+#[test]
+fn text_for_people() {
+    let output =
+        moescope(&["trace", "--model", &fixture("basic"), "--tokens", "1,2", "--engine", "cpu", "--format", "text"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("basic: 8 experts, top-2, 2 layers"), "{text}");
+    assert!(text.contains("layer 1: load"), "{text}");
+}
+
+#[test]
+fn bad_input_is_one_line_on_stderr() {
+    let basic = fixture("basic");
+    let missing = std::env::temp_dir().join("moescope-no-such-text");
+    let missing = missing.to_str().unwrap();
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["--model", "/no/such/model", "--tokens", "1"],
+            "error: cannot read /no/such/model: there is no such file or directory",
+        ),
+        (&["--model", &basic, "--tokens", "1,96"], "error: token 96 at position 1 is out of range"),
+        (&["--model", &basic, "--text", "hello"], "error: the model has no tokenizer.json"),
+        (&["--model", &basic, "--text-file", missing], "error: "),
+        (
+            &[
+                "--model",
+                &basic,
+                "--engine",
+                "gpu",
+                "--tokens",
+                "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
+            ],
+            "error: the text has 65 tokens, more than the model's context of 64",
+        ),
+    ];
+    for (arguments, says) in cases {
+        let message = refusal(&[&["trace"], arguments].concat(), 1);
+        assert!(message.starts_with(says), "{message}");
+        assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    assert!(refusal(&["trace", "--model", "x"], 2).starts_with("error: "));
+    assert!(refusal(&["trace", "--model", "x", "--text", "a", "--tokens", "1"], 2).starts_with("error: "));
+    assert!(refusal(&["dance"], 2).starts_with("error: "));
+}
