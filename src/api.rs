@@ -1,0 +1,195 @@
+//! `window.moescope`: what notebooks, pages that embed this one, and tests drive it by. Everything returns a
+//! promise, but for `backend()`; a promise that fails says in one sentence what is wrong and what to do.
+
+use crate::model::{Backend, ModelInfo};
+use crate::ui::address;
+use crate::ui::link::Link;
+use crate::ui::model_select::{absolute, named_blob, shipped};
+use crate::ui::state::Action;
+use crate::worker::protocol::{BackendChoice, Command, Logits, Prompt, Sampling, Source};
+use js_sys::{Array, Error, JSON, Object, Promise, Reflect};
+use std::future::Future;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+use yew::Callback;
+
+type Outcome = Result<JsValue, JsValue>;
+
+/// Tokens that `generate` makes where nobody says how many.
+const TOKENS: usize = 64;
+
+/// Puts `moescope` on the window. `dispatch` tells the page what a program changes.
+pub fn install(link: Rc<Link>, dispatch: Callback<Action>) {
+    let api = Object::new();
+    let ready = {
+        let link = link.clone();
+        future_to_promise(async move { model_json(&link.ready().await.map_err(sentence)?) })
+    };
+    // Nobody has to wait for `ready`: a failure that nobody hears of is no error of the page.
+    let _ = ready.catch(&Closure::new(|_| {}));
+    set(&api, "ready", &ready);
+    {
+        let link = link.clone();
+        let backend = move || link.model().map_or(JsValue::NULL, |model| backend_name(&model).into());
+        set(&api, "backend", &Closure::<dyn Fn() -> JsValue>::new(backend).into_js_value());
+    }
+    method(&api, "load", {
+        let link = link.clone();
+        move |source, options| load(link.clone(), dispatch.clone(), source, options)
+    });
+    method(&api, "trace", {
+        let link = link.clone();
+        move |prompt, options| trace(link.clone(), prompt, options)
+    });
+    method(&api, "generate", {
+        let link = link.clone();
+        move |prompt, options| generate(link.clone(), prompt, options)
+    });
+    method(&api, "policy", |policy, _| set_policy(policy));
+    set(&gloo::utils::window(), "moescope", &api);
+}
+
+/// A method that takes two arguments and returns a promise.
+fn method<F, R>(api: &Object, name: &str, body: F)
+where
+    F: Fn(JsValue, JsValue) -> R + 'static,
+    R: Future<Output = Outcome> + 'static,
+{
+    let closure = Closure::<dyn Fn(JsValue, JsValue) -> Promise>::new(move |first, second| {
+        future_to_promise(body(first, second))
+    });
+    set(api, name, &closure.into_js_value());
+}
+
+/// `load(source, {backend})`: a name in `models/`, the URL of a model directory or file, or files.
+async fn load(link: Rc<Link>, dispatch: Callback<Action>, source: JsValue, options: JsValue) -> Outcome {
+    let backend = match option(&options, "backend") {
+        None => BackendChoice::Auto,
+        Some(value) => value
+            .as_string()
+            .and_then(|name| address::backend(&name))
+            .ok_or_else(|| sentence("load: backend must be \"auto\", \"webgpu\" or \"cpu\"".into()))?,
+    };
+    let (source, asked) = model_source(&source).ok_or_else(|| {
+        sentence("load: give a name in models/, the URL of a model directory or file, or its files".into())
+    })?;
+    dispatch.emit(Action::LoadBegan { asked, backend });
+    model_json(&link.load(source, backend).await.map_err(sentence)?)
+}
+
+fn model_source(source: &JsValue) -> Option<(Source, Option<String>)> {
+    if let Some(text) = source.as_string().filter(|text| !text.trim().is_empty()) {
+        let is_address = text.contains("://") || text.starts_with(['/', '.']) || text.starts_with("blob:");
+        let source = if is_address { Source::Url(absolute(&text)?) } else { shipped(&text) };
+        return Some((source, Some(text)));
+    }
+    // A FileList, an array of files, or one file.
+    let files = match source.dyn_ref::<web_sys::File>() {
+        Some(file) => Array::of1(file),
+        None if source.is_object() => Array::from(source),
+        None => return None,
+    };
+    let named: Vec<_> = files.iter().filter_map(|file| named_blob(file.dyn_ref()?)).collect();
+    (!named.is_empty()).then_some((Source::Files(named), None))
+}
+
+/// `trace(textOrIds, {logits})`: the JSON of `moescope trace`, as an object.
+async fn trace(link: Rc<Link>, prompt: JsValue, options: JsValue) -> Outcome {
+    let prompt = read_prompt("trace", &prompt)?;
+    let logits = match option(&options, "logits").map(|value| value.as_string()) {
+        None => Logits::None,
+        Some(Some(name)) if name == "none" => Logits::None,
+        Some(Some(name)) if name == "last" => Logits::Last,
+        Some(Some(name)) if name == "all" => Logits::All,
+        Some(_) => return Err(sentence("trace: logits must be \"none\", \"last\" or \"all\"".into())),
+    };
+    let json = link.ask(|request| Command::Trace { request, prompt, logits }).await.map_err(sentence)?;
+    JSON::parse(&json)
+}
+
+/// `generate(textOrIds, {tokens, temperature, top_p, seed})`: `{ids, text, trace, prefill_ms, decode_ms}`.
+async fn generate(link: Rc<Link>, prompt: JsValue, options: JsValue) -> Outcome {
+    let prompt = read_prompt("generate", &prompt)?;
+    let default = Sampling::default();
+    let tokens = number(&options, "tokens", TOKENS as f64, 1.0, 1e6)? as usize;
+    let sampling = Sampling {
+        temperature: number(&options, "temperature", f64::from(default.temperature), 0.0, 100.0)? as f32,
+        top_p: number(&options, "top_p", f64::from(default.top_p), 0.0, 1.0)? as f32,
+        seed: number(&options, "seed", default.seed as f64, 0.0, 9e15)? as u64,
+    };
+    let command = |request| Command::Complete { request, prompt, tokens, sampling };
+    JSON::parse(&link.ask(command).await.map_err(sentence)?)
+}
+
+/// `policy(p)`: so far only the policy that changes nothing.
+async fn set_policy(policy: JsValue) -> Outcome {
+    let changes = policy.is_object()
+        && Object::entries(policy.unchecked_ref()).iter().any(|entry| {
+            let value = Array::from(&entry).get(1);
+            let is_empty_list = Array::is_array(&value) && Array::from(&value).length() == 0;
+            !value.is_null() && !value.is_undefined() && !is_empty_list
+        });
+    if changes || !(policy.is_object() || policy.is_null() || policy.is_undefined()) {
+        return Err(sentence(
+            "policy: this version can only route as the model was trained to; pass {} or null".into(),
+        ));
+    }
+    Ok(JsValue::UNDEFINED)
+}
+
+fn read_prompt(method: &str, prompt: &JsValue) -> Result<Prompt, JsValue> {
+    if let Some(text) = prompt.as_string() {
+        return Ok(Prompt::Text(text));
+    }
+    let wrong = || sentence(format!("{method}: give a text, or an array of token ids (whole numbers from 0)"));
+    // Array.from also reads typed arrays.
+    if !prompt.is_object() {
+        return Err(wrong());
+    }
+    let ids = Array::from(prompt).into_iter().map(|id| {
+        let id = id.as_f64().filter(|id| id.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(id));
+        id.map(|id| id as u32)
+    });
+    ids.collect::<Option<Vec<u32>>>().map(Prompt::Ids).ok_or_else(wrong)
+}
+
+fn option(options: &JsValue, name: &str) -> Option<JsValue> {
+    let value = options.is_object().then(|| Reflect::get(options, &name.into()).ok()).flatten()?;
+    (!value.is_undefined() && !value.is_null()).then_some(value)
+}
+
+fn number(options: &JsValue, name: &str, default: f64, least: f64, most: f64) -> Result<f64, JsValue> {
+    let Some(value) = option(options, name) else { return Ok(default) };
+    let value = value.as_f64().filter(|x| (least..=most).contains(x));
+    value.ok_or_else(|| sentence(format!("generate: {name} must be a number from {least} to {most}")))
+}
+
+/// The model as JSON: its info, with the sums and names a program wants.
+fn model_json(info: &ModelInfo) -> Outcome {
+    let mut value = serde_json::to_value(info).map_err(|error| sentence(error.to_string()))?;
+    value["backend"] = backend_name(info).into();
+    value["adapter"] = match &info.backend {
+        Backend::Gpu { adapter } => adapter.as_str().into(),
+        Backend::Cpu => serde_json::Value::Null,
+    };
+    value["parameters"] = info.cost.parameters().into();
+    value["active_parameters"] = info.cost.active_parameters().into();
+    JSON::parse(&value.to_string())
+}
+
+fn backend_name(info: &ModelInfo) -> &'static str {
+    match info.backend {
+        Backend::Cpu => "cpu",
+        Backend::Gpu { .. } => "webgpu",
+    }
+}
+
+fn sentence(message: String) -> JsValue {
+    Error::new(&message).into()
+}
+
+fn set(object: &JsValue, name: &str, value: &JsValue) {
+    // Setting a new property of a plain object or of the window cannot fail.
+    let _ = Reflect::set(object, &name.into(), value);
+}

@@ -1,0 +1,505 @@
+//! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
+
+use super::address::{Address, LONGEST_TEXT};
+use super::canvas::{Frame, next_frame};
+use super::cost::CostCard;
+use super::examples::Example;
+use super::expert_inspector::ExpertInspector;
+use super::header::Header;
+use super::help::Help;
+use super::link::Link;
+use super::live::Live;
+use super::load_balance::LoadBalance;
+use super::messages::{self, Language, t};
+use super::model_select::{absolute, shipped};
+use super::notices::Notices;
+use super::palette::Palette;
+use super::picture::PictureCard;
+use super::shared::Shared;
+use super::state::{Action, Effect, LayerChoice, Offered, Picture, State};
+use super::strip_card::StripCard;
+use super::text_box;
+use super::text_card::TextCard;
+use super::token_inspector::TokenInspector;
+use super::{keep, theme};
+use crate::worker::protocol::{Event, Source};
+use gloo::events::{EventListener, EventListenerOptions};
+use gloo::timers::callback::Timeout;
+use gloo::utils::{body, document, window};
+use std::rc::Rc;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{HtmlElement, KeyboardEvent};
+use yew::prelude::*;
+
+/// Rest before address and storage follow the page.
+const REST_MS: u32 = 400;
+
+/// What reaches the page from outside its views.
+pub enum Message {
+    /// A change of the state.
+    Act(Action),
+    /// Worker's events, gathered until the next frame.
+    Heard(Event),
+    /// The next frame comes.
+    Frame,
+    /// A key that no view took.
+    Key(KeyboardEvent),
+    /// The help sheet opens or closes.
+    Help(bool),
+    /// The languages on offer came.
+    Languages(Vec<Language>),
+    /// Another language is wanted.
+    Speak(String),
+    /// Its texts came.
+    Spoken(String, Option<String>),
+    /// Address and storage follow the page.
+    Rest,
+}
+
+/// The page.
+pub struct App {
+    state: State,
+    link: Rc<Link>,
+    text_area: NodeRef,
+    palette: Shared<Palette>,
+    dispatch: Callback<Action>,
+    /// Events that came since the last frame: a burst of them is drawn once.
+    heard: Vec<Event>,
+    frame: Option<Frame>,
+    rest: Option<Timeout>,
+    help: bool,
+    languages: Shared<Vec<Language>>,
+    language: String,
+    /// The language of the address; where there is none, it is the browser's.
+    language_asked: Option<String>,
+    storage_refused: bool,
+    _listeners: Vec<EventListener>,
+}
+
+impl Component for App {
+    type Message = Message;
+    type Properties = ();
+
+    fn create(context: &Context<Self>) -> Self {
+        let address = Address::parse(&window().location().search().unwrap_or_default());
+        let kept = keep::kept();
+        let mut state = State::new(&address, theme::begin(), kept.clone());
+        if let (true, None, Some(kept)) = (keep::is_reload(), &address.text, kept) {
+            state.text = Shared::new(kept);
+        }
+        state.notes.extend(address.ignored.iter().cloned());
+        let link = context.link();
+        let dispatch = link.callback(Message::Act);
+        let hear = link.callback(Message::Heard);
+        let engine = Rc::new(Link::new(move |event| hear.emit(event)));
+        crate::api::install(engine.clone(), dispatch.clone());
+        fetch_lists(&dispatch, address.model.clone());
+        fetch_languages(&link.callback(Message::Languages));
+        Self {
+            state,
+            link: engine,
+            text_area: NodeRef::default(),
+            palette: Shared::default(),
+            _listeners: listeners(context),
+            dispatch,
+            heard: Vec::new(),
+            frame: None,
+            rest: None,
+            help: false,
+            languages: Shared::default(),
+            language: "en".into(),
+            language_asked: address.language,
+            storage_refused: false,
+        }
+    }
+
+    fn update(&mut self, context: &Context<Self>, message: Message) -> bool {
+        match message {
+            Message::Act(action) => self.act(action),
+            Message::Heard(event) => {
+                self.heard.push(event);
+                if self.frame.is_none() {
+                    let link = context.link().clone();
+                    self.frame = Some(next_frame(move || link.send_message(Message::Frame)));
+                    self.hear_when_hidden(context);
+                }
+                return false;
+            }
+            Message::Frame => self.hear(),
+            Message::Key(event) => return self.key(&event),
+            Message::Help(open) => self.help = open,
+            Message::Languages(languages) => {
+                self.languages = Shared::new(languages);
+                self.choose_first_language(context);
+            }
+            Message::Speak(language) => {
+                self.language_asked = Some(language.clone());
+                fetch_texts(language, context.link().callback(|(language, json)| Message::Spoken(language, json)));
+            }
+            Message::Spoken(language, json) => self.speak(language, json),
+            Message::Rest => {
+                self.rest = None;
+                self.remember();
+                return false;
+            }
+        }
+        let link = context.link().clone();
+        self.rest = Some(Timeout::new(REST_MS, move || link.send_message(Message::Rest)));
+        show_status(&self.state);
+        true
+    }
+
+    fn rendered(&mut self, _: &Context<Self>, first: bool) {
+        if first {
+            text_box::show(&self.text_area, &self.state.text);
+            show_status(&self.state);
+        }
+    }
+
+    fn view(&self, context: &Context<Self>) -> Html {
+        // Texts are read when a view is made: another language makes all of them anew.
+        html! {
+            <>
+                { self.header(context) }
+                <main key={self.language.clone()}>
+                    { self.notices() }
+                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.picture_card() }</div>
+                    <aside>{ self.load_card() }{ self.inspectors() }</aside>
+                    <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
+                </main>
+                { self.footer() }
+                if self.help { <Help close={context.link().callback(|()| Message::Help(false))} /> }
+            </>
+        }
+    }
+}
+
+// The views.
+impl App {
+    fn header(&self, context: &Context<Self>) -> Html {
+        let state = &self.state;
+        let link = context.link();
+        html! {
+            <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
+                asked={state.model_asked.clone()} speed={state.speed} backend={state.backend} dark={state.dark}
+                text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
+                language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
+                help={link.callback(|()| Message::Help(true))} speak={link.callback(Message::Speak)}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn notices(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.clone()}
+                notes={state.notes.clone()} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn text_card(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <TextCard node={self.text_area.clone()} text={state.text.clone()} can_undo={state.text_before.is_some() && !state.is_generating()}
+                kept_text={state.kept_text.clone()} examples={state.examples.clone()} sampling={state.sampling}
+                tokens={state.tokens} generating={state.is_generating()} has_model={state.model.is_some()}
+                routed={state.trace.len()} context={state.model.as_ref().map_or(0, |model| model.context)}
+                overflow={state.overflow.clone()} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn strip_card(&self) -> Html {
+        let state = &self.state;
+        let empty = match (&state.model, state.text.is_empty()) {
+            (None, _) => t!("strip.empty.model"),
+            (Some(_), true) => t!("strip.empty.text"),
+            (Some(_), false) => t!("strip.empty.running"),
+        };
+        html! {
+            <StripCard trace={state.trace.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)}
+                layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
+                inspected={state.inspected()} overflow={state.overflow.clone()} {empty}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn picture_card(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <PictureCard trace={state.trace.clone()} palette={self.palette.clone()} dark={state.dark}
+                picture={state.picture} layer={state.layer} inspected={state.inspected()} pinned={state.pinned}
+                expert={state.expert} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn load_card(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <LoadBalance trace={state.trace.clone()} layer={state.layer} expert={state.expert}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn inspectors(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <>
+                <TokenInspector trace={state.trace.clone()} layer={state.layer} position={state.inspected()}
+                    pinned={state.pinned.is_some() && state.hovered.is_none()} dispatch={self.dispatch.clone()} />
+                <ExpertInspector trace={state.trace.clone()} expert={state.inspected_expert()}
+                    pinned={state.expert.is_some()} dispatch={self.dispatch.clone()} />
+                <CostCard model={state.model.clone()} />
+            </>
+        }
+    }
+
+    fn footer(&self) -> Html {
+        html! { <footer key={format!("footer-{}", self.language)}><p>{ t!("footer") }</p></footer> }
+    }
+}
+
+// What the page does.
+impl App {
+    fn act(&mut self, action: Action) {
+        if let Action::Dark(dark) = action {
+            theme::choose(dark);
+        }
+        // The events before this action belong to the state before it.
+        self.hear();
+        for effect in self.state.apply(action) {
+            self.carry_out(effect);
+        }
+    }
+
+    fn hear(&mut self) {
+        self.frame = None;
+        for event in std::mem::take(&mut self.heard) {
+            for effect in self.state.apply(Action::Worker(Box::new(event))) {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    /// A page in the background has no frames; it must still hear.
+    fn hear_when_hidden(&mut self, context: &Context<Self>) {
+        if document().hidden() {
+            context.link().send_message(Message::Frame);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(command) => self.link.send(command),
+            Effect::ShowText => text_box::show(&self.text_area, &self.state.text),
+            Effect::ForgetKept => keep::forget(),
+            Effect::Colours(experts) => {
+                self.palette = Shared::new(Palette::new(experts));
+                self.palette.install();
+            }
+        }
+    }
+
+    /// Address and storage follow the page.
+    fn remember(&mut self) {
+        let state = &self.state;
+        let language = self.language_asked.as_deref();
+        let query = Address::write(state, language);
+        let path = window().location().pathname().unwrap_or_default();
+        let url = format!("{path}{query}");
+        let history = window().history();
+        let changed = window().location().search().is_ok_and(|search| search != query);
+        if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
+            // Browsers refuse too many changes a second; the next rest tries again.
+            let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
+        }
+        let is_example = state.examples.iter().any(|example| example.text == **state.text);
+        let refused = !is_example && !state.text.is_empty() && !keep::keep(&state.text);
+        if refused && !self.storage_refused {
+            self.dispatch.emit(Action::Note(t!("keep.refused")));
+        }
+        self.storage_refused = refused;
+    }
+
+    /// Keys that work everywhere but while writing.
+    fn key(&mut self, event: &KeyboardEvent) -> bool {
+        let control = event.ctrl_key() || event.meta_key();
+        if control && event.key() == "Enter" {
+            event.prevent_default();
+            let action = if self.state.is_generating() { Action::Stop } else { Action::Generate };
+            self.dispatch.emit(action);
+            return false;
+        }
+        if control || event.alt_key() || event.is_composing() || is_writing(event) {
+            return false;
+        }
+        let layers = self.state.model.as_ref().map_or(0, |model| model.layers);
+        let action = match event.key().as_str() {
+            "?" => {
+                self.help = true;
+                return true;
+            }
+            "/" => {
+                event.prevent_default();
+                if let Some(area) = self.text_area.cast::<HtmlElement>() {
+                    let _ = area.focus();
+                }
+                return false;
+            }
+            "a" => Action::Layer(LayerChoice::All),
+            "m" => Action::Picture(Picture::Map),
+            "l" => Action::Picture(Picture::Load),
+            "f" => Action::Picture(Picture::Flow),
+            "Escape" => Action::Pin(None),
+            key => match key.parse::<usize>() {
+                Ok(layer) if layer < layers => Action::Layer(LayerChoice::One(layer)),
+                _ => return false,
+            },
+        };
+        self.dispatch.emit(action);
+        false
+    }
+
+    fn choose_first_language(&mut self, context: &Context<Self>) {
+        let asked = self.language_asked.clone();
+        let offered = |code: &str| self.languages.iter().any(|language| language.code == code);
+        let wanted = match asked {
+            Some(code) if offered(&code) => Some(code),
+            Some(code) => {
+                let codes = self.languages.iter().map(|language| language.code.as_str()).collect::<Vec<_>>().join(", ");
+                let note = t!("address.ignored", name = "lang", value = code, expected = codes);
+                self.dispatch.emit(Action::Note(note));
+                self.language_asked = None;
+                None
+            }
+            None => window().navigator().language().and_then(|browser| {
+                let fits =
+                    |language: &&Language| browser.starts_with(language.code.split('-').next().unwrap_or_default());
+                self.languages.iter().find(fits).map(|language| language.code.clone())
+            }),
+        };
+        if let Some(language) = wanted.filter(|language| *language != self.language) {
+            fetch_texts(language, context.link().callback(|(language, json)| Message::Spoken(language, json)));
+        }
+    }
+
+    fn speak(&mut self, language: String, json: Option<String>) {
+        if language == "en" {
+            messages::choose_english();
+        } else if json.is_none_or(|json| messages::choose(&language, &json).is_err()) {
+            self.dispatch.emit(Action::Note(t!("language.missing", language = language)));
+            return;
+        }
+        if let Some(root) = document().document_element() {
+            // Setting an attribute with a legal name cannot fail.
+            let _ = root.set_attribute("lang", &language);
+        }
+        self.language = language;
+        // The text box is made anew, empty; it is filled again once it is there.
+        let (area, text) = (self.text_area.clone(), self.state.text.clone());
+        next_frame(move || text_box::show(&area, &text)).leave();
+    }
+}
+
+/// True where the key goes into a text or a control that takes letters.
+fn is_writing(event: &KeyboardEvent) -> bool {
+    let element = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
+    element.is_some_and(|element| {
+        let kind = element.get_attribute("type").unwrap_or_default();
+        matches!(element.tag_name().as_str(), "TEXTAREA" | "SELECT")
+            || (element.tag_name() == "INPUT" && !matches!(kind.as_str(), "radio" | "checkbox" | "range"))
+    })
+}
+
+fn show_status(state: &State) {
+    // Setting an attribute with a legal name cannot fail.
+    let _ = body().set_attribute("data-state", state.status().name());
+}
+
+fn listeners(context: &Context<App>) -> Vec<EventListener> {
+    let keys = context.link().callback(Message::Key);
+    let options = EventListenerOptions::enable_prevent_default();
+    let keys = EventListener::new_with_options(&window(), "keydown", options, move |event| {
+        if let Some(event) = event.dyn_ref::<KeyboardEvent>() {
+            keys.emit(event.clone());
+        }
+    });
+    let dark = context.link().callback(|dark| Message::Act(Action::Dark(dark)));
+    let theme = theme::follow(move |is_dark| dark.emit(is_dark));
+    let rest = context.link().callback(|()| Message::Rest);
+    let leave = EventListener::new(&window(), "pagehide", move |_| rest.emit(()));
+    [Some(keys), theme, Some(leave)].into_iter().flatten().collect()
+}
+
+/// Fetches what the page offers, and loads the first model as soon as its name is known.
+fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
+    let examples = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let list = fetch_json::<Vec<Example>>("examples.json").await;
+        match list {
+            Some(list) => examples.emit(Action::Examples(list)),
+            None => examples.emit(Action::Note(t!("examples.missing"))),
+        }
+    });
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let offered = fetch_json::<Vec<Offered>>("models/index.json").await.unwrap_or_default();
+        let first = offered.first().map(|offered| offered.name.clone());
+        let (source, asked) = first_model(asked, &offered, first, &dispatch);
+        dispatch.emit(Action::Models(offered));
+        match source {
+            Some(source) => dispatch.emit(Action::Load { source, asked }),
+            None => dispatch.emit(Action::Fail(t!("model.no-models"))),
+        }
+    });
+}
+
+/// The model to begin with: what the address asks for, where that makes sense, else the first on offer.
+fn first_model(
+    asked: Option<String>,
+    offered: &[Offered],
+    first: Option<String>,
+    dispatch: &Callback<Action>,
+) -> (Option<Source>, Option<String>) {
+    if let Some(asked) = asked {
+        if offered.iter().any(|offered| offered.name == asked) {
+            return (Some(shipped(&asked)), Some(asked));
+        }
+        let is_address = asked.contains("://") || asked.starts_with(['/', '.']);
+        if let (true, Some(url)) = (is_address, absolute(&asked)) {
+            return (Some(Source::Url(url)), Some(asked));
+        }
+        let names = offered.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>().join(", ");
+        dispatch.emit(Action::Note(t!("address.model", value = asked, names = names)));
+    }
+    (first.as_deref().map(shipped), first)
+}
+
+fn fetch_languages(came: &Callback<Vec<Language>>) {
+    let came = came.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        if let Some(languages) = fetch_json("messages/index.json").await {
+            came.emit(languages);
+        }
+    });
+}
+
+fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
+    wasm_bindgen_futures::spawn_local(async move {
+        let json = if language == "en" { None } else { fetch_text(&format!("messages/{language}.json")).await };
+        came.emit((language, json));
+    });
+}
+
+async fn fetch_json<T: serde::de::DeserializeOwned>(path: &str) -> Option<T> {
+    serde_json::from_str(&fetch_text(path).await?).ok()
+}
+
+async fn fetch_text(path: &str) -> Option<String> {
+    let response = JsFuture::from(window().fetch_with_str(path)).await.ok()?;
+    let response: web_sys::Response = response.dyn_into().ok()?;
+    if !response.ok() {
+        return None;
+    }
+    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
+}

@@ -1,0 +1,66 @@
+//! Which engine runs, how fast, and why it is not another.
+
+use super::address::{backend, backend_name};
+use super::format;
+use super::messages::t;
+use super::shared::Shared;
+use super::state::Action;
+use crate::model::{Backend, ModelInfo};
+use crate::worker::protocol::{BackendChoice, Speed};
+use wasm_bindgen::JsCast;
+use web_sys::HtmlSelectElement;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct BackendBadgeProps {
+    pub model: Option<Shared<ModelInfo>>,
+    pub speed: Option<Speed>,
+    pub choice: BackendChoice,
+    pub dispatch: Callback<Action>,
+}
+
+/// The badge; opened, it explains and lets choose.
+#[component]
+pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
+    let Some(model) = &props.model else {
+        return html! { <span class="badge waiting" data-testid="backend">{ t!("backend.waiting") }</span> };
+    };
+    let (class, name) = match &model.backend {
+        Backend::Cpu => ("badge cpu", t!("backend.cpu")),
+        Backend::Gpu { adapter } => ("badge gpu", t!("backend.gpu", adapter = adapter)),
+    };
+    let about = match &model.backend {
+        Backend::Cpu => t!("backend.cpu.about"),
+        Backend::Gpu { .. } => t!("backend.gpu.about"),
+    };
+    let speed = props.speed.map(|speed| format::count(speed.tokens as f64 / (speed.ms / 1000.0)));
+    let choose = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: Event| {
+            let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
+            if let Some(choice) = select.and_then(|select| backend(&select.value())) {
+                dispatch.emit(Action::Backend(choice));
+            }
+        })
+    };
+    let options = [BackendChoice::Auto, BackendChoice::WebGpu, BackendChoice::Cpu].map(|choice| {
+        let name = backend_name(choice);
+        html! { <option value={name} selected={choice == props.choice}>{ t!(&format!("backend.choice.{name}")) }</option> }
+    });
+    html! {
+        <details class="menu badge-menu">
+            <summary {class} data-testid="backend">
+                <span class="dot" aria-hidden="true"></span><span class="adapter">{ name }</span>
+                if let Some(speed) = &speed { <span class="speed">{ t!("backend.speed", speed = speed) }</span> }
+            </summary>
+            <div class="menu-body">
+                <p>{ about }</p>
+                if let Some(note) = &model.note { <p class="why">{ note }</p> }
+                if let Some(speed) = props.speed {
+                    <p>{ t!(speed.tokens; "backend.measured", ms = format::tenth(speed.ms)) }</p>
+                }
+                <label><span>{ t!("backend.choose") }</span><select onchange={choose}>{ for options }</select></label>
+            </div>
+        </details>
+    }
+}

@@ -1,0 +1,193 @@
+//! A canvas that is as sharp as the screen, as wide as its place, and drawn once a frame at most.
+
+use gloo::events::EventListener;
+use gloo::utils::{document, window};
+use std::cell::Cell;
+use std::rc::Rc;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::*;
+use web_sys::{CanvasRenderingContext2d, Element, HtmlCanvasElement, ResizeObserver};
+use yew::prelude::*;
+
+/// The width of `node` in CSS pixels, kept up to date; 0 until it is known.
+#[hook]
+pub fn use_width(node: &NodeRef) -> f64 {
+    let width = use_state_eq(|| 0.0);
+    {
+        let (node, width) = (node.clone(), width.clone());
+        use_effect_with((), move |()| {
+            let element = node.cast::<Element>();
+            if let Some(element) = &element {
+                width.set(f64::from(element.client_width()));
+            }
+            let watched = element.clone();
+            let resized = Closure::<dyn FnMut()>::new(move || {
+                if let Some(element) = &watched {
+                    width.set(f64::from(element.client_width()));
+                }
+            });
+            let observer = ResizeObserver::new(resized.as_ref().unchecked_ref()).ok();
+            if let (Some(observer), Some(element)) = (&observer, &element) {
+                observer.observe(element);
+            }
+            move || {
+                if let Some(observer) = observer {
+                    observer.disconnect();
+                }
+                drop(resized);
+            }
+        });
+    }
+    *width
+}
+
+/// The screen's pixels a CSS pixel, kept up to date: it changes with the page's zoom.
+#[hook]
+pub fn use_pixel_ratio() -> f64 {
+    let ratio = use_state_eq(|| window().device_pixel_ratio());
+    {
+        let ratio = ratio.clone();
+        use_effect_with((), move |()| {
+            let listener = EventListener::new(&window(), "resize", move |_| ratio.set(window().device_pixel_ratio()));
+            move || drop(listener)
+        });
+    }
+    *ratio
+}
+
+/// Draws `canvas` with `draw` in the next frame whenever the size or `what` changes.
+#[hook]
+pub fn use_drawing<W, D>(canvas: &NodeRef, size: (f64, f64), what: W, draw: D)
+where
+    W: Clone + PartialEq + 'static,
+    D: FnOnce(&W, &Pen) + 'static,
+{
+    let canvas = canvas.clone();
+    let ratio = use_pixel_ratio();
+    use_effect_with((size, ratio, what), move |((width, height), ratio, what)| {
+        let (width, height, ratio, what) = (*width, *height, *ratio, what.clone());
+        let frame = next_frame(move || {
+            if let Some(pen) = canvas.cast().and_then(|canvas| Pen::new(&canvas, width, height, ratio)) {
+                draw(&what, &pen);
+            }
+        });
+        move || drop(frame)
+    });
+}
+
+/// A callback that waits for the next frame; dropped, it is called off.
+pub struct Frame {
+    id: i32,
+    done: Rc<Cell<bool>>,
+    _callback: Closure<dyn FnMut()>,
+}
+
+/// Calls `callback` before the next frame is painted.
+pub fn next_frame(callback: impl FnOnce() + 'static) -> Frame {
+    let done = Rc::new(Cell::new(false));
+    let closure = {
+        let done = done.clone();
+        let mut callback = Some(callback);
+        Closure::<dyn FnMut()>::new(move || {
+            done.set(true);
+            if let Some(callback) = callback.take() {
+                callback();
+            }
+        })
+    };
+    let id = window().request_animation_frame(closure.as_ref().unchecked_ref()).unwrap_or_default();
+    Frame { id, done, _callback: closure }
+}
+
+impl Frame {
+    /// Lets the frame come without keeping this.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if !self.done.get() {
+            // It fails only for an id that is gone, and then there is nothing to call off.
+            let _ = window().cancel_animation_frame(self.id);
+        }
+    }
+}
+
+/// Draws in CSS pixels on a canvas.
+pub struct Pen {
+    context: CanvasRenderingContext2d,
+}
+
+/// Where a text stands to its point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// The point is its left end.
+    Left,
+    /// The point is its middle.
+    Centre,
+    /// The point is its right end.
+    Right,
+}
+
+impl Pen {
+    fn new(canvas: &HtmlCanvasElement, width: f64, height: f64, ratio: f64) -> Option<Self> {
+        let context: CanvasRenderingContext2d = canvas.get_context("2d").ok()??.dyn_into().ok()?;
+        // Setting the size also clears the canvas and resets its state.
+        canvas.set_width((width * ratio).round() as u32);
+        canvas.set_height((height * ratio).round() as u32);
+        context.scale(ratio, ratio).ok()?;
+        Some(Self { context })
+    }
+
+    /// What follows is drawn in this colour, so opaque.
+    pub fn colour(&self, colour: &str, opacity: f64) {
+        self.context.set_fill_style_str(colour);
+        self.context.set_global_alpha(opacity);
+    }
+
+    /// A filled rectangle.
+    pub fn rectangle(&self, x: f64, y: f64, width: f64, height: f64) {
+        self.context.fill_rect(x, y, width, height);
+    }
+
+    /// A filled rectangle with round corners.
+    pub fn rounded(&self, x: f64, y: f64, width: f64, height: f64, radius: f64) {
+        self.context.begin_path();
+        if self.context.round_rect_with_f64(x, y, width, height.max(0.0), radius).is_ok() {
+            self.context.fill();
+        }
+    }
+
+    /// What follows is written in this size, in pixels, of the number font.
+    pub fn font(&self, size: f64, bold: bool) {
+        let weight = if bold { "600 " } else { "" };
+        self.context.set_font(&format!("{weight}{size}px {}", css("--mono")));
+    }
+
+    /// Writes `text`, its middle at height `y`.
+    pub fn text(&self, text: &str, x: f64, y: f64, align: Align) {
+        self.context.set_text_align(match align {
+            Align::Left => "left",
+            Align::Centre => "center",
+            Align::Right => "right",
+        });
+        self.context.set_text_baseline("middle");
+        // Fails only on a canvas that is gone.
+        let _ = self.context.fill_text(text, x, y);
+    }
+}
+
+/// The value of a custom property of the document.
+pub fn css(name: &str) -> String {
+    let style = document().document_element().and_then(|root| window().get_computed_style(&root).ok().flatten());
+    style.and_then(|style| style.get_property_value(name).ok()).unwrap_or_default().trim().to_owned()
+}
+
+/// One `rem` in CSS pixels: the pictures grow with the text.
+pub fn rem() -> f64 {
+    let style = document().document_element().and_then(|root| window().get_computed_style(&root).ok().flatten());
+    let size = style.and_then(|style| style.get_property_value("font-size").ok());
+    size.and_then(|size| size.trim_end_matches("px").parse().ok()).unwrap_or(16.0)
+}

@@ -1,0 +1,105 @@
+//! One expert: what it reads on this page, how often it is the first, and which experts work beside it.
+
+use super::format;
+use super::messages::t;
+use super::shared::Shared;
+use super::state::{Action, ExpertOf};
+use super::visible::quoted;
+use crate::routing::Trace;
+use crate::routing::analytics::{Reader, reader};
+use yew::prelude::*;
+
+/// Kinds of token that are named at most, and partners.
+const MOST_KINDS: usize = 16;
+const MOST_PARTNERS: usize = 4;
+
+#[derive(Properties, PartialEq)]
+pub struct ExpertInspectorProps {
+    pub trace: Shared<Trace>,
+    pub expert: Option<ExpertOf>,
+    /// It was chosen, and does not merely follow the token shown.
+    pub pinned: bool,
+    pub dispatch: Callback<Action>,
+}
+
+/// The card.
+#[component]
+pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
+    let reader = use_memo((props.trace.clone(), props.expert), |(trace, expert)| {
+        let chosen = (*expert)?;
+        let layer = trace.layer(chosen.layer)?;
+        let ids: Vec<u32> = trace.tokens.iter().map(|token| token.id).collect();
+        ((chosen.expert as usize) < layer.experts).then(|| reader(layer, &ids, chosen.expert))
+    });
+    let (Some(reader), Some(chosen)) = (&*reader, props.expert) else {
+        return html! {
+            <section class="card" aria-labelledby="expert-title">
+                <div class="head"><h2 id="expert-title">{ t!("expert.title") }</h2></div>
+                <p class="empty">{ t!("expert.empty") }</p>
+            </section>
+        };
+    };
+    let release = props.dispatch.reform(|_: MouseEvent| Action::Expert(None));
+    let about = if props.pinned { t!("expert.chosen") } else { t!("expert.follows") };
+    html! {
+        <section class="card" aria-labelledby="expert-title" data-testid="expert-inspector">
+            <div class="head">
+                <h2 id="expert-title" class="expert-name" data-e={chosen.expert.to_string()}>
+                    { t!("expert.name", expert = chosen.expert, layer = chosen.layer) }
+                </h2>
+                <p>{ about }</p>
+                if props.pinned {
+                    <button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button>
+                }
+            </div>
+            { share(reader, props.trace.len()) }
+            { kinds(reader, &props.trace, &props.dispatch) }
+            { partners(reader, chosen, &props.dispatch) }
+        </section>
+    }
+}
+
+fn share(reader: &Reader, tokens: usize) -> Html {
+    if reader.read == 0 {
+        return html! { <p class="hint">{ t!("expert.idle") }</p> };
+    }
+    let share = format::percent(reader.read as f64 / tokens.max(1) as f64);
+    let weight = format::percent(f64::from(reader.mean_weight));
+    html! { <p class="hint">{ t!(reader.read; "expert.share", share = share, first = reader.first, weight = weight) }</p> }
+}
+
+/// The tokens it reads most; one is pressed to go to its first place.
+fn kinds(reader: &Reader, trace: &Trace, dispatch: &Callback<Action>) -> Html {
+    let kinds = reader.readings.iter().take(MOST_KINDS).map(|reading| {
+        let first = reading.first;
+        let choose = dispatch.reform(move |_: MouseEvent| Action::Pin(Some(first)));
+        let token = &trace.tokens[first];
+        let text = quoted(&token.text, token.bytes.as_deref());
+        let label = t!("expert.reading", text = text, read = reading.read, of = reading.of);
+        html! {
+            <button key={reading.id.to_string()} type="button" class="code" onclick={choose} aria-label={label.clone()} title={label}>
+                { text }if reading.of > 1 { <small>{ format!("{}/{}", reading.read, reading.of) }</small> }
+            </button>
+        }
+    });
+    html! { <div class="likes">{ for kinds }</div> }
+}
+
+fn partners(reader: &Reader, chosen: ExpertOf, dispatch: &Callback<Action>) -> Html {
+    if reader.partners.is_empty() {
+        return html! {};
+    }
+    let total: usize = reader.partners.iter().map(|(_, count)| count).sum();
+    let partners = reader.partners.iter().take(MOST_PARTNERS).map(|&(expert, count)| {
+        let choose = dispatch.reform(move |_: MouseEvent| Action::Expert(Some(ExpertOf { expert, ..chosen })));
+        let share = format::percent(count as f64 / total as f64);
+        html! {
+            <li key={expert} data-e={expert.to_string()}>
+                <button type="button" class="link number" onclick={choose} aria-label={t!("expert.partner", expert = expert, share = share)}>{ expert }</button>
+                <div class="meter tinted"><s style={format!("width:{:.1}%", count as f64 / total as f64 * 100.0)}></s></div>
+                <span>{ share }</span>
+            </li>
+        }
+    });
+    html! { <><h3>{ t!("expert.partners") }</h3><ol class="guesses partners">{ for partners }</ol></> }
+}

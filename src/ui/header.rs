@@ -1,0 +1,96 @@
+//! The top of the page: which model, what it is, on what it runs; share, theme, help.
+
+use super::backend_badge::BackendBadge;
+use super::format;
+use super::icon::{icon, mark};
+use super::messages::{Language, t};
+use super::model_select::ModelSelect;
+use super::share::Share;
+use super::shared::Shared;
+use super::state::{Action, Offered};
+use crate::model::ModelInfo;
+use crate::worker::protocol::{BackendChoice, Speed};
+use wasm_bindgen::JsCast;
+use web_sys::HtmlSelectElement;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct HeaderProps {
+    pub model: Option<Shared<ModelInfo>>,
+    pub offered: Shared<Vec<Offered>>,
+    pub asked: Option<String>,
+    pub speed: Option<Speed>,
+    pub backend: BackendChoice,
+    pub dark: bool,
+    pub text_too_long: bool,
+    pub languages: Shared<Vec<Language>>,
+    pub language: String,
+    pub refresh: Callback<()>,
+    pub help: Callback<()>,
+    pub speak: Callback<String>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The header.
+#[component]
+pub fn Header(props: &HeaderProps) -> Html {
+    let dark = props.dark;
+    let theme = props.dispatch.reform(move |_: MouseEvent| Action::Dark(!dark));
+    let help = props.help.reform(|_: MouseEvent| ());
+    let theme_label = if dark { t!("theme.light") } else { t!("theme.dark") };
+    html! {
+        <header>
+            <h1 class="logo">{ mark() }{ t!("name") }</h1>
+            <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()}
+                name={props.model.as_ref().map(|model| model.name.clone())} dispatch={props.dispatch.clone()} />
+            <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref()) }</p>
+            <span class="grow"></span>
+            <BackendBadge model={props.model.clone()} speed={props.speed} choice={props.backend}
+                dispatch={props.dispatch.clone()} />
+            <Share too_long={props.text_too_long} refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
+            { languages(props) }
+            <button type="button" class="quiet icon-only" data-testid="theme" onclick={theme} aria-label={theme_label.clone()}
+                title={theme_label}>{ icon(if dark { "sun" } else { "moon" }) }</button>
+            <button type="button" class="quiet icon-only" data-testid="help" onclick={help} aria-label={t!("help.title")}
+                title={t!("help.title")}>{ "?" }</button>
+        </header>
+    }
+}
+
+fn model_line(model: Option<&ModelInfo>) -> String {
+    let Some(model) = model else { return t!("model.loading") };
+    t!(
+        "model.line",
+        experts = model.experts,
+        top_k = model.top_k,
+        layers = model.layers,
+        active = format::short(model.cost.active_parameters() as f64),
+        total = format::short(model.cost.parameters() as f64)
+    )
+}
+
+fn languages(props: &HeaderProps) -> Html {
+    if props.languages.len() < 2 {
+        return html! {};
+    }
+    let choose = {
+        let speak = props.speak.clone();
+        Callback::from(move |event: Event| {
+            let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
+            if let Some(select) = select {
+                speak.emit(select.value());
+            }
+        })
+    };
+    let options = props.languages.iter().map(|language| {
+        html! {
+            <option key={language.code.clone()} value={language.code.clone()} lang={language.code.clone()}
+                selected={language.code == props.language}>{ &language.name }</option>
+        }
+    });
+    html! {
+        <label class="language"><span class="hidden">{ t!("language") }</span>
+            <select onchange={choose} data-testid="language-select">{ for options }</select>
+        </label>
+    }
+}

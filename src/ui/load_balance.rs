@@ -1,0 +1,150 @@
+//! How evenly a layer's work is spread: a bar an expert, the even share, and four figures in plain words.
+
+use super::format;
+use super::judge::{Figure, Grade, figures};
+use super::messages::t;
+use super::shared::Shared;
+use super::state::{Action, ExpertOf, LayerChoice};
+use crate::routing::analytics::never_fired;
+use crate::routing::{Balance, LayerTrace, Trace, balance};
+use yew::prelude::*;
+
+/// With more experts than this, bars carry no shares and only some numbers.
+const EXPERTS_WITH_SHARES: usize = 10;
+
+#[derive(Properties, PartialEq)]
+pub struct LoadBalanceProps {
+    pub trace: Shared<Trace>,
+    pub layer: LayerChoice,
+    pub expert: Option<ExpertOf>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The card.
+#[component]
+pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
+    let about = match props.layer {
+        LayerChoice::One(layer) => t!("load.layer", layer = layer),
+        LayerChoice::All => t!("load.all"),
+    };
+    let content = match props.layer {
+        _ if props.trace.is_empty() => html! { <p class="empty">{ t!("load.empty") }</p> },
+        LayerChoice::One(number) => match props.trace.layer(number) {
+            Some(layer) => one_layer(layer, props),
+            None => html! { <p class="empty">{ t!("load.dense", layer = number) }</p> },
+        },
+        LayerChoice::All => all_layers(props),
+    };
+    html! {
+        <section class="card" aria-labelledby="load-title">
+            <div class="head"><h2 id="load-title">{ t!("load.title") }</h2><p>{ about }</p></div>
+            { content }
+        </section>
+    }
+}
+
+fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
+    let balance = balance(layer);
+    let figures = figures(&balance, layer.selected.len(), layer.top_k);
+    html! {
+        <>
+            { bars(layer, &balance, props, true) }
+            { idle(layer) }
+            <dl class="figures">{ for figures.iter().map(figure) }</dl>
+        </>
+    }
+}
+
+/// Bars with the even share as a dashed line. `large` ones carry shares and numbers.
+fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: bool) -> Html {
+    let experts = balance.load.len();
+    let most = balance.load.iter().copied().fold(1.0 / experts as f32, f32::max);
+    let with_shares = large && experts <= EXPERTS_WITH_SHARES;
+    let every = if large && experts > 32 {
+        8
+    } else if large && experts > 16 {
+        4
+    } else {
+        1
+    };
+    let bars = balance.load.iter().enumerate().map(|(expert, &share)| {
+        let chosen = ExpertOf { layer: layer.layer, expert: expert as u32 };
+        let choose = props.dispatch.reform(move |_: MouseEvent| Action::Expert(Some(chosen)));
+        let shown = format::percent(f64::from(share));
+        let label = t!("load.bar", expert = expert, share = shown);
+        let class =
+            classes!("bar", (props.expert == Some(chosen)).then_some("selected"), (share == 0.0).then_some("idle"));
+        html! {
+            <button key={expert} type="button" {class} data-testid="load-bar" data-expert={expert.to_string()}
+                data-layer={layer.layer.to_string()} data-load={format!("{share:.6}")} data-e={expert.to_string()}
+                onclick={choose} aria-label={label.clone()} title={label}
+                style={format!("--h:{:.4}", share / most)}>
+                if with_shares { <small>{ shown }</small> }
+                <s></s>
+                if large && expert % every == 0 { <b>{ expert }</b> }
+            </button>
+        }
+    });
+    let even = format!("--even:{:.4}", 1.0 / experts as f32 / most);
+    let class = classes!("bars", (!large).then_some("small"), (experts > EXPERTS_WITH_SHARES).then_some("many"));
+    html! {
+        <div {class} role="group" aria-label={t!("load.bars", layer = layer.layer)} style={even}>
+            { for bars }
+            <span class="even" aria-hidden="true">
+                if large { <em>{ t!("load.even", share = format::percent(1.0 / experts as f64)) }</em> }
+            </span>
+        </div>
+    }
+}
+
+fn idle(layer: &LayerTrace) -> Html {
+    let idle = never_fired(layer);
+    if idle.is_empty() {
+        return html! {};
+    }
+    let names = idle.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    html! { <p class="hint">{ t!(idle.len(); "load.idle", experts = names) }</p> }
+}
+
+/// A figure with its name, meaning, grade, and where it stands between even and the worst there can be.
+fn figure(figure: &Figure) -> Html {
+    let value = format::decimal(f64::from(figure.value));
+    let grade = t!(&format!("grade.{}", figure.grade.name()));
+    html! {
+        <div class="figure">
+            <dt>{ t!(&format!("figure.{}", figure.name)) }</dt>
+            <dd>
+                <b data-testid={format!("figure-{}", figure.name)}>{ value }</b>
+                <em class={classes!("grade", figure.grade.name())}>{ grade }</em>
+                if figure.grade != Grade::TooShort {
+                    <span class="scale" aria-hidden="true"><s style={format!("left:{:.0}%", figure.unevenness * 100.0)}></s></span>
+                }
+                <small>{ t!(&format!("figure.{}.about", figure.name)) }</small>
+            </dd>
+        </div>
+    }
+}
+
+/// A small picture a layer, with its figures beside it.
+fn all_layers(props: &LoadBalanceProps) -> Html {
+    let layers = props.trace.layers.iter().map(|layer| {
+        let balance = balance(layer);
+        let figures = figures(&balance, layer.selected.len(), layer.top_k);
+        let show = LayerChoice::One(layer.layer);
+        let choose = props.dispatch.reform(move |_: MouseEvent| Action::Layer(show));
+        html! {
+            <div class="multiple" key={layer.layer}>
+                <button type="button" class="link" onclick={choose}>{ t!("layer.name", layer = layer.layer) }</button>
+                { bars(layer, &balance, props, false) }
+                <p>
+                    { t!("load.max", value = format::decimal(f64::from(balance.max_over_mean))) }{ " " }
+                    <em class={classes!("grade", figures[0].grade.name())}>
+                        { t!(&format!("grade.{}", figures[0].grade.name())) }
+                    </em>
+                </p>
+                { idle(layer) }
+            </div>
+        }
+    });
+    html! { <>{ for layers }<p class="hint">{ t!("load.multiples") }</p></> }
+}

@@ -1,0 +1,59 @@
+//! The page: yew components, one concept a file; [`app`] puts them together.
+//!
+//! What the page knows is one [`state::State`]; an action changes it and asks for effects; components draw it.
+//! They compute nothing that a pure function over the trace ([`crate::routing`]) could.
+
+pub(crate) mod address;
+mod app;
+mod as_table;
+mod backend_badge;
+mod canvas;
+mod cost;
+mod dialog;
+mod examples;
+mod expert_inspector;
+mod flow;
+mod format;
+mod generate;
+mod header;
+mod help;
+mod icon;
+mod judge;
+mod keep;
+mod layer_select;
+pub(crate) mod link;
+mod live;
+mod load_balance;
+mod load_map;
+mod messages;
+pub(crate) mod model_select;
+mod notices;
+mod palette;
+mod picture;
+mod routing_map;
+mod segments;
+mod share;
+mod shared;
+pub(crate) mod state;
+mod strip_card;
+mod text_box;
+mod text_card;
+mod theme;
+mod token_chip;
+mod token_inspector;
+mod token_strip;
+mod visible;
+
+/// Starts the page in `#app`, or in the body where there is none.
+pub fn start() {
+    let root = gloo::utils::document().get_element_by_id("app");
+    match root {
+        Some(root) => {
+            root.set_inner_html("");
+            yew::Renderer::<app::App>::with_root(root).render();
+        }
+        None => {
+            yew::Renderer::<app::App>::new().render();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The card of pictures of the whole text: routing map, load, flow.
+
+use super::flow::FlowPicture;
+use super::load_map::LoadMap;
+use super::messages::t;
+use super::palette::Palette;
+use super::routing_map::RoutingMap;
+use super::segments::{Segment, Segments};
+use super::shared::Shared;
+use super::state::{Action, ExpertOf, LayerChoice, Picture};
+use crate::routing::Trace;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct PictureCardProps {
+    pub trace: Shared<Trace>,
+    pub palette: Shared<Palette>,
+    pub dark: bool,
+    pub picture: Picture,
+    pub layer: LayerChoice,
+    pub inspected: Option<usize>,
+    pub pinned: Option<usize>,
+    pub expert: Option<ExpertOf>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The card.
+#[component]
+pub fn PictureCard(props: &PictureCardProps) -> Html {
+    let choice = |value: &'static str, label: String| Segment { value: value.into(), label: label.into() };
+    let segments =
+        vec![choice("map", t!("picture.map")), choice("load", t!("picture.load")), choice("flow", t!("picture.flow"))];
+    let choose = props.dispatch.reform(|value: String| {
+        Action::Picture(match value.as_str() {
+            "load" => Picture::Load,
+            "flow" => Picture::Flow,
+            _ => Picture::Map,
+        })
+    });
+    let (on, title, about) = match props.picture {
+        Picture::Map => ("map", t!("map.title"), t!("map.about")),
+        Picture::Load => ("load", t!("loadmap.title"), t!("loadmap.about")),
+        Picture::Flow => ("flow", t!("flow.title"), t!("flow.about")),
+    };
+    let (trace, palette, dark) = (props.trace.clone(), props.palette.clone(), props.dark);
+    let dispatch = props.dispatch.clone();
+    let picture = match props.picture {
+        _ if props.trace.is_empty() => html! { <p class="empty">{ t!("picture.empty") }</p> },
+        Picture::Map => html! {
+            <RoutingMap {trace} {palette} {dark} layer={props.layer} inspected={props.inspected} {dispatch} />
+        },
+        Picture::Load => html! { <LoadMap {trace} {palette} {dark} expert={props.expert} {dispatch} /> },
+        Picture::Flow => html! { <FlowPicture {trace} pinned={props.pinned} expert={props.expert} {dispatch} /> },
+    };
+    html! {
+        <section class="card" aria-labelledby="picture-title">
+            <div class="head">
+                <h2 id="picture-title">{ title }</h2>
+                <p>{ about }</p>
+                <Segments name="picture" label={t!("picture.label")} {segments} {on} {choose} testid="picture-select" />
+            </div>
+            { picture }
+        </section>
+    }
+}

@@ -1,0 +1,47 @@
+//! A row of choices of which one is on: native radio buttons, drawn as one control.
+
+use yew::prelude::*;
+
+/// One choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Its value.
+    pub value: AttrValue,
+    /// Its text.
+    pub label: AttrValue,
+}
+
+#[derive(Properties, PartialEq)]
+pub struct SegmentsProps {
+    /// Name of the group in the document.
+    pub name: &'static str,
+    /// What is chosen here.
+    pub label: AttrValue,
+    pub segments: Vec<Segment>,
+    /// The value that is on.
+    pub on: AttrValue,
+    pub choose: Callback<String>,
+    #[prop_or_default]
+    pub testid: Option<&'static str>,
+}
+
+/// The control.
+#[component]
+pub fn Segments(props: &SegmentsProps) -> Html {
+    let segments = props.segments.iter().map(|segment| {
+        let value = segment.value.clone();
+        let choose = props.choose.reform(move |_: Event| value.to_string());
+        html! {
+            <label key={segment.value.to_string()}>
+                <input type="radio" name={props.name} value={segment.value.clone()} onchange={choose}
+                    checked={segment.value == props.on} />
+                <span>{ &segment.label }</span>
+            </label>
+        }
+    });
+    html! {
+        <div class="segments" role="radiogroup" aria-label={props.label.clone()} data-testid={props.testid}>
+            { for segments }
+        </div>
+    }
+}

@@ -1,0 +1,44 @@
+//! A value that several views read: cheap to clone, equal only to itself, so that a view draws again exactly
+//! when the value was replaced.
+
+use std::ops::Deref;
+use std::rc::Rc;
+
+/// A shared, immutable value compared by identity.
+#[derive(Debug, Default)]
+pub struct Shared<T>(Rc<T>);
+
+impl<T> Shared<T> {
+    /// Shares `value`.
+    pub fn new(value: T) -> Self {
+        Self(Rc::new(value))
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    /// Changes the value: those who hold the old one keep it.
+    pub fn change(&mut self, change: impl FnOnce(&mut T)) {
+        let mut value = (*self.0).clone();
+        change(&mut value);
+        self.0 = Rc::new(value);
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -1,0 +1,557 @@
+//! All that the page knows, and how it changes: an [`Action`] changes the [`State`] and asks for [`Effect`]s.
+//! Nothing here touches the browser; `app.rs` carries the effects out.
+
+use super::address::Address;
+use super::examples::Example;
+use super::messages::t;
+use super::shared::Shared;
+use crate::model::ModelInfo;
+use crate::routing::Trace;
+use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
+
+/// Runs of fewer tokens say nothing about speed.
+const TOKENS_TO_MEASURE: usize = 4;
+
+/// Which layer the views show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerChoice {
+    /// One layer, by its number.
+    One(usize),
+    /// All of them.
+    All,
+}
+
+/// What the picture under the tokens shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Picture {
+    /// Layers by tokens.
+    #[default]
+    Map,
+    /// Layers by experts.
+    Load,
+    /// From expert to expert through the layers.
+    Flow,
+}
+
+/// What the colour of a token in the strip means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColourBy {
+    /// The expert that weighs most.
+    #[default]
+    Expert,
+    /// How much it weighs.
+    Weight,
+    /// How undecided the router was.
+    Entropy,
+    /// How little the model expected the token.
+    Surprise,
+}
+
+/// One expert of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertOf {
+    /// The layer's number.
+    pub layer: usize,
+    /// The expert's.
+    pub expert: u32,
+}
+
+/// `body[data-state]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// No model yet, or another one on its way.
+    Loading,
+    /// The run asked for last is done.
+    Ready,
+    /// A run is under way.
+    Running,
+    /// Something went wrong and the page says what.
+    Error,
+}
+
+impl Status {
+    /// The value of the attribute.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A model that `models/index.json` offers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Offered {
+    /// Directory in `models/`.
+    pub name: String,
+    /// One line about it.
+    #[serde(default)]
+    pub about: String,
+}
+
+/// How far a long piece of work is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is being done.
+    pub what: String,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: Option<u64>,
+}
+
+/// Text being generated.
+#[derive(Clone, Debug, PartialEq)]
+struct Generating {
+    /// The text before it.
+    before: String,
+    /// How many tokens that was.
+    tokens: usize,
+}
+
+/// All that the page knows.
+#[derive(Clone)]
+pub struct State {
+    /// What stands in the text box.
+    pub text: Shared<String>,
+    /// The text before an example or a generation replaced it.
+    pub text_before: Option<Shared<String>>,
+    /// What the router decided about it, so far.
+    pub trace: Shared<Trace>,
+    /// The model in use.
+    pub model: Option<Shared<ModelInfo>>,
+    /// The models on offer.
+    pub offered: Shared<Vec<Offered>>,
+    /// Example texts.
+    pub examples: Shared<Vec<Example>>,
+    /// The text a visitor left here last time.
+    pub kept_text: Option<Shared<String>>,
+    /// The layer shown.
+    pub layer: LayerChoice,
+    /// The picture shown.
+    pub picture: Picture,
+    /// What the strip's colours mean.
+    pub colour_by: ColourBy,
+    /// The token under the pointer.
+    pub hovered: Option<usize>,
+    /// The token chosen by click or keys.
+    pub pinned: Option<usize>,
+    /// The expert chosen.
+    pub expert: Option<ExpertOf>,
+    /// How to generate.
+    pub sampling: Sampling,
+    /// How many tokens to generate.
+    pub tokens: usize,
+    /// Dark theme.
+    pub dark: bool,
+    /// The backend asked for.
+    pub backend: BackendChoice,
+    /// Name or address of the model asked for; what a link must say.
+    pub model_asked: Option<String>,
+    /// How many models are on their way; only the last one counts.
+    pub loading: usize,
+    /// Its progress.
+    pub progress: Option<Progress>,
+    /// What went wrong.
+    pub problem: Option<String>,
+    /// What was ignored or found out, in one line each.
+    pub notes: Vec<String>,
+    /// Tokens of the text in the run under way.
+    pub total: usize,
+    /// Where the text did not fit.
+    pub overflow: Option<Overflow>,
+    /// Speed of the last run long enough to tell.
+    pub speed: Option<Speed>,
+    /// Where the model asked for last comes from, to load it again on another backend.
+    source: Option<Source>,
+    /// What `model_asked` was before the load under way.
+    asked_before: Option<String>,
+    generation: u64,
+    running: bool,
+    failed: bool,
+    generating: Option<Generating>,
+    /// The layer that the link asked for, until a model says whether it has it.
+    layer_asked: Option<LayerChoice>,
+}
+
+/// What happens to the page.
+pub enum Action {
+    /// The visitor edited the text.
+    Edit(String),
+    /// Another text is put in its place.
+    Replace(String),
+    /// Back to the text before the last replacement.
+    UndoReplace,
+    /// The worker said something.
+    Worker(Box<Event>),
+    /// `models/index.json` came.
+    Models(Vec<Offered>),
+    /// `examples.json` came.
+    Examples(Vec<Example>),
+    /// Load a model; `asked` is what a link calls it, where it can.
+    Load {
+        /// Where from.
+        source: Source,
+        /// A name or an address.
+        asked: Option<String>,
+    },
+    /// A program loads a model over `window.moescope`.
+    LoadBegan {
+        /// A name or an address.
+        asked: Option<String>,
+        /// The engine it wants.
+        backend: BackendChoice,
+    },
+    /// Use another backend.
+    Backend(BackendChoice),
+    /// Show a layer.
+    Layer(LayerChoice),
+    /// Show a picture.
+    Picture(Picture),
+    /// Colour the strip by something.
+    ColourBy(ColourBy),
+    /// The pointer is over a token, or over none.
+    Hover(Option<usize>),
+    /// A token was chosen, or none.
+    Pin(Option<usize>),
+    /// An expert was chosen, or none.
+    Expert(Option<ExpertOf>),
+    /// Continue the text.
+    Generate,
+    /// End what runs.
+    Stop,
+    /// How to generate.
+    Sampling(Sampling),
+    /// How many tokens to generate.
+    Tokens(usize),
+    /// Dark or light.
+    Dark(bool),
+    /// Say something went wrong.
+    Fail(String),
+    /// Say something in one line.
+    Note(String),
+    /// Put the problem away.
+    DismissProblem,
+    /// Put the notes away.
+    DismissNotes,
+    /// Forget the text kept from last time.
+    ForgetKept,
+}
+
+/// What the browser or the worker must do after an action.
+pub enum Effect {
+    /// Tell the worker.
+    Send(Command),
+    /// Put the text into the text box.
+    ShowText,
+    /// Forget what was kept in the browser.
+    ForgetKept,
+    /// Colours for this many experts.
+    Colours(usize),
+}
+
+impl State {
+    /// The page at opening.
+    pub fn new(address: &Address, dark: bool, kept_text: Option<String>) -> Self {
+        Self {
+            text: Shared::new(address.text.clone().unwrap_or_default()),
+            text_before: None,
+            trace: Shared::default(),
+            model: None,
+            offered: Shared::default(),
+            examples: Shared::default(),
+            kept_text: kept_text.map(Shared::new),
+            layer: address.layer.unwrap_or(LayerChoice::One(0)),
+            picture: address.picture.unwrap_or_default(),
+            colour_by: ColourBy::default(),
+            hovered: None,
+            pinned: address.token,
+            expert: None,
+            sampling: Sampling::default(),
+            tokens: 64,
+            dark,
+            backend: address.backend.unwrap_or_default(),
+            model_asked: address.model.clone(),
+            loading: 0,
+            progress: None,
+            problem: None,
+            notes: Vec::new(),
+            total: 0,
+            overflow: None,
+            speed: None,
+            source: None,
+            asked_before: None,
+            generation: 0,
+            running: false,
+            failed: false,
+            generating: None,
+            layer_asked: address.layer,
+        }
+    }
+
+    /// `body[data-state]`.
+    pub fn status(&self) -> Status {
+        if self.failed && self.problem.is_some() && !self.running {
+            Status::Error
+        } else if self.loading > 0 || self.model.is_none() {
+            Status::Loading
+        } else if self.running {
+            Status::Running
+        } else {
+            Status::Ready
+        }
+    }
+
+    /// True while text is being generated.
+    pub fn is_generating(&self) -> bool {
+        self.generating.is_some()
+    }
+
+    /// The token that the inspector shows: under the pointer, else chosen, else the newest.
+    pub fn inspected(&self) -> Option<usize> {
+        let last = self.trace.len().checked_sub(1)?;
+        Some(self.hovered.filter(|&p| p <= last).or(self.pinned.filter(|&p| p <= last)).unwrap_or(last))
+    }
+
+    /// The expert that the inspector shows: the one chosen, else the first expert of the inspected token in the
+    /// layer shown (the last layer where all are shown).
+    pub fn inspected_expert(&self) -> Option<ExpertOf> {
+        if self.expert.is_some() {
+            return self.expert;
+        }
+        let layer = match self.layer {
+            LayerChoice::One(number) => self.trace.layer(number)?,
+            LayerChoice::All => self.trace.layers.last()?,
+        };
+        let expert = *layer.selected_of(self.inspected()?).first()?;
+        Some(ExpertOf { layer: layer.layer, expert })
+    }
+
+    /// Changes the state by `action`.
+    pub fn apply(&mut self, action: Action) -> Vec<Effect> {
+        match action {
+            Action::Edit(text) => {
+                self.text_before = None;
+                self.text = Shared::new(text);
+                return self.route();
+            }
+            Action::Replace(text) => {
+                self.text_before = Some(self.text.clone());
+                return self.replace(Shared::new(text));
+            }
+            Action::UndoReplace => {
+                if let Some(before) = self.text_before.take() {
+                    return self.replace(before);
+                }
+            }
+            Action::Worker(event) => return self.hear(*event),
+            Action::Models(offered) => self.offered = Shared::new(offered),
+            Action::Examples(examples) => {
+                self.examples = Shared::new(examples);
+                if let (true, Some(first)) = (self.text.is_empty(), self.examples.first()) {
+                    let text = first.text.clone();
+                    return self.replace(Shared::new(text));
+                }
+            }
+            Action::Load { source, asked } => {
+                self.begin_loading(asked);
+                self.source = Some(source.clone());
+                return vec![Effect::Send(Command::Load { source, backend: self.backend })];
+            }
+            Action::LoadBegan { asked, backend } => {
+                self.backend = backend;
+                self.source = None;
+                self.begin_loading(asked);
+            }
+            Action::Backend(backend) => {
+                self.backend = backend;
+                let source = self.source.clone();
+                let asked = self.model_asked.clone();
+                return source.map_or_else(Vec::new, |source| self.apply(Action::Load { source, asked }));
+            }
+            Action::Layer(layer) => {
+                self.layer = layer;
+                self.expert = None;
+            }
+            Action::Picture(picture) => self.picture = picture,
+            Action::ColourBy(colour_by) => self.colour_by = colour_by,
+            Action::Hover(position) => self.hovered = position,
+            Action::Pin(position) => {
+                self.pinned = position;
+                self.expert = None;
+            }
+            Action::Expert(expert) => self.expert = expert,
+            Action::Generate => return self.generate(),
+            Action::Stop => return vec![Effect::Send(Command::Stop)],
+            Action::Sampling(sampling) => self.sampling = sampling,
+            Action::Tokens(tokens) => self.tokens = tokens,
+            Action::Dark(dark) => self.dark = dark,
+            Action::Fail(message) => {
+                self.problem = Some(message);
+                self.failed = true;
+            }
+            Action::Note(note) => self.note(note),
+            Action::DismissProblem => {
+                self.problem = None;
+                self.failed = false;
+            }
+            Action::DismissNotes => self.notes.clear(),
+            Action::ForgetKept => {
+                self.kept_text = None;
+                return vec![Effect::ForgetKept];
+            }
+        }
+        Vec::new()
+    }
+
+    fn begin_loading(&mut self, asked: Option<String>) {
+        self.asked_before = std::mem::replace(&mut self.model_asked, asked);
+        self.loading += 1;
+        self.progress = None;
+        self.problem = None;
+        self.failed = false;
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn replace(&mut self, text: Shared<String>) -> Vec<Effect> {
+        self.text = text;
+        self.pinned = None;
+        self.expert = None;
+        let mut effects = self.route();
+        effects.push(Effect::ShowText);
+        effects
+    }
+
+    /// Asks for the routing of the text as it stands.
+    fn route(&mut self) -> Vec<Effect> {
+        self.generating = None;
+        if self.model.is_none() {
+            return Vec::new();
+        }
+        self.begin_run();
+        vec![Effect::Send(Command::Route { generation: self.generation, text: (*self.text).clone() })]
+    }
+
+    fn generate(&mut self) -> Vec<Effect> {
+        if self.model.is_none() || self.running {
+            return Vec::new();
+        }
+        self.text_before = Some(self.text.clone());
+        self.generating = Some(Generating { before: (*self.text).clone(), tokens: self.trace.len() });
+        self.pinned = None;
+        self.begin_run();
+        let (generation, tokens, sampling) = (self.generation, self.tokens, self.sampling);
+        vec![Effect::Send(Command::Generate { generation, tokens, sampling })]
+    }
+
+    fn begin_run(&mut self) {
+        self.generation += 1;
+        self.running = true;
+        self.failed = false;
+    }
+
+    fn hear(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
+            Event::Loaded(info) => return self.loaded(*info),
+            Event::LoadFailed { message } => {
+                self.loading = self.loading.saturating_sub(1);
+                self.progress = None;
+                // A load that a newer one replaced is no news.
+                if self.loading == 0 {
+                    self.failed = true;
+                    self.problem = Some(message);
+                    if self.model.is_some() {
+                        self.model_asked = self.asked_before.take();
+                    }
+                }
+            }
+            Event::Routed { generation, from, more, total, overflow, speed, done } => {
+                self.progress = None;
+                self.trace.change(|trace| {
+                    trace.truncate(from);
+                    trace.extend(&more);
+                });
+                self.total = total;
+                self.overflow = overflow;
+                if speed.tokens >= TOKENS_TO_MEASURE && speed.ms > 0.0 {
+                    self.speed = Some(speed);
+                }
+                if generation == self.generation {
+                    return self.run_went_on(done);
+                }
+            }
+            Event::RunFailed { generation, message } => {
+                if generation == self.generation {
+                    self.running = false;
+                    self.generating = None;
+                }
+                self.failed = true;
+                self.problem = Some(message);
+            }
+            Event::BackendChanged(info) => {
+                if let Some(note) = &info.note {
+                    self.note(note.clone());
+                }
+                self.model = Some(Shared::new(*info));
+            }
+            // Answers to `window.moescope`: link.rs hands them on.
+            Event::Traced { .. } | Event::Generated { .. } | Event::RequestFailed { .. } => {}
+        }
+        Vec::new()
+    }
+
+    fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {
+        self.loading = self.loading.saturating_sub(1);
+        self.progress = None;
+        self.failed = false;
+        self.problem = None;
+        self.trace = Shared::default();
+        self.speed = None;
+        self.overflow = None;
+        self.hovered = None;
+        self.expert = None;
+        self.layer = self.layer_for(&info);
+        let experts = info.experts;
+        self.model = Some(Shared::new(info));
+        let mut effects = vec![Effect::Colours(experts)];
+        effects.extend(self.route());
+        effects
+    }
+
+    /// The layer to show of a model: the one the link asked for, the one shown so far if a model was in use,
+    /// else one past the middle, where topics have parted but numbers are still easy to follow.
+    fn layer_for(&mut self, info: &ModelInfo) -> LayerChoice {
+        let asked = self.layer_asked.take().or(self.model.as_ref().map(|_| self.layer));
+        match asked {
+            Some(LayerChoice::One(layer)) if layer >= info.layers => {
+                self.note(t!("note.layer", layer = layer, name = info.name, last = info.layers - 1));
+                LayerChoice::One(info.layers / 2)
+            }
+            Some(choice) => choice,
+            None => LayerChoice::One(info.layers / 2),
+        }
+    }
+
+    /// An answer to the run asked for last.
+    fn run_went_on(&mut self, done: bool) -> Vec<Effect> {
+        if done {
+            self.running = false;
+        }
+        let Some(generating) = &self.generating else { return Vec::new() };
+        let new = self.trace.tokens.iter().skip(generating.tokens).map(|token| token.text.as_str());
+        let text = std::iter::once(generating.before.as_str()).chain(new).collect::<String>();
+        self.text = Shared::new(text);
+        if done {
+            self.generating = None;
+        }
+        vec![Effect::ShowText]
+    }
+}

@@ -1,0 +1,130 @@
+//! The card of the token strip: layer, meaning of the colours, the strip, and the token under it in one line.
+
+use super::format;
+use super::layer_select::LayerSelect;
+use super::messages::t;
+use super::shared::Shared;
+use super::state::{Action, ColourBy, LayerChoice};
+use super::token_strip::TokenStrip;
+use super::visible::quoted;
+use crate::routing::Trace;
+use crate::routing::analytics::path;
+use crate::worker::protocol::Overflow;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlSelectElement;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct StripCardProps {
+    pub trace: Shared<Trace>,
+    pub layers: usize,
+    pub layer: LayerChoice,
+    pub colour_by: ColourBy,
+    pub pinned: Option<usize>,
+    pub hovered: Option<usize>,
+    pub inspected: Option<usize>,
+    pub overflow: Option<Overflow>,
+    /// What to say where there is no token.
+    pub empty: String,
+    pub dispatch: Callback<Action>,
+}
+
+/// The card.
+#[component]
+pub fn StripCard(props: &StripCardProps) -> Html {
+    let about = match props.layer {
+        LayerChoice::One(_) => t!(&format!("strip.about.{}", name(props.colour_by))),
+        LayerChoice::All => t!("strip.about.all"),
+    };
+    html! {
+        <section class="card" aria-labelledby="strip-title">
+            <div class="head"><h2 id="strip-title">{ t!("strip.title") }</h2><p>{ about }</p></div>
+            if props.layers > 0 {
+                <div class="row wrap strip-controls">
+                    <LayerSelect layers={props.layers} layer={props.layer} dispatch={props.dispatch.clone()} />
+                    <span class="grow"></span>
+                    { colour_by(props) }
+                </div>
+            }
+            if props.trace.is_empty() {
+                <p class="empty">{ &props.empty }</p>
+            } else {
+                <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by}
+                    pinned={props.pinned} hovered={props.hovered} overflow={props.overflow.clone()}
+                    dispatch={props.dispatch.clone()} />
+                <p class="one-line">{ one_line(props) }</p>
+            }
+        </section>
+    }
+}
+
+const COLOURS: [ColourBy; 4] = [ColourBy::Expert, ColourBy::Weight, ColourBy::Entropy, ColourBy::Surprise];
+
+fn name(colour_by: ColourBy) -> &'static str {
+    match colour_by {
+        ColourBy::Expert => "expert",
+        ColourBy::Weight => "weight",
+        ColourBy::Entropy => "entropy",
+        ColourBy::Surprise => "surprise",
+    }
+}
+
+fn colour_by(props: &StripCardProps) -> Html {
+    if props.layer == LayerChoice::All {
+        return html! {};
+    }
+    let choose = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: Event| {
+            let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
+            let Some(value) = select.map(|select| select.value()) else { return };
+            if let Some(choice) = COLOURS.into_iter().find(|choice| name(*choice) == value) {
+                dispatch.emit(Action::ColourBy(choice));
+            }
+        })
+    };
+    let options = COLOURS.map(|choice| {
+        html! {
+            <option value={name(choice)} selected={choice == props.colour_by}>{ t!(&format!("colour.{}", name(choice))) }</option>
+        }
+    });
+    html! {
+        <label class="row"><span class="soft">{ t!("colour.label") }</span>
+            <select data-testid="colour-by" onchange={choose}>{ for options }</select>
+        </label>
+    }
+}
+
+/// The inspected token in one line, so that on a small screen a tap has its answer at once.
+fn one_line(props: &StripCardProps) -> Html {
+    let trace = &*props.trace;
+    let Some((position, token)) = props.inspected.and_then(|p| Some((p, trace.tokens.get(p)?))) else {
+        return html! {};
+    };
+    let shown = match props.layer {
+        LayerChoice::One(number) => trace.layer(number),
+        LayerChoice::All => None,
+    };
+    let experts: Vec<(u32, Option<f32>)> = match shown {
+        Some(layer) => {
+            let weights = layer.weights_of(position).iter().copied().map(Some);
+            layer.selected_of(position).iter().copied().zip(weights).collect()
+        }
+        None => path(trace, position).into_iter().map(|expert| (expert, None)).collect(),
+    };
+    let experts = experts.into_iter().map(|(expert, weight)| {
+        html! {
+            <span class="expert-chip" data-e={expert.to_string()}><b>{ expert }</b>
+                if let Some(weight) = weight { { format!(" {}", format::percent(f64::from(weight))) } }
+            </span>
+        }
+    });
+    html! {
+        <>
+            <code>{ quoted(&token.text, token.bytes.as_deref()) }</code>
+            <span class="soft">{ t!("token.position", position = position) }</span>
+            { for experts }
+            <a href="#token-card">{ t!("strip.more") }</a>
+        </>
+    }
+}

@@ -1,0 +1,119 @@
+//! Where the visitor writes. The browser owns the text while it is edited, so that its undo, its spelling and its
+//! input methods work; the page only listens, and writes where an example or the model does.
+
+use super::messages::t;
+use super::shared::Shared;
+use super::state::Action;
+use gloo::events::EventListener;
+use gloo::utils::document;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{DataTransfer, HtmlDocument, HtmlTextAreaElement, InputEvent};
+use yew::prelude::*;
+
+/// Largest text file that is taken: more is far beyond any model's context.
+const LARGEST_FILE: f64 = 4e6;
+
+#[derive(Properties, PartialEq)]
+pub struct TextBoxProps {
+    pub node: NodeRef,
+    pub dispatch: Callback<Action>,
+}
+
+/// The text box.
+#[component]
+pub fn TextBox(props: &TextBoxProps) -> Html {
+    let input = {
+        let (node, dispatch) = (props.node.clone(), props.dispatch.clone());
+        Callback::from(move |event: InputEvent| {
+            // While an input method composes, the text is not what the visitor means yet.
+            if !event.is_composing() {
+                edited(&node, &dispatch);
+            }
+        })
+    };
+    {
+        let (node, dispatch) = (props.node.clone(), props.dispatch.clone());
+        use_effect_with((), move |()| {
+            let listener = node
+                .cast::<HtmlTextAreaElement>()
+                .map(|target| EventListener::new(&target, "compositionend", move |_| edited(&node, &dispatch)));
+            move || drop(listener)
+        });
+    }
+    let drop = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: DragEvent| {
+            if let Some(file) = event.data_transfer().and_then(|data| text_file(&data)) {
+                event.prevent_default();
+                read(file, dispatch.clone());
+            }
+        })
+    };
+    let over = Callback::from(|event: DragEvent| {
+        if event.data_transfer().is_some_and(|data| data.types().includes(&"Files".into(), 0)) {
+            event.prevent_default();
+        }
+    });
+    html! {
+        <textarea ref={props.node.clone()} id="text" data-testid="text-input" rows="4" spellcheck="false"
+            autocomplete="off" aria-label={t!("text.label")} placeholder={t!("text.placeholder")}
+            aria-describedby="text-state" oninput={input} ondrop={drop} ondragover={over} />
+    }
+}
+
+fn edited(node: &NodeRef, dispatch: &Callback<Action>) {
+    if let Some(area) = node.cast::<HtmlTextAreaElement>() {
+        dispatch.emit(Action::Edit(area.value()));
+    }
+}
+
+fn text_file(data: &DataTransfer) -> Option<web_sys::File> {
+    data.files()?.get(0)
+}
+
+fn read(file: web_sys::File, dispatch: Callback<Action>) {
+    if file.size() > LARGEST_FILE {
+        let size = super::format::bytes(file.size());
+        dispatch.emit(Action::Note(t!("text.file-too-large", name = file.name(), size = size)));
+        return;
+    }
+    spawn_local(async move {
+        let text = JsFuture::from(file.text()).await.ok().and_then(|text| text.as_string());
+        dispatch.emit(match text.filter(|text| !text.contains('\0')) {
+            Some(text) => Action::Replace(text),
+            None => Action::Note(t!("text.file-not-text", name = file.name())),
+        });
+    });
+}
+
+/// Puts `text` into the box. What follows what stands there already is typed in rather than set, so that the
+/// browser's undo takes it back; where the box has no focus (a phone's keyboard should not open), it is set.
+pub fn show(node: &NodeRef, text: &Shared<String>) {
+    let Some(area) = node.cast::<HtmlTextAreaElement>() else { return };
+    let old = area.value();
+    if old == **text {
+        return;
+    }
+    let focused = document().active_element().is_some_and(|active| active.is_same_node(Some(&area)));
+    let appended = text.strip_prefix(old.as_str()).unwrap_or(text);
+    if focused && insert(&area, &old, appended, text.starts_with(old.as_str())) {
+        area.set_scroll_top(area.scroll_height());
+        return;
+    }
+    area.set_value(text);
+    if text.starts_with(old.as_str()) {
+        area.set_scroll_top(area.scroll_height());
+    }
+}
+
+/// Types `new` at the end of the box, or over all of it.
+fn insert(area: &HtmlTextAreaElement, old: &str, new: &str, append: bool) -> bool {
+    let end = old.encode_utf16().count() as u32;
+    let start = if append { end } else { 0 };
+    if area.set_selection_range(start, end).is_err() {
+        return false;
+    }
+    let document: HtmlDocument = document().unchecked_into();
+    document.exec_command_with_show_ui_and_value("insertText", false, new).unwrap_or(false)
+}

@@ -1,0 +1,249 @@
+//! Who reads each token: the text, token by token.
+
+use super::format;
+use super::messages::t;
+use super::shared::Shared;
+use super::state::{Action, ColourBy, LayerChoice};
+use super::token_chip::{Reads, TokenChip};
+use super::visible::quoted;
+use crate::routing::analytics::{path, router_entropy};
+use crate::routing::{LayerTrace, Token, Trace};
+use crate::worker::protocol::Overflow;
+use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlElement};
+use yew::prelude::*;
+
+/// Surprise that gets the full colour, in bits.
+const MOST_SURPRISE: f32 = 12.0;
+
+#[derive(Properties, PartialEq)]
+pub struct TokenStripProps {
+    pub trace: Shared<Trace>,
+    pub layer: LayerChoice,
+    pub colour_by: ColourBy,
+    /// The chosen token.
+    pub pinned: Option<usize>,
+    /// The token under the pointer, here or in another view.
+    pub hovered: Option<usize>,
+    pub overflow: Option<Overflow>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The strip.
+#[component]
+pub fn TokenStrip(props: &TokenStripProps) -> Html {
+    let node = use_node_ref();
+    let over = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: MouseEvent| {
+            if let Some(position) = position_of(event.target()) {
+                dispatch.emit(Action::Hover(Some(position)));
+            }
+        })
+    };
+    let leave = props.dispatch.reform(|_: MouseEvent| Action::Hover(None));
+    let choose = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: MouseEvent| {
+            if let Some(position) = position_of(event.target()) {
+                dispatch.emit(Action::Pin(Some(position)));
+            }
+        })
+    };
+    let focus = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: FocusEvent| {
+            if let Some(position) = position_of(event.target()) {
+                dispatch.emit(Action::Pin(Some(position)));
+            }
+        })
+    };
+    let keys = keys(&node, props);
+    html! {
+        <div class="strip" ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
+            onmouseover={over} onmouseleave={leave} onclick={choose} onfocusin={focus} onkeydown={keys}>
+            { chips(props) }
+        </div>
+    }
+}
+
+fn position_of(target: Option<web_sys::EventTarget>) -> Option<usize> {
+    let element = target?.dyn_into::<Element>().ok()?;
+    element.closest("[data-position]").ok()??.get_attribute("data-position")?.parse().ok()
+}
+
+/// Arrow keys walk along the tokens; up and down go to the row above or below; Escape lets go.
+fn keys(node: &NodeRef, props: &TokenStripProps) -> Callback<KeyboardEvent> {
+    let (node, dispatch, length) = (node.clone(), props.dispatch.clone(), props.trace.len());
+    Callback::from(move |event: KeyboardEvent| {
+        let Some(here) = position_of(event.target()) else { return };
+        let Some(strip) = node.cast::<Element>() else { return };
+        let next = match event.key().as_str() {
+            "ArrowRight" => (here + 1 < length).then_some(here + 1),
+            "ArrowLeft" => here.checked_sub(1),
+            "ArrowDown" => in_row(&strip, here, 1),
+            "ArrowUp" => in_row(&strip, here, -1),
+            "Home" => Some(0),
+            "End" => length.checked_sub(1),
+            "Escape" => {
+                dispatch.emit(Action::Pin(None));
+                return;
+            }
+            _ => return,
+        };
+        event.prevent_default();
+        if let Some(chip) = next.and_then(|position| chip_at(&strip, position)) {
+            // The focus event chooses the token.
+            let _ = chip.focus();
+        }
+    })
+}
+
+fn chip_at(strip: &Element, position: usize) -> Option<HtmlElement> {
+    strip.query_selector(&format!("[data-position=\"{position}\"]")).ok()??.dyn_into().ok()
+}
+
+/// The token nearest to `here` in the next row in `direction`.
+fn in_row(strip: &Element, here: usize, direction: isize) -> Option<usize> {
+    let from = chip_at(strip, here)?.get_bounding_client_rect();
+    let middle = from.left() + from.width() / 2.0;
+    let mut row = None;
+    let mut best = None::<(f64, usize)>;
+    let mut position = here;
+    loop {
+        position = position.checked_add_signed(direction)?;
+        let Some(chip) = chip_at(strip, position) else { break };
+        let rect = chip.get_bounding_client_rect();
+        if (rect.top() - from.top()).abs() < from.height() / 2.0 {
+            continue;
+        }
+        let top = *row.get_or_insert(rect.top());
+        if (rect.top() - top).abs() > rect.height() / 2.0 {
+            break;
+        }
+        let distance = (rect.left() + rect.width() / 2.0 - middle).abs();
+        if best.is_none_or(|(nearest, _)| distance < nearest) {
+            best = Some((distance, position));
+        }
+        if position == 0 {
+            break;
+        }
+    }
+    best.map(|(_, position)| position)
+}
+
+/// Chips with line breaks between them; the pieces of a character stand together.
+fn chips(props: &TokenStripProps) -> Html {
+    let trace = &*props.trace;
+    let in_tab_order = props.pinned.filter(|&p| p < trace.len()).or(trace.len().checked_sub(1));
+    let pinned_id = props.pinned.and_then(|position| trace.tokens.get(position)).map(|token| token.id);
+    let chip = |position: usize| {
+        let token = &trace.tokens[position];
+        let selected = props.pinned == Some(position);
+        let view = view(props, position);
+        html! {
+            <TokenChip key={position} {position} id={token.id} text={token.text.clone()} bytes={token.bytes.clone()}
+                label={label(token, position, &view)} reads={view.reads} experts={view.experts} {selected}
+                hovered={props.hovered == Some(position)} alike={!selected && pinned_id == Some(token.id)}
+                in_tab_order={in_tab_order == Some(position)} />
+        }
+    };
+    let mut shown = Vec::with_capacity(trace.len());
+    let mut position = 0;
+    while position < trace.len() {
+        let end = end_of_pieces(&trace.tokens, position);
+        if end > position + 1 {
+            let character = trace.tokens[end - 1].text.clone();
+            let pieces = (position..end).map(&chip);
+            shown.push(html! {
+                <span key={format!("pieces{position}")} class="pieces" role="group"
+                    aria-label={t!("strip.pieces", character = character)}>{ for pieces }</span>
+            });
+        } else {
+            shown.push(chip(position));
+        }
+        if trace.tokens[end - 1].text.contains('\n') {
+            shown.push(html! { <span key={format!("break{end}")} class="break" role="presentation"></span> });
+        }
+        position = end;
+    }
+    if let Some(overflow) = &props.overflow {
+        shown.push(html! {
+            <span key="overflow" class="overflow-mark" role="presentation">
+                { t!(overflow.context; "strip.overflow") }
+            </span>
+        });
+    }
+    shown.into_iter().collect()
+}
+
+/// Where the run of pieces that starts at `position` ends: one past the token that completes the character.
+fn end_of_pieces(tokens: &[Token], position: usize) -> usize {
+    let pieces = tokens[position..].iter().take_while(|token| token.text.is_empty()).count();
+    (position + pieces + 1).min(tokens.len())
+}
+
+/// What the strip shows of a token's routing.
+struct View {
+    reads: Reads,
+    experts: String,
+    spoken: String,
+}
+
+fn view(props: &TokenStripProps, position: usize) -> View {
+    let trace = &*props.trace;
+    let layer = match props.layer {
+        LayerChoice::One(number) => trace.layer(number),
+        LayerChoice::All => None,
+    };
+    match layer {
+        Some(layer) => layer_view(layer, trace, position, props.colour_by),
+        None => all_layers_view(trace, position),
+    }
+}
+
+fn layer_view(layer: &LayerTrace, trace: &Trace, position: usize, colour_by: ColourBy) -> View {
+    let (experts, weights) = (layer.selected_of(position).to_vec(), layer.weights_of(position));
+    let spoken = experts
+        .iter()
+        .zip(weights)
+        .map(|(expert, weight)| t!("strip.expert", expert = expert, weight = format::percent(f64::from(*weight))));
+    let spoken = spoken.collect::<Vec<_>>().join(", ");
+    let data = joined(&experts);
+    let weight = weights.first().copied().unwrap_or_default();
+    let reads = match colour_by {
+        ColourBy::Expert => Reads::Layer { experts, weight },
+        ColourBy::Weight => Reads::Figure { experts, value: weight, shown: hundredths(weight) },
+        ColourBy::Entropy => {
+            let value = router_entropy(layer, position);
+            Reads::Figure { experts, value, shown: hundredths(value) }
+        }
+        ColourBy::Surprise => {
+            let bits = trace.surprise.get(position).copied().unwrap_or_default();
+            let value = (bits / MOST_SURPRISE).clamp(0.0, 1.0);
+            Reads::Figure { experts, value, shown: format::tenth(f64::from(bits)) }
+        }
+    };
+    View { reads, experts: data, spoken }
+}
+
+/// `.87`, as short as it can be.
+fn hundredths(value: f32) -> String {
+    if value >= 0.995 { "1".into() } else { format!(".{:02}", (value * 100.0).round() as u32) }
+}
+
+fn all_layers_view(trace: &Trace, position: usize) -> View {
+    let data: Vec<String> = trace.layers.iter().map(|layer| joined(layer.selected_of(position))).collect();
+    let path = path(trace, position);
+    let spoken = t!("strip.path", path = path.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
+    View { reads: Reads::Path(path), experts: data.join(";"), spoken }
+}
+
+fn joined(experts: &[u32]) -> String {
+    experts.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn label(token: &Token, position: usize, view: &View) -> String {
+    let text = quoted(&token.text, token.bytes.as_deref());
+    t!("strip.token", text = text, position = position, reads = view.spoken)
+}
