@@ -24,7 +24,7 @@ pub struct Config {
     pub training: Training,
     /// Optimiser.
     pub optimizer: Rates,
-    /// Learning rate over the steps.
+    /// Learning rate over the tokens.
     pub schedule: Schedule,
 }
 
@@ -34,6 +34,9 @@ pub struct Config {
 pub struct Training {
     /// Tokens to see; the run ends with the first step that reaches it.
     pub tokens: usize,
+    /// Shorter sequences to begin with: smaller batches and so more steps where the model learns the most, at less
+    /// attention (the curriculum of Li et al. 2021).
+    pub short: Option<Short>,
     /// Seed of the weights and of the text's order.
     pub seed: u64,
     /// Parts of a batch, each on a thread of its own; each holds one sequence of every domain.
@@ -44,6 +47,16 @@ pub struct Training {
     pub balance_loss: f32,
     /// Factor of the router z-loss of each layer.
     pub z_loss: f32,
+}
+
+/// The phase of shorter sequences.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Short {
+    /// Tokens of a sequence.
+    pub context: usize,
+    /// Tokens to see in this phase; it ends with the first step that reaches it.
+    pub tokens: usize,
 }
 
 impl Config {
@@ -65,6 +78,10 @@ impl Config {
         self.model.check().map_err(|e| anyhow!(e))?;
         let t = &self.training;
         ensure!(t.tokens > 0, "training.tokens is 0; it must be at least 1");
+        if let Some(short) = &t.short {
+            let (n, context) = (short.context, self.model.context);
+            ensure!((1..=context).contains(&n), "training.short.context is {n}; it must be 1 to model.context {context}");
+        }
         ensure!((1..=64).contains(&t.replicas), "training.replicas is {}; it must be 1 to 64", t.replicas);
         ensure!((0.0..=1.0).contains(&t.mixed), "training.mixed is {}; it must be 0 to 1", t.mixed);
         ensure!(t.balance_loss >= 0.0 && t.z_loss >= 0.0, "a loss's factor must not be negative");
@@ -120,9 +137,9 @@ pub mod tests {
                 rope_theta: 10000.0,
                 norm_eps: 1e-5,
             },
-            training: Training { tokens: 2000, seed: 3, replicas: 2, mixed: 0.3, balance_loss: 0.01, z_loss: 0.001 },
+            training: Training { tokens: 2000, short: Some(Short { context: 10, tokens: 100 }), seed: 3, replicas: 2, mixed: 0.3, balance_loss: 0.01, z_loss: 0.001 },
             optimizer: Rates { muon: 0.05, momentum: 0.95, adam: 0.01, betas: [0.9, 0.95], decay: 0.1, clip: 1.0 },
-            schedule: Schedule { warmup_steps: 2, decay: 0.3 },
+            schedule: Schedule { warmup_tokens: 200, decay: 0.3 },
         }
     }
 
@@ -152,6 +169,7 @@ pub mod tests {
         refuse(|c| c.model.heads = 16, "a head is 1 wide");
         refuse(|c| c.model.layers = 0, "model.layers is 0");
         refuse(|c| c.training.replicas = 0, "replicas is 0");
+        refuse(|c| c.training.short = Some(Short { context: 25, tokens: 1 }), "training.short.context is 25");
         refuse(|c| c.training.mixed = 1.5, "mixed is 1.5");
         refuse(|c| c.optimizer.muon = 0.0, "learning rate must be above 0");
         refuse(|c| c.schedule.decay = 2.0, "schedule.decay is 2");

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
@@ -66,7 +67,7 @@ pub enum Kind {
 
 /// The training text and its order.
 pub struct Data {
-    streams: Vec<Stream>,
+    streams: Arc<Vec<Stream>>,
     context: usize,
     mixed: f64,
     seed: u64,
@@ -74,8 +75,8 @@ pub struct Data {
 
 impl Data {
     /// `mixed` is the part of the sequences that are made of several domains. Each stream must hold some windows.
-    pub fn new(streams: Vec<Stream>, context: usize, mixed: f64, seed: u64) -> Result<Self> {
-        for s in &streams {
+    pub fn new(streams: Arc<Vec<Stream>>, context: usize, mixed: f64, seed: u64) -> Result<Self> {
+        for s in streams.iter() {
             let needed = 3 * context + 1;
             ensure!(s.ids.len() >= needed, "the domain {} has {} tokens; a context of {context} needs {needed}", s.name, s.ids.len());
         }
@@ -144,7 +145,7 @@ pub mod tests {
 
     #[test]
     fn every_window_comes_once_in_a_pass_and_targets_follow_inputs() {
-        let data = Data::new(counting(3, 1000), 16, 0.0, 7).unwrap();
+        let data = Data::new(Arc::new(counting(3, 1000)), 16, 0.0, 7).unwrap();
         let windows = 999 / 16 - 1;
         let mut starts = std::collections::HashSet::new();
         for turn in 0..windows {
@@ -158,7 +159,7 @@ pub mod tests {
 
     #[test]
     fn mixed_sequences_change_their_kind() {
-        let data = Data::new(counting(4, 5000), 32, 1.0, 7).unwrap();
+        let data = Data::new(Arc::new(counting(4, 5000)), 32, 1.0, 7).unwrap();
         let (inputs, targets) = data.part(3);
         assert_eq!((inputs.len(), targets.len()), (4 * 32, 4 * 32));
         assert_eq!(inputs[1..32], targets[..31]);
@@ -168,7 +169,7 @@ pub mod tests {
 
     #[test]
     fn too_little_text_is_refused() {
-        let error = Data::new(counting(1, 40), 16, 0.0, 7).err().unwrap().to_string();
+        let error = Data::new(Arc::new(counting(1, 40)), 16, 0.0, 7).err().unwrap().to_string();
         assert!(error.contains("d0 has 40 tokens"), "{error}");
     }
 }

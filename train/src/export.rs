@@ -93,9 +93,9 @@ impl Export<'_> {
              | kind | {kind}, {} layers, width {}, expert width {}, {} heads ({} of keys and values), context {} |\n\
              | parameters | {total}, active for a token {} |\n\
              | file | f16, {:.1} MB |\n\
-             | trained on | {:.1} M tokens in {} steps of {} tokens, seed {}; {:.0} minutes on this project's build machine, {:.0} tokens/s on {} threads |\n\
+             | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.0} minutes on this project's build machine, {:.0} tokens/s on {} threads |\n\
              | losses | cross-entropy + {} x load balancing (each layer) + {} x router z-loss (each layer) |\n\
-             | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay {}, clip {}; warm-up {} steps, linear decay over the last {:.0} % |\n\
+             | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
              | made by | `cargo xtask corpus`, then `cargo xtask train {}` (configuration: `train/configs/{}.toml`) |\n\n",
             self.name,
             self.config.shows,
@@ -109,7 +109,7 @@ impl Export<'_> {
             (2 * total) as f64 / 1e6,
             self.tokens as f64 / 1e6,
             self.step,
-            self.tokens / self.step.max(1),
+            t.short.as_ref().map_or(String::new(), |s| format!(" (the first {:.1} M in sequences of {})", s.tokens as f64 / 1e6, s.context)),
             t.seed,
             self.seconds / 60.0,
             self.tokens as f64 / self.seconds.max(1e-9),
@@ -121,7 +121,7 @@ impl Export<'_> {
             self.config.optimizer.adam,
             self.config.optimizer.decay,
             self.config.optimizer.clip,
-            self.config.schedule.warmup_steps,
+            self.config.schedule.warmup_tokens as f64 / 1e6,
             100.0 * self.config.schedule.decay,
             self.name,
             self.name,

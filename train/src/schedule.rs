@@ -1,4 +1,4 @@
-//! The learning rate over the steps: warm-up, a stable phase, and a linear decay to zero (WSD, Hu et al. 2024).
+//! The learning rate over the tokens: warm-up, a stable phase, and a linear decay to zero (WSD, Hu et al. 2024).
 //!
 //! While it is stable nothing depends on how long the run will be, so a run can be made longer or shorter, and the
 //! shorter run is the same one, bit by bit.
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// Steps over which the rate rises from zero.
-    pub warmup_steps: usize,
-    /// Part of all steps over which it falls to zero at the end.
+    /// Tokens over which the rate rises from zero.
+    pub warmup_tokens: usize,
+    /// Part of all tokens over which it falls to zero at the end.
     pub decay: f64,
 }
 
 impl Schedule {
-    /// The factor on every learning rate at `step` of `steps`, in (0, 1].
-    pub fn factor(&self, step: usize, steps: usize) -> f32 {
-        let rise = (step + 1) as f64 / self.warmup_steps.max(1) as f64;
-        let falling = (self.decay * steps as f64).max(1.0);
-        let fall = steps.saturating_sub(step) as f64 / falling;
+    /// The factor on every learning rate, in [0, 1], for the step that ends after `tokens` of `total` and sees `step`.
+    pub fn factor(&self, tokens: usize, step: usize, total: usize) -> f32 {
+        let rise = tokens as f64 / self.warmup_tokens.max(step) as f64;
+        let falling = (self.decay * total as f64).max(step as f64);
+        let fall = (total + step).saturating_sub(tokens) as f64 / falling;
         rise.min(fall).min(1.0) as f32
     }
 }
@@ -31,10 +31,11 @@ mod tests {
 
     #[test]
     fn it_rises_stays_and_falls() {
-        let s = Schedule { warmup_steps: 10, decay: 0.25 };
-        assert_eq!(s.factor(0, 100), 0.1);
-        assert_eq!((s.factor(9, 100), s.factor(50, 100), s.factor(75, 100)), (1.0, 1.0, 1.0));
-        assert!((s.factor(99, 100) - 0.04).abs() < 1e-6);
-        assert_eq!(s.factor(50, 100), s.factor(50, 4000), "the stable phase does not know the end");
+        let s = Schedule { warmup_tokens: 1000, decay: 0.25 };
+        let at = |step: usize| s.factor(100 * (step + 1), 100, 10_000);
+        assert_eq!(at(0), 0.1);
+        assert_eq!((at(9), at(50), at(75)), (1.0, 1.0, 1.0));
+        assert!((at(99) - 0.04).abs() < 1e-6);
+        assert_eq!(at(50), s.factor(5100, 100, 900_000), "the stable phase does not know the end");
     }
 }

@@ -32,9 +32,8 @@ const MEASURED: usize = 16 * 1024;
 pub struct Trainer {
     config: Config,
     layout: Layout,
-    data: Data,
+    phases: Vec<Phase>,
     held_out: Vec<Stream>,
-    replicas: Vec<Replica>,
     optimizer: Optimizer,
     /// The parameters.
     pub values: Vec<f32>,
@@ -50,9 +49,27 @@ pub struct Trainer {
     pub curves: Curves,
 }
 
+/// A part of a run with sequences of one length.
+struct Phase {
+    data: Data,
+    replicas: Vec<Replica>,
+    /// Its first step.
+    begins: usize,
+    /// Tokens seen before it.
+    tokens_before: usize,
+}
+
+impl Phase {
+    fn tokens_per_step(&self) -> usize {
+        self.replicas.iter().map(Replica::tokens).sum()
+    }
+}
+
 /// What a step reports.
 #[derive(Clone, Debug)]
 pub struct StepReport {
+    /// Tokens of the batch.
+    pub tokens: usize,
     /// Nats a token.
     pub loss: f64,
     /// Balancing loss without its factor, mean over the layers.
@@ -68,15 +85,14 @@ impl Trainer {
     pub fn new(config: Config, train: Vec<Stream>, held_out: Vec<Stream>, corpus: String) -> Result<Self> {
         config.check()?;
         let layout = Layout::new(&config.model);
-        let data = Data::new(train, config.model.context, config.training.mixed, config.training.seed)?;
-        let replica = |_| Replica::new(&config.model, data.domains(), config.model.context);
+        let train = Arc::new(train);
+        let phases = phases(&config, &train)?;
         Ok(Self {
             values: layout.initial(config.training.seed),
             gradient: vec![0.0; layout.total],
             optimizer: Optimizer::new(&layout),
-            replicas: (0..config.training.replicas).map(replica).collect(),
             layout,
-            data,
+            phases,
             held_out,
             corpus,
             step: 0,
@@ -128,34 +144,43 @@ impl Trainer {
         &self.config
     }
 
-    /// Steps of the whole run.
+    /// Steps of the whole run: its last step is the first that reaches its tokens.
     pub fn steps(&self) -> usize {
-        self.config.training.tokens.div_ceil(self.tokens_per_step())
+        let steps = |p: &Phase| {
+            p.begins + self.config.training.tokens.saturating_sub(p.tokens_before).div_ceil(p.tokens_per_step())
+        };
+        let (first, last) = (&self.phases[0], &self.phases[self.phases.len() - 1]);
+        if self.config.training.tokens <= last.tokens_before { steps(first) } else { steps(last) }
     }
 
-    fn tokens_per_step(&self) -> usize {
-        self.replicas.iter().map(Replica::tokens).sum()
+    /// The phase of the next step.
+    fn phase(&self) -> usize {
+        self.phases.iter().rposition(|p| p.begins <= self.step).unwrap_or(0)
     }
 
     /// One step of the optimiser.
     pub fn train_step(&mut self) -> StepReport {
         let begin = Instant::now();
-        let (count, step, factors) = (self.replicas.len(), self.step, self.config.gate_losses());
-        let (values, data) = (&self.values, &self.data);
+        let (count, step, factors) = (self.config.training.replicas, self.step, self.config.gate_losses());
+        let phase = self.phase();
+        let Phase { data, replicas, begins, .. } = &mut self.phases[phase];
+        let (values, data, begins) = (&self.values, &*data, *begins);
         let work = |(n, replica): (usize, &mut Replica)| {
-            let (inputs, targets) = data.part(step * count + n);
+            let (inputs, targets) = data.part((step - begins) * count + n);
             replica.train(values, &inputs, &targets, factors, 1.0 / count as f32)
         };
         let work = &work;
         let losses: Vec<Losses> = std::thread::scope(|scope| {
-            let handles: Vec<_> = self.replicas.iter_mut().enumerate().map(|r| scope.spawn(move || work(r))).collect();
+            let handles: Vec<_> = replicas.iter_mut().enumerate().map(|r| scope.spawn(move || work(r))).collect();
             handles.into_iter().map(|h| h.join().expect("a replica does not panic")).collect()
         });
-        self.gradient.copy_from_slice(&self.replicas[0].gradient);
-        for replica in &self.replicas[1..] {
+        self.gradient.copy_from_slice(&replicas[0].gradient);
+        for replica in &replicas[1..] {
             self.gradient.iter_mut().zip(&replica.gradient).for_each(|(sum, g)| *sum += g);
         }
-        let factor = self.config.schedule.factor(step, self.steps());
+        let tokens = self.phases[phase].tokens_per_step();
+        let total = self.config.training.tokens;
+        let factor = self.config.schedule.factor(self.tokens + tokens, tokens, total);
         let gradient_norm = self.optimizer.step(
             &self.layout,
             &self.config.optimizer,
@@ -165,7 +190,6 @@ impl Trainer {
             &mut self.gradient,
             count,
         );
-        let tokens = self.tokens_per_step();
         self.step += 1;
         self.tokens += tokens;
         self.seconds += begin.elapsed().as_secs_f64();
@@ -173,17 +197,18 @@ impl Trainer {
         let balance: f64 = losses.iter().map(|l| l.balance).sum::<f64>()
             / (f64::from(factors.balance).max(1e-30) * (layers * count) as f64);
         StepReport {
+            tokens,
             loss: losses.iter().map(|l| l.cross_entropy).sum::<f64>() / tokens as f64,
             balance,
-            max_over_mean: self.max_over_mean(),
+            max_over_mean: self.max_over_mean(phase),
             gradient_norm,
         }
     }
 
     /// Over the whole batch, the worst layer.
-    fn max_over_mean(&self) -> f32 {
+    fn max_over_mean(&self, phase: usize) -> f32 {
         let layers: Vec<Vec<&Vec<usize>>> =
-            self.replicas.iter().map(|r| r.routing().map(|routing| &routing.counts).collect()).collect();
+            self.phases[phase].replicas.iter().map(|r| r.routing().map(|routing| &routing.counts).collect()).collect();
         let layer = |n: usize| {
             let sum = |e: usize| layers.iter().map(|l| l[n][e]).sum();
             max_over_mean(&(0..self.config.model.experts).map(sum).collect::<Vec<usize>>())
@@ -196,13 +221,14 @@ impl Trainer {
     pub fn measure(&mut self, all: bool) -> Evaluation {
         let context = self.config.model.context;
         let (limit, stride) = if all { (usize::MAX, context / 2) } else { (MEASURED, context) };
-        evaluate(&mut self.replicas, &self.values, &self.held_out, limit, stride)
+        let last = self.phases.len() - 1;
+        evaluate(&mut self.phases[last].replicas, &self.values, &self.held_out, limit, stride)
     }
 
     /// Trains to the end or until `stop`, with checkpoints in `folder`. Returns whether it reached the end.
     pub fn run(&mut self, folder: &PathBuf, stop: &Arc<AtomicBool>) -> Result<bool> {
         let steps = self.steps();
-        let progress = Progress::new(steps, self.step);
+        let progress = Progress::new(steps, self.step, self.config.training.tokens);
         let (mut saved, mut measured) = (Instant::now(), Instant::now());
         let mut reports = Vec::new();
         while self.step < steps && !stop.load(Ordering::Relaxed) {
@@ -242,8 +268,25 @@ impl Trainer {
             gradient_norm: mean(|r| f64::from(r.gradient_norm)) as f32,
         });
         let seconds: f64 = reports.iter().map(|(_, d)| d.as_secs_f64()).sum();
-        n * self.tokens_per_step() as f64 / seconds
+        reports.iter().map(|(r, _)| r.tokens).sum::<usize>() as f64 / seconds
     }
+}
+
+/// One phase, or two where the run begins with shorter sequences.
+fn phases(config: &Config, train: &Arc<Vec<Stream>>) -> Result<Vec<Phase>> {
+    let training = &config.training;
+    let mut phases: Vec<Phase> = Vec::new();
+    let short = training.short.as_ref();
+    let contexts = short.map(|s| (s.context, training.seed ^ 0x5057)).into_iter();
+    for (context, seed) in contexts.chain([(config.model.context, training.seed)]) {
+        let data = Data::new(train.clone(), context, training.mixed, seed)?;
+        let replica = |_| Replica::new(&config.model, data.domains(), context);
+        let replicas = (0..training.replicas).map(replica).collect();
+        let begins = phases.first().zip(short).map_or(0, |(p, s)| s.tokens.div_ceil(p.tokens_per_step()));
+        let tokens_before = phases.first().map_or(0, |p| begins * p.tokens_per_step());
+        phases.push(Phase { data, replicas, begins, tokens_before });
+    }
+    Ok(phases)
 }
 
 /// One line for people.
@@ -259,22 +302,22 @@ struct Progress {
     bar: ProgressBar,
     plain: bool,
     steps: usize,
+    tokens: usize,
 }
 
 impl Progress {
-    fn new(steps: usize, done: usize) -> Self {
+    fn new(steps: usize, done: usize, tokens: usize) -> Self {
         let plain = !std::io::stderr().is_terminal();
         let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(steps as u64) };
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").expect("the template is fixed");
         bar.set_style(style);
         bar.set_position(done as u64);
-        Self { bar, plain, steps }
+        Self { bar, plain, steps, tokens }
     }
 
     fn show(&self, point: Option<&TrainingPoint>, step: usize, tokens_per_second: f64) {
         let Some(p) = point else { return };
-        let per_step = p.tokens as f64 / step as f64 / tokens_per_second;
-        let left = Duration::from_secs((self.steps.saturating_sub(step) as f64 * per_step) as u64);
+        let left = Duration::from_secs_f64(self.tokens.saturating_sub(p.tokens) as f64 / tokens_per_second);
         let message = format!(
             "loss {:.3}, {tokens_per_second:.0} tokens/s, max/mean load {:.2}, gradient {:.2}, {:.2} M tokens seen, {} left",
             p.loss,
@@ -326,6 +369,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut config = tiny();
         config.training.tokens = 60_000;
+        config.training.short = None;
         let mut trainer = Trainer::new(config, counting(2, 1500), counting(2, 300), "sum".into()).unwrap();
         let before = trainer.measure(true);
         assert!((before.domains[0].nats_per_token - 2100f64.ln()).abs() < 0.2);
