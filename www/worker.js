@@ -3,4 +3,4 @@
 
 import init from "./moescope.js";
 
-await init();
+await init({ module_or_path: fetch(new URL("moescope_bg.wasm", import.meta.url)) });
