@@ -164,7 +164,8 @@ impl Component for App {
                 { self.header(context) }
                 <main key={self.language.clone()}>
                     { self.notices() }
-                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.picture_card() }</div>
+                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.picture_card() }
+                        <CostCard model={self.state.model.clone()} /></div>
                     <aside>{ self.load_card() }{ self.inspectors() }</aside>
                     <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
                 </main>
@@ -219,7 +220,7 @@ impl App {
         html! {
             <StripCard trace={state.trace.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
-                inspected={state.inspected()} overflow={state.overflow.clone()} {empty}
+                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
         }
     }
@@ -249,7 +250,6 @@ impl App {
                     pinned={state.pinned.is_some() && state.hovered.is_none()} dispatch={self.dispatch.clone()} />
                 <ExpertInspector trace={state.trace.clone()} expert={state.inspected_expert()}
                     pinned={state.expert.is_some()} dispatch={self.dispatch.clone()} />
-                <CostCard model={state.model.clone()} />
             </>
         }
     }

@@ -75,10 +75,12 @@ fn kinds(reader: &Reader, trace: &Trace, dispatch: &Callback<Action>) -> Html {
         let choose = dispatch.reform(move |_: MouseEvent| Action::Pin(Some(first)));
         let token = &trace.tokens[first];
         let text = quoted(&token.text, token.bytes.as_deref());
-        let label = t!("expert.reading", text = text, read = reading.read, of = reading.of);
+        let times = (reading.of > 1).then(|| format!("{}/{}", reading.read, reading.of));
+        let shown = [Some(text.clone()), times.clone()].into_iter().flatten().collect::<String>();
+        let label = t!("expert.reading", shown = shown, read = reading.read, of = reading.of);
         html! {
             <button key={reading.id.to_string()} type="button" class="code" onclick={choose} aria-label={label.clone()} title={label}>
-                { text }if reading.of > 1 { <small>{ format!("{}/{}", reading.read, reading.of) }</small> }
+                { text }if let Some(times) = times { <small>{ times }</small> }
             </button>
         }
     });

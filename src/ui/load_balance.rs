@@ -24,7 +24,12 @@ pub struct LoadBalanceProps {
 #[component]
 pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
     let about = match props.layer {
-        LayerChoice::One(layer) => t!("load.layer", layer = layer),
+        LayerChoice::One(number) => match props.trace.layer(number) {
+            Some(layer) => {
+                t!("load.layer", layer = number, even = format::percent(1.0 / layer.experts.max(1) as f64))
+            }
+            None => String::new(),
+        },
         LayerChoice::All => t!("load.all"),
     };
     let content = match props.layer {
@@ -72,12 +77,14 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Expert(Some(chosen)));
         let shown = format::percent(f64::from(share));
         let label = t!("load.bar", expert = expert, share = shown);
+        // Where share and number can be read on the bar, they are its name.
+        let name = (!with_shares).then(|| label.clone());
         let class =
             classes!("bar", (props.expert == Some(chosen)).then_some("selected"), (share == 0.0).then_some("idle"));
         html! {
             <button key={expert} type="button" {class} data-testid="load-bar" data-expert={expert.to_string()}
                 data-layer={layer.layer.to_string()} data-load={format!("{share:.6}")} data-e={expert.to_string()}
-                onclick={choose} aria-label={label.clone()} title={label}
+                onclick={choose} aria-label={name} title={label}
                 style={format!("--h:{:.4}", share / most)}>
                 if with_shares { <small>{ shown }</small> }
                 <s></s>
@@ -90,9 +97,7 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
     html! {
         <div {class} role="group" aria-label={t!("load.bars", layer = layer.layer)} style={even}>
             { for bars }
-            <span class="even" aria-hidden="true">
-                if large { <em>{ t!("load.even", share = format::percent(1.0 / experts as f64)) }</em> }
-            </span>
+            <span class="even" aria-hidden="true"></span>
         </div>
     }
 }

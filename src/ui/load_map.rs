@@ -101,9 +101,14 @@ pub fn LoadMap(props: &LoadMapProps) -> Html {
     }
 }
 
-/// The colour is as strong as the load, and full at three times the even share.
+/// The colour is as strong as the load, and full at twice the even share.
 fn strength(load: f32, experts: usize) -> f64 {
-    f64::from(load * experts as f32 / 3.0).clamp(0.0, 1.0)
+    f64::from(load * experts as f32 / 2.0).clamp(0.0, 1.0)
+}
+
+/// Opacity of a full cell: as much as leaves its text readable.
+fn full(dark: bool) -> f64 {
+    if dark { 0.5 } else { 0.7 }
 }
 
 fn draw(pen: &Pen, layout: Layout, loads: &[Vec<f32>], palette: &Palette, dark: bool, numbers: &[usize]) {
@@ -127,7 +132,7 @@ fn draw(pen: &Pen, layout: Layout, loads: &[Vec<f32>], palette: &Palette, dark: 
             let corner = if column > rem { 4.0 } else { 0.0 };
             pen.colour(&empty, 1.0);
             pen.rounded(x + 1.0, y + 1.0, column - 2.0, row - 2.0, corner);
-            pen.colour(&palette.shade(expert as u32, dark).fill, 0.55 * strength);
+            pen.colour(&palette.shade(expert as u32, dark).fill, full(dark) * strength * strength);
             pen.rounded(x + 1.0, y + 1.0, column - 2.0, row - 2.0, corner);
             if column > 2.6 * rem {
                 pen.colour(&ink, 1.0);

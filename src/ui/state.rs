@@ -158,6 +158,8 @@ pub struct State {
     pub problem: Option<String>,
     /// What was ignored or found out, in one line each.
     pub notes: Vec<String>,
+    /// The first token that the last answer brought.
+    pub changed_at: usize,
     /// Tokens of the text in the run under way.
     pub total: usize,
     /// Where the text did not fit.
@@ -278,6 +280,7 @@ impl State {
             progress: None,
             problem: None,
             notes: Vec::new(),
+            changed_at: 0,
             total: 0,
             overflow: None,
             speed: None,
@@ -479,6 +482,7 @@ impl State {
                     trace.truncate(from);
                     trace.extend(&more);
                 });
+                self.changed_at = from;
                 self.total = total;
                 self.overflow = overflow;
                 if speed.tokens >= TOKENS_TO_MEASURE && speed.ms > 0.0 {

@@ -23,6 +23,8 @@ pub struct StripCardProps {
     pub pinned: Option<usize>,
     pub hovered: Option<usize>,
     pub inspected: Option<usize>,
+    /// The first token that the last answer brought.
+    pub changed_at: usize,
     pub overflow: Option<Overflow>,
     /// What to say where there is no token.
     pub empty: String,
@@ -50,7 +52,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                 <p class="empty">{ &props.empty }</p>
             } else {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by}
-                    pinned={props.pinned} hovered={props.hovered} overflow={props.overflow.clone()}
+                    pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} overflow={props.overflow.clone()}
                     dispatch={props.dispatch.clone()} />
                 <p class="one-line">{ one_line(props) }</p>
             }

@@ -21,7 +21,7 @@ pub struct TokenChipProps {
     pub text: String,
     pub bytes: Option<Vec<u8>>,
     pub reads: Reads,
-    /// What assistive tools say.
+    /// What assistive tools say after its text and numbers.
     pub label: String,
     /// `data-experts`
     pub experts: String,
@@ -56,7 +56,7 @@ pub fn TokenChip(props: &TokenChipProps) -> Html {
         <span {class} role="option" data-testid="token" data-position={props.position.to_string()}
             data-token-id={props.id.to_string()} data-experts={props.experts.clone()}
             data-e={expert.map(u32::to_string)} data-e2={second.map(u32::to_string)} {style}
-            aria-label={props.label.clone()} aria-selected={props.selected.to_string()}
+            aria-description={props.label.clone()} aria-selected={props.selected.to_string()}
             tabindex={if props.in_tab_order { "0" } else { "-1" }}>
             <b>{ text(props) }</b>
             { numbers(&props.reads) }

@@ -177,7 +177,7 @@ fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Ht
         let token = &trace.tokens[other];
         let choose = dispatch.reform(move |_: MouseEvent| Action::Pin(Some(other)));
         html! {
-            <button key={other} type="button" class="code" onclick={choose} aria-label={t!("path.go", text = token.text, position = other)}>
+            <button key={other} type="button" class="code" onclick={choose} aria-label={t!("path.go", text = quoted(&token.text, token.bytes.as_deref()), position = other)}>
                 { quoted(&token.text, token.bytes.as_deref()) }
             </button>
         }
@@ -185,7 +185,9 @@ fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Ht
     html! {
         <>
             <h3>{ t!("path.title") }</h3>
-            <p class="hint">{ t!(same.len(); "path.same", path = path) }</p>
+            <p class="hint">
+                { if same.is_empty() { t!("path.none", path = path) } else { t!(same.len(); "path.same", path = path) } }
+            </p>
             if !same.is_empty() { <div class="likes">{ for named }</div> }
         </>
     }

@@ -25,6 +25,8 @@ pub struct TokenStripProps {
     pub pinned: Option<usize>,
     /// The token under the pointer, here or in another view.
     pub hovered: Option<usize>,
+    /// The first token that the last answer brought: where it is out of sight, the strip scrolls there.
+    pub changed_at: usize,
     pub overflow: Option<Overflow>,
     pub dispatch: Callback<Action>,
 }
@@ -59,12 +61,32 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
         })
     };
     let keys = keys(&node, props);
+    use_follow(&node, props.trace.clone(), props.changed_at);
     html! {
-        <div class="strip" ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
+        <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
             onmouseover={over} onmouseleave={leave} onclick={choose} onfocusin={focus} onkeydown={keys}>
             { chips(props) }
         </div>
     }
+}
+
+/// Scrolls the strip, and only the strip, to what the last answer brought.
+#[hook]
+fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize) {
+    let node = node.clone();
+    use_effect_with((trace, changed_at), move |(trace, changed_at)| {
+        let Some(strip) = node.cast::<Element>() else { return };
+        if strip.scroll_height() <= strip.client_height() {
+            return;
+        }
+        let Some(chip) = chip_at(&strip, (*changed_at).min(trace.len().saturating_sub(1))) else { return };
+        let (inner, outer) = (chip.get_bounding_client_rect(), strip.get_bounding_client_rect());
+        if inner.top() < outer.top() {
+            strip.set_scroll_top(strip.scroll_top() - (outer.top() - inner.top()).ceil() as i32);
+        } else if inner.bottom() > outer.bottom() {
+            strip.set_scroll_top(strip.scroll_top() + (inner.bottom() - outer.bottom()).ceil() as i32);
+        }
+    });
 }
 
 fn position_of(target: Option<web_sys::EventTarget>) -> Option<usize> {
