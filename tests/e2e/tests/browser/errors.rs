@@ -11,6 +11,7 @@ use serde_json::json;
 
 tests![
     a_model_that_is_not_there,
+    a_model_name_that_the_site_has_not,
     a_model_address_that_answers_with_a_page,
     a_model_whose_file_was_cut,
     a_model_of_another_site,
@@ -36,16 +37,22 @@ async fn failed_start(stage: &Stage, model: &str) -> Result<String> {
 
 async fn a_model_that_is_not_there(stage: &Stage) -> Result<()> {
     stage.expect_in_console("404");
-    let error = failed_start(stage, "no-such-model").await?;
-    assert!(error.contains("no-such-model") && error.contains("404"), "{error}");
     let error = failed_start(stage, &stage.url("/nothing/here")).await?;
     assert!(error.contains("/nothing/here") && error.contains("404"), "{error}");
     Ok(())
 }
 
+async fn a_model_name_that_the_site_has_not(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?model=no-such-model").await?;
+    page.routed().await?;
+    let note = page.find("notes").await?.text().await?;
+    assert!(note.contains("no-such-model") && note.contains("main"), "{note}");
+    Ok(())
+}
+
 async fn a_model_address_that_answers_with_a_page(stage: &Stage) -> Result<()> {
     let error = failed_start(stage, &stage.url("/broken/html")).await?;
-    assert!(error.contains("/broken/html") && error.contains("HTML"), "{error}");
+    assert!(error.contains("/broken/html") && error.contains("web page"), "{error}");
     Ok(())
 }
 
@@ -77,15 +84,18 @@ async fn a_failed_load_keeps_the_model_in_use(stage: &Stage) -> Result<()> {
     stage.expect_in_console("404");
     let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
     let before = page.routed().await?;
-    for wrong in ["no-such-model", "/broken/html", "/broken/cut"] {
-        let source = if wrong.starts_with('/') { stage.url(wrong) } else { wrong.to_owned() };
+    let (page_instead, cut) = (stage.url("/broken/html"), stage.url("/broken/cut"));
+    for (source, names) in
+        [("no-such-model", "no-such-model"), (&page_instead, &page_instead), (&cut, "model.safetensors")]
+    {
         let reason = page
             .promise::<()>("await window.moescope.load(arguments[0])", vec![json!(source)])
             .await
             .expect_err("this model cannot be loaded")
             .to_string();
         let view = page.wait("the error", |view| !view.error.is_empty()).await?;
-        assert!(reason.contains(&source) || view.error.contains(&source), "{reason} / {}", view.error);
+        assert!(reason.contains(names), "{reason}");
+        assert!(view.error.contains(names), "{}", view.error);
         assert_eq!(view.tokens, before.tokens, "the old routing stays");
     }
     page.type_keys(" more").await?;

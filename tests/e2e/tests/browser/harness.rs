@@ -153,6 +153,12 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// Runs the tests that the command line asks for.
 pub fn run(tests: Vec<Test>) -> ExitCode {
+    // The message comes with the test's result; of the stack only the place says something.
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(place) = panic.location() {
+            eprintln!("failed at {place}");
+        }
+    }));
     let (options, filters): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.starts_with('-'));
     let mut arguments = Arguments::from_iter(std::iter::once("browser".to_owned()).chain(options));
     // Two: while one waits for its browser, the other computes.
