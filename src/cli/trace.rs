@@ -97,7 +97,7 @@ pub async fn run(options: &Options) -> Result<()> {
 fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
     let ids = match (&prompt.text, &prompt.text_file, &prompt.tokens) {
         (Some(text), ..) => encode(text, tokenizer)?,
-        (_, Some(file), _) => encode(&read_text(file)?, tokenizer)?,
+        (_, Some(file), _) => encode(&super::read_text(file)?, tokenizer)?,
         (.., Some(ids)) => ids.clone(),
         _ => unreachable!("clap asks for one of them"),
     };
@@ -110,12 +110,6 @@ fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<
         ))),
         _ => Ok(ids),
     }
-}
-
-fn read_text(file: &std::path::Path) -> Result<String> {
-    let at = || file.display().to_string();
-    let bytes = std::fs::read(file).map_err(|e| Error::read(at(), e))?;
-    String::from_utf8(bytes).map_err(|_| Error::read(at(), "it is not UTF-8 text"))
 }
 
 fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {

@@ -2,6 +2,7 @@
 
 pub mod analytics;
 pub mod balance;
+pub mod dossier;
 pub mod gate;
 pub mod json;
 pub mod trace;

@@ -50,7 +50,7 @@ impl Gpu {
         };
         let adapter = instance.request_adapter(&options).await;
         let adapter = adapter.map_err(|_| Error::Device(no_adapter()))?;
-        let info = adapter.get_info();
+        let name = adapter_name(&adapter.get_info()).await;
         let required_limits = adapter.limits();
         let wanted = wgpu::DeviceDescriptor { label: Some("moescope"), required_limits, ..Default::default() };
         let device = adapter.request_device(&wanted).await;
@@ -63,7 +63,7 @@ impl Gpu {
             mapped_at_creation: false,
         });
         Ok(Self {
-            adapter: adapter_name(&info),
+            adapter: name,
             device,
             queue,
             step,
@@ -255,7 +255,30 @@ fn no_adapter() -> String {
     }
 }
 
-fn adapter_name(info: &wgpu::AdapterInfo) -> String {
-    let name = if info.name.trim().is_empty() { info.driver.trim() } else { info.name.trim() };
-    if name.is_empty() { "WebGPU".into() } else { name.to_owned() }
+/// The adapter's name; browsers often keep the full one back and tell only vendor and architecture.
+async fn adapter_name(info: &wgpu::AdapterInfo) -> String {
+    let told = [info.name.trim(), info.driver.trim()].into_iter().find(|name| !name.is_empty()).map(str::to_owned);
+    #[cfg(target_arch = "wasm32")]
+    let told = match told {
+        None => browser_adapter_name().await,
+        told => told,
+    };
+    told.unwrap_or_else(|| "unnamed adapter".into())
+}
+
+/// Vendor and architecture from `GPUAdapterInfo`, which `wgpu` does not hand on.
+#[cfg(target_arch = "wasm32")]
+async fn browser_adapter_name() -> Option<String> {
+    use js_sys::{Function, Promise, Reflect};
+    use wasm_bindgen::{JsCast, JsValue};
+    let get = |object: &JsValue, key: &str| Reflect::get(object, &JsValue::from_str(key)).ok();
+    let gpu = get(&get(&js_sys::global(), "navigator")?, "gpu")?;
+    let request: Function = get(&gpu, "requestAdapter")?.dyn_into().ok()?;
+    let promise: Promise = request.call0(&gpu).ok()?.dyn_into().ok()?;
+    let adapter = wasm_bindgen_futures::JsFuture::from(promise).await.ok()?;
+    let info = get(&adapter, "info")?;
+    let words =
+        ["vendor", "architecture"].map(|key| get(&info, key).and_then(|word| word.as_string()).unwrap_or_default());
+    let name = words.join(" ").trim().to_owned();
+    (!name.is_empty()).then_some(name)
 }

@@ -1,0 +1,95 @@
+//! `moescope experts`: dossiers of a model's experts, counted over texts of known domains.
+
+use clap::Args;
+use moescope::engine::Engine;
+use moescope::error::{Error, Result};
+use moescope::model::{Model, files};
+use moescope::routing::dossier::Census;
+use moescope::session::Session;
+use moescope::tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
+
+/// Options of `moescope experts`.
+#[derive(Args)]
+pub struct Options {
+    /// A Hugging Face model directory, or a .safetensors file inside one
+    #[arg(long, value_name = "DIR|FILE")]
+    model: PathBuf,
+    /// A directory of UTF-8 texts, one file a domain: NAME.held.txt, or NAME.txt where no file ends in .held.txt
+    #[arg(long, value_name = "DIR")]
+    texts: PathBuf,
+    /// How many tokens to count at most, the same number from each domain
+    #[arg(long, default_value_t = 250_000)]
+    tokens: usize,
+    /// Where to write the JSON; standard output where it is not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub async fn run(options: &Options) -> Result<()> {
+    let files = files::read_dir(&options.model)?;
+    let model = Model::new(&files)?;
+    let missing = || Error::Input("the model has no tokenizer.json, so texts cannot be read".into());
+    let tokenizer = Tokenizer::new(files.tokenizer.as_ref().ok_or_else(missing)?, model.architecture.vocabulary)?;
+    let texts = texts(&options.texts)?;
+    let names: Vec<String> = texts.iter().map(|(name, _)| name.clone()).collect();
+    let mut census = Census::new(&names);
+    let mut session = Session::new(Engine::cpu(&model)?);
+    for (domain, (name, path)) in texts.iter().enumerate() {
+        let counted = count(&mut census, domain, path, options.tokens / texts.len(), &mut session, &tokenizer).await?;
+        eprintln!("{name}: {counted} tokens");
+    }
+    let json = serde_json::to_string(&census.dossier(&model.name, |id| tokenizer.show(id))).expect("plain data");
+    match &options.out {
+        None => println!("{json}"),
+        Some(file) => std::fs::write(file, json).map_err(|e| Error::read(file.display().to_string(), e))?,
+    }
+    Ok(())
+}
+
+/// (domain, file) of the texts in a directory, by name.
+fn texts(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let at = || dir.display().to_string();
+    let entries = std::fs::read_dir(dir).map_err(|e| Error::read(at(), e))?;
+    let files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let ending = |end: &str| -> Vec<(String, PathBuf)> {
+        let named = files.iter().filter_map(|path| {
+            let name = path.file_name()?.to_str()?.strip_suffix(end)?;
+            Some((name.to_owned(), path.clone()))
+        });
+        let mut named: Vec<_> = named.collect();
+        named.sort();
+        named
+    };
+    let held = ending(".held.txt");
+    let texts = if held.is_empty() { ending(".txt") } else { held };
+    if texts.is_empty() {
+        return Err(Error::read(at(), "there is no .txt file in it; put one text file for each domain there"));
+    }
+    Ok(texts)
+}
+
+/// Counts the first `most` tokens of a text, window after window of the model's context.
+async fn count(
+    census: &mut Census,
+    domain: usize,
+    path: &Path,
+    most: usize,
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+) -> Result<usize> {
+    let text = super::read_text(path)?;
+    let (mut ids, _) = tokenizer.encode(&text)?;
+    ids.truncate(most);
+    for window in ids.chunks(session.engine().architecture().context) {
+        session.set(Vec::new());
+        session.set(window.to_vec());
+        let mut trace = moescope::routing::Trace::default();
+        while session.pending() > 0 {
+            trace.extend(&session.advance(Some(tokenizer), usize::MAX, |_| {}).await?);
+        }
+        census.add(domain, &trace.tokens, &trace.layers);
+    }
+    Ok(ids.len())
+}
