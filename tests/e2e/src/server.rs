@@ -1,7 +1,7 @@
 //! The site as a static host would serve it, and hosts that go wrong, each on a free port of this machine.
 
 use crate::tools::Tools;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::Html;
@@ -57,7 +57,8 @@ pub fn site(tools: &Tools) -> Result<Router> {
     let site = xtask::serve::router(&tools.site)?;
     let page = || async { Html("<!doctype html><title>Welcome</title>") };
     let main = tools.model("main");
-    let weights = std::fs::read(main.join("model.safetensors"))?;
+    let weights = std::fs::read(main.join("model.safetensors"))
+        .with_context(|| format!("the site has no model in {}", main.display()))?;
     let half = weights[..weights.len() / 2].to_vec();
     let mut router = Router::new()
         .nest_service(SUB_PATH, site.clone())
