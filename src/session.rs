@@ -1,8 +1,10 @@
 //! One text on one engine. A change of the text costs only what follows the longest common prefix of
 //! the old ids and the new ones: the KV cache is cut to it and the rest runs, chunk by chunk.
 
+mod lens;
 mod sample;
 
+pub use lens::Lens;
 pub use sample::Sampler;
 
 use crate::engine::{Engine, LogitsOf};

@@ -14,6 +14,7 @@ use crate::kernels::panels::Panels;
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::rope::{angles, rope};
 use crate::model::{Architecture, LayerWeights, Matrix, Model, MoeShape, Weights};
+use crate::routing::lens::{Contribution, LayerLens};
 
 /// Most tokens of a step: enough that each expert's weights serve several tokens, and few enough that
 /// a newer text never waits long.
@@ -49,6 +50,14 @@ struct Activations {
     experts: expert_ffn::Scratch,
 }
 
+/// Where a layer stands.
+enum Stage {
+    /// Attention has been added to x.
+    Attended,
+    /// The experts have, so many a token.
+    Mixed(usize),
+}
+
 /// The CPU engine.
 pub struct CpuEngine {
     architecture: Architecture,
@@ -78,21 +87,63 @@ impl CpuEngine {
 
     /// See [`super::Engine::step`], which also checks `ids`.
     pub fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Step {
-        let (a, tokens) = (&mut self.activations, ids.len());
-        let width = self.architecture.hidden;
-        let mut step = Step::new(&self.architecture);
-        embed(ids, &self.embed, &mut a.x[..tokens * width]);
-        for (n, layer) in self.layers.iter_mut().enumerate() {
-            layer.attend(&self.architecture, n, self.len, tokens, a);
-            layer.mix(&self.architecture, n, tokens, a);
-            record(&self.architecture.layers[n].moe, tokens, a, &mut step.layers[n]);
-        }
-        let from = logits.from(tokens);
+        let mut step = self.run(ids, |_, _, _| {});
+        let (tokens, from) = (ids.len(), logits.from(ids.len()));
         if from < tokens {
             step.logits.resize((tokens - from) * self.architecture.vocabulary, 0.0);
-            let normed = &mut a.normed[..tokens * width];
-            rms_norm(&a.x[..tokens * width], &self.norm, normed, self.architecture.norm_eps);
+            let width = self.architecture.hidden;
+            let normed = &mut self.activations.normed[..tokens * width];
+            rms_norm(&self.activations.x[..tokens * width], &self.norm, normed, self.architecture.norm_eps);
             lm_head(from, normed, self.lm_head.as_ref().unwrap_or(&self.embed), &mut step.logits);
+        }
+        step
+    }
+
+    /// Runs one token and looks inside: what each layer added (its guesses left empty), and the logits of the
+    /// residual stream after it, `[V]`.
+    pub fn look(&mut self, id: u32) -> Vec<(LayerLens, Vec<f32>)> {
+        let (width, eps) = (self.architecture.hidden, self.architecture.norm_eps);
+        let mut before: Vec<f32> = (0..width).map(|col| self.embed.get(id as usize, col)).collect();
+        let (mut views, mut attention) = (Vec::new(), 0.0);
+        self.run(&[id], |n, stage, a| {
+            let x = &a.x[..width];
+            match stage {
+                Stage::Attended => attention = norm_of(x.iter().zip(&before).map(|(now, before)| now - before)),
+                Stage::Mixed(top_k) => {
+                    let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(top_k);
+                    let experts = rows.map(|((y, weight), &expert)| Contribution {
+                        expert,
+                        norm: norm_of(y.iter().map(|y| weight * y)),
+                    });
+                    let experts = experts.collect();
+                    let residual = norm_of(x.iter().copied());
+                    views.push((LayerLens { layer: n, attention, experts, residual, guesses: Vec::new() }, x.to_vec()));
+                }
+            }
+            before.copy_from_slice(x);
+        });
+        let head = self.lm_head.as_ref().unwrap_or(&self.embed);
+        let logits = |x: &[f32]| {
+            let (mut normed, mut logits) = (vec![0.0; width], vec![0.0; head.rows()]);
+            rms_norm(x, &self.norm, &mut normed, eps);
+            lm_head(0, &normed, head, &mut logits);
+            logits
+        };
+        views.into_iter().map(|(lens, x)| (lens, logits(&x))).collect()
+    }
+
+    /// Runs `ids` through all layers: their routing. `seen` looks at the activations on the way.
+    fn run(&mut self, ids: &[u32], mut seen: impl FnMut(usize, Stage, &Activations)) -> Step {
+        let (a, tokens) = (&mut self.activations, ids.len());
+        let mut step = Step::new(&self.architecture);
+        embed(ids, &self.embed, &mut a.x[..tokens * self.architecture.hidden]);
+        for (n, layer) in self.layers.iter_mut().enumerate() {
+            let moe = &self.architecture.layers[n].moe;
+            layer.attend(&self.architecture, n, self.len, tokens, a);
+            seen(n, Stage::Attended, a);
+            layer.mix(&self.architecture, n, tokens, a);
+            seen(n, Stage::Mixed(moe.top_k), a);
+            record(moe, tokens, a, &mut step.layers[n]);
         }
         self.len += tokens;
         step
@@ -207,4 +258,9 @@ fn record(shape: &MoeShape, tokens: usize, a: &Activations, layer: &mut crate::r
     layer.router_logits.extend_from_slice(&a.router_logits[..tokens * shape.experts]);
     layer.selected.extend_from_slice(&a.selected[..tokens * shape.top_k]);
     layer.weights.extend_from_slice(&a.route_weights[..tokens * shape.top_k]);
+}
+
+/// Euclidean norm.
+fn norm_of(numbers: impl Iterator<Item = f32>) -> f32 {
+    numbers.map(|x| x * x).sum::<f32>().sqrt()
 }

@@ -3,8 +3,10 @@
 pub mod analytics;
 pub mod balance;
 pub mod dossier;
+pub mod csv;
 pub mod gate;
 pub mod json;
+pub mod lens;
 pub mod trace;
 
 pub use balance::{Balance, balance};

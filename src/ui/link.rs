@@ -112,7 +112,7 @@ impl Desk {
                 self.answer(*request, Ok(json.clone()));
             }
             Event::RequestFailed { request, message } => self.answer(*request, Err(message.clone())),
-            Event::Progress { .. } | Event::Routed { .. } | Event::RunFailed { .. } => {}
+            Event::Progress { .. } | Event::Routed { .. } | Event::RunFailed { .. } | Event::Inspected { .. } => {}
         }
     }
 

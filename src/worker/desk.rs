@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, ModelInfo};
 use crate::routing::Trace;
 use crate::routing::json::Document;
-use crate::session::{Sampler, Session};
+use crate::routing::lens::LayerLens;
+use crate::session::{Lens, Sampler, Session};
 use crate::tokenizer::Tokenizer;
 
 /// No token of a byte-level vocabulary is longer; text beyond the context need not be tokenized.
@@ -17,6 +18,8 @@ pub struct Desk {
     model: Model,
     tokenizer: Option<Tokenizer>,
     session: Session,
+    /// Made when somebody looks inside a token.
+    lens: Option<Lens>,
     /// What the page is told of it.
     pub info: ModelInfo,
 }
@@ -29,7 +32,7 @@ impl Desk {
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
         let (engine, note) = engine(&model, choice).await?;
         let info = model.info(engine.backend(), note);
-        Ok(Self { model, tokenizer, session: Session::new(engine), info })
+        Ok(Self { model, tokenizer, session: Session::new(engine), lens: None, info })
     }
 
     /// The page's text, being routed.
@@ -79,6 +82,17 @@ impl Desk {
             ))),
             _ => Ok(ids),
         }
+    }
+
+    /// What each layer did to the token at `position` of the page's text.
+    pub fn inspect(&mut self, position: usize) -> Result<Vec<LayerLens>> {
+        let ids = self.session.ids().get(..=position);
+        let ids = ids.ok_or_else(|| Error::Input(format!("the text has no token at position {position}")))?;
+        let lens = match &mut self.lens {
+            Some(lens) => lens,
+            none => none.insert(Lens::new(&self.model)?),
+        };
+        Ok(lens.inspect(ids, self.tokenizer.as_ref()))
     }
 
     /// Traces `ids` beside the page's text, and gives the JSON of `moescope trace`.

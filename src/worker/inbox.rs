@@ -52,11 +52,12 @@ impl Inbox {
 
 /// Whether `newer` makes an `older` command that has not been started pointless.
 fn supersedes(newer: &Command, older: &Command) -> bool {
-    use Command::{Generate, Load, Route, Stop};
+    use Command::{Generate, Inspect, Load, Route, Stop};
     match newer {
         Load { .. } => matches!(older, Load { .. } | Generate { .. } | Stop),
         Route { .. } => matches!(older, Route { .. } | Generate { .. } | Stop),
         Stop | Generate { .. } => matches!(older, Generate { .. }),
+        Inspect { .. } => matches!(older, Inspect { .. }),
         _ => false,
     }
 }

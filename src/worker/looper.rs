@@ -74,6 +74,13 @@ impl Looper {
                     };
                     self.answer(request, answer, |request, json| Event::Traced { request, json });
                 }
+                Command::Inspect { request, position } => {
+                    let event = match self.desk().and_then(|desk| desk.inspect(position)) {
+                        Ok(layers) => Event::Inspected { request, position, layers },
+                        Err(error) => Event::RequestFailed { request, message: error.to_string() },
+                    };
+                    (self.send)(event);
+                }
                 Command::Complete { request, prompt, tokens, sampling } => {
                     let answer = match self.desk() {
                         Ok(desk) => match desk.ids(&prompt) {

@@ -3,6 +3,7 @@
 
 use crate::model::ModelInfo;
 use crate::routing::Trace;
+use crate::routing::lens::LayerLens;
 use serde::{Deserialize, Serialize};
 
 /// Which engine the visitor asked for.
@@ -105,6 +106,14 @@ pub enum Command {
         /// Which logits to include.
         logits: Logits,
     },
+    /// Look inside one token of the page's text: what each layer did to it. Answers `Inspected` or
+    /// `RequestFailed`; a newer `Inspect` takes the place of one that waits.
+    Inspect {
+        /// Named again in the answer.
+        request: u64,
+        /// The token's position.
+        position: usize,
+    },
     /// Generate for the API, beside the page's own text. Answers `Generated` or `RequestFailed`.
     Complete {
         /// Named again in the answer.
@@ -187,6 +196,15 @@ pub enum Event {
         request: u64,
         /// The JSON.
         json: String,
+    },
+    /// Answer to `Inspect`.
+    Inspected {
+        /// The command's.
+        request: u64,
+        /// The token's position.
+        position: usize,
+        /// What each layer did.
+        layers: Vec<LayerLens>,
     },
     /// Answer to `Complete`: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
     Generated {

@@ -15,7 +15,8 @@ const TIE: f32 = 1e-4;
 
 fn cases() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures");
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(dir).expect("fixtures").map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> =
+        std::fs::read_dir(dir).expect("fixtures").map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 11, "fixtures are missing: run tests/golden/make.py");
     cases
@@ -189,5 +190,33 @@ fn an_edited_text_equals_a_fresh_one() {
 async fn finish(session: &mut Session, trace: &mut moescope::routing::Trace) {
     while session.pending() > 0 {
         trace.extend(&session.advance(None, 8, |_| {}).await.unwrap());
+    }
+}
+
+/// The lens sees the experts that the gate selected, and after the last layer what the model guesses; looking
+/// back and forth changes nothing.
+#[test]
+fn the_lens_agrees_with_the_trace() {
+    let case = cases().into_iter().find(|case| case.ends_with("many-experts")).unwrap();
+    let model = model(&case);
+    let ids = Expected::of(&case).ids("ids");
+    let mut session = Session::new(Engine::cpu(&model).unwrap());
+    let mut trace = moescope::routing::Trace::default();
+    session.set(ids.clone());
+    pollster::block_on(finish(&mut session, &mut trace));
+    let mut lens = moescope::session::Lens::new(&model).unwrap();
+    for position in [5, 20, 39, 5, 0] {
+        let layers = lens.inspect(&ids[..=position], None);
+        assert_eq!(layers.len(), trace.layers.len());
+        for (lens, layer) in layers.iter().zip(&trace.layers) {
+            let experts: Vec<u32> = lens.experts.iter().map(|c| c.expert).collect();
+            assert_eq!(experts, layer.selected_of(position));
+            assert!(lens.attention > 0.0 && lens.experts.iter().all(|c| c.norm > 0.0));
+            // The triangle inequality: a layer cannot add more than its parts.
+            let before = if lens.layer == 0 { f32::INFINITY } else { layers[lens.layer - 1].residual };
+            let added = lens.attention + lens.experts.iter().map(|c| c.norm).sum::<f32>();
+            assert!(lens.residual <= before + added + 1e-3);
+        }
+        assert_eq!(layers.last().unwrap().guesses, trace.guesses[position]);
     }
 }

@@ -1,0 +1,29 @@
+//! What each layer did to one token: how much attention and each expert added to the residual stream, and what
+//! the model would guess next if it stopped there (the "logit lens", nostalgebraist 2020).
+
+use super::Guess;
+use serde::{Deserialize, Serialize};
+
+/// One layer's part in one token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerLens {
+    /// The layer's number.
+    pub layer: usize,
+    /// Euclidean norm of what attention added to the residual stream.
+    pub attention: f32,
+    /// The experts that the token went to, by falling weight.
+    pub experts: Vec<Contribution>,
+    /// Euclidean norm of the residual stream after the layer.
+    pub residual: f32,
+    /// Next-token guesses from the residual stream after the layer, most probable first.
+    pub guesses: Vec<Guess>,
+}
+
+/// What one expert added.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The expert.
+    pub expert: u32,
+    /// Euclidean norm of its weighted output.
+    pub norm: f32,
+}

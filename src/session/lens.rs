@@ -1,0 +1,35 @@
+//! Looks inside single tokens, on a CPU engine of its own: the text's engine goes on undisturbed.
+
+use super::guesses;
+use crate::engine::LogitsOf;
+use crate::engine::cpu::CpuEngine;
+use crate::error::Result;
+use crate::model::Model;
+use crate::routing::lens::LayerLens;
+use crate::tokenizer::Tokenizer;
+
+/// A second engine for looking inside tokens. Walking through a text runs each token once.
+pub struct Lens {
+    engine: CpuEngine,
+    ids: Vec<u32>,
+}
+
+impl Lens {
+    /// A lens for `model`.
+    pub fn new(model: &Model) -> Result<Self> {
+        Ok(Self { engine: CpuEngine::new(model)?, ids: Vec::new() })
+    }
+
+    /// What each layer did to the last of `ids` (at least one, all in the vocabulary and within the context).
+    pub fn inspect(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Vec<LayerLens> {
+        let (last, before) = ids.split_last().expect("at least one token");
+        let ran = &self.ids[..self.engine.len()];
+        self.engine.truncate(ran.iter().zip(before).take_while(|(a, b)| a == b).count());
+        for chunk in before[self.engine.len()..].chunks(self.engine.chunk()) {
+            self.engine.step(chunk, LogitsOf::None);
+        }
+        self.ids = ids.to_vec();
+        let views = self.engine.look(*last).into_iter();
+        views.map(|(lens, logits)| LayerLens { guesses: guesses(&logits, tokenizer), ..lens }).collect()
+    }
+}
