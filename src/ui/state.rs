@@ -120,6 +120,10 @@ pub struct State {
     pub text_before: Option<Shared<String>>,
     /// What the router decided about it, so far.
     pub trace: Shared<Trace>,
+    /// The part of it that the views show: all, or during playback its beginning.
+    pub shown: Shared<Trace>,
+    /// During playback, how many tokens are shown.
+    pub played: Option<usize>,
     /// The model in use.
     pub model: Option<Shared<ModelInfo>>,
     /// The models on offer.
@@ -220,6 +224,8 @@ pub enum Action {
     Pin(Option<usize>),
     /// An expert was chosen, or none.
     Expert(Option<ExpertOf>),
+    /// Show only so many tokens, or all of them.
+    Play(Option<usize>),
     /// Continue the text.
     Generate,
     /// End what runs.
@@ -261,6 +267,8 @@ impl State {
             text: Shared::new(address.text.clone().unwrap_or_default()),
             text_before: None,
             trace: Shared::default(),
+            shown: Shared::default(),
+            played: None,
             model: None,
             offered: Shared::default(),
             examples: Shared::default(),
@@ -314,7 +322,7 @@ impl State {
 
     /// The token that the inspector shows: under the pointer, else chosen, else the newest.
     pub fn inspected(&self) -> Option<usize> {
-        let last = self.trace.len().checked_sub(1)?;
+        let last = self.shown.len().checked_sub(1)?;
         Some(self.hovered.filter(|&p| p <= last).or(self.pinned.filter(|&p| p <= last)).unwrap_or(last))
     }
 
@@ -325,11 +333,20 @@ impl State {
             return self.expert;
         }
         let layer = match self.layer {
-            LayerChoice::One(number) => self.trace.layer(number)?,
-            LayerChoice::All => self.trace.layers.last()?,
+            LayerChoice::One(number) => self.shown.layer(number)?,
+            LayerChoice::All => self.shown.layers.last()?,
         };
         let expert = *layer.selected_of(self.inspected()?).first()?;
         Some(ExpertOf { layer: layer.layer, expert })
+    }
+
+    /// Cuts what is shown to what is played.
+    fn show_played(&mut self) {
+        self.shown = self.trace.clone();
+        if let Some(tokens) = self.played {
+            self.shown.change(|trace| trace.truncate(tokens));
+            self.changed_at = tokens.saturating_sub(1);
+        }
     }
 
     /// Changes the state by `action`.
@@ -386,6 +403,10 @@ impl State {
                 self.expert = None;
             }
             Action::Expert(expert) => self.expert = expert,
+            Action::Play(tokens) => {
+                self.played = tokens.filter(|&tokens| tokens < self.trace.len());
+                self.show_played();
+            }
             Action::Generate => return self.generate(),
             Action::Stop => return vec![Effect::Send(Command::Stop)],
             Action::Sampling(sampling) => self.sampling = sampling,
@@ -482,6 +503,8 @@ impl State {
                     trace.truncate(from);
                     trace.extend(&more);
                 });
+                self.played = None;
+                self.show_played();
                 self.changed_at = from;
                 self.total = total;
                 self.overflow = overflow;
@@ -507,7 +530,10 @@ impl State {
                 self.model = Some(Shared::new(*info));
             }
             // Answers to `window.moescope`: link.rs hands them on.
-            Event::Traced { .. } | Event::Generated { .. } | Event::RequestFailed { .. } => {}
+            Event::Traced { .. }
+            | Event::Generated { .. }
+            | Event::Inspected { .. }
+            | Event::RequestFailed { .. } => {}
         }
         Vec::new()
     }
@@ -518,6 +544,8 @@ impl State {
         self.failed = false;
         self.problem = None;
         self.trace = Shared::default();
+        self.played = None;
+        self.show_played();
         self.speed = None;
         self.overflow = None;
         self.hovered = None;
