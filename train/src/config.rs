@@ -62,7 +62,8 @@ pub struct Short {
 impl Config {
     /// Reads and checks a configuration file.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("in {}", path.display()))
     }
 
@@ -80,7 +81,10 @@ impl Config {
         ensure!(t.tokens > 0, "training.tokens is 0; it must be at least 1");
         if let Some(short) = &t.short {
             let (n, context) = (short.context, self.model.context);
-            ensure!((1..=context).contains(&n), "training.short.context is {n}; it must be 1 to model.context {context}");
+            ensure!(
+                (1..=context).contains(&n),
+                "training.short.context is {n}; it must be 1 to model.context {context}"
+            );
         }
         ensure!((1..=64).contains(&t.replicas), "training.replicas is {}; it must be 1 to 64", t.replicas);
         ensure!((0.0..=1.0).contains(&t.mixed), "training.mixed is {}; it must be 0 to 1", t.mixed);
@@ -89,7 +93,10 @@ impl Config {
         ensure!(o.muon > 0.0 && o.adam > 0.0, "a learning rate must be above 0");
         ensure!((0.0..1.0).contains(&o.momentum), "optimizer.momentum is {}; it must be 0 to below 1", o.momentum);
         ensure!(o.betas.iter().all(|b| (0.0..1.0).contains(b)), "optimizer.betas must be 0 to below 1");
-        ensure!(o.decay >= 0.0 && o.clip > 0.0, "optimizer.decay must not be negative and optimizer.clip must be above 0");
+        ensure!(
+            o.decay >= 0.0 && o.clip > 0.0,
+            "optimizer.decay must not be negative and optimizer.clip must be above 0"
+        );
         let s = &self.schedule;
         ensure!((0.0..=1.0).contains(&s.decay), "schedule.decay is {}; it must be 0 to 1", s.decay);
         Ok(())
@@ -137,7 +144,15 @@ pub mod tests {
                 rope_theta: 10000.0,
                 norm_eps: 1e-5,
             },
-            training: Training { tokens: 2000, short: Some(Short { context: 10, tokens: 100 }), seed: 3, replicas: 2, mixed: 0.3, balance_loss: 0.01, z_loss: 0.001 },
+            training: Training {
+                tokens: 2000,
+                short: Some(Short { context: 10, tokens: 100 }),
+                seed: 3,
+                replicas: 2,
+                mixed: 0.3,
+                balance_loss: 0.01,
+                z_loss: 0.001,
+            },
             optimizer: Rates { muon: 0.05, momentum: 0.95, adam: 0.01, betas: [0.9, 0.95], decay: 0.1, clip: 1.0 },
             schedule: Schedule { warmup_tokens: 200, decay: 0.3 },
         }

@@ -78,7 +78,12 @@ impl Data {
     pub fn new(streams: Arc<Vec<Stream>>, context: usize, mixed: f64, seed: u64) -> Result<Self> {
         for s in streams.iter() {
             let needed = 3 * context + 1;
-            ensure!(s.ids.len() >= needed, "the domain {} has {} tokens; a context of {context} needs {needed}", s.name, s.ids.len());
+            ensure!(
+                s.ids.len() >= needed,
+                "the domain {} has {} tokens; a context of {context} needs {needed}",
+                s.name,
+                s.ids.len()
+            );
         }
         ensure!(!streams.is_empty(), "there is no domain to train on");
         Ok(Self { streams, context, mixed, seed })
@@ -124,7 +129,7 @@ impl Data {
         while gcd(a, windows) != 1 {
             a = (a + 1) % windows;
         }
-        let place = (a * k + draw(1)  % windows) % windows;
+        let place = (a * k + draw(1) % windows) % windows;
         place * self.context + draw(2) % self.context
     }
 }

@@ -56,8 +56,8 @@ impl LayerLoad {
         for row in &self.counts {
             let domain: usize = row.iter().sum();
             for (&count, &expert) in row.iter().zip(&experts).filter(|(c, _)| **c > 0) {
-                bits += count as f64 / all as f64
-                    * (count as f64 * all as f64 / (domain as f64 * expert as f64)).log2();
+                bits +=
+                    count as f64 / all as f64 * (count as f64 * all as f64 / (domain as f64 * expert as f64)).log2();
             }
         }
         bits

@@ -14,7 +14,7 @@ use crate::corpus::Manifest;
 use crate::curves::Curves;
 use crate::evaluation::Evaluation;
 use crate::files::beside;
-use crate::model::{Layout, ModelShape};
+use crate::model::{Layout, ModelShape, Parameter};
 use crate::tokenizer::END_OF_TEXT_ID;
 
 /// A model to write.
@@ -84,14 +84,16 @@ impl Export<'_> {
     fn card(&self) -> String {
         let m = &self.config.model;
         let t = &self.config.training;
-        let total = Layout::new(m).total;
+        let written = |p: &&Parameter| file_name(m, &p.name).is_some();
+        let total: usize = Layout::new(m).parameters.iter().filter(written).map(|p| p.range.len()).sum();
+        let active = total - m.idle_parameters();
         let e = self.evaluation;
         let kind = if m.experts == 1 { "dense".into() } else { format!("{} experts, top-{}", m.experts, m.top_k) };
         let mut out = format!(
             "# {}\n\n{}\n\n\
              | | |\n| --- | --- |\n\
              | kind | {kind}, {} layers, width {}, expert width {}, {} heads ({} of keys and values), context {} |\n\
-             | parameters | {total}, active for a token {} |\n\
+             | parameters | {total}, active for a token {active} |\n\
              | file | f16, {:.1} MB |\n\
              | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.0} minutes on this project's build machine, {:.0} tokens/s on {} threads |\n\
              | losses | cross-entropy + {} x load balancing (each layer) + {} x router z-loss (each layer) |\n\
@@ -105,11 +107,14 @@ impl Export<'_> {
             m.heads,
             m.kv_heads,
             m.context,
-            m.active_parameters(),
             (2 * total) as f64 / 1e6,
             self.tokens as f64 / 1e6,
             self.step,
-            t.short.as_ref().map_or(String::new(), |s| format!(" (the first {:.1} M in sequences of {})", s.tokens as f64 / 1e6, s.context)),
+            t.short.as_ref().map_or(String::new(), |s| format!(
+                " (the first {:.1} M in sequences of {})",
+                s.tokens as f64 / 1e6,
+                s.context
+            )),
             t.seed,
             self.seconds / 60.0,
             self.tokens as f64 / self.seconds.max(1e-9),
@@ -137,7 +142,11 @@ impl Export<'_> {
         );
         for (d, c) in e.domains.iter().zip(&self.manifest.domains) {
             let better = if d.bits_per_byte < c.xz_bits_per_byte { "below xz" } else { "above xz" };
-            let _ = writeln!(out, "| {} | {} | {:.3} | {:.3} | {better} |", d.name, d.tokens, d.bits_per_byte, c.xz_bits_per_byte);
+            let _ = writeln!(
+                out,
+                "| {} | {} | {:.3} | {:.3} | {better} |",
+                d.name, d.tokens, d.bits_per_byte, c.xz_bits_per_byte
+            );
         }
         let n = e.domains.len().max(1) as f64;
         let mean = e.domains.iter().map(|d| d.bits_per_byte).sum::<f64>() / n;
@@ -282,8 +291,10 @@ mod tests {
     fn export(target: &Path, tokenizer: &Path) -> Result<()> {
         let config = tiny();
         let values = Layout::new(&config.model).initial(4);
-        let (evaluation, manifest) =
-            (Evaluation { domains: vec![], layers: vec![] }, Manifest { domains: vec![], tokenizer_sha256: String::new() });
+        let (evaluation, manifest) = (
+            Evaluation { domains: vec![], layers: vec![] },
+            Manifest { domains: vec![], tokenizer_sha256: String::new() },
+        );
         let curves = Curves::default();
         let export = Export {
             name: "tiny",

@@ -38,10 +38,12 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         fs::rename(&part, path)
     };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&part);
-        let full = error.kind() == io::ErrorKind::StorageFull;
-        let advice = if full { "; the disk is full, make room and run the same command again" } else { "" };
-        anyhow::anyhow!("{error}{advice}")
-    }).with_context(|| format!("cannot write {}", path.display()))
+    write()
+        .map_err(|error| {
+            let _ = fs::remove_file(&part);
+            let full = error.kind() == io::ErrorKind::StorageFull;
+            let advice = if full { "; the disk is full, make room and run the same command again" } else { "" };
+            anyhow::anyhow!("{error}{advice}")
+        })
+        .with_context(|| format!("cannot write {}", path.display()))
 }

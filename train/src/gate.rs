@@ -53,14 +53,9 @@ impl Routing {
             counts: vec![0; shape.experts],
         }
     }
-
-    /// Load over its mean for the busiest expert: 1 is even, the number of experts is collapse.
-    pub fn max_over_mean(&self) -> f32 {
-        max_over_mean(&self.counts)
-    }
 }
 
-/// Load over its mean for the busiest expert of these counts.
+/// Load over its mean for the busiest expert of these counts: 1 is even, the number of experts is collapse.
 pub fn max_over_mean(counts: &[usize]) -> f32 {
     let total: usize = counts.iter().sum();
     let busiest = counts.iter().copied().max().unwrap_or(0);
@@ -176,6 +171,6 @@ mod tests {
         forward(shape, &mut routing);
         let (balance, _) = losses(shape, &routing, GateLosses { balance: 1.0, z: 0.0 });
         assert!((balance - 1.0).abs() < 1e-6);
-        assert_eq!(routing.max_over_mean(), 1.0);
+        assert_eq!(max_over_mean(&routing.counts), 1.0);
     }
 }

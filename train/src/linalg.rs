@@ -179,7 +179,7 @@ mod tests {
     fn product_follows_strides_and_transposes() {
         let a: Vec<f32> = (0..12).map(|i| i as f32).collect(); // 3 x 4
         let b: Vec<f32> = (0..8).map(|i| i as f32 - 3.0).collect(); // columns 1..3 of a 2 x 4, used transposed
-        let mut out = vec![1.0; 3 * 5];
+        let mut out = [1.0; 3 * 5];
         product(strided_mut(&mut out[1..], 3, 2, 5), 1.0, 2.0, strided(&a, 3, 2, 4), strided(&b[1..], 2, 2, 4).t());
         for r in 0..3 {
             for c in 0..2 {

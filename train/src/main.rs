@@ -101,7 +101,11 @@ fn run(arguments: Arguments) -> Result<()> {
             let flag = stop.clone();
             ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
             if !trainer.run(&runs.join(&name), &stop)? {
-                bail!("stopped after {} of {} steps; the same command goes on from there", trainer.step, trainer.steps());
+                bail!(
+                    "stopped after {} of {} steps; the same command goes on from there",
+                    trainer.step,
+                    trainer.steps()
+                );
             }
             let target = to.unwrap_or_else(|| Path::new("www/models").join(&name));
             write(&mut trainer, &name, &manifest, &corpus, &target, true)

@@ -98,10 +98,10 @@ impl ModelShape {
         ExpertShape { width: self.width, ff: self.ff }
     }
 
-    /// Parameters that one token touches.
-    pub fn active_parameters(&self) -> usize {
+    /// Parameters of the experts that a token does not use.
+    pub fn idle_parameters(&self) -> usize {
         let expert = self.expert().w13() + self.expert().w2();
-        Layout::new(self).total - self.layers * (self.experts - self.top_k) * expert
+        self.layers * (self.experts - self.top_k) * expert
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Rates {
 
 /// The moments of all parameters, laid out like them; `second` is used by AdamW only.
 pub struct Optimizer {
+    layout: Layout,
+    rates: Rates,
     /// Momentum, or AdamW's first moment.
     pub first: Vec<f32>,
     /// AdamW's second moment.
@@ -45,22 +47,15 @@ struct Piece<'a> {
 
 impl Optimizer {
     /// All moments zero.
-    pub fn new(layout: &Layout) -> Self {
-        Self { first: vec![0.0; layout.total], second: vec![0.0; layout.total] }
+    pub fn new(layout: Layout, rates: Rates) -> Self {
+        let zeros = vec![0.0; layout.total];
+        Self { first: zeros.clone(), second: zeros, layout, rates }
     }
 
     /// One step, on `threads` threads. `step` counts from 0, `factor` is the schedule's. Returns the gradient's norm
     /// before clipping.
-    pub fn step(
-        &mut self,
-        layout: &Layout,
-        rates: &Rates,
-        step: usize,
-        factor: f32,
-        values: &mut [f32],
-        gradient: &mut [f32],
-        threads: usize,
-    ) -> f32 {
+    pub fn step(&mut self, step: usize, factor: f32, values: &mut [f32], gradient: &mut [f32], threads: usize) -> f32 {
+        let rates = &self.rates;
         let norm = dot(gradient, gradient).sqrt();
         if norm > rates.clip {
             gradient.iter_mut().for_each(|g| *g *= rates.clip / norm);
@@ -68,7 +63,7 @@ impl Optimizer {
         let mut shares: Vec<Vec<Piece>> = (0..threads).map(|_| Vec::new()).collect();
         let (mut values, mut first, mut second, mut gradient) =
             (values, &mut self.first[..], &mut self.second[..], &gradient[..]);
-        for (n, parameter) in layout.parameters.iter().enumerate() {
+        for (n, parameter) in self.layout.parameters.iter().enumerate() {
             let size = parameter.range.len();
             let piece = Piece {
                 parameter,
@@ -190,12 +185,12 @@ mod tests {
         let layout = Layout::new(&shape);
         let rates = crate::config::tests::tiny().optimizer;
         let mut values = layout.initial(1);
-        let mut optimizer = Optimizer::new(&layout);
+        let mut optimizer = Optimizer::new(layout, rates);
         let norm = |v: &[f32]| dot(v, v);
         let before = norm(&values);
         for step in 0..20 {
             let mut gradient = values.clone();
-            optimizer.step(&layout, &rates, step, 1.0, &mut values, &mut gradient, 2);
+            optimizer.step(step, 1.0, &mut values, &mut gradient, 2);
         }
         assert!(norm(&values) < before);
     }

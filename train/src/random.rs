@@ -22,11 +22,17 @@ pub fn normal(seed: u64, place: u64) -> f64 {
     radius * (std::f64::consts::TAU * uniform(seed, 2 * place + 1)).cos()
 }
 
-/// `0..n` in a random order (Fisher and Yates).
-pub fn permutation(seed: u64, n: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).collect();
-    for i in (1..n).rev() {
-        order.swap(i, (hash(seed, i as u64) % (i as u64 + 1)) as usize);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uniform_and_normal_have_their_moments() {
+        let n = 40_000u64;
+        let mean = |f: &dyn Fn(u64) -> f64| (0..n).map(f).sum::<f64>() / n as f64;
+        assert!((mean(&|i| uniform(1, i)) - 0.5).abs() < 0.01);
+        assert!(mean(&|i| normal(1, i)).abs() < 0.02);
+        assert!((mean(&|i| normal(1, i).powi(2)) - 1.0).abs() < 0.03);
+        assert_ne!(hash(1, 2), hash(2, 1));
     }
-    order
 }

@@ -60,11 +60,41 @@ pub fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u16>> {
     let documents: Vec<&str> = corpus::documents(text).collect();
     let mut ids = Vec::with_capacity(text.len() / 3);
     for batch in documents.chunks(256) {
-        let encodings = tokenizer.encode_batch_fast(batch.to_vec(), false).map_err(|e| anyhow!("cannot encode: {e}"))?;
+        let encodings =
+            tokenizer.encode_batch_fast(batch.to_vec(), false).map_err(|e| anyhow!("cannot encode: {e}"))?;
         for encoding in encodings {
             ids.push(END_OF_TEXT_ID);
             ids.extend(encoding.get_ids().iter().map(|&id| id as u16));
         }
     }
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_comes_back_and_documents_begin_with_the_separator() {
+        // Varied enough for 2,048 tokens: pseudo-words in two scripts.
+        let word = |i: u64| -> String {
+            let letter = |k: u64| char::from(b'a' + (crate::random::hash(i, k) % 26) as u8);
+            (0..3 + i % 5).map(letter).chain([char::from_u32(0x4e00 + (i % 300) as u32).unwrap()]).collect()
+        };
+        let text: String = (0..4000).map(|i| word(i % 1300) + " ").collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        std::fs::write(&path, train(&[text]).unwrap()).unwrap();
+        let tokenizer = read(&path).unwrap();
+        assert_eq!(tokenizer.token_to_id(END_OF_TEXT), Some(u32::from(END_OF_TEXT_ID)));
+        let strange = " Größe\t\u{1f980}\u{0}\r\n  中文 naïve";
+        let ids = encode(&tokenizer, strange).unwrap();
+        assert_eq!(ids[0], END_OF_TEXT_ID);
+        // The zero byte stands between two documents.
+        let parts: Vec<Vec<u32>> =
+            ids[1..].split(|&id| id == END_OF_TEXT_ID).map(|p| p.iter().map(|&id| id.into()).collect()).collect();
+        let back: Vec<String> = parts.iter().map(|p| tokenizer.decode(p, false).unwrap()).collect();
+        assert_eq!(back.join("\0"), strange);
+        assert!(train(&["too little".into()]).unwrap_err().to_string().contains("too little for 2048 tokens"));
+    }
 }

@@ -1,7 +1,7 @@
 //! The training loop.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -90,7 +90,7 @@ impl Trainer {
         Ok(Self {
             values: layout.initial(config.training.seed),
             gradient: vec![0.0; layout.total],
-            optimizer: Optimizer::new(&layout),
+            optimizer: Optimizer::new(layout.clone(), config.optimizer.clone()),
             layout,
             phases,
             held_out,
@@ -181,15 +181,7 @@ impl Trainer {
         let tokens = self.phases[phase].tokens_per_step();
         let total = self.config.training.tokens;
         let factor = self.config.schedule.factor(self.tokens + tokens, tokens, total);
-        let gradient_norm = self.optimizer.step(
-            &self.layout,
-            &self.config.optimizer,
-            step,
-            factor,
-            &mut self.values,
-            &mut self.gradient,
-            count,
-        );
+        let gradient_norm = self.optimizer.step(step, factor, &mut self.values, &mut self.gradient, count);
         self.step += 1;
         self.tokens += tokens;
         self.seconds += begin.elapsed().as_secs_f64();
@@ -226,7 +218,7 @@ impl Trainer {
     }
 
     /// Trains to the end or until `stop`, with checkpoints in `folder`. Returns whether it reached the end.
-    pub fn run(&mut self, folder: &PathBuf, stop: &Arc<AtomicBool>) -> Result<bool> {
+    pub fn run(&mut self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<bool> {
         let steps = self.steps();
         let progress = Progress::new(steps, self.step, self.config.training.tokens);
         let (mut saved, mut measured) = (Instant::now(), Instant::now());
@@ -349,17 +341,23 @@ mod tests {
         Trainer::new(tiny(), counting(2, 1500), counting(2, 300), "sum".into()).unwrap()
     }
 
+    fn steps(trainer: &mut Trainer, count: usize) {
+        for _ in 0..count {
+            trainer.train_step();
+        }
+    }
+
     #[test]
     fn a_resumed_run_equals_one_without_a_stop() {
         let folder = tempfile::tempdir().unwrap();
         let mut whole = trainer();
-        (0..7).for_each(|_| drop(whole.train_step()));
+        steps(&mut whole, 7);
         let mut first = trainer();
-        (0..4).for_each(|_| drop(first.train_step()));
+        steps(&mut first, 4);
         checkpoint::write(folder.path(), &first.checkpoint()).unwrap();
         let mut second = trainer();
         second.resume(checkpoint::read(folder.path()).unwrap().unwrap()).unwrap();
-        (0..3).for_each(|_| drop(second.train_step()));
+        steps(&mut second, 3);
         assert_eq!((whole.step, whole.tokens), (second.step, second.tokens));
         assert_eq!(whole.values, second.values);
     }
@@ -374,7 +372,7 @@ mod tests {
         let before = trainer.measure(true);
         assert!((before.domains[0].nats_per_token - 2100f64.ln()).abs() < 0.2);
         let stop = Arc::new(AtomicBool::new(false));
-        assert!(trainer.run(&folder.path().to_path_buf(), &stop).unwrap());
+        assert!(trainer.run(folder.path(), &stop).unwrap());
         let after = trainer.measure(true);
         assert!(after.domains[1].nats_per_token < 0.75 * before.domains[1].nats_per_token);
         assert_eq!(after.domains[0].tokens, 299);
@@ -384,7 +382,7 @@ mod tests {
     fn a_stopped_run_leaves_a_checkpoint_and_another_configuration_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let stop = Arc::new(AtomicBool::new(true));
-        assert!(!trainer().run(&folder.path().to_path_buf(), &stop).unwrap());
+        assert!(!trainer().run(folder.path(), &stop).unwrap());
         let saved = checkpoint::read(folder.path()).unwrap().unwrap();
         let mut config = tiny();
         config.model.experts = 3;

@@ -4,8 +4,28 @@
 pub fn html(page: &str) -> String {
     const HIDDEN: [&str; 8] = ["head", "script", "style", "nav", "header", "footer", "aside", "noscript"];
     const BLOCKS: [&str; 22] = [
-        "p", "div", "br", "li", "ul", "ol", "tr", "table", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "dt", "dd", "dl",
-        "section", "td", "th", "blockquote",
+        "p",
+        "div",
+        "br",
+        "li",
+        "ul",
+        "ol",
+        "tr",
+        "table",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "pre",
+        "dt",
+        "dd",
+        "dl",
+        "section",
+        "td",
+        "th",
+        "blockquote",
     ];
     let mut out = String::new();
     let mut rest = page;
@@ -50,7 +70,9 @@ fn entities(text: &str) -> String {
                 "quot" => Some('"'),
                 "apos" => Some('\''),
                 "nbsp" => Some(' '),
-                _ => name.strip_prefix("#x").and_then(|d| number(d, 16)).or_else(|| number(name.strip_prefix('#')?, 10)),
+                _ => {
+                    name.strip_prefix("#x").and_then(|d| number(d, 16)).or_else(|| number(name.strip_prefix('#')?, 10))
+                }
             }
         });
         match (character, end) {
@@ -227,9 +249,7 @@ fn inline(line: &str) -> String {
                 out.push_str(special(&name).as_deref().unwrap_or(""));
             }
             Some('h' | 'v' | 'w' | 'o' | 'D' | 'L' | 'l' | 'N' | 'Z') => {
-                if characters.next() == Some('\'') {
-                    characters.by_ref().take_while(|&c| c != '\'').for_each(drop);
-                }
+                quoted(&mut characters);
             }
             Some('e' | '\\') => out.push('\\'),
             Some(c @ ('-' | '\'' | '`' | '.' | ' ')) => out.push(c),
@@ -240,6 +260,14 @@ fn inline(line: &str) -> String {
     out
 }
 
+/// Passes over a quoted argument, as in `\h'2n'`.
+fn quoted(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    if characters.next() == Some('\'') {
+        characters.by_ref().take_while(|&c| c != '\'').for_each(drop);
+    }
+}
+
+/// The name after an escape: one character, two after `(`, any number in brackets.
 fn name(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
     match characters.next() {
         Some('(') => characters.by_ref().take(2).collect(),

@@ -28,7 +28,9 @@ pub fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<Vec<u8
     let output = Command::new(program).args(arguments).current_dir(directory).env("LC_ALL", "C.UTF-8").output();
     let output = output.map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
-            anyhow::anyhow!("`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, tar and xz")
+            anyhow::anyhow!(
+                "`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, tar and xz"
+            )
         }
         _ => anyhow::anyhow!("`{program}` did not start: {e}"),
     })?;

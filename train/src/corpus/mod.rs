@@ -82,15 +82,20 @@ impl Manifest {
         let text = fs::read_to_string(&path).with_context(|| {
             format!("no corpus in {}: there is no corpus.json; collect it with `cargo xtask corpus`", folder.display())
         })?;
-        let manifest: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{} is damaged; collect the corpus again with `cargo xtask corpus`", path.display()))?;
+        let manifest: Self = serde_json::from_str(&text).with_context(|| {
+            format!("{} is damaged; collect the corpus again with `cargo xtask corpus`", path.display())
+        })?;
         ensure!(!manifest.domains.is_empty(), "{} names no domain, so there is no text to train on", path.display());
         for d in &manifest.domains {
             ensure!(d.train_bytes > 0, "the domain {} has no text; collect the corpus again", d.name);
             for (file, sum) in [("train", &d.train_sha256), ("held", &d.held_out_sha256)] {
                 let path = folder.join(format!("{}.{file}.txt", d.name));
                 let found = sha256_of_file(&path).with_context(|| format!("the corpus lacks {}", path.display()))?;
-                ensure!(&found == sum, "{} is not the file that corpus.json records; collect the corpus again", path.display());
+                ensure!(
+                    &found == sum,
+                    "{} is not the file that corpus.json records; collect the corpus again",
+                    path.display()
+                );
             }
         }
         Ok(manifest)
@@ -193,4 +198,53 @@ fn finished(
         sha256_of_file(&folder.join(format!("{}.{kind}.txt", domain.name))).is_ok_and(|found| found == sum)
     };
     (same && whole("train", &done.train_sha256) && whole("held", &done.held_out_sha256)).then_some(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(folder: &Path) -> String {
+        format!("{:#}", Manifest::read(folder).unwrap_err())
+    }
+
+    /// A corpus of one domain with one training and one held-out file.
+    fn corpus(folder: &Path, train: &str) -> Result<()> {
+        let record = DomainRecord {
+            name: "tiny".into(),
+            title: "Tiny".into(),
+            method: METHOD,
+            sources: Vec::new(),
+            train_documents: 1,
+            train_bytes: train.len(),
+            train_sha256: sha256(train.as_bytes()),
+            held_out_documents: 1,
+            held_out_bytes: 1,
+            held_out_sha256: sha256(b"h"),
+            duplicates: 0,
+            xz_bits_per_byte: 8.0,
+        };
+        let manifest = Manifest { domains: vec![record], tokenizer_sha256: String::new() };
+        write_whole(&folder.join("tiny.train.txt"), train.as_bytes())?;
+        write_whole(&folder.join("tiny.held.txt"), b"h")?;
+        write_whole(&folder.join("corpus.json"), serde_json::to_string(&manifest)?.as_bytes())
+    }
+
+    #[test]
+    fn a_folder_without_a_whole_corpus_is_refused_with_advice() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(refusal(folder.path()).contains("collect it with `cargo xtask corpus`"));
+        fs::write(folder.path().join("corpus.json"), "{").unwrap();
+        assert!(refusal(folder.path()).contains("is damaged"));
+        fs::write(folder.path().join("corpus.json"), r#"{"domains": [], "tokenizer_sha256": ""}"#).unwrap();
+        assert!(refusal(folder.path()).contains("no text to train on"));
+        corpus(folder.path(), "").unwrap();
+        assert!(refusal(folder.path()).contains("the domain tiny has no text"));
+        corpus(folder.path(), "text").unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap().domains.len(), 1);
+        fs::write(folder.path().join("tiny.train.txt"), "changed").unwrap();
+        assert!(refusal(folder.path()).contains("is not the file that corpus.json records"));
+        fs::remove_file(folder.path().join("tiny.train.txt")).unwrap();
+        assert!(refusal(folder.path()).contains("the corpus lacks"));
+    }
 }

@@ -90,7 +90,7 @@ pub fn c(dir: &Path) -> Result<Vec<String>> {
 /// Manual pages of one language.
 pub fn manpages(dir: &Path, language: &str) -> Result<Vec<String>> {
     let dir = dir.join("usr/share/man").join(language);
-    Ok(files(&dir, &[".gz"])?.iter().map(|p| Ok(clean::roff(&text(p)?))).collect::<Result<Vec<_>>>()?)
+    files(&dir, &[".gz"])?.iter().map(|p| Ok(clean::roff(&text(p)?))).collect()
 }
 
 /// The Debian Administrator's Handbook in one language, a page a document.
@@ -112,7 +112,8 @@ pub fn translated(documents: Result<Vec<String>>) -> Result<Vec<String>> {
 
 /// Pages without the lines that many pages share (menus, notices) and without lines that are hardly words.
 fn html_pages(dir: &Path) -> Result<Vec<String>> {
-    let pages: Vec<String> = files(dir, &[".html"])?.iter().map(|p| Ok(clean::html(&text(p)?))).collect::<Result<_>>()?;
+    let pages: Vec<String> =
+        files(dir, &[".html"])?.iter().map(|p| Ok(clean::html(&text(p)?))).collect::<Result<_>>()?;
     let mut seen = std::collections::HashMap::<&str, usize>::new();
     for page in &pages {
         let lines: std::collections::HashSet<&str> = page.lines().collect();
@@ -234,7 +235,9 @@ pub fn dictionary(dir: &Path) -> Result<Vec<String>> {
     let whole = text(&only(dir, "gcide.dict.dz")?)?;
     let note = |l: &&str| {
         let l = l.trim();
-        !(l.starts_with('[') && l.ends_with(']') && ["Webster", "WordNet", "PJC", "Century"].iter().any(|n| l.contains(n)))
+        !(l.starts_with('[')
+            && l.ends_with(']')
+            && ["Webster", "WordNet", "PJC", "Century"].iter().any(|n| l.contains(n)))
     };
     let plain = whole.lines().filter(note).map(str::trim_end).collect::<Vec<_>>().join("\n");
     let mut entries: Vec<String> = Vec::new();
@@ -269,10 +272,15 @@ pub fn chess(dir: &Path) -> Result<Vec<String>> {
 
 /// `1.e4 e5 2.Nf3` on several lines, broken anywhere, as `1. e4 e5 2. Nf3`.
 fn moves(part: &str) -> String {
-    let spaced: Vec<String> = part.split_whitespace().map(|word| match word.split_once('.') {
-        Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) && !rest.is_empty() => format!("{number}. {rest}"),
-        _ => word.to_string(),
-    }).collect();
+    let spaced: Vec<String> = part
+        .split_whitespace()
+        .map(|word| match word.split_once('.') {
+            Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) && !rest.is_empty() => {
+                format!("{number}. {rest}")
+            }
+            _ => word.to_string(),
+        })
+        .collect();
     spaced.join(" ")
 }
 

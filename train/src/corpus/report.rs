@@ -10,7 +10,8 @@ pub fn table(manifest: &Manifest) -> String {
     let mut out = format!("{:<12} {:>9} {:>9} {:>9} {:>8}\n", "domain", "documents", "train kB", "held kB", "xz bpb");
     for d in &manifest.domains {
         let (train, held) = (d.train_bytes / 1000, d.held_out_bytes / 1000);
-        let _ = writeln!(out, "{:<12} {:>9} {train:>9} {held:>9} {:>8.3}", d.name, d.train_documents, d.xz_bits_per_byte);
+        let _ =
+            writeln!(out, "{:<12} {:>9} {train:>9} {held:>9} {:>8.3}", d.name, d.train_documents, d.xz_bits_per_byte);
     }
     let total: usize = manifest.domains.iter().map(|d| d.train_bytes).sum();
     let _ = writeln!(out, "together {:.1} MB of training text", total as f64 / 1e6);

@@ -60,7 +60,8 @@ pub fn split(sources: Vec<(f64, Vec<String>)>) -> Split {
     while bytes < TRAIN_BYTES {
         // The source that is furthest behind its share and still has text goes next.
         let behind = |n: usize| given[n] as f64 / queues[n].0;
-        let next = (0..queues.len()).filter(|&n| !queues[n].1.is_empty()).min_by(|&a, &b| behind(a).total_cmp(&behind(b)));
+        let next =
+            (0..queues.len()).filter(|&n| !queues[n].1.is_empty()).min_by(|&a, &b| behind(a).total_cmp(&behind(b)));
         let Some(n) = next else { break };
         let Some((_, document)) = queues[n].1.pop() else { break };
         if seen.is_new(&document) {
