@@ -21,8 +21,8 @@ use super::strip_card::StripCard;
 use super::text_box;
 use super::text_card::TextCard;
 use super::token_inspector::TokenInspector;
-use super::{keep, theme};
-use crate::worker::protocol::{Event, Source};
+use super::{keep, save, theme};
+use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
 use gloo::events::{EventListener, EventListenerOptions};
 use gloo::timers::callback::Timeout;
 use gloo::utils::{body, document, window};
@@ -64,6 +64,8 @@ pub struct App {
     text_area: NodeRef,
     palette: Shared<Palette>,
     dispatch: Callback<Action>,
+    /// Saves the trace of a text as JSON.
+    ask: Callback<String>,
     /// Events that came since the last frame: a burst of them is drawn once.
     heard: Vec<Event>,
     frame: Option<Frame>,
@@ -94,6 +96,7 @@ impl Component for App {
         let hear = link.callback(Message::Heard);
         let engine = Rc::new(Link::new(move |event| hear.emit(event)));
         crate::api::install(engine.clone(), dispatch.clone());
+        let ask = save_json(&engine, &dispatch);
         fetch_lists(&dispatch, address.model.clone());
         fetch_languages(&link.callback(Message::Languages));
         Self {
@@ -103,6 +106,7 @@ impl Component for App {
             palette: Shared::default(),
             _listeners: listeners(context),
             dispatch,
+            ask,
             heard: Vec::new(),
             frame: None,
             rest: None,
@@ -218,7 +222,7 @@ impl App {
             (Some(_), false) => t!("strip.empty.running"),
         };
         html! {
-            <StripCard trace={state.trace.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)}
+            <StripCard length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
@@ -228,7 +232,7 @@ impl App {
     fn picture_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <PictureCard trace={state.trace.clone()} palette={self.palette.clone()} dark={state.dark}
+            <PictureCard length={state.trace.len()} text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()} palette={self.palette.clone()} dark={state.dark}
                 picture={state.picture} layer={state.layer} inspected={state.inspected()} pinned={state.pinned}
                 expert={state.expert} dispatch={self.dispatch.clone()} />
         }
@@ -237,7 +241,7 @@ impl App {
     fn load_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <LoadBalance trace={state.trace.clone()} layer={state.layer} expert={state.expert}
+            <LoadBalance trace={state.shown.clone()} layer={state.layer} expert={state.expert}
                 dispatch={self.dispatch.clone()} />
         }
     }
@@ -246,9 +250,9 @@ impl App {
         let state = &self.state;
         html! {
             <>
-                <TokenInspector trace={state.trace.clone()} layer={state.layer} position={state.inspected()}
+                <TokenInspector trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
                     pinned={state.pinned.is_some() && state.hovered.is_none()} dispatch={self.dispatch.clone()} />
-                <ExpertInspector trace={state.trace.clone()} expert={state.inspected_expert()}
+                <ExpertInspector trace={state.shown.clone()} expert={state.inspected_expert()}
                     pinned={state.expert.is_some()} dispatch={self.dispatch.clone()} />
             </>
         }
@@ -429,6 +433,22 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
     let rest = context.link().callback(|()| Message::Rest);
     let leave = EventListener::new(&window(), "pagehide", move |_| rest.emit(()));
     [Some(keys), theme, Some(leave)].into_iter().flatten().collect()
+}
+
+/// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.
+fn save_json(engine: &Rc<Link>, dispatch: &Callback<Action>) -> Callback<String> {
+    let (engine, dispatch) = (engine.clone(), dispatch.clone());
+    Callback::from(move |text: String| {
+        let (engine, dispatch) = (engine.clone(), dispatch.clone());
+        wasm_bindgen_futures::spawn_local(async move {
+            let prompt = Prompt::Text(text);
+            let ask = engine.ask(|request| Command::Trace { request, prompt, logits: Logits::None });
+            match ask.await {
+                Ok(json) => save::text("trace.json", "application/json", &json),
+                Err(message) => dispatch.emit(Action::Note(message)),
+            }
+        });
+    })
 }
 
 /// Fetches what the page offers, and loads the first model as soon as its name is known.

@@ -5,6 +5,7 @@ use super::load_map::LoadMap;
 use super::messages::t;
 use super::palette::Palette;
 use super::routing_map::RoutingMap;
+use super::save::SaveRow;
 use super::segments::{Segment, Segments};
 use super::shared::Shared;
 use super::state::{Action, ExpertOf, LayerChoice, Picture};
@@ -14,6 +15,11 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct PictureCardProps {
     pub trace: Shared<Trace>,
+    /// Tokens of the whole text; during playback `trace` has fewer.
+    pub length: usize,
+    pub text: Shared<String>,
+    /// Gets the trace of a text as the command line's JSON.
+    pub ask: Callback<String>,
     pub palette: Shared<Palette>,
     pub dark: bool,
     pub picture: Picture,
@@ -27,6 +33,7 @@ pub struct PictureCardProps {
 /// The card.
 #[component]
 pub fn PictureCard(props: &PictureCardProps) -> Html {
+    let node = use_node_ref();
     let choice = |value: &'static str, label: String| Segment { value: value.into(), label: label.into() };
     let segments =
         vec![choice("map", t!("picture.map")), choice("load", t!("picture.load")), choice("flow", t!("picture.flow"))];
@@ -47,19 +54,23 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
     let picture = match props.picture {
         _ if props.trace.is_empty() => html! { <p class="empty">{ t!("picture.empty") }</p> },
         Picture::Map => html! {
-            <RoutingMap {trace} {palette} {dark} layer={props.layer} inspected={props.inspected} {dispatch} />
+            <RoutingMap {trace} length={props.length} {palette} {dark} layer={props.layer} inspected={props.inspected} {dispatch} />
         },
         Picture::Load => html! { <LoadMap {trace} {palette} {dark} expert={props.expert} {dispatch} /> },
         Picture::Flow => html! { <FlowPicture {trace} pinned={props.pinned} expert={props.expert} {dispatch} /> },
     };
     html! {
-        <section class="card" aria-labelledby="picture-title">
+        <section class="card" aria-labelledby="picture-title" ref={node.clone()}>
             <div class="head">
                 <h2 id="picture-title">{ title }</h2>
                 <p>{ about }</p>
                 <Segments name="picture" label={t!("picture.label")} {segments} {on} {choose} testid="picture-select" />
             </div>
             { picture }
+            if !props.trace.is_empty() {
+                <SaveRow {node} picture={props.picture} trace={props.trace.clone()} text={props.text.clone()}
+                    ask={props.ask.clone()} dispatch={props.dispatch.clone()} />
+            }
         </section>
     }
 }

@@ -60,6 +60,8 @@ impl Layout {
 #[derive(Properties, PartialEq)]
 pub struct RoutingMapProps {
     pub trace: Shared<Trace>,
+    /// Tokens of the whole text: columns keep their place while it is played.
+    pub length: usize,
     pub palette: Shared<Palette>,
     pub dark: bool,
     pub layer: LayerChoice,
@@ -72,7 +74,7 @@ pub struct RoutingMapProps {
 #[component]
 pub fn RoutingMap(props: &RoutingMapProps) -> Html {
     let (frame, canvas) = (use_node_ref(), use_node_ref());
-    let layout = Layout::new(use_width(&frame), props.trace.len(), props.trace.layers.len());
+    let layout = Layout::new(use_width(&frame), props.length, props.trace.layers.len());
     let size = (layout.width(), layout.height());
     let what = (props.trace.clone(), props.palette.clone(), props.dark);
     use_drawing(&canvas, size, what, move |(trace, palette, dark), pen| {
@@ -81,10 +83,11 @@ pub fn RoutingMap(props: &RoutingMapProps) -> Html {
     keep_in_sight(&frame, layout, props.inspected);
 
     let at = {
-        let canvas = canvas.clone();
+        let (canvas, drawn) = (canvas.clone(), props.trace.len());
         move |event: &MouseEvent| {
             let rect = canvas.cast::<Element>()?.get_bounding_client_rect();
-            layout.at(f64::from(event.client_x()) - rect.left(), f64::from(event.client_y()) - rect.top())
+            let (x, y) = (f64::from(event.client_x()) - rect.left(), f64::from(event.client_y()) - rect.top());
+            layout.at(x, y).filter(|(token, _)| *token < drawn)
         }
     };
     let hover = {
@@ -137,7 +140,7 @@ fn crosshair(props: &RoutingMapProps, layout: Layout) -> Html {
         let style = format!("top:{}px;height:{}px;width:{}px", row as f64 * layout.row, layout.row, layout.width());
         html! { <span class="map-row" {style}></span> }
     });
-    let column = props.inspected.filter(|&token| token < layout.tokens).map(|token| {
+    let column = props.inspected.filter(|&token| token < props.trace.len()).map(|token| {
         let width = layout.column.max(4.0);
         let left = layout.labels + token as f64 * layout.column + (layout.column - width) / 2.0;
         html! { <span class="map-column" style={format!("left:{left}px;width:{width}px")}></span> }

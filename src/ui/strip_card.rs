@@ -3,6 +3,7 @@
 use super::format;
 use super::layer_select::LayerSelect;
 use super::messages::t;
+use super::playback::Playback;
 use super::shared::Shared;
 use super::state::{Action, ColourBy, LayerChoice};
 use super::token_strip::TokenStrip;
@@ -17,6 +18,9 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct StripCardProps {
     pub trace: Shared<Trace>,
+    /// Tokens of the whole text; during playback `trace` has fewer.
+    pub length: usize,
+    pub played: Option<usize>,
     pub layers: usize,
     pub layer: LayerChoice,
     pub colour_by: ColourBy,
@@ -55,6 +59,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                     pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} overflow={props.overflow.clone()}
                     dispatch={props.dispatch.clone()} />
                 <p class="one-line">{ one_line(props) }</p>
+                <Playback length={props.length} played={props.played} dispatch={props.dispatch.clone()} />
             }
         </section>
     }
