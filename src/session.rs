@@ -75,6 +75,11 @@ impl Session {
         self.ids.push(id);
     }
 
+    /// Tokens whose trace has been given.
+    pub fn given(&self) -> usize {
+        self.engine.len() + self.again
+    }
+
     /// Tokens that still have to run.
     pub fn pending(&self) -> usize {
         self.ids.len() - self.engine.len()

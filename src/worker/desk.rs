@@ -1,6 +1,8 @@
 //! What the worker has on its desk: a loaded model, its engine and the page's text.
 
 use super::protocol::{BackendChoice, Logits, Overflow, Prompt, Sampling};
+use crate::engine::gpu::GpuEngine;
+use crate::engine::gpu::device::Gpu;
 use crate::engine::{Engine, check_ids};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, ModelInfo};
@@ -9,15 +11,18 @@ use crate::routing::json::Document;
 use crate::routing::lens::LayerLens;
 use crate::session::{Lens, Sampler, Session};
 use crate::tokenizer::Tokenizer;
+use std::rc::Rc;
 
 /// No token of a byte-level vocabulary is longer; text beyond the context need not be tokenized.
 const MOST_BYTES_PER_TOKEN: usize = 64;
 
 /// A model in use.
 pub struct Desk {
-    model: Model,
+    model: Rc<Model>,
     tokenizer: Option<Tokenizer>,
     session: Session,
+    /// A GPU that no engine has been made on yet.
+    gpu: Option<Gpu>,
     /// Made when somebody looks inside a token.
     lens: Option<Lens>,
     /// What the page is told of it.
@@ -25,14 +30,46 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Checks the files and makes the engine.
-    pub async fn new(files: &ModelFiles, choice: BackendChoice) -> Result<Self> {
-        let model = Model::new(files)?;
+    /// Checks the files and makes the engine. `gpu` is what was found where WebGPU may be used.
+    pub async fn new(files: &ModelFiles, choice: BackendChoice, gpu: Option<Result<Gpu>>) -> Result<Self> {
+        let model = Rc::new(Model::new(files)?);
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
-        let (engine, note) = engine(&model, choice).await?;
+        let (mut note, mut ready) = (None, None);
+        let engine = match (choice, gpu) {
+            (BackendChoice::WebGpu, Some(gpu)) => Engine::Gpu(Box::new(GpuEngine::on(gpu?, &model).await?)),
+            (_, Some(Ok(gpu))) => {
+                ready = Some(gpu);
+                Engine::cpu(&model)?
+            }
+            (_, Some(Err(error))) => {
+                note = Some(format!("Running on the CPU: {error}"));
+                Engine::cpu(&model)?
+            }
+            (_, None) => Engine::cpu(&model)?,
+        };
         let info = model.info(engine.backend(), note);
-        Ok(Self { model, tokenizer, session: Session::new(engine), lens: None, info })
+        Ok(Self { model, tokenizer, session: Session::new(engine), gpu: ready, lens: None, info })
+    }
+
+    /// The work that makes the GPU engine, where a GPU waits for it: compiling takes a while, and the CPU
+    /// engine answers meanwhile.
+    pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
+        let (gpu, model) = (self.gpu.take()?, self.model.clone());
+        Some(async move { Ok(Engine::Gpu(Box::new(GpuEngine::on(gpu, &model).await?))) })
+    }
+
+    /// Puts the GPU engine in the CPU engine's place, or says why it is not to be had. What was routed stays; the
+    /// cache is filled when the text runs next.
+    pub fn take_over(&mut self, gpu: Result<Engine>) {
+        let note = match gpu {
+            Ok(engine) => {
+                self.session.replace_engine(engine);
+                None
+            }
+            Err(error) => Some(format!("Running on the CPU: {error}")),
+        };
+        self.info = self.model.info(self.session.engine().backend(), note);
     }
 
     /// The page's text, being routed.
@@ -172,17 +209,6 @@ pub enum Advance {
     Routed(Trace),
     /// Another engine is in use; nothing is routed on it yet.
     EngineChanged,
-}
-
-async fn engine(model: &Model, choice: BackendChoice) -> Result<(Engine, Option<String>)> {
-    match choice {
-        BackendChoice::Cpu => Ok((Engine::cpu(model)?, None)),
-        BackendChoice::WebGpu => Ok((Engine::gpu(model).await?, None)),
-        BackendChoice::Auto => match Engine::gpu(model).await {
-            Ok(engine) => Ok((engine, None)),
-            Err(error) => Ok((Engine::cpu(model)?, Some(format!("Running on the CPU: {error}")))),
-        },
-    }
 }
 
 /// The start of `text`, at most `most` bytes, cut between characters.

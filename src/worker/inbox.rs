@@ -1,16 +1,30 @@
 //! Commands that wait for the worker's loop. The newest text wins: it takes the place of older texts.
 
 use super::protocol::Command;
+use crate::engine::Engine;
+use crate::error::Result;
 use futures::channel::oneshot;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 
+/// Tells one load of a model from another.
+pub type Load = u64;
+
+/// What the loop does next.
+pub enum Work {
+    /// What the page asked for.
+    Command(Command),
+    /// Take the GPU engine that was made for this load.
+    TakeOver(Load, Result<Engine>),
+}
+
 /// The queue between the worker's message handler and its loop.
 #[derive(Default)]
 pub struct Inbox {
     queue: RefCell<VecDeque<Command>>,
+    engine: RefCell<Option<(Load, Result<Engine>)>>,
     waiting: RefCell<Option<oneshot::Sender<()>>>,
 }
 
@@ -20,21 +34,40 @@ impl Inbox {
         let mut queue = self.queue.borrow_mut();
         queue.retain(|older| !supersedes(&command, older));
         queue.push_back(command);
+        drop(queue);
+        self.wake();
+    }
+
+    /// Takes in an engine that was made on the side.
+    pub fn hand_over(&self, load: Load, engine: Result<Engine>) {
+        *self.engine.borrow_mut() = Some((load, engine));
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waiting) = self.waiting.borrow_mut().take() {
             let _ = waiting.send(());
         }
     }
 
-    /// The next command, when there is one.
-    pub async fn next(&self) -> Command {
+    /// What to do next, when there is something; the page's commands come first.
+    pub async fn next(&self) -> Work {
         loop {
             if let Some(command) = self.queue.borrow_mut().pop_front() {
-                return command;
+                return Work::Command(command);
+            }
+            if let Some((load, engine)) = self.engine.borrow_mut().take() {
+                return Work::TakeOver(load, engine);
             }
             let (sender, receiver) = oneshot::channel();
             *self.waiting.borrow_mut() = Some(sender);
             let _ = receiver.await;
         }
+    }
+
+    /// Whether no command waits.
+    pub fn is_idle(&self) -> bool {
+        self.queue.borrow().is_empty()
     }
 
     /// Lets new commands in, then says whether one of them ends the run in progress.

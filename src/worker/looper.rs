@@ -3,8 +3,10 @@
 
 use super::desk::{Advance, Desk, now};
 use super::fetch::model_files;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Load, Work};
 use super::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
+use crate::engine::Engine;
+use crate::engine::gpu::device::Gpu;
 use crate::error::{Error, Result};
 use crate::session::Sampler;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
@@ -37,7 +39,7 @@ impl Worker for EngineWorker {
             self.started = true;
             let scope = scope.clone();
             let send = move |event| scope.respond(page, event);
-            let looper = Looper { inbox: self.inbox.clone(), send: Box::new(send), desk: None };
+            let looper = Looper { inbox: self.inbox.clone(), send: Box::new(send), desk: None, loads: 0 };
             spawn_local(looper.run());
         }
     }
@@ -47,50 +49,86 @@ struct Looper {
     inbox: Rc<Inbox>,
     send: Box<dyn Fn(Event)>,
     desk: Option<Desk>,
+    /// How many models were loaded: the number of the current one.
+    loads: Load,
 }
 
 impl Looper {
     async fn run(mut self) {
         loop {
             match self.inbox.next().await {
-                Command::Load { source, backend } => self.load(&source, backend).await,
-                Command::Route { generation, text } => {
-                    let done = self.route(generation, &text).await;
-                    self.report(generation, done);
+                Work::Command(command) => {
+                    let first = matches!(command, Command::Load { .. });
+                    self.obey(command).await;
+                    // Not before the new model's first answer: making the engine holds the worker up.
+                    if !first && self.inbox.is_idle() {
+                        self.prepare_gpu();
+                    }
                 }
-                Command::Generate { generation, tokens, sampling } => {
-                    let done = self.generate(generation, tokens, sampling).await;
-                    self.report(generation, done);
-                }
-                // Nothing is running when a command is taken up.
-                Command::Stop => {}
-                Command::Trace { request, prompt, logits } => {
-                    let answer = match self.desk() {
-                        Ok(desk) => match desk.ids(&prompt) {
-                            Ok(ids) => desk.trace(&ids, logits).await,
-                            Err(error) => Err(error),
-                        },
+                Work::TakeOver(load, engine) => self.take_over(load, engine).await,
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Load { source, backend } => self.load(&source, backend).await,
+            Command::Route { generation, text } => {
+                let done = self.route(generation, &text).await;
+                self.report(generation, done);
+            }
+            Command::Generate { generation, tokens, sampling } => {
+                let done = self.generate(generation, tokens, sampling).await;
+                self.report(generation, done);
+            }
+            // Nothing is running when a command is taken up.
+            Command::Stop => {}
+            Command::Trace { request, prompt, logits } => {
+                let answer = match self.desk() {
+                    Ok(desk) => match desk.ids(&prompt) {
+                        Ok(ids) => desk.trace(&ids, logits).await,
                         Err(error) => Err(error),
-                    };
-                    self.answer(request, answer, |request, json| Event::Traced { request, json });
-                }
-                Command::Inspect { request, position } => {
-                    let event = match self.desk().and_then(|desk| desk.inspect(position)) {
-                        Ok(layers) => Event::Inspected { request, position, layers },
-                        Err(error) => Event::RequestFailed { request, message: error.to_string() },
-                    };
-                    (self.send)(event);
-                }
-                Command::Complete { request, prompt, tokens, sampling } => {
-                    let answer = match self.desk() {
-                        Ok(desk) => match desk.ids(&prompt) {
-                            Ok(ids) => desk.complete(&ids, tokens, sampling).await,
-                            Err(error) => Err(error),
-                        },
+                    },
+                    Err(error) => Err(error),
+                };
+                self.answer(request, answer, |request, json| Event::Traced { request, json });
+            }
+            Command::Inspect { request, position } => {
+                let event = match self.desk().and_then(|desk| desk.inspect(position)) {
+                    Ok(layers) => Event::Inspected { request, position, layers },
+                    Err(error) => Event::RequestFailed { request, message: error.to_string() },
+                };
+                (self.send)(event);
+            }
+            Command::Complete { request, prompt, tokens, sampling } => {
+                let answer = match self.desk() {
+                    Ok(desk) => match desk.ids(&prompt) {
+                        Ok(ids) => desk.complete(&ids, tokens, sampling).await,
                         Err(error) => Err(error),
-                    };
-                    self.answer(request, answer, |request, json| Event::Generated { request, json });
-                }
+                    },
+                    Err(error) => Err(error),
+                };
+                self.answer(request, answer, |request, json| Event::Generated { request, json });
+            }
+        }
+    }
+
+    /// Starts making the GPU engine on the side, where there is a GPU.
+    fn prepare_gpu(&mut self) {
+        let Some(making) = self.desk.as_mut().and_then(Desk::prepare_gpu) else { return };
+        let (inbox, load) = (self.inbox.clone(), self.loads);
+        spawn_local(async move { inbox.hand_over(load, making.await) });
+    }
+
+    /// Goes over to the GPU engine, and fills its cache with the text, unless the page wants something.
+    async fn take_over(&mut self, load: Load, engine: Result<Engine>) {
+        let Some(desk) = self.desk.as_mut().filter(|_| load == self.loads) else { return };
+        desk.take_over(engine);
+        (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
+        while self.inbox.is_idle() && desk.session().pending() > 0 {
+            // A failure shows when the text runs next, where it is reported.
+            if desk.advance(CHUNK).await.is_err() || self.inbox.interrupts_run().await {
+                return;
             }
         }
     }
@@ -100,6 +138,7 @@ impl Looper {
             Ok(desk) => {
                 (self.send)(Event::Loaded(Box::new(desk.info.clone())));
                 self.desk = Some(desk);
+                self.loads += 1;
             }
             Err(error) => (self.send)(Event::LoadFailed { message: error.to_string() }),
         }
@@ -110,8 +149,14 @@ impl Looper {
             (self.send)(Event::Progress { what: what.to_owned(), done, total });
             !self.inbox.interrupts_load()
         };
-        let files = model_files(source, &progress).await?;
-        Desk::new(&files, backend).await
+        let gpu = async {
+            match backend {
+                BackendChoice::Cpu => None,
+                BackendChoice::Auto | BackendChoice::WebGpu => Some(Gpu::open().await),
+            }
+        };
+        let (files, gpu) = futures::future::join(model_files(source, &progress), gpu).await;
+        Desk::new(&files?, backend, gpu).await
     }
 
     async fn route(&mut self, generation: u64, text: &str) -> Result<()> {
@@ -123,12 +168,16 @@ impl Looper {
 
     /// Samples a token, runs it, and so on; the last answer says `done`.
     async fn generate(&mut self, generation: u64, tokens: usize, sampling: Sampling) -> Result<()> {
-        let from = self.desk()?.session().ids().len();
-        let mut run = Run { generation, from, overflow: None, speed: Speed::default() };
-        let mut sampler = Sampler::new(sampling);
-        if from == 0 {
+        let session = self.desk()?.session();
+        if session.ids().is_empty() {
             return Err(Error::Input("there is no text to continue; type a few words first".into()));
         }
+        let mut run = Run { generation, from: session.given(), overflow: None, speed: Speed::default() };
+        // The rest of a text whose run was stopped comes first.
+        if session.pending() > 0 && self.run_pending(&mut run, tokens == 0).await? {
+            return Ok(());
+        }
+        let mut sampler = Sampler::new(sampling);
         let mut left = tokens;
         loop {
             let session = self.desk()?.session();

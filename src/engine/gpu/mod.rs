@@ -25,14 +25,22 @@ pub struct GpuEngine {
 }
 
 impl GpuEngine {
-    /// Opens a GPU, uploads the weights and makes all that steps need.
+    /// Opens a GPU and makes the engine on it.
     pub async fn new(model: &Model) -> Result<Self> {
-        let mut gpu = Gpu::open().await?;
+        Self::on(Gpu::open().await?, model).await
+    }
+
+    /// Uploads the weights to `gpu` and makes all that steps need.
+    pub async fn on(mut gpu: Gpu, model: &Model) -> Result<Self> {
         let plan = Plan::new(&mut gpu, &model.architecture, &model.weights()?)?;
         let mut engine = Self { architecture: model.architecture.clone(), gpu, plan, len: 0 };
-        // One token through everything: compiles the pipelines, and shows a GPU that cannot run them.
+        // One token, then two, through everything: compiles the pipelines, and shows a GPU that cannot run them.
         engine.step(&[0], LogitsOf::Last).await?;
         engine.len = 0;
+        if engine.architecture.context > 1 {
+            engine.step(&[0, 0], LogitsOf::All).await?;
+            engine.len = 0;
+        }
         Ok(engine)
     }
 

@@ -13,6 +13,7 @@ tests![
     choosing_a_layer_shows_its_experts,
     webgpu_says_what_the_command_line_says,
     the_cpu_says_what_the_command_line_says,
+    the_cpu_answers_until_the_gpu_takes_over,
     works_without_webgpu_and_says_so,
     webgpu_asked_for_where_there_is_none_is_an_error_that_says_so,
 ];
@@ -127,6 +128,19 @@ fn assert_same_experts(selected: &[Vec<usize>], layer: &cli::Layer, who: &str, t
             );
         }
     }
+}
+
+/// Where there is a GPU, the CPU answers while its shaders compile; then the GPU goes on with the same trace.
+async fn the_cpu_answers_until_the_gpu_takes_over(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/").await?;
+    let before = page.routed().await?;
+    let after = page.wait("the GPU", |view| view.is_settled() && view.backend.contains("WebGPU")).await?;
+    assert_eq!(after.tokens, before.tokens);
+    page.type_keys(" more").await?;
+    let more = page.wait("more tokens", |view| view.is_settled() && view.tokens.len() > before.tokens.len()).await?;
+    let kept = before.tokens.len() - 2;
+    assert_eq!(more.tokens[..kept], before.tokens[..kept]);
+    Ok(())
 }
 
 async fn works_without_webgpu_and_says_so(stage: &Stage) -> Result<()> {
