@@ -23,9 +23,11 @@ async fn ready(stage: &Stage, visitor: Visitor, path: &str) -> Result<Page> {
 }
 
 async fn ready_tells_about_the_model(stage: &Stage) -> Result<()> {
-    for (visitor, path, backend) in
-        [(Visitor::WEBGPU, "/?backend=webgpu", "webgpu"), (Visitor::WEBGPU, "/?backend=cpu", "cpu"), (Visitor::NO_WEBGPU, "/", "cpu")]
-    {
+    for (visitor, path, backend) in [
+        (Visitor::WEBGPU, "/?backend=webgpu", "webgpu"),
+        (Visitor::WEBGPU, "/?backend=cpu", "cpu"),
+        (Visitor::NO_WEBGPU, "/", "cpu"),
+    ] {
         let page = ready(stage, visitor, path).await?;
         let info: Value = page.promise("return await window.moescope.ready;", Vec::new()).await?;
         assert_eq!(info["name"], "main");
