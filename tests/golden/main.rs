@@ -68,6 +68,11 @@ fn check(case: &Path, got: &Step, tolerance: f32) {
     let name = case.file_name().unwrap().to_string_lossy();
     let difference = largest_difference(&got.logits, &expected.floats("logits"));
     assert!(difference < tolerance, "{name}: logits differ by {difference}");
+    check_routing(&name, got, &expected, tolerance);
+}
+
+/// Router logits within `tolerance`; experts and weights the same wherever the reference's choice is no tie.
+fn check_routing(name: &str, got: &Step, expected: &Expected, tolerance: f32) {
     for layer in &got.layers {
         let n = layer.layer;
         let router_logits = expected.floats(&format!("router_logits.{n}"));
@@ -218,5 +223,34 @@ fn the_lens_agrees_with_the_trace() {
             assert!(lens.residual <= before + added + 1e-3);
         }
         assert_eq!(layers.last().unwrap().guesses, trace.guesses[position]);
+    }
+}
+
+/// The model that ships, on the page's own examples: both engines pick the experts that `transformers` picks,
+/// wherever its choice is no tie, and expect the same next token. `shipped.py` wrote the expectations.
+#[test]
+fn the_shipped_model_agrees_on_the_examples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = files::read_dir(&root.join("www/models/main")).unwrap();
+    let model = Model::new(&files).unwrap();
+    let vocabulary = model.architecture.vocabulary;
+    let tokenizer = moescope::tokenizer::Tokenizer::new(files.tokenizer.as_ref().unwrap(), vocabulary).unwrap();
+    let examples: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(root.join("www/examples.json")).unwrap()).unwrap();
+    let gpu = pollster::block_on(Engine::gpu(&model)).unwrap();
+    let mut engines = [(Engine::cpu(&model).unwrap(), CPU_TOLERANCE), (gpu, GPU_TOLERANCE)];
+    for example in examples.as_array().unwrap() {
+        let (id, text) = (example["id"].as_str().unwrap(), example["text"].as_str().unwrap());
+        let expected = Expected(std::fs::read(root.join(format!("tests/golden/shipped/{id}.safetensors"))).unwrap());
+        let ids = tokenizer.encode(text).unwrap().0;
+        assert_eq!(ids, expected.ids("ids"), "{id}: token ids");
+        for (engine, tolerance) in &mut engines {
+            engine.truncate(0);
+            let step = pollster::block_on(run(engine, &ids, usize::MAX));
+            check_routing(id, &step, &expected, *tolerance);
+            let last = &step.logits[(ids.len() - 1) * vocabulary..];
+            let difference = largest_difference(last, &expected.floats("logits_last"));
+            assert!(difference < *tolerance, "{id}: last logits differ by {difference}");
+        }
     }
 }
