@@ -250,8 +250,8 @@ impl App {
         let state = &self.state;
         html! {
             <>
-                <TokenInspector trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
-                    pinned={state.pinned.is_some() && state.hovered.is_none()} dispatch={self.dispatch.clone()} />
+                <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
+                    pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
                 <ExpertInspector trace={state.shown.clone()} expert={state.inspected_expert()}
                     pinned={state.expert.is_some()} dispatch={self.dispatch.clone()} />
             </>

@@ -127,8 +127,6 @@ pub enum Align {
     Left,
     /// The point is its middle.
     Centre,
-    /// The point is its right end.
-    Right,
 }
 
 impl Pen {
@@ -171,7 +169,6 @@ impl Pen {
         self.context.set_text_align(match align {
             Align::Left => "left",
             Align::Centre => "center",
-            Align::Right => "right",
         });
         self.context.set_text_baseline("middle");
         // Fails only on a canvas that is gone.

@@ -21,6 +21,7 @@ mod icon;
 mod judge;
 mod keep;
 mod layer_select;
+mod lens;
 pub(crate) mod link;
 mod live;
 mod load_balance;

@@ -7,6 +7,7 @@ use super::messages::t;
 use super::shared::Shared;
 use crate::model::ModelInfo;
 use crate::routing::Trace;
+use crate::routing::lens::LayerLens;
 use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
 
 /// Runs of fewer tokens say nothing about speed.
@@ -138,6 +139,8 @@ pub struct State {
     pub picture: Picture,
     /// What the strip's colours mean.
     pub colour_by: ColourBy,
+    /// What each layer did to the chosen token, once it is known.
+    pub look: Option<Shared<Vec<LayerLens>>>,
     /// The token under the pointer.
     pub hovered: Option<usize>,
     /// The token chosen by click or keys.
@@ -178,6 +181,9 @@ pub struct State {
     running: bool,
     failed: bool,
     generating: Option<Generating>,
+    /// The token looked into, and the run that it is of.
+    looked_at: Option<(usize, u64)>,
+    look_request: u64,
     /// The layer that the link asked for, until a model says whether it has it.
     layer_asked: Option<LayerChoice>,
 }
@@ -276,6 +282,7 @@ impl State {
             layer: address.layer.unwrap_or(LayerChoice::One(0)),
             picture: address.picture.unwrap_or_default(),
             colour_by: ColourBy::default(),
+            look: None,
             hovered: None,
             pinned: address.token,
             expert: None,
@@ -298,6 +305,8 @@ impl State {
             running: false,
             failed: false,
             generating: None,
+            looked_at: None,
+            look_request: 0,
             layer_asked: address.layer,
         }
     }
@@ -326,6 +335,11 @@ impl State {
         Some(self.hovered.filter(|&p| p <= last).or(self.pinned.filter(|&p| p <= last)).unwrap_or(last))
     }
 
+    /// True where the inspector shows the chosen token.
+    pub fn shows_pinned(&self) -> bool {
+        self.pinned.is_some() && self.pinned == self.inspected()
+    }
+
     /// The expert that the inspector shows: the one chosen, else the first expert of the inspected token in the
     /// layer shown (the last layer where all are shown).
     pub fn inspected_expert(&self) -> Option<ExpertOf> {
@@ -351,6 +365,26 @@ impl State {
 
     /// Changes the state by `action`.
     pub fn apply(&mut self, action: Action) -> Vec<Effect> {
+        let mut effects = self.change(action);
+        effects.extend(self.look_inside());
+        effects
+    }
+
+    /// Once the page has come to rest, asks what each layer did to the chosen token.
+    fn look_inside(&mut self) -> Option<Effect> {
+        let chosen = self.pinned.filter(|&position| position < self.trace.len());
+        let wanted = chosen.map(|position| (position, self.generation));
+        if wanted == self.looked_at || (wanted.is_some() && self.status() != Status::Ready) {
+            return None;
+        }
+        self.looked_at = wanted;
+        self.look = None;
+        self.look_request += 1;
+        let request = self.look_request;
+        wanted.map(|(position, _)| Effect::Send(Command::Inspect { request, position }))
+    }
+
+    fn change(&mut self, action: Action) -> Vec<Effect> {
         match action {
             Action::Edit(text) => {
                 self.text_before = None;
@@ -529,11 +563,13 @@ impl State {
                 }
                 self.model = Some(Shared::new(*info));
             }
+            Event::Inspected { request, layers, .. } => {
+                if request == self.look_request {
+                    self.look = Some(Shared::new(layers));
+                }
+            }
             // Answers to `window.moescope`: link.rs hands them on.
-            Event::Traced { .. }
-            | Event::Generated { .. }
-            | Event::Inspected { .. }
-            | Event::RequestFailed { .. } => {}
+            Event::Traced { .. } | Event::Generated { .. } | Event::RequestFailed { .. } => {}
         }
         Vec::new()
     }
@@ -550,6 +586,8 @@ impl State {
         self.overflow = None;
         self.hovered = None;
         self.expert = None;
+        self.look = None;
+        self.looked_at = None;
         self.layer = self.layer_for(&info);
         let experts = info.experts;
         self.model = Some(Shared::new(info));

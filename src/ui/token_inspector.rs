@@ -2,11 +2,13 @@
 //! expects next, and who took the same path.
 
 use super::format;
+use super::lens::Lens;
 use super::messages::t;
 use super::shared::Shared;
 use super::state::{Action, ExpertOf, LayerChoice};
 use super::visible::quoted;
 use crate::routing::analytics::{path, router_entropy, same_path};
+use crate::routing::lens::LayerLens;
 use crate::routing::{Guess, LayerTrace, Trace};
 use yew::prelude::*;
 
@@ -23,6 +25,8 @@ pub struct TokenInspectorProps {
     pub layer: LayerChoice,
     /// The token shown.
     pub position: Option<usize>,
+    /// What each layer did to it, where it was chosen and that is known.
+    pub look: Option<Shared<Vec<LayerLens>>>,
     /// It was chosen, not only the newest or under the pointer.
     pub pinned: bool,
     pub dispatch: Callback<Action>,
@@ -60,6 +64,7 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
             <p class="hint">{ sentence(trace, position, props.layer) }</p>
             { surprise(trace, position) }
             { guesses(trace, position) }
+            <Lens look={props.look.clone()} next={trace.tokens.get(position + 1).map(|token| token.id)} />
             { companions(trace, position, &props.dispatch) }
         </section>
     }

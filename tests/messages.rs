@@ -1,0 +1,83 @@
+//! The page's texts: every language has every text with the same places to fill in, and the code asks for none
+//! that is missing.
+
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn texts(file: &Path) -> Map<String, Value> {
+    let json = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&json).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The places of a text, over all its plural forms.
+fn places(text: &Value) -> BTreeSet<String> {
+    match text {
+        Value::String(text) => {
+            text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned()).collect()
+        }
+        Value::Object(forms) => forms.values().flat_map(places).collect(),
+        other => panic!("{other} is neither a text nor a set of plural forms"),
+    }
+}
+
+fn languages() -> Vec<String> {
+    let index = std::fs::read_to_string(root().join("www/messages/index.json")).expect("the list of languages");
+    let index: Vec<Value> = serde_json::from_str(&index).expect("the list of languages is JSON");
+    index.iter().map(|language| language["code"].as_str().expect("a language has a code").to_owned()).collect()
+}
+
+#[test]
+fn every_language_has_every_text_with_the_same_places() {
+    let english = texts(&root().join("www/messages/en.json"));
+    let languages = languages();
+    assert!(languages.contains(&"en".to_owned()));
+    for language in languages {
+        let other = texts(&root().join(format!("www/messages/{language}.json")));
+        let (ours, theirs): (BTreeSet<_>, BTreeSet<_>) = (english.keys().collect(), other.keys().collect());
+        assert_eq!(ours, theirs, "keys of {language}");
+        for (key, text) in &english {
+            assert_eq!(places(text), places(&other[key]), "places of {key} in {language}");
+        }
+    }
+}
+
+#[test]
+fn a_text_for_a_number_has_a_form_for_every_other_number() {
+    for language in languages() {
+        for (key, text) in texts(&root().join(format!("www/messages/{language}.json"))) {
+            if let Value::Object(forms) = text {
+                assert!(forms.contains_key("other"), "{key} in {language} has no form \"other\"");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_code_asks_for_texts_that_there_are() {
+    let english = texts(&root().join("www/messages/en.json"));
+    let mut asked = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("src/ui")).expect("the page's code") {
+        let path = entry.expect("a file of the page's code").path();
+        let code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // Comments show the macro in use.
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        asked.extend(code.split("t!(").skip(1).filter_map(key));
+    }
+    assert!(asked.len() > 100, "only {} texts were found in the code", asked.len());
+    let missing: Vec<_> = asked.iter().filter(|key| !english.contains_key(*key)).collect();
+    assert!(missing.is_empty(), "texts that are not in en.json: {missing:?}");
+}
+
+/// The key of a call of `t!`, where it is written out: `"key"...` or `number; "key"...`.
+fn key(call: &str) -> Option<String> {
+    let call = call.trim_start();
+    let start = if call.starts_with('"') { call } else { call.split_once("; \"").map(|(_, rest)| rest)? };
+    let key = start.trim_start_matches('"').split('"').next()?;
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '.' | '-' | '_'));
+    is_key.then(|| key.to_owned())
+}
