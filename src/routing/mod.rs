@@ -1,5 +1,6 @@
 //! What the router decided, and what follows from it: pure functions, no wasm, no GPU.
 
+pub mod align;
 pub mod analytics;
 pub mod balance;
 pub mod dossier;

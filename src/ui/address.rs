@@ -1,5 +1,5 @@
 //! The view as the page's address keeps it: `?model=NAME|URL&text=...&layer=N|all&backend=auto|webgpu|cpu`,
-//! with `view` (the picture), `token` (the one chosen) and `lang`. A link brings back the same view; what makes
+//! with `view` (the picture), `token` (the one chosen), `compare` (a second model) and `lang`. A link brings back the same view; what makes
 //! no sense is ignored, and said.
 
 use super::messages::t;
@@ -25,6 +25,8 @@ pub struct Address {
     pub picture: Option<Picture>,
     /// The token chosen.
     pub token: Option<usize>,
+    /// Name or URL of the model to compare with.
+    pub compare: Option<String>,
     /// The language asked for.
     pub language: Option<String>,
     /// What was ignored, a sentence each.
@@ -39,6 +41,7 @@ impl Address {
         let get = |name: &str| parameters.get(name).filter(|value| !value.is_empty());
         address.model = get("model");
         address.text = get("text");
+        address.compare = get("compare");
         address.language = get("lang");
         address.layer = address.read("layer", get("layer"), t!("address.layer"), layer);
         address.backend = address.read("backend", get("backend"), t!("address.backend"), backend);
@@ -83,6 +86,9 @@ impl Address {
         }
         if let Some(token) = state.pinned {
             parameters.append("token", &token.to_string());
+        }
+        if let Some(compare) = &state.compare {
+            parameters.append("compare", compare);
         }
         if let Some(language) = language {
             parameters.append("lang", language);

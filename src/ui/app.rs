@@ -2,6 +2,7 @@
 
 use super::address::{Address, LONGEST_TEXT};
 use super::canvas::{Frame, next_frame};
+use super::compare::Compare;
 use super::cost::CostCard;
 use super::examples::Example;
 use super::expert_inspector::ExpertInspector;
@@ -168,7 +169,7 @@ impl Component for App {
                 { self.header(context) }
                 <main key={self.language.clone()}>
                     { self.notices() }
-                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.picture_card() }
+                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.compare_card() }{ self.picture_card() }
                         <CostCard model={self.state.model.clone()} /></div>
                     <aside>{ self.load_card() }{ self.inspectors() }</aside>
                     <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
@@ -187,7 +188,7 @@ impl App {
         let link = context.link();
         html! {
             <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
-                asked={state.model_asked.clone()} speed={state.speed} backend={state.backend} dark={state.dark}
+                asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} backend={state.backend} dark={state.dark}
                 text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
                 language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
                 help={link.callback(|()| Message::Help(true))} speak={link.callback(Message::Speak)}
@@ -225,6 +226,16 @@ impl App {
             <StripCard length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} {empty}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn compare_card(&self) -> Html {
+        let state = &self.state;
+        let Some(with) = state.compare.clone() else { return html! {} };
+        html! {
+            <Compare {with} text={state.text.clone()} trace={state.trace.clone()} model={state.model.clone()}
+                offered={state.offered.clone()} layer={state.layer} backend={state.backend}
                 dispatch={self.dispatch.clone()} />
         }
     }

@@ -19,6 +19,8 @@ pub struct HeaderProps {
     pub model: Option<Shared<ModelInfo>>,
     pub offered: Shared<Vec<Offered>>,
     pub asked: Option<String>,
+    /// The model that this one is compared with.
+    pub compare: Option<String>,
     pub speed: Option<Speed>,
     pub backend: BackendChoice,
     pub dark: bool,
@@ -43,8 +45,8 @@ pub fn Header(props: &HeaderProps) -> Html {
             <h1 class="logo">{ mark() }{ t!("name") }</h1>
             <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()}
                 name={props.model.as_ref().map(|model| model.name.clone())} dispatch={props.dispatch.clone()} />
+            { compare(props) }
             <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref()) }</p>
-            <span class="grow"></span>
             <BackendBadge model={props.model.clone()} speed={props.speed} choice={props.backend}
                 dispatch={props.dispatch.clone()} />
             <Share too_long={props.text_too_long} refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
@@ -54,6 +56,18 @@ pub fn Header(props: &HeaderProps) -> Html {
             <button type="button" class="quiet icon-only" data-testid="help" onclick={help} aria-label={t!("help.title")}
                 title={t!("help.title")}>{ "?" }</button>
         </header>
+    }
+}
+
+/// Opens the comparison with the first other model on offer.
+fn compare(props: &HeaderProps) -> Html {
+    let other = props.offered.iter().find(|offered| Some(&offered.name) != props.asked.as_ref());
+    let Some(other) = other.or(props.offered.first()).map(|offered| offered.name.clone()) else { return html! {} };
+    let pressed = props.compare.is_some();
+    let toggle = props.dispatch.reform(move |_: MouseEvent| Action::Compare((!pressed).then(|| other.clone())));
+    html! {
+        <button type="button" class="quiet" data-testid="compare-toggle" aria-pressed={pressed.to_string()}
+            onclick={toggle}>{ t!("compare.open") }</button>
     }
 }
 

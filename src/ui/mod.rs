@@ -8,6 +8,8 @@ mod app;
 mod as_table;
 mod backend_badge;
 mod canvas;
+mod compare;
+mod compared_strip;
 mod cost;
 mod dialog;
 mod examples;

@@ -147,6 +147,8 @@ pub struct State {
     pub pinned: Option<usize>,
     /// The expert chosen.
     pub expert: Option<ExpertOf>,
+    /// Name or address of the model that this one is compared with.
+    pub compare: Option<String>,
     /// How to generate.
     pub sampling: Sampling,
     /// How many tokens to generate.
@@ -232,6 +234,8 @@ pub enum Action {
     Expert(Option<ExpertOf>),
     /// Show only so many tokens, or all of them.
     Play(Option<usize>),
+    /// Compare with a model, or with none.
+    Compare(Option<String>),
     /// Continue the text.
     Generate,
     /// End what runs.
@@ -286,6 +290,7 @@ impl State {
             hovered: None,
             pinned: address.token,
             expert: None,
+            compare: address.compare.clone(),
             sampling: Sampling::default(),
             tokens: 64,
             dark,
@@ -441,6 +446,7 @@ impl State {
                 self.played = tokens.filter(|&tokens| tokens < self.trace.len());
                 self.show_played();
             }
+            Action::Compare(with) => self.compare = with,
             Action::Generate => return self.generate(),
             Action::Stop => return vec![Effect::Send(Command::Stop)],
             Action::Sampling(sampling) => self.sampling = sampling,

@@ -1,0 +1,197 @@
+//! Two models on the same text: a second engine in a worker of its own, its tokens aligned with the first one's,
+//! its figures beside them.
+
+use super::address::Address;
+use super::compared_strip::ComparedStrip;
+use super::format;
+use super::icon::icon;
+use super::link::Link;
+use super::messages::t;
+use super::model_select::{absolute, shipped};
+use super::shared::Shared;
+use super::state::{Action, Effect, LayerChoice, Offered, State};
+use crate::model::ModelInfo;
+use crate::routing::{Trace, balance};
+use crate::worker::protocol::{BackendChoice, Event, Source};
+use wasm_bindgen::JsCast;
+use web_sys::HtmlSelectElement;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq, Clone)]
+pub struct CompareProps {
+    /// Name or address of the second model.
+    pub with: String,
+    pub text: Shared<String>,
+    /// What the first model made of it.
+    pub trace: Shared<Trace>,
+    pub model: Option<Shared<ModelInfo>>,
+    pub offered: Shared<Vec<Offered>>,
+    pub layer: LayerChoice,
+    pub backend: BackendChoice,
+    pub dispatch: Callback<Action>,
+}
+
+/// What reaches the card from its engine.
+pub struct Heard(Event);
+
+/// The card, and the second engine.
+pub struct Compare {
+    link: Link,
+    state: State,
+}
+
+impl Component for Compare {
+    type Message = Heard;
+    type Properties = CompareProps;
+
+    fn create(context: &Context<Self>) -> Self {
+        let hear = context.link().callback(Heard);
+        let props = context.props();
+        let address = Address { backend: Some(props.backend), ..Address::default() };
+        let mut compare =
+            Self { link: Link::new(move |event| hear.emit(event)), state: State::new(&address, false, None) };
+        compare.act(Action::Edit((*props.text).clone()));
+        compare.load(&props.with);
+        compare
+    }
+
+    fn update(&mut self, _: &Context<Self>, Heard(event): Heard) -> bool {
+        self.act(Action::Worker(Box::new(event)));
+        true
+    }
+
+    fn changed(&mut self, context: &Context<Self>, old: &CompareProps) -> bool {
+        let props = context.props();
+        if props.with != old.with {
+            self.load(&props.with);
+        }
+        if props.text != old.text && *props.text != *self.state.text {
+            self.act(Action::Edit((*props.text).clone()));
+        }
+        true
+    }
+
+    fn view(&self, context: &Context<Self>) -> Html {
+        let props = context.props();
+        let close = props.dispatch.reform(|_: MouseEvent| Action::Compare(None));
+        html! {
+            <section class="card" aria-labelledby="compare-title" data-testid="compare">
+                <div class="head">
+                    <h2 id="compare-title">{ t!("compare.title") }</h2>
+                    <p>{ t!("compare.about") }</p>
+                    { select(props) }
+                    <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("compare.close")}>{ icon("close") }</button>
+                </div>
+                { self.content(props) }
+            </section>
+        }
+    }
+}
+
+impl Compare {
+    fn act(&mut self, action: Action) {
+        for effect in self.state.apply(action) {
+            // The second model has no text box, no address and no colours of its own.
+            if let Effect::Send(command) = effect {
+                self.link.send(command);
+            }
+        }
+    }
+
+    fn load(&mut self, name: &str) {
+        let source = if name.contains("://") { absolute(name).map(Source::Url) } else { Some(shipped(name)) };
+        if let Some(source) = source {
+            self.act(Action::Load { source, asked: Some(name.to_owned()) });
+        }
+    }
+
+    fn content(&self, props: &CompareProps) -> Html {
+        if let Some(problem) = &self.state.problem {
+            return html! { <div class="notice problem" role="alert"><p>{ problem }</p></div> };
+        }
+        let (Some(first), Some(second)) = (&props.model, &self.state.model) else {
+            return html! { <p class="empty">{ t!("compare.loading", name = props.with) }</p> };
+        };
+        let sides = [(first, &props.trace), (second, &self.state.trace)];
+        html! {
+            <>
+                { figures(sides, props.layer) }
+                <ComparedStrip first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer}
+                    names={[first.name.clone(), second.name.clone()]} />
+            </>
+        }
+    }
+}
+
+fn select(props: &CompareProps) -> Html {
+    let choose = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: ChangeEvent| {
+            let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
+            if let Some(select) = select {
+                dispatch.emit(Action::Compare(Some(select.value())));
+            }
+        })
+    };
+    let on_list = props.offered.iter().any(|offered| offered.name == props.with);
+    let other = (!on_list).then(|| html! { <option value={props.with.clone()} selected=true>{ &props.with }</option> });
+    let options = props.offered.iter().map(|offered| {
+        html! {
+            <option key={offered.name.clone()} value={offered.name.clone()} selected={offered.name == props.with}>
+                { &offered.name }
+            </option>
+        }
+    });
+    html! {
+        <label><span class="hidden">{ t!("compare.with") }</span>
+            <select onchange={choose} data-testid="compare-select">{ other }{ for options }</select>
+        </label>
+    }
+}
+
+type ChangeEvent = web_sys::Event;
+type Side<'a> = (&'a Shared<ModelInfo>, &'a Shared<Trace>);
+
+/// The two models' figures, a row a figure.
+fn figures(sides: [Side<'_>; 2], layer: LayerChoice) -> Html {
+    let row = |name: String, values: [Option<String>; 2]| {
+        let values = values.map(|value| html! { <td>{ value.unwrap_or_else(|| "\u{2013}".into()) }</td> });
+        html! { <tr><th scope="row">{ name }</th>{ for values }</tr> }
+    };
+    let heads = sides.map(|(model, _)| html! { <th scope="col">{ &model.name }</th> });
+    let balances = sides.map(|(_, trace)| match layer {
+        LayerChoice::One(number) => trace.layer(number).map(balance),
+        LayerChoice::All => None,
+    });
+    let figure = |value: f32| format::decimal(f64::from(value));
+    let [max, entropy] = [
+        balances.each_ref().map(|b| b.as_ref().map(|b| figure(b.max_over_mean))),
+        balances.each_ref().map(|b| b.as_ref().map(|b| figure(b.entropy))),
+    ];
+    html! {
+        <div class="scroll" tabindex="0" role="region" aria-label={t!("compare.figures")}>
+            <table class="figures-table">
+                <thead><tr><td></td>{ for heads }</tr></thead>
+                <tbody>
+                    { row(t!("compare.shape"), sides.map(|(model, _)| Some(shape(model)))) }
+                    { row(t!("compare.active"), sides.map(|(model, _)| Some(format::compact(model.cost.active_parameters() as f64)))) }
+                    { row(t!("compare.tokens"), sides.map(|(_, trace)| Some(format::count(trace.len() as f64)))) }
+                    { row(t!("compare.bits"), sides.map(|(_, trace)| bits_per_byte(trace).map(format::decimal))) }
+                    { row(t!("figure.max"), max) }
+                    { row(t!("figure.entropy"), entropy) }
+                </tbody>
+            </table>
+        </div>
+    }
+}
+
+fn shape(model: &ModelInfo) -> String {
+    t!("compare.shape.value", experts = model.experts, top_k = model.top_k, layers = model.layers)
+}
+
+/// Surprise over the text's bytes, the first token left out: what a compressor made of the model would need.
+fn bits_per_byte(trace: &Trace) -> Option<f64> {
+    let bytes: usize = trace.tokens.iter().skip(1).map(|token| token.text.len()).sum();
+    let bits: f64 = trace.surprise.iter().skip(1).map(|bits| f64::from(*bits)).sum();
+    (bytes > 0 && trace.surprise.len() == trace.len()).then(|| bits / bytes as f64)
+}
