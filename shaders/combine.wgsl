@@ -1,11 +1,11 @@
-// x[t] += sum_c route_weights[t][c] * y[t * TOP_K + c]: gathers per token in the order of the choices, so
+// x[t] += sum_c route_weights[t][c] * y[t * CHOICES + c]: gathers per token in the order of the choices, so
 // that no float atomics are needed and every run gives the same bits. Twin: kernels/combine.rs
-@group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;               // [T * TOP_K, D]
-@group(0) @binding(2) var<storage, read> route_weights: array<f32>;         // [T, TOP_K]
+@group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;               // [T * CHOICES, D]
+@group(0) @binding(2) var<storage, read> route_weights: array<f32>;         // [T, CHOICES]
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;         // [T, D]
 
 override GROUPS: u32;         // D / 4, rounded up
-override TOP_K: u32;
+override CHOICES: u32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -14,8 +14,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     var sum = x[id.x];
-    for (var choice = 0u; choice < TOP_K; choice++) {
-        let assignment = t * TOP_K + choice;
+    for (var choice = 0u; choice < CHOICES; choice++) {
+        let assignment = t * CHOICES + choice;
         sum += route_weights[assignment] * y[assignment * GROUPS + id.x % GROUPS];
     }
     x[id.x] = sum;

@@ -1,15 +1,15 @@
 // The experts' SwiGLU, w2(silu(w1 x) * w3 x), a tile of one expert's assignments at a time: `up` to the
 // expert's inner width, `down` again. Only experts that have a tile are touched. Twin: kernels/expert_ffn.rs
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // up: [T, D]; down: [T * TOP_K, F]
-@group(0) @binding(2) var<storage, read> assignments: array<u32>;       // [T * TOP_K]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // up: [T, D]; down: [T * CHOICES, F]
+@group(0) @binding(2) var<storage, read> assignments: array<u32>;       // [T * CHOICES]
 @group(0) @binding(3) var<storage, read> tiles: array<vec4<u32>>;       // (expert, first slot, count, 0)
 @group(0) @binding(4) var<storage, read> weights: array<Packed>;        // up: [E, w1 then w3]; down: [E, w2]
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;           // up: [T * TOP_K, F]; down: [T * TOP_K, D]
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;           // up: [T * CHOICES, F]; down: [T * CHOICES, D]
 
 override GROUPS: u32;         // inputs / 4, rounded up
 override OUTPUTS: u32;
 override STRIDE: u32;         // numbers from one assignment's row of y to the next
-override SHARE: u32;          // assignments that share a row of x: up: TOP_K; down: 1
+override SHARE: u32;          // assignments that share a row of x: up: the choices of a token; down: 1
 
 var<private> tile: vec4<u32>;
 

@@ -113,7 +113,7 @@ fn a_missing_tensor() {
 #[test]
 fn an_unknown_model_type() {
     let message = refusal(&with_config(|config| config["model_type"] = json!("gpt2")));
-    assert_says(&message, &["config.json", "\"gpt2\"", "known families: mixtral"]);
+    assert_says(&message, &["config.json", "\"gpt2\"", "known families: mixtral, llama, moescope"]);
     let message = refusal(&with_config(|config| drop(config.as_object_mut().unwrap().remove("model_type"))));
     assert_says(&message, &["(none)", "known families"]);
 }

@@ -1,7 +1,8 @@
 //! Properties of the gate, the trace and the balance figures.
 
 use moescope::kernels::dispatch::{dispatch, tiles};
-use moescope::routing::{LayerTrace, balance, route, softmax};
+use moescope::model::MoeShape;
+use moescope::routing::{Gate, LayerTrace, balance, route, softmax};
 use proptest::prelude::*;
 
 /// Router logits of `tokens` tokens over `experts` experts, and a k.
@@ -12,7 +13,7 @@ fn routed() -> impl Strategy<Value = LayerTrace> {
             let mut layer = LayerTrace::new(0, experts, top_k);
             for row in router_logits.chunks_exact(experts) {
                 let (mut selected, mut weights) = (vec![0; top_k], vec![0.0; top_k]);
-                route(row, &mut selected, &mut weights);
+                route(Gate::SoftmaxTopK, row, &[], &mut selected, &mut weights);
                 layer.selected.extend(selected);
                 layer.weights.extend(weights);
             }
@@ -54,7 +55,7 @@ proptest! {
         let renamed: Vec<f32> = (0..experts).map(|e| logits[(e + shift) % experts]).collect();
         let choose = |row: &[f32]| {
             let (mut selected, mut weights) = ([0; 2], [0.0; 2]);
-            route(row, &mut selected, &mut weights);
+            route(Gate::SoftmaxTopK, row, &[], &mut selected, &mut weights);
             (selected, weights)
         };
         let (a, b) = (choose(&logits), choose(&renamed));
@@ -94,7 +95,8 @@ proptest! {
     fn dispatch_puts_every_assignment_once_with_its_expert(layer in routed()) {
         let mut assignments = vec![0; layer.selected.len()];
         let mut offsets = vec![0; layer.experts + 1];
-        dispatch(&layer.selected, &mut assignments, &mut offsets);
+        let (shape, mut weights) = (MoeShape::mixtral(layer.experts, layer.top_k, 1), layer.weights.clone());
+        dispatch(0, &shape, &layer.selected, None, &mut weights, &mut assignments, &mut offsets);
         let mut seen = assignments.clone();
         seen.sort_unstable();
         prop_assert_eq!(seen, (0..layer.selected.len() as u32).collect::<Vec<_>>());
@@ -135,7 +137,7 @@ fn a_collapsed_layer() {
 #[test]
 fn ties_go_to_the_lower_id() {
     let (mut selected, mut weights) = ([9; 3], [0.0; 3]);
-    route(&[1.0, 2.0, 2.0, 1.0, 1.0], &mut selected, &mut weights);
+    route(Gate::SoftmaxTopK, &[1.0, 2.0, 2.0, 1.0, 1.0], &[], &mut selected, &mut weights);
     assert_eq!(selected, [1, 2, 0]);
     assert_eq!(weights[0], weights[1]);
 }
@@ -145,4 +147,52 @@ fn softmax_survives_large_scores() {
     let mut row = [1e30, 1e30, -1e30];
     softmax(&mut row);
     assert_eq!(row, [0.5, 0.5, 0.0]);
+}
+
+/// Every kind of gate over random logits.
+fn any_gate() -> impl Strategy<Value = (Gate, usize, Vec<f32>, Vec<f32>)> {
+    let gates = prop_oneof![
+        Just(Gate::SoftmaxTopK),
+        Just(Gate::TopKOfSoftmax),
+        Just(Gate::SigmoidBias { scale: 1.0 }),
+        Just(Gate::Hierarchical { groups: 4, groups_per_token: 2 }),
+    ];
+    let numbers = |count| proptest::collection::vec(-9.0f32..9.0, count);
+    (gates, 1usize..=3, numbers(16), numbers(12))
+        .prop_map(|(gate, half_k, logits, bias)| (gate, 2 * half_k, logits[..12 + gate.group_logits()].to_vec(), bias))
+}
+
+proptest! {
+    /// Whatever the gate: different experts, by falling weight, and weights that sum to 1 (to their share of the
+    /// softmax where they are not renormalised).
+    #[test]
+    fn every_gate_chooses_well((gate, k, logits, bias) in any_gate()) {
+        let (mut selected, mut weights) = (vec![0; k], vec![0.0; k]);
+        route(gate, &logits, &bias, &mut selected, &mut weights);
+        let different: std::collections::BTreeSet<u32> = selected.iter().copied().collect();
+        prop_assert_eq!(different.len(), k);
+        prop_assert!(selected.iter().all(|&e| e < 12));
+        prop_assert!(weights.windows(2).all(|pair| pair[0] >= pair[1]));
+        let sum: f32 = weights.iter().sum();
+        if gate == Gate::TopKOfSoftmax {
+            let mut all = logits.clone();
+            softmax(&mut all);
+            let share: f32 = selected.iter().map(|&e| all[e as usize]).sum();
+            prop_assert!((sum - share).abs() < 1e-5);
+        } else {
+            prop_assert!((sum - 1.0).abs() < 1e-5);
+        }
+        if let Gate::Hierarchical { groups_per_token, .. } = gate {
+            let groups: std::collections::BTreeSet<u32> = selected.iter().map(|e| e / 3).collect();
+            prop_assert_eq!(groups.len(), groups_per_token);
+        }
+    }
+}
+
+/// A model that overflows gives NaN; the gate still answers.
+#[test]
+fn logits_that_are_not_numbers() {
+    let (mut selected, mut weights) = ([9; 2], [0.0; 2]);
+    route(Gate::SoftmaxTopK, &[f32::NAN, 1.0, f32::NAN], &[], &mut selected, &mut weights);
+    assert_eq!(selected, [1, 0]);
 }

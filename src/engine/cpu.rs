@@ -1,10 +1,10 @@
 //! The CPU engine: f32, SIMD, one thread, no allocation in a step but for what it gives back.
 
-use super::{LogitsOf, Step};
+use super::{LogitsOf, Step, record};
 use crate::error::Result;
 use crate::kernels::attention::{KvCache, attention};
 use crate::kernels::combine::combine;
-use crate::kernels::dispatch::dispatch;
+use crate::kernels::dispatch::{Capacity, dispatch};
 use crate::kernels::embed::embed;
 use crate::kernels::expert_ffn::{self, Expert};
 use crate::kernels::gate::gate;
@@ -13,7 +13,7 @@ use crate::kernels::lm_head::lm_head;
 use crate::kernels::panels::Panels;
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::rope::{angles, rope};
-use crate::model::{Architecture, LayerWeights, Matrix, Model, MoeShape, Weights};
+use crate::model::{Architecture, LayerWeights, Matrix, Model, Weights};
 use crate::routing::lens::{Contribution, LayerLens};
 
 /// Most tokens of a step: enough that each expert's weights serve several tokens, and few enough that
@@ -26,7 +26,12 @@ struct Layer {
     qkv: Panels,
     output: Panels,
     moe_norm: Vec<f32>,
-    router: Panels,
+    /// Rows of the experts, then of the groups; none for a dense FFN.
+    router: Option<Panels>,
+    /// What the gate adds to each expert's score, `[E]` or empty.
+    bias: Vec<f32>,
+    /// Routed experts of the text's tokens, `[context, k]`, where there is a capacity.
+    history: Vec<u32>,
     experts: Vec<Expert>,
     angles: Vec<[f32; 2]>,
     cache: KvCache,
@@ -43,6 +48,7 @@ struct Activations {
     router_logits: Vec<f32>,
     selected: Vec<u32>,
     route_weights: Vec<f32>,
+    dropped: Vec<bool>,
     assignments: Vec<u32>,
     offsets: Vec<u32>,
     hidden: Vec<f32>,
@@ -109,8 +115,8 @@ impl CpuEngine {
             let x = &a.x[..width];
             match stage {
                 Stage::Attended => attention = norm_of(x.iter().zip(&before).map(|(now, before)| now - before)),
-                Stage::Mixed(top_k) => {
-                    let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(top_k);
+                Stage::Mixed(choices) => {
+                    let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(choices);
                     let experts = rows.map(|((y, weight), &expert)| Contribution {
                         expert,
                         norm: norm_of(y.iter().map(|y| weight * y)),
@@ -136,14 +142,20 @@ impl CpuEngine {
     fn run(&mut self, ids: &[u32], mut seen: impl FnMut(usize, Stage, &Activations)) -> Step {
         let (a, tokens) = (&mut self.activations, ids.len());
         let mut step = Step::new(&self.architecture);
+        let mut traces = step.layers.iter_mut();
         embed(ids, &self.embed, &mut a.x[..tokens * self.architecture.hidden]);
         for (n, layer) in self.layers.iter_mut().enumerate() {
             let moe = &self.architecture.layers[n].moe;
             layer.attend(&self.architecture, n, self.len, tokens, a);
             seen(n, Stage::Attended, a);
-            layer.mix(&self.architecture, n, tokens, a);
-            seen(n, Stage::Mixed(moe.top_k), a);
-            record(moe, tokens, a, &mut step.layers[n]);
+            layer.mix(&self.architecture, n, self.len, tokens, a);
+            seen(n, Stage::Mixed(moe.choices()), a);
+            if moe.gate.is_some() {
+                let trace = traces.next().expect("a trace for every routed layer");
+                let (logits, assigned) = (&a.router_logits[..tokens * moe.router_rows()], tokens * moe.choices());
+                let dropped = if moe.capacity_factor.is_some() { &a.dropped[..assigned] } else { &[] };
+                record(moe, logits, &a.selected[..assigned], &a.route_weights[..assigned], dropped, trace);
+            }
         }
         self.len += tokens;
         step
@@ -178,15 +190,23 @@ impl CpuEngine {
 impl Layer {
     fn new(architecture: &Architecture, n: usize, weights: &Weights<'_>) -> Self {
         let shape = &architecture.layers[n].attention;
-        let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, router, experts } = &weights.layers[n];
+        let moe = &architecture.layers[n].moe;
+        let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = &weights.layers[n];
+        let routers: Vec<&Matrix<'_>> = ffn.router.iter().chain(&ffn.group_router).collect();
         let pack = |matrix: &Matrix<'_>| Panels::stack(&[matrix]);
         Self {
             attention_norm: attention_norm.values().collect(),
             qkv: Panels::stack(&[q, k, v]),
             output: pack(output),
             moe_norm: moe_norm.values().collect(),
-            router: pack(router),
-            experts: experts.iter().map(|e| Expert { up: Panels::stack(&[&e.w1, &e.w3]), down: pack(&e.w2) }).collect(),
+            router: (!routers.is_empty()).then(|| Panels::stack(&routers)),
+            bias: ffn.bias.iter().flat_map(|bias| bias.values()).collect(),
+            history: moe.capacity_factor.map_or(Vec::new(), |_| vec![0; architecture.context * moe.top_k]),
+            experts: ffn
+                .experts
+                .iter()
+                .map(|e| Expert { up: Panels::stack(&[&e.w1, &e.w3]), down: pack(&e.w2) })
+                .collect(),
             angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
             cache: KvCache::new(architecture.context, shape),
         }
@@ -208,20 +228,35 @@ impl Layer {
     }
 
     /// `x += experts(norm(x))`
-    fn mix(&mut self, architecture: &Architecture, n: usize, tokens: usize, a: &mut Activations) {
-        let MoeShape { experts, top_k, intermediate } = architecture.layers[n].moe;
-        let width = architecture.hidden;
+    fn mix(&mut self, architecture: &Architecture, n: usize, start: usize, tokens: usize, a: &mut Activations) {
+        let shape = &architecture.layers[n].moe;
+        let (width, assigned) = (architecture.hidden, tokens * shape.choices());
         let x = &mut a.x[..tokens * width];
         let normed = &mut a.normed[..tokens * width];
-        let selected = &mut a.selected[..tokens * top_k];
-        let route_weights = &mut a.route_weights[..tokens * top_k];
-        let assignments = &mut a.assignments[..tokens * top_k];
-        let offsets = &mut a.offsets[..=experts];
-        let hidden = &mut a.hidden[..tokens * top_k * intermediate];
-        let y = &mut a.y[..tokens * top_k * width];
+        let selected = &mut a.selected[..assigned];
+        let route_weights = &mut a.route_weights[..assigned];
+        let assignments = &mut a.assignments[..assigned];
+        let offsets = &mut a.offsets[..=shape.all_experts()];
+        let hidden = &mut a.hidden[..assigned * shape.intermediate];
+        let y = &mut a.y[..assigned * width];
         rms_norm(x, &self.moe_norm, normed, architecture.norm_eps);
-        gate(normed, &self.router, &mut a.router_logits[..tokens * experts], selected, route_weights);
-        dispatch(selected, assignments, offsets);
+        match &self.router {
+            Some(router) => {
+                let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
+                gate(shape, normed, router, &self.bias, router_logits, selected, route_weights);
+            }
+            // A dense FFN: its one expert reads every token.
+            None => {
+                selected.fill(0);
+                route_weights.fill(1.0);
+            }
+        }
+        let capacity = shape.capacity(architecture.context).map(|most| Capacity {
+            most,
+            history: &mut self.history,
+            dropped: &mut a.dropped[..assigned],
+        });
+        dispatch(start, shape, selected, capacity, route_weights, assignments, offsets);
         expert_ffn::up(normed, assignments, offsets, &self.experts, hidden, &mut a.experts);
         expert_ffn::down(hidden, assignments, offsets, &self.experts, y, &mut a.experts);
         combine(y, route_weights, x, width);
@@ -233,7 +268,7 @@ impl Activations {
         let most = |f: fn(&crate::model::LayerShape) -> usize| architecture.layers.iter().map(f).max().unwrap_or(0);
         let floats = |n: usize| vec![0.0f32; CHUNK * n];
         let ids = |n: usize| vec![0u32; CHUNK * n];
-        let choices = most(|l| l.moe.top_k);
+        let choices = most(|l| l.moe.choices());
         Self {
             x: floats(architecture.hidden),
             normed: floats(architecture.hidden),
@@ -241,23 +276,17 @@ impl Activations {
             q: floats(most(|l| l.attention.query_width())),
             attended: floats(most(|l| l.attention.query_width())),
             scores: vec![0.0; architecture.context + crate::kernels::panels::ROWS],
-            router_logits: floats(most(|l| l.moe.experts)),
+            router_logits: floats(most(|l| l.moe.router_rows())),
             selected: ids(choices),
             route_weights: floats(choices),
+            dropped: vec![false; CHUNK * choices],
             assignments: ids(choices),
-            offsets: vec![0; most(|l| l.moe.experts) + 1],
-            hidden: floats(most(|l| l.moe.top_k * l.moe.intermediate)),
+            offsets: vec![0; most(|l| l.moe.all_experts()) + 1],
+            hidden: floats(most(|l| l.moe.choices() * l.moe.intermediate)),
             y: floats(choices * architecture.hidden),
             experts: expert_ffn::Scratch::default(),
         }
     }
-}
-
-/// Copies the routing of a layer out of the activations.
-fn record(shape: &MoeShape, tokens: usize, a: &Activations, layer: &mut crate::routing::LayerTrace) {
-    layer.router_logits.extend_from_slice(&a.router_logits[..tokens * shape.experts]);
-    layer.selected.extend_from_slice(&a.selected[..tokens * shape.top_k]);
-    layer.weights.extend_from_slice(&a.route_weights[..tokens * shape.top_k]);
 }
 
 /// Euclidean norm.

@@ -5,8 +5,8 @@ pub mod cpu;
 pub mod gpu;
 
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Backend, Model};
-use crate::routing::LayerTrace;
+use crate::model::{Architecture, Backend, Model, MoeShape};
+use crate::routing::{Gate, LayerTrace};
 
 /// After which of a step's tokens the logits are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,10 +43,35 @@ pub struct Step {
 impl Step {
     /// A step of no tokens yet.
     pub fn new(architecture: &Architecture) -> Self {
-        let shapes = architecture.layers.iter().enumerate();
-        let layers = shapes.map(|(n, layer)| LayerTrace::new(n, layer.moe.experts, layer.moe.top_k)).collect();
-        Self { logits: Vec::new(), layers }
+        let routed =
+            architecture.layers.iter().enumerate().filter_map(|(n, layer)| Some((n, &layer.moe, layer.moe.gate?)));
+        let trace = |(n, moe, gate): (usize, &MoeShape, Gate)| LayerTrace {
+            groups: gate.group_logits(),
+            ..LayerTrace::new(n, moe.experts, moe.top_k)
+        };
+        Self { logits: Vec::new(), layers: routed.map(trace).collect() }
     }
+}
+
+/// Appends to a layer's trace what its gate decided for the tokens of a step: `router_logits`, `[T, E + G]`, and
+/// `selected`, `weights` and `dropped`, `[T, choices]`, of which the trace keeps the routed ones.
+fn record(
+    shape: &MoeShape,
+    router_logits: &[f32],
+    selected: &[u32],
+    weights: &[f32],
+    dropped: &[bool],
+    trace: &mut LayerTrace,
+) {
+    for row in router_logits.chunks_exact(shape.router_rows()) {
+        let (experts, groups) = row.split_at(shape.experts);
+        trace.router_logits.extend_from_slice(experts);
+        trace.group_logits.extend_from_slice(groups);
+    }
+    let (k, choices) = (shape.top_k, shape.choices());
+    selected.chunks_exact(choices).for_each(|row| trace.selected.extend_from_slice(&row[..k]));
+    weights.chunks_exact(choices).for_each(|row| trace.weights.extend_from_slice(&row[..k]));
+    dropped.chunks_exact(choices).for_each(|row| trace.dropped.extend_from_slice(&row[..k]));
 }
 
 /// The engine in use.
@@ -74,7 +99,9 @@ impl Engine {
         check_ids(ids, self.architecture().vocabulary)?;
         let (len, context) = (self.len(), self.architecture().context);
         if len + ids.len() > context {
-            return Err(Error::Input(format!("the text is longer than the model's context of {context} tokens; shorten it")));
+            return Err(Error::Input(format!(
+                "the text is longer than the model's context of {context} tokens; shorten it"
+            )));
         }
         match self {
             Self::Cpu(engine) => Ok(engine.step(ids, logits)),

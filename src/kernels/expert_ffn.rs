@@ -19,8 +19,9 @@ pub struct Scratch {
     product: Vec<f32>,
 }
 
-/// `hidden[a] = silu(w1 x[a / k]) * w3 x[a / k]` for every assignment `a`. `x` is `[T, D]`, `hidden` is
-/// `[T * k, F]`; `assignments` and `offsets` are those of [`super::dispatch`].
+/// `hidden[a] = silu(w1 x[a / choices]) * w3 x[a / choices]` for every assignment `a` that was not dropped. `x` is
+/// `[T, D]`, `hidden` is `[T * choices, F]`; `assignments`, `[T * choices]`, and `offsets` are those of
+/// [`super::dispatch`].
 pub fn up(
     x: &[f32],
     assignments: &[u32],
@@ -29,9 +30,9 @@ pub fn up(
     hidden: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let top_k = assignments.len() / (x.len() / experts[0].up.cols());
+    let choices = assignments.len() / (x.len() / experts[0].up.cols());
     let weights = experts.iter().map(|expert| &expert.up);
-    each_expert(x, top_k, assignments, offsets, weights, scratch, |assignment, product| {
+    each_expert(x, choices, assignments, offsets, weights, scratch, |assignment, product| {
         let (gate, up) = product.split_at(product.len() / 2);
         let row = &mut hidden[assignment * gate.len()..][..gate.len()];
         for ((hidden, &gate), &up) in row.iter_mut().zip(gate).zip(up) {
@@ -40,7 +41,8 @@ pub fn up(
     });
 }
 
-/// `y[a] = w2 hidden[a]` for every assignment `a`. `hidden` is `[T * k, F]`, `y` is `[T * k, D]`.
+/// `y[a] = w2 hidden[a]` for every assignment `a` that was not dropped. `hidden` is `[T * choices, F]`, `y` is
+/// `[T * choices, D]`.
 pub fn down(
     hidden: &[f32],
     assignments: &[u32],

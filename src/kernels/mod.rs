@@ -2,8 +2,9 @@
 //! the same words and their arguments in the same order. A twin is the readable reference and the
 //! CPU engine's fast kernel at once.
 //!
-//! Words: `T` tokens of this step, `D` width of the residual stream, `E` experts, `k` choices a token,
-//! `F` width inside an expert, `V` vocabulary. An *assignment* `t * k + choice` is one (token, expert) pair.
+//! Words: `T` tokens of this step, `D` width of the residual stream, `E` experts, `G` groups of them,
+//! `k` experts that a token's router picks, `choices` those and the shared ones, `F` width inside an expert, `V`
+//! vocabulary. An *assignment* `t * choices + choice` is one (token, expert) pair.
 
 pub mod attention;
 pub mod combine;

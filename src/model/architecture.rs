@@ -2,6 +2,7 @@
 
 use super::info::{Cost, Part};
 use crate::error::{Error, Result};
+use crate::routing::Gate;
 
 /// A decoder-only transformer: embeddings, layers, a last RMSNorm, the output projection.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +62,8 @@ impl AttentionShape {
     }
 }
 
-/// Routed SwiGLU experts: `y = sum_i weight_i * w2_i(silu(w1_i x) * w3_i x)`.
+/// SwiGLU experts: `y = sum_i weight_i * w2_i(silu(w1_i x) * w3_i x)`. A dense FFN is one expert that every
+/// token uses with weight 1 and no router.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MoeShape {
     /// Experts, `E`.
@@ -70,6 +72,55 @@ pub struct MoeShape {
     pub top_k: usize,
     /// Width inside an expert, `F`.
     pub intermediate: usize,
+    /// How the router's logits become a choice; none for a dense FFN.
+    pub gate: Option<Gate>,
+    /// Whether the gate adds a bias to an expert's score.
+    pub bias: bool,
+    /// Experts besides, of the same shape, that every token uses with weight 1. They are numbered from E on.
+    pub shared: usize,
+    /// An expert's capacity over that of an even load; none for no limit.
+    pub capacity_factor: Option<f32>,
+}
+
+impl MoeShape {
+    /// Experts that are chosen among as Mixtral does.
+    pub fn mixtral(experts: usize, top_k: usize, intermediate: usize) -> Self {
+        Self {
+            experts,
+            top_k,
+            intermediate,
+            gate: Some(Gate::SoftmaxTopK),
+            bias: false,
+            shared: 0,
+            capacity_factor: None,
+        }
+    }
+
+    /// A dense FFN.
+    pub fn dense(intermediate: usize) -> Self {
+        Self { gate: None, ..Self::mixtral(1, 1, intermediate) }
+    }
+
+    /// Routed and shared experts.
+    pub fn all_experts(&self) -> usize {
+        self.experts + self.shared
+    }
+
+    /// Experts that a token uses, routed and shared.
+    pub fn choices(&self) -> usize {
+        self.top_k + self.shared
+    }
+
+    /// Router logits of a token: one an expert, then one a group.
+    pub fn router_rows(&self) -> usize {
+        self.gate.map_or(0, |gate| self.experts + gate.group_logits())
+    }
+
+    /// The most tokens of a text of `context` tokens that an expert takes.
+    pub fn capacity(&self, context: usize) -> Option<usize> {
+        let even = (context * self.top_k) as f32 / self.experts as f32;
+        self.capacity_factor.map(|factor| (factor * even).ceil() as usize)
+    }
 }
 
 impl Architecture {
@@ -92,7 +143,7 @@ impl Architecture {
             if layer.attention.window == Some(0) {
                 return wrong("sliding_window is 0; a token must at least see itself (null means no window)".into());
             }
-            let MoeShape { experts, top_k, intermediate } = layer.moe;
+            let MoeShape { experts, top_k, intermediate, gate, capacity_factor, .. } = layer.moe;
             if top_k == 0 || top_k > experts {
                 return wrong(format!(
                     "num_experts_per_tok is {top_k}; it must be between 1 and num_local_experts ({experts})"
@@ -100,6 +151,12 @@ impl Architecture {
             }
             if intermediate == 0 {
                 return wrong("intermediate_size must be at least 1".into());
+            }
+            if capacity_factor.is_some_and(|factor| !(factor > 0.0 && factor.is_finite())) {
+                return wrong("router.capacity_factor must be a number above 0 (leave it out for no limit)".into());
+            }
+            if let Some(Gate::Hierarchical { groups, groups_per_token }) = gate {
+                check_groups(groups, groups_per_token, experts, top_k)?;
             }
         }
         Ok(self)
@@ -118,12 +175,28 @@ impl Architecture {
             let attention = d * (a.qkv_rows() + a.query_width()) as u64;
             let expert = 3 * d * layer.moe.intermediate as u64;
             add(&mut cost.attention, attention, attention);
-            add(&mut cost.routers, d * layer.moe.experts as u64, d * layer.moe.experts as u64);
-            add(&mut cost.experts, expert * layer.moe.experts as u64, expert * layer.moe.top_k as u64);
+            let router = d * layer.moe.router_rows() as u64 + if layer.moe.bias { layer.moe.experts as u64 } else { 0 };
+            add(&mut cost.routers, router, router);
+            add(&mut cost.experts, expert * layer.moe.all_experts() as u64, expert * layer.moe.choices() as u64);
             add(&mut cost.norms, 2 * d, 2 * d);
         }
         cost
     }
+}
+
+fn check_groups(groups: usize, per_token: usize, experts: usize, top_k: usize) -> Result<()> {
+    let why = if groups == 0 || !experts.is_multiple_of(groups) {
+        format!("router.groups is {groups}; it must divide num_local_experts ({experts})")
+    } else if per_token == 0 || per_token > groups || !top_k.is_multiple_of(per_token) {
+        format!(
+            "router.groups_per_token is {per_token}; it must divide num_experts_per_tok ({top_k}) and be at most router.groups ({groups})"
+        )
+    } else if top_k / per_token > experts / groups {
+        format!("a token would use {} experts of a group, and a group has {}", top_k / per_token, experts / groups)
+    } else {
+        return Ok(());
+    };
+    Err(Error::model("config.json", why))
 }
 
 fn add(part: &mut Part, total: u64, active: u64) {
@@ -139,7 +212,7 @@ mod tests {
     #[test]
     fn mixtral_8x7b_arithmetic() {
         let attention = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, rope_theta: 1e6, window: None };
-        let moe = MoeShape { experts: 8, top_k: 2, intermediate: 14336 };
+        let moe = MoeShape::mixtral(8, 2, 14336);
         let mixtral = Architecture {
             vocabulary: 32000,
             hidden: 4096,

@@ -76,14 +76,20 @@ impl Cost {
 pub struct ModelInfo {
     /// The directory's name, or the file's.
     pub name: String,
-    /// `model_type` of its config: "mixtral".
+    /// `model_type` of its config, "mixtral" for example.
     pub family: String,
     /// Transformer layers.
     pub layers: usize,
-    /// Experts of a layer.
+    /// Experts of a layer; 0 for a dense model.
     pub experts: usize,
-    /// Experts that a token uses in a layer.
+    /// Experts that a token's router picks in a layer.
     pub top_k: usize,
+    /// The router's kind as docs/model-format.md names it; "none" for a dense model.
+    pub router: String,
+    /// Experts of a layer that every token uses besides.
+    pub shared_experts: usize,
+    /// Most tokens of a text that an expert takes, where there is such a limit.
+    pub capacity: Option<usize>,
     /// Size of the vocabulary.
     pub vocabulary: usize,
     /// Longest text in tokens.

@@ -4,9 +4,12 @@
 //! name: a family is a small file here that translates a config and tensor names into it.
 
 pub mod architecture;
+mod backbone;
 pub mod files;
 pub mod info;
-pub mod mixtral;
+mod llama;
+mod mixtral;
+mod moescope;
 pub mod tensors;
 pub mod weights;
 
@@ -14,12 +17,12 @@ pub use architecture::{Architecture, AttentionShape, LayerShape, MoeShape};
 pub use files::ModelFiles;
 pub use info::{Backend, Cost, ModelInfo, Part};
 pub use tensors::{Dtype, Tensors};
-pub use weights::{ExpertWeights, LayerWeights, Matrix, Weights};
+pub use weights::{ExpertWeights, FfnWeights, LayerWeights, Matrix, Weights};
 
 use crate::error::{Error, Result};
 
 /// Families that can be loaded, by `model_type`.
-const FAMILIES: [&str; 1] = ["mixtral"];
+const FAMILIES: [&str; 3] = ["mixtral", "llama", "moescope"];
 
 /// A whole checkpoint: what to compute, and with which numbers.
 pub struct Model {
@@ -27,6 +30,8 @@ pub struct Model {
     pub name: String,
     /// Its `model_type`.
     pub family: String,
+    /// Its router's kind, as docs/model-format.md names it.
+    router: String,
     /// What to compute.
     pub architecture: Architecture,
     tensors: Tensors,
@@ -40,6 +45,8 @@ impl Model {
         let family = config.get("model_type").and_then(|v| v.as_str()).unwrap_or("(none)").to_owned();
         let architecture = match family.as_str() {
             "mixtral" => mixtral::architecture(&config)?,
+            "llama" => llama::architecture(&config)?,
+            "moescope" => moescope::architecture(&config)?,
             other => {
                 return Err(Error::model(
                     "config.json",
@@ -48,14 +55,23 @@ impl Model {
             }
         };
         let tensors = Tensors::new(&files.weights)?;
-        let model = Self { name: files.name.clone(), family, architecture, tensors };
+        let router = match config.pointer("/router/kind").and_then(|kind| kind.as_str()) {
+            Some(kind) => kind.to_owned(),
+            None if architecture.layers[0].moe.gate.is_some() => "softmax-top-k".into(),
+            None => "none".into(),
+        };
+        let model = Self { name: files.name.clone(), family, router, architecture, tensors };
         model.weights()?.check_finite()?;
         Ok(model)
     }
 
     /// Views of all weights, with their shapes checked.
     pub fn weights(&self) -> Result<Weights<'_>> {
-        mixtral::weights(&self.tensors, &self.architecture)
+        match self.family.as_str() {
+            "llama" => llama::weights(&self.tensors, &self.architecture),
+            "moescope" => moescope::weights(&self.tensors, &self.architecture),
+            _ => mixtral::weights(&self.tensors, &self.architecture),
+        }
     }
 
     /// What to say about this model while `backend` runs it.
@@ -65,8 +81,11 @@ impl Model {
             name: self.name.clone(),
             family: self.family.clone(),
             layers: self.architecture.layers.len(),
-            experts: moe.experts,
-            top_k: moe.top_k,
+            experts: if moe.gate.is_some() { moe.experts } else { 0 },
+            top_k: if moe.gate.is_some() { moe.top_k } else { 0 },
+            router: self.router.clone(),
+            shared_experts: moe.shared,
+            capacity: moe.capacity(self.architecture.context),
             vocabulary: self.architecture.vocabulary,
             context: self.architecture.context,
             hidden: self.architecture.hidden,

@@ -47,9 +47,20 @@ pub struct LayerWeights<'a> {
     pub output: Matrix<'a>,
     /// Scale of the norm before the experts, `[D]`.
     pub moe_norm: Matrix<'a>,
-    /// Router, `[E, D]`.
-    pub router: Matrix<'a>,
-    /// The experts.
+    /// What follows attention.
+    pub ffn: FfnWeights<'a>,
+}
+
+/// Weights of a layer's FFN: router and experts, or a dense FFN as the only expert.
+#[derive(Clone, Debug)]
+pub struct FfnWeights<'a> {
+    /// Router, `[E, D]`; none for a dense FFN.
+    pub router: Option<Matrix<'a>>,
+    /// Router over the groups, `[G, D]`, of a hierarchical gate.
+    pub group_router: Option<Matrix<'a>>,
+    /// What the gate adds to each expert's score, `[E]`.
+    pub bias: Option<Matrix<'a>>,
+    /// The routed experts, then the shared ones.
     pub experts: Vec<ExpertWeights<'a>>,
 }
 
@@ -85,9 +96,11 @@ impl<'a> Weights<'a> {
 
     fn all(&self) -> impl Iterator<Item = &Matrix<'a>> {
         let layers = self.layers.iter().flat_map(|layer| {
-            let experts = layer.experts.iter().flat_map(|e| [&e.w1, &e.w2, &e.w3]);
-            [&layer.attention_norm, &layer.output, &layer.moe_norm, &layer.router]
+            let experts = layer.ffn.experts.iter().flat_map(|e| [&e.w1, &e.w2, &e.w3]);
+            let routers = layer.ffn.router.iter().chain(&layer.ffn.group_router).chain(&layer.ffn.bias);
+            [&layer.attention_norm, &layer.output, &layer.moe_norm]
                 .into_iter()
+                .chain(routers)
                 .chain(&layer.qkv)
                 .chain(experts)
         });

@@ -169,6 +169,7 @@ mod tests {
             router_logits: vec![0.0; 12],
             selected: selected.to_vec(),
             weights: [0.75, 0.25].repeat(4),
+            ..LayerTrace::default()
         };
         let tokens = [7, 8, 7, 9].map(|id| Token { id, text: format!("t{id}"), bytes: None }).to_vec();
         let layers = vec![layer(0, [0, 1, 0, 1, 0, 1, 1, 0]), layer(1, [1, 2, 2, 1, 1, 2, 1, 2])];

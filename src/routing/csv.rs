@@ -45,6 +45,7 @@ mod tests {
             router_logits: vec![0.0, 0.0],
             selected: vec![1, 0],
             weights: vec![0.75, 0.25],
+            ..LayerTrace::default()
         };
         let token = Token { id: 7, text: "say \"a\",".into(), bytes: None };
         let trace = Trace { tokens: vec![token], layers: vec![layer], guesses: Vec::new(), surprise: vec![0.0] };

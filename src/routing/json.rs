@@ -27,6 +27,8 @@ struct ModelJson<'a> {
     layers: usize,
     experts: usize,
     top_k: usize,
+    router: &'a str,
+    shared_experts: usize,
     parameters: u64,
     active_parameters: u64,
 }
@@ -43,6 +45,10 @@ struct LayerJson<'a> {
     router_logits: Vec<&'a [f32]>,
     selected: Vec<&'a [u32]>,
     weights: Vec<&'a [f32]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    group_logits: Vec<&'a [f32]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped: Vec<&'a [bool]>,
     balance: Balance,
 }
 
@@ -57,6 +63,8 @@ impl<'a> Document<'a> {
                 layers: model.layers,
                 experts: model.experts,
                 top_k: model.top_k,
+                router: &model.router,
+                shared_experts: model.shared_experts,
                 parameters: model.cost.parameters(),
                 active_parameters: model.cost.active_parameters(),
             },
@@ -76,6 +84,8 @@ impl<'a> LayerJson<'a> {
             router_logits: layer.router_logits.chunks_exact(layer.experts).collect(),
             selected: layer.selected.chunks_exact(layer.top_k).collect(),
             weights: layer.weights.chunks_exact(layer.top_k).collect(),
+            group_logits: layer.group_logits.chunks_exact(layer.groups.max(1)).collect(),
+            dropped: layer.dropped.chunks_exact(layer.top_k).collect(),
             balance: balance(layer),
         }
     }

@@ -11,5 +11,5 @@ pub mod lens;
 pub mod trace;
 
 pub use balance::{Balance, balance};
-pub use gate::{route, softmax};
+pub use gate::{Gate, route, softmax};
 pub use trace::{Guess, LayerTrace, Token, Trace};

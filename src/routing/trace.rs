@@ -42,6 +42,12 @@ pub struct LayerTrace {
     pub selected: Vec<u32>,
     /// What multiplies each expert's output, `[T, k]`.
     pub weights: Vec<f32>,
+    /// `G`: groups of a hierarchical gate; 0 for others.
+    pub groups: usize,
+    /// Raw scores of the groups, `[T, G]`.
+    pub group_logits: Vec<f32>,
+    /// Which assignments were over their expert's capacity, `[T, k]`; empty where the gate has none.
+    pub dropped: Vec<bool>,
 }
 
 impl LayerTrace {
@@ -70,6 +76,11 @@ impl LayerTrace {
         &self.weights[position * self.top_k..][..self.top_k]
     }
 
+    /// Which choices of the token at `position` were dropped, `[k]`; empty where the gate has no capacity.
+    pub fn dropped_of(&self, position: usize) -> &[bool] {
+        self.dropped.get(position * self.top_k..(position + 1) * self.top_k).unwrap_or(&[])
+    }
+
     /// Router probabilities (softmax over all experts) of the token at `position`, `[E]`.
     pub fn probabilities_of(&self, position: usize) -> Vec<f32> {
         let mut row = self.router_logits_of(position).to_vec();
@@ -81,6 +92,8 @@ impl LayerTrace {
     pub fn truncate(&mut self, len: usize) {
         self.router_logits.truncate(len * self.experts);
         self.selected.truncate(len * self.top_k);
+        self.group_logits.truncate(len * self.groups);
+        self.dropped.truncate(len * self.top_k);
         self.weights.truncate(len * self.top_k);
     }
 
@@ -88,6 +101,10 @@ impl LayerTrace {
     pub fn forget_first(&mut self, count: usize) {
         self.router_logits.drain(..count * self.experts);
         self.selected.drain(..count * self.top_k);
+        self.group_logits.drain(..count * self.groups);
+        if !self.dropped.is_empty() {
+            self.dropped.drain(..count * self.top_k);
+        }
         self.weights.drain(..count * self.top_k);
     }
 
@@ -97,6 +114,8 @@ impl LayerTrace {
         self.router_logits.extend_from_slice(&more.router_logits);
         self.selected.extend_from_slice(&more.selected);
         self.weights.extend_from_slice(&more.weights);
+        self.group_logits.extend_from_slice(&more.group_logits);
+        self.dropped.extend_from_slice(&more.dropped);
     }
 }
 

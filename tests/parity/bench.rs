@@ -2,8 +2,9 @@
 
 use moescope::engine::gpu::device::{Gpu, StepUniform};
 use moescope::engine::gpu::pack;
+use moescope::engine::gpu::plan::gate_constants;
 use moescope::engine::gpu::shader::{Access, Tile, kernel};
-use moescope::model::{AttentionShape, Dtype, Matrix};
+use moescope::model::{AttentionShape, Dtype, Matrix, MoeShape};
 
 /// Largest difference between a kernel and its twin, over numbers of about unit size.
 const TOLERANCE: f32 = 1e-4;
@@ -78,6 +79,13 @@ impl Run<'_> {
 
     pub fn heads(self, shape: &AttentionShape) -> Self {
         self.constant("HEADS", shape.heads).constant("KV_HEADS", shape.kv_heads).constant("DIM", shape.head_dim)
+    }
+
+    /// The constants of a gate.
+    pub fn gate(mut self, shape: &MoeShape) -> Self {
+        self.constants.extend(gate_constants(shape.gate.expect("a gate")));
+        let run = self.constant("EXPERTS", shape.experts).constant("TOP_K", shape.top_k);
+        run.constant("SHARED", shape.shared).constant("ROUTER_ROWS", shape.router_rows())
     }
 
     pub fn tokens(mut self, start: usize, count: usize) -> Self {

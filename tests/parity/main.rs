@@ -7,11 +7,12 @@ mod bench;
 use bench::{Bench, Floats, Random};
 use moescope::engine::gpu::shader::{KERNELS, Tile};
 use moescope::kernels::attention::KvCache;
-use moescope::kernels::dispatch::tiles;
+use moescope::kernels::dispatch::{Capacity, tiles};
 use moescope::kernels::expert_ffn::{Expert, Scratch};
 use moescope::kernels::panels::Panels;
 use moescope::kernels::{self, NAMES};
-use moescope::model::{AttentionShape, Dtype};
+use moescope::model::{AttentionShape, Dtype, MoeShape};
+use moescope::routing::Gate;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -206,20 +207,34 @@ fn attention(bench: &mut Bench, random: &mut Random) {
     }
 }
 
+/// Every kind of gate, with and without shared experts.
 fn gate(bench: &mut Bench, random: &mut Random) {
-    for (width, experts, top_k, tokens) in
-        [(128, 8, 2, 64), (64, 64, 8, 5), (30, 5, 3, 3), (7, 1, 1, 1), (16, 17, 17, 2)]
-    {
-        let weights = random.matrix(Dtype::F32, experts, width);
-        let x = random.floats(tokens * width);
-        let (mut logits, mut chosen) = (vec![0.0; tokens * experts], vec![0.0; tokens * top_k]);
-        let mut selected = vec![0; tokens * top_k];
-        kernels::gate::gate(&x, &Panels::stack(&[&weights.view()]), &mut logits, &mut selected, &mut chosen);
-        let run = bench.kernel("gate", "main", Dtype::F32, Tile::One).constant("GROUPS", width.div_ceil(4));
-        let run = run.constant("EXPERTS", experts).constant("TOP_K", top_k).tokens(0, tokens);
+    let (by_group, scaled) = (Gate::Hierarchical { groups: 4, groups_per_token: 2 }, Gate::SigmoidBias { scale: 2.5 });
+    let cases = [
+        (Gate::SoftmaxTopK, 128, 8, 2, 0, 64),
+        (Gate::SoftmaxTopK, 64, 64, 8, 0, 5),
+        (Gate::SoftmaxTopK, 7, 1, 1, 0, 1),
+        (Gate::SoftmaxTopK, 16, 17, 17, 1, 2),
+        (Gate::TopKOfSoftmax, 128, 8, 1, 0, 64),
+        (Gate::TopKOfSoftmax, 30, 5, 3, 0, 3),
+        (by_group, 128, 16, 4, 0, 64),
+        (by_group, 30, 8, 2, 1, 7),
+        (scaled, 128, 32, 8, 1, 64),
+        (scaled, 9, 6, 6, 2, 3),
+    ];
+    for (kind, width, experts, top_k, shared, tokens) in cases {
+        let shape = MoeShape { gate: Some(kind), shared, ..MoeShape::mixtral(experts, top_k, 1) };
+        let (rows, choices) = (shape.router_rows(), shape.choices());
+        let weights = random.matrix(Dtype::F32, rows, width);
+        let (x, bias) = (random.floats(tokens * width), random.floats(experts));
+        let (mut logits, mut chosen) = (vec![0.0; tokens * rows], vec![0.0; tokens * choices]);
+        let mut selected = vec![0; tokens * choices];
+        let twin = Panels::stack(&[&weights.view()]);
+        kernels::gate::gate(&shape, &x, &twin, &bias, &mut logits, &mut selected, &mut chosen);
         let run =
-            run.read_rows(&x, width).weights(&[&weights]).write(logits.len()).write(chosen.len()).write(chosen.len());
-        let out = run.run([tokens, 1]);
+            bench.kernel("gate", "main", Dtype::F32, Tile::One).gate(&shape).constant("GROUPS", width.div_ceil(4));
+        let run = run.tokens(0, tokens).read_rows(&x, width).weights(&[&weights]).read(&bias);
+        let out = run.write(logits.len()).write(chosen.len()).write(chosen.len()).run([tokens, 1]);
         bench.same("gate: router logits", &out[0].floats()[..logits.len()], &logits);
         bench.equal("gate: selected", &out[1].ids()[..selected.len()], &selected);
         bench.same("gate: weights", &out[2].floats()[..chosen.len()], &chosen);
@@ -227,39 +242,63 @@ fn gate(bench: &mut Bench, random: &mut Random) {
     // Ties: every logit the same, so the lower ids win.
     let weights =
         bench::Weights { dtype: Dtype::F32, rows: 6, cols: 4, bytes: bytemuck::cast_slice(&[0.5f32; 24]).to_vec() };
-    let run = bench
-        .kernel("gate", "main", Dtype::F32, Tile::One)
-        .constant("GROUPS", 1)
-        .constant("EXPERTS", 6)
-        .constant("TOP_K", 3);
-    let out = run.tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]).write(6).write(3).write(3).run([1, 1]);
+    let run =
+        bench.kernel("gate", "main", Dtype::F32, Tile::One).gate(&MoeShape::mixtral(6, 3, 1)).constant("GROUPS", 1);
+    let run = run.tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]).read(&[0.0f32; 6]);
+    let out = run.write(6).write(3).write(3).run([1, 1]);
     bench.equal("gate: ties", &out[1].ids()[..3], &[0, 1, 2]);
 }
 
+/// With and without shared experts and a capacity, at the start of a text and later.
 fn dispatch(bench: &mut Bench, random: &mut Random) {
-    for tile in TILES {
-        for (experts, top_k, tokens) in [(8, 2, 64), (100, 8, 33), (1, 1, 1), (5, 5, 3)] {
-            let selected: Vec<u32> = (0..tokens * top_k).map(|_| random.below(experts)).collect();
-            let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
-            kernels::dispatch::dispatch(&selected, &mut assignments, &mut offsets);
-            let expected = tiles(&offsets, tile.tokens());
-            let run = bench
-                .kernel("dispatch", "main", Dtype::F32, tile)
-                .constant("EXPERTS", experts)
-                .constant("TOP_K", top_k);
-            let run = run
-                .constant("TILE", tile.tokens())
-                .constant("UP_WORKGROUPS", 3)
-                .constant("DOWN_WORKGROUPS", 4)
-                .tokens(0, tokens);
-            let out = run.read(&selected).write(selected.len()).write(selected.len() * 4).write(6).run([1, 1]);
-            bench.equal("dispatch: assignments", &out[0].ids()[..assignments.len()], &assignments);
-            let flat: Vec<u32> =
-                expected.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
-            bench.equal("dispatch: tiles", &out[1].ids()[..flat.len()], &flat);
-            let count = expected.len() as u32;
-            bench.equal("dispatch: arguments", &out[2].ids()[..6], &[3, count, 1, 4, count, 1]);
+    let cases = [
+        (8, 2, 0, None, 0, 64),
+        (100, 8, 0, None, 5, 33),
+        (1, 1, 0, None, 0, 1),
+        (5, 5, 1, None, 0, 3),
+        (4, 1, 0, Some(0.5), 30, 34),
+        (4, 2, 1, Some(0.75), 20, 12),
+        (3, 1, 0, Some(0.1), 63, 1),
+    ];
+    for (tile, (experts, top_k, shared, capacity_factor, start, tokens)) in
+        TILES.into_iter().flat_map(|t| cases.map(|c| (t, c)))
+    {
+        let shape = MoeShape { shared, capacity_factor, ..MoeShape::mixtral(experts, top_k, 1) };
+        let (choices, context) = (shape.choices(), start + tokens);
+        let row = |random: &mut Random| -> Vec<u32> {
+            random.distinct(top_k, experts).into_iter().chain(experts as u32..shape.all_experts() as u32).collect()
+        };
+        let selected: Vec<u32> = (0..tokens).flat_map(|_| row(random)).collect();
+        let mut history: Vec<u32> = (0..start).flat_map(|_| random.distinct(top_k, experts)).collect();
+        history.resize(context * top_k, 0);
+        let old_history = history.clone();
+        let (mut weights, mut dropped) = (random.floats(selected.len()), vec![false; selected.len()]);
+        let old_weights = weights.clone();
+        let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; shape.all_experts() + 1]);
+        let most = shape.capacity(context);
+        let capacity = most.map(|most| Capacity { most, history: &mut history, dropped: &mut dropped });
+        kernels::dispatch::dispatch(start, &shape, &selected, capacity, &mut weights, &mut assignments, &mut offsets);
+        let expected = tiles(&offsets, tile.tokens());
+        if capacity_factor.is_some() {
+            assert!(dropped.iter().any(|&d| d), "the case should drop something");
         }
+        let run = bench.kernel("dispatch", "main", Dtype::F32, tile).constant("EXPERTS", experts);
+        let run =
+            run.constant("ALL_EXPERTS", shape.all_experts()).constant("TOP_K", top_k).constant("CHOICES", choices);
+        let run = run.constant("CAPACITY", most.unwrap_or(0)).constant("TILE", tile.tokens());
+        let run = run.constant("UP_WORKGROUPS", 3).constant("DOWN_WORKGROUPS", 4).tokens(start, tokens);
+        let run = run.read(&selected).read(&old_history).write(selected.len()).read(&old_weights);
+        let out = run.write(selected.len()).write(selected.len() * 4).write(6).run([1, 1]);
+        let kept = *offsets.last().unwrap() as usize;
+        bench.equal("dispatch: history", &out[0].ids()[..history.len()], &history);
+        let flags: Vec<u32> = dropped.iter().map(|&flag| u32::from(flag)).collect();
+        bench.equal("dispatch: dropped", &out[1].ids()[..flags.len()], &flags);
+        bench.same("dispatch: weights", &out[2].floats()[..weights.len()], &weights);
+        bench.equal("dispatch: assignments", &out[3].ids()[..kept], &assignments[..kept]);
+        let flat: Vec<u32> = expected.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
+        bench.equal("dispatch: tiles", &out[4].ids()[..flat.len()], &flat);
+        let count = expected.len() as u32;
+        bench.equal("dispatch: arguments", &out[5].ids()[..6], &[3, count, 1, 4, count, 1]);
     }
 }
 
@@ -279,7 +318,9 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             let x = random.floats(tokens * width);
             let selected: Vec<u32> = (0..tokens).flat_map(|_| random.distinct(top_k, experts)).collect();
             let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
-            kernels::dispatch::dispatch(&selected, &mut assignments, &mut offsets);
+            let shape = MoeShape::mixtral(experts, top_k, inner);
+            let mut weights = vec![1.0; selected.len()];
+            kernels::dispatch::dispatch(0, &shape, &selected, None, &mut weights, &mut assignments, &mut offsets);
             let mut scratch = Scratch::default();
             let (mut hidden, mut y) = (vec![0.0; selected.len() * inner], vec![0.0; selected.len() * width]);
             kernels::expert_ffn::up(&x, &assignments, &offsets, &twins, &mut hidden, &mut scratch);
@@ -319,8 +360,10 @@ fn combine(bench: &mut Bench, random: &mut Random) {
         let mut x = start.clone();
         kernels::combine::combine(&y, &weights, &mut x, width);
         let groups = width.div_ceil(4);
-        let run =
-            bench.kernel("combine", "main", Dtype::F32, Tile::One).constant("GROUPS", groups).constant("TOP_K", top_k);
+        let run = bench
+            .kernel("combine", "main", Dtype::F32, Tile::One)
+            .constant("GROUPS", groups)
+            .constant("CHOICES", top_k);
         let run = run.tokens(0, tokens).read_rows(&y, width).read(&weights).write_rows(&start, width);
         let out = run.run([(tokens * groups).div_ceil(64), 1]);
         bench.same("combine", &out[0].rows(groups * 4, width), &x);

@@ -4,7 +4,7 @@
 
 pub mod device;
 pub mod pack;
-mod plan;
+pub mod plan;
 pub mod shader;
 
 use self::device::{Gpu, StepUniform};

@@ -4,10 +4,11 @@ use super::CHUNK;
 use super::device::Gpu;
 use super::pack;
 use super::shader::{Tile, kernel};
-use crate::engine::Step;
+use crate::engine::{Step, record};
 use crate::error::Result;
 use crate::kernels::rope::angles;
-use crate::model::{Architecture, Dtype, LayerShape, LayerWeights, Matrix, Weights};
+use crate::model::{Architecture, Dtype, FfnWeights, LayerShape, LayerWeights, Matrix, MoeShape, Weights};
+use crate::routing::Gate;
 use bytemuck::pod_collect_to_vec;
 use wgpu::{Buffer, BufferUsages};
 
@@ -55,11 +56,14 @@ enum Grid {
     Indirect(u64),
 }
 
-/// Where the routing of a layer is put; one section after the other.
+/// Where the routing of a layer is put.
 struct Routing {
     router_logits: Buffer,
     selected: Buffer,
     weights: Buffer,
+    dropped: Buffer,
+    /// Routed experts of the whole text, where there is a capacity.
+    history: Buffer,
 }
 
 /// Buffers that all layers share, for the numbers of a step's tokens.
@@ -82,7 +86,7 @@ impl Plan {
         let scratch = Scratch::new(gpu, a)?;
         let ids = gpu.zeros("ids", CHUNK * WORD)?;
         let logits = gpu.zeros("logits", CHUNK * a.vocabulary * WORD)?;
-        let routing = a.layers.iter().map(|layer| Routing::new(gpu, layer)).collect::<Result<Vec<_>>>()?;
+        let routing = a.layers.iter().map(|layer| Routing::new(gpu, a, &layer.moe)).collect::<Result<Vec<_>>>()?;
         let (embed_dtype, embed) = upload(gpu, "embeddings", pack::stack(&[&weights.embed]))?;
         let (head_dtype, head) = match &weights.lm_head {
             None => (embed_dtype, embed.clone()),
@@ -133,9 +137,8 @@ impl Plan {
         }
         drop(compute);
         let mut to = 0;
-        let sources =
-            self.routing.iter().flat_map(|r| [&r.router_logits, &r.selected, &r.weights]).chain([&self.logits]);
-        for (from, &bytes) in sources.zip(&sections.sizes) {
+        let sources = self.routing.iter().flat_map(Routing::sections).chain([&self.logits]);
+        for (from, &bytes) in sources.zip(&sections.sizes).filter(|(_, bytes)| **bytes > 0) {
             encoder.copy_buffer_to_buffer(from, 0, &self.staging, to, bytes);
             to += bytes;
         }
@@ -159,6 +162,18 @@ impl Pass {
             Grid::Indirect(offset) => compute.dispatch_workgroups_indirect(arguments, offset),
         }
     }
+}
+
+/// What `shaders/gate.wgsl` calls a gate.
+pub fn gate_constants(gate: Gate) -> Vec<(&'static str, f64)> {
+    let (kind, groups, groups_per_token, scale) = match gate {
+        Gate::SoftmaxTopK => (0.0, 0, 1, 1.0),
+        Gate::TopKOfSoftmax => (1.0, 0, 1, 1.0),
+        Gate::Hierarchical { groups, groups_per_token } => (2.0, groups, groups_per_token, 1.0),
+        Gate::SigmoidBias { scale } => (3.0, 0, 1, scale),
+    };
+    let (groups, per_token) = (groups as f64, groups_per_token as f64);
+    vec![("KIND", kind), ("EXPERT_GROUPS", groups), ("GROUPS_PER_TOKEN", per_token), ("SCALE", f64::from(scale))]
 }
 
 /// The products' form for a step of so many tokens.
@@ -270,32 +285,37 @@ impl Maker<'_> {
     ) -> Result<()> {
         let (width, moe) = (self.a.hidden, &shape.moe);
         let norm = upload_vector(self.gpu, &weights.moe_norm)?;
-        let (router_dtype, router) = upload(self.gpu, "router weights", pack::stack(&[&weights.router]))?;
-        let ups: Vec<&Matrix<'_>> = weights.experts.iter().flat_map(|e| [&e.w1, &e.w3]).collect();
-        let downs: Vec<&Matrix<'_>> = weights.experts.iter().map(|e| &e.w2).collect();
+        let ffn = &weights.ffn;
+        let ups: Vec<&Matrix<'_>> = ffn.experts.iter().flat_map(|e| [&e.w1, &e.w3]).collect();
+        let downs: Vec<&Matrix<'_>> = ffn.experts.iter().map(|e| &e.w2).collect();
         let (up_dtype, up) = upload(self.gpu, "expert weights", pack::sequence(&ups))?;
         let (down_dtype, down) = upload(self.gpu, "expert weights", pack::sequence(&downs))?;
 
         self.norm(&norm, scratch);
-        let shapes = [("GROUPS", groups(width)), ("EXPERTS", moe.experts), ("TOP_K", moe.top_k)];
-        let buffers = [&scratch.normed, &router, &routing.router_logits, &routing.selected, &routing.weights];
-        self.pass("gate", "main", router_dtype, &buffers, Grid::Token, &shapes);
+        if let Some(gate) = moe.gate {
+            self.gate(gate, moe, ffn, scratch, routing)?;
+        }
+        let capacity = moe.capacity(self.a.context).unwrap_or(0);
         let constants = |tile: Tile| {
             vec![
                 ("EXPERTS", moe.experts as f64),
+                ("ALL_EXPERTS", moe.all_experts() as f64),
                 ("TOP_K", moe.top_k as f64),
+                ("CHOICES", moe.choices() as f64),
+                ("CAPACITY", capacity as f64),
                 ("TILE", tile.tokens() as f64),
                 ("UP_WORKGROUPS", f64::from(tile.workgroups(moe.intermediate))),
                 ("DOWN_WORKGROUPS", f64::from(tile.workgroups(width))),
             ]
         };
-        let buffers = [&routing.selected, &scratch.assignments, &scratch.tiles, &scratch.arguments];
+        let Routing { selected, weights, dropped, history, .. } = routing;
+        let buffers = [selected, history, dropped, weights, &scratch.assignments, &scratch.tiles, &scratch.arguments];
         self.variants("dispatch", "main", Dtype::F32, &buffers, Grid::Single, constants);
         let shapes = [
             ("GROUPS", groups(width)),
             ("OUTPUTS", moe.intermediate),
             ("STRIDE", padded(moe.intermediate)),
-            ("SHARE", moe.top_k),
+            ("SHARE", moe.choices()),
         ];
         let buffers = [&scratch.normed, &scratch.assignments, &scratch.tiles, &up, &scratch.hidden];
         self.pass("expert_ffn", "up", up_dtype, &buffers, Grid::Indirect(0), &shapes);
@@ -303,9 +323,36 @@ impl Maker<'_> {
             [("GROUPS", groups(moe.intermediate)), ("OUTPUTS", width), ("STRIDE", padded(width)), ("SHARE", 1)];
         let buffers = [&scratch.hidden, &scratch.assignments, &scratch.tiles, &down, &scratch.y];
         self.pass("expert_ffn", "down", down_dtype, &buffers, Grid::Indirect(ARGUMENTS), &shapes);
-        let shapes = [("GROUPS", groups(width)), ("TOP_K", moe.top_k)];
+        let shapes = [("GROUPS", groups(width)), ("CHOICES", moe.choices())];
         let grid = Grid::Invocations(groups(width));
         self.pass("combine", "main", Dtype::F32, &[&scratch.y, &routing.weights, &scratch.x], grid, &shapes);
+        Ok(())
+    }
+
+    fn gate(
+        &mut self,
+        gate: Gate,
+        moe: &MoeShape,
+        ffn: &FfnWeights<'_>,
+        scratch: &Scratch,
+        routing: &Routing,
+    ) -> Result<()> {
+        let routers: Vec<&Matrix<'_>> = ffn.router.iter().chain(&ffn.group_router).collect();
+        let (dtype, router) = upload(self.gpu, "router weights", pack::stack(&routers))?;
+        let bias: Vec<f32> = ffn.bias.iter().flat_map(|bias| bias.values()).collect();
+        let bias = self.gpu.filled("router bias", bytemuck::cast_slice(&bias))?;
+        let mut constants = gate_constants(gate);
+        let shapes = [
+            ("GROUPS", groups(self.a.hidden)),
+            ("EXPERTS", moe.experts),
+            ("TOP_K", moe.top_k),
+            ("SHARED", moe.shared),
+            ("ROUTER_ROWS", moe.router_rows()),
+        ];
+        constants.extend(shapes.map(|(name, n)| (name, n as f64)));
+        let Routing { router_logits, selected, weights, .. } = routing;
+        let buffers = [&scratch.normed, &router, &bias, router_logits, selected, weights];
+        self.variants("gate", "main", dtype, &buffers, Grid::Token, |_| constants.clone());
         Ok(())
     }
 }
@@ -314,7 +361,7 @@ impl Scratch {
     fn new(gpu: &Gpu, a: &Architecture) -> Result<Self> {
         let most = |f: fn(&LayerShape) -> usize| a.layers.iter().map(f).max().unwrap_or(0);
         let rows = |label, numbers: usize| gpu.zeros(label, CHUNK * numbers * WORD);
-        let choices = most(|l| l.moe.top_k);
+        let choices = most(|l| l.moe.choices());
         let usage = BufferUsages::STORAGE | BufferUsages::INDIRECT | BufferUsages::COPY_SRC;
         // Tiles: at most one an assignment.
         Ok(Self {
@@ -326,25 +373,41 @@ impl Scratch {
             assignments: rows("assignments", choices)?,
             tiles: rows("tiles", choices * 4)?,
             arguments: gpu.buffer("arguments", 2 * ARGUMENTS as usize, usage)?,
-            hidden: rows("activations", most(|l| l.moe.top_k * padded(l.moe.intermediate)))?,
+            hidden: rows("activations", most(|l| l.moe.choices() * padded(l.moe.intermediate)))?,
             y: rows("activations", choices * padded(a.hidden))?,
         })
     }
 }
 
 impl Routing {
-    fn new(gpu: &Gpu, layer: &LayerShape) -> Result<Self> {
+    fn new(gpu: &Gpu, a: &Architecture, moe: &MoeShape) -> Result<Self> {
         let rows = |numbers: usize| gpu.zeros("routing", CHUNK * numbers * WORD);
+        let limited = usize::from(moe.capacity_factor.is_some());
         Ok(Self {
-            router_logits: rows(layer.moe.experts)?,
-            selected: rows(layer.moe.top_k)?,
-            weights: rows(layer.moe.top_k)?,
+            router_logits: rows(moe.router_rows())?,
+            selected: rows(moe.choices())?,
+            // A dense FFN has no gate to write them.
+            weights: gpu.filled("routing", bytemuck::cast_slice(&vec![1.0f32; CHUNK * moe.choices()]))?,
+            dropped: rows(limited * moe.choices())?,
+            history: gpu.zeros("routing", limited * a.context * moe.top_k * WORD)?,
         })
+    }
+
+    /// The sections of a readback, in order.
+    fn sections(&self) -> [&Buffer; 4] {
+        [&self.router_logits, &self.selected, &self.weights, &self.dropped]
+    }
+
+    /// Numbers of a token in each section.
+    fn widths(moe: &MoeShape) -> [usize; 4] {
+        let routed = if moe.gate.is_some() { moe.choices() } else { 0 };
+        let limited = if moe.capacity_factor.is_some() { routed } else { 0 };
+        [moe.router_rows(), routed, routed, limited]
     }
 }
 
-/// What a step's readback holds: for each layer router logits `[T, E]`, selected and weights `[T, k]`; then
-/// logits `[L, V]`.
+/// What a step's readback holds: for each routed layer router logits `[T, E + G]`, selected, weights and (with a
+/// capacity) dropped, `[T, choices]`; then logits `[L, V]`.
 pub struct Sections {
     tokens: usize,
     logits: usize,
@@ -356,8 +419,7 @@ pub struct Sections {
 impl Sections {
     /// For `tokens` tokens, `logits` of which want logits.
     pub fn new(a: &Architecture, tokens: usize, logits: usize) -> Self {
-        let routing =
-            a.layers.iter().flat_map(|l| [l.moe.experts, l.moe.top_k, l.moe.top_k]).map(|numbers| numbers * tokens);
+        let routing = a.layers.iter().flat_map(|l| Routing::widths(&l.moe)).map(|numbers| numbers * tokens);
         let sizes: Vec<u64> = routing.chain([logits * a.vocabulary]).map(|numbers| (numbers * WORD) as u64).collect();
         Self { tokens, logits, bytes: sizes.iter().sum(), sizes }
     }
@@ -371,10 +433,23 @@ impl Sections {
             bytes = rest;
             section
         };
-        for layer in &mut step.layers {
-            layer.router_logits = pod_collect_to_vec(next());
-            layer.selected = pod_collect_to_vec(next());
-            layer.weights = pod_collect_to_vec(next());
+        let mut traces = step.layers.iter_mut();
+        for moe in a.layers.iter().map(|layer| &layer.moe) {
+            let [logits, selected, weights, dropped] = std::array::from_fn(|_| next());
+            if moe.gate.is_some() {
+                let (logits, weights): (Vec<f32>, Vec<f32>) = (pod_collect_to_vec(logits), pod_collect_to_vec(weights));
+                let (selected, dropped): (Vec<u32>, Vec<u32>) =
+                    (pod_collect_to_vec(selected), pod_collect_to_vec(dropped));
+                let dropped: Vec<bool> = dropped.iter().map(|&flag| flag != 0).collect();
+                record(
+                    moe,
+                    &logits,
+                    &selected,
+                    &weights,
+                    &dropped,
+                    traces.next().expect("a trace for every routed layer"),
+                );
+            }
         }
         step.logits = pod_collect_to_vec(next());
         step

@@ -80,10 +80,10 @@ macro_rules! kernel {
 pub const KERNELS: [Kernel; 10] = [
     kernel!("attention", Needs::Nothing, &[Read, Read, Read, Write]),
     kernel!("combine", Needs::Nothing, &[Read, Read, Write]),
-    kernel!("dispatch", Needs::Nothing, &[Read, Write, Write, Write]),
+    kernel!("dispatch", Needs::Nothing, &[Read, Write, Write, Write, Write, Write, Write]),
     kernel!("embed", Needs::Weights, &[Read, Read, Write]),
     kernel!("expert_ffn", Needs::Product, &[Read, Read, Read, Read, Write]),
-    kernel!("gate", Needs::Product, &[Read, Read, Write, Write, Write]),
+    kernel!("gate", Needs::Product, &[Read, Read, Read, Write, Write, Write]),
     kernel!("linear", Needs::Product, &[Read, Read, Write]),
     kernel!("lm_head", Needs::Product, &[Read, Read, Write]),
     kernel!("rms_norm", Needs::Reduce, &[Read, Read, Write]),

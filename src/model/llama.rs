@@ -1,0 +1,26 @@
+//! Llama: `LlamaForCausalLM` of Hugging Face transformers, the dense model to compare with.
+
+use super::architecture::{Architecture, MoeShape};
+use super::backbone::{self, Defaults};
+use super::mixtral::read;
+use super::tensors::Tensors;
+use super::weights::{FfnWeights, Weights};
+use crate::error::Result;
+
+/// What transformers' `LlamaConfig` takes where a key is missing.
+const DEFAULTS: Defaults = Defaults { context: 2048, norm_eps: 1e-6, rope_theta: 1e4, kv_heads: None };
+
+/// What a Llama config asks to compute.
+pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
+    let common: backbone::Config = read(config)?;
+    backbone::architecture(&common, &DEFAULTS, MoeShape::dense(common.intermediate_size))
+}
+
+/// Views of all tensors, with their shapes checked.
+pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>> {
+    backbone::weights(tensors, a, |at, moe| {
+        let names = ["gate_proj", "down_proj", "up_proj"];
+        let ffn = backbone::expert(tensors, &format!("{at}.mlp"), names, moe.intermediate, a.hidden)?;
+        Ok(FfnWeights { router: None, group_router: None, bias: None, experts: vec![ffn] })
+    })
+}
