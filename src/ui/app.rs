@@ -17,7 +17,7 @@ use super::notices::Notices;
 use super::palette::Palette;
 use super::picture::PictureCard;
 use super::shared::Shared;
-use super::state::{Action, Effect, LayerChoice, Offered, Picture, State};
+use super::state::{Action, DOSSIER, Effect, LayerChoice, Offered, Picture, State};
 use super::strip_card::StripCard;
 use super::text_box;
 use super::text_card::TextCard;
@@ -263,7 +263,7 @@ impl App {
             <>
                 <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
                     pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
-                <ExpertInspector trace={state.shown.clone()} expert={state.inspected_expert()}
+                <ExpertInspector dossier={state.dossier.clone()} trace={state.shown.clone()} expert={state.inspected_expert()}
                     pinned={state.expert.is_some()} dispatch={self.dispatch.clone()} />
             </>
         }
@@ -308,6 +308,7 @@ impl App {
             Effect::Send(command) => self.link.send(command),
             Effect::ShowText => text_box::show(&self.text_area, &self.state.text),
             Effect::ForgetKept => keep::forget(),
+            Effect::FetchDossier(name) => fetch_dossier(name, self.dispatch.clone()),
             Effect::Colours(experts) => {
                 self.palette = Shared::new(Palette::new(experts));
                 self.palette.install();
@@ -519,6 +520,14 @@ fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
     wasm_bindgen_futures::spawn_local(async move {
         let json = if language == "en" { None } else { fetch_text(&format!("messages/{language}.json")).await };
         came.emit((language, json));
+    });
+}
+
+fn fetch_dossier(name: String, dispatch: Callback<Action>) {
+    wasm_bindgen_futures::spawn_local(async move {
+        if let Some(dossier) = fetch_json(&format!("models/{name}/{DOSSIER}")).await {
+            dispatch.emit(Action::Dossier(name, Box::new(dossier)));
+        }
     });
 }
 

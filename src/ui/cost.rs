@@ -3,6 +3,7 @@
 use super::as_table::AsTable;
 use super::format;
 use super::messages::t;
+use super::mixtral_card::MixtralCard;
 use super::shared::Shared;
 use crate::model::{ModelInfo, Part};
 use yew::prelude::*;
@@ -37,6 +38,7 @@ pub fn CostCard(props: &CostCardProps) -> Html {
             { bars(model) }
             <dl class="cost">{ for rows }</dl>
             <AsTable caption={t!("cost.parts")} {content} />
+            <MixtralCard />
         </section>
     }
 }

@@ -1,5 +1,6 @@
 //! One expert: what it reads on this page, how often it is the first, and which experts work beside it.
 
+use super::dossier::DossierView;
 use super::format;
 use super::messages::t;
 use super::shared::Shared;
@@ -7,6 +8,7 @@ use super::state::{Action, ExpertOf};
 use super::visible::quoted;
 use crate::routing::Trace;
 use crate::routing::analytics::{Reader, reader};
+use crate::routing::dossier::Dossier;
 use yew::prelude::*;
 
 /// Kinds of token that are named at most, and partners.
@@ -17,6 +19,8 @@ const MOST_PARTNERS: usize = 4;
 pub struct ExpertInspectorProps {
     pub trace: Shared<Trace>,
     pub expert: Option<ExpertOf>,
+    /// What the model's experts read over many texts.
+    pub dossier: Option<Shared<Dossier>>,
     /// It was chosen, and does not merely follow the token shown.
     pub pinned: bool,
     pub dispatch: Callback<Action>,
@@ -55,6 +59,7 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
             { share(reader, props.trace.len()) }
             { kinds(reader, &props.trace, &props.dispatch) }
             { partners(reader, chosen, &props.dispatch) }
+            if let Some(dossier) = props.dossier.clone() { <DossierView {dossier} expert={chosen} /> }
         </section>
     }
 }

@@ -7,11 +7,15 @@ use super::messages::t;
 use super::shared::Shared;
 use crate::model::ModelInfo;
 use crate::routing::Trace;
+use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
 use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
 
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
+
+/// The file that a model's dossier is in.
+pub const DOSSIER: &str = "experts.json";
 
 /// Which layer the views show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +94,9 @@ pub struct Offered {
     /// One line about it.
     #[serde(default)]
     pub about: String,
+    /// What comes with it besides the model itself: "experts.json" for example.
+    #[serde(default)]
+    pub files: Vec<String>,
 }
 
 /// How far a long piece of work is.
@@ -127,6 +134,8 @@ pub struct State {
     pub played: Option<usize>,
     /// The model in use.
     pub model: Option<Shared<ModelInfo>>,
+    /// What its experts read over many texts, where the model comes with that.
+    pub dossier: Option<Shared<Dossier>>,
     /// The models on offer.
     pub offered: Shared<Vec<Offered>>,
     /// Example texts.
@@ -202,6 +211,8 @@ pub enum Action {
     Worker(Box<Event>),
     /// `models/index.json` came.
     Models(Vec<Offered>),
+    /// The dossier of the model of that name came.
+    Dossier(String, Box<Dossier>),
     /// `examples.json` came.
     Examples(Vec<Example>),
     /// Load a model; `asked` is what a link calls it, where it can.
@@ -266,6 +277,8 @@ pub enum Effect {
     ShowText,
     /// Forget what was kept in the browser.
     ForgetKept,
+    /// Fetch the dossier of the shipped model of that name.
+    FetchDossier(String),
     /// Colours for this many experts.
     Colours(usize),
 }
@@ -280,6 +293,7 @@ impl State {
             shown: Shared::default(),
             played: None,
             model: None,
+            dossier: None,
             offered: Shared::default(),
             examples: Shared::default(),
             kept_text: kept_text.map(Shared::new),
@@ -407,6 +421,11 @@ impl State {
             }
             Action::Worker(event) => return self.hear(*event),
             Action::Models(offered) => self.offered = Shared::new(offered),
+            Action::Dossier(name, dossier) => {
+                if self.model_asked.as_deref() == Some(name.as_str()) {
+                    self.dossier = Some(Shared::new(*dossier));
+                }
+            }
             Action::Examples(examples) => {
                 self.examples = Shared::new(examples);
                 if let (true, Some(first)) = (self.text.is_empty(), self.examples.first()) {
@@ -568,6 +587,7 @@ impl State {
                     self.note(note.clone());
                 }
                 self.model = Some(Shared::new(*info));
+                self.speed = None;
             }
             Event::Inspected { request, layers, .. } => {
                 if request == self.look_request {
@@ -597,7 +617,12 @@ impl State {
         self.layer = self.layer_for(&info);
         let experts = info.experts;
         self.model = Some(Shared::new(info));
+        self.dossier = None;
         let mut effects = vec![Effect::Colours(experts)];
+        let has_dossier = |offered: &&Offered| {
+            Some(&offered.name) == self.model_asked.as_ref() && offered.files.iter().any(|file| file == DOSSIER)
+        };
+        effects.extend(self.offered.iter().find(has_dossier).map(|offered| Effect::FetchDossier(offered.name.clone())));
         effects.extend(self.route());
         effects
     }
