@@ -83,12 +83,18 @@ impl Desk {
         match self.session.advance(self.tokenizer.as_ref(), most, |_| {}).await {
             Ok(trace) => Ok(Advance::Routed(trace)),
             Err(Error::Device(why)) => {
-                self.session.replace_engine(Engine::cpu(&self.model)?);
-                self.info = self.model.info(self.session.engine().backend(), Some(format!("The CPU took over: {why}")));
+                self.fall_back(&why)?;
                 Ok(Advance::EngineChanged)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Puts the CPU engine in the place of a GPU that failed.
+    fn fall_back(&mut self, why: &str) -> Result<()> {
+        self.session.replace_engine(Engine::cpu(&self.model)?);
+        self.info = self.model.info(self.session.engine().backend(), Some(format!("The CPU took over: {why}")));
+        Ok(())
     }
 
     /// Makes `text` the page's text. Returns how many tokens of the old trace still hold, and where the
@@ -135,7 +141,11 @@ impl Desk {
     /// Traces `ids` beside the page's text, and gives the JSON of `moescope trace`.
     pub async fn trace(&mut self, ids: &[u32], wanted: Logits) -> Result<String> {
         let page = self.session.ids().to_vec();
-        let traced = self.run(ids).await;
+        let mut traced = self.run(ids).await;
+        if let Err(Error::Device(why)) = &traced {
+            self.fall_back(why)?;
+            traced = self.run(ids).await;
+        }
         let last = self.session.last_logits().to_vec();
         self.session.set(page);
         let (trace, logits) = traced?;
@@ -151,7 +161,11 @@ impl Desk {
     /// Generates after `ids` beside the page's text: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
     pub async fn complete(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<String> {
         let page = self.session.ids().to_vec();
-        let completed = self.continue_from(ids, tokens, sampling).await;
+        let mut completed = self.continue_from(ids, tokens, sampling).await;
+        if let Err(Error::Device(why)) = &completed {
+            self.fall_back(why)?;
+            completed = self.continue_from(ids, tokens, sampling).await;
+        }
         self.session.set(page);
         let (trace, prefill_ms, decode_ms) = completed?;
         let new = &trace.tokens[ids.len()..];

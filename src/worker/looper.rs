@@ -4,10 +4,11 @@
 use super::desk::{Advance, Desk, now};
 use super::fetch::model_files;
 use super::inbox::{Inbox, Load, Work};
-use super::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
+use super::protocol::{BackendChoice, Command, Event, Logits, Overflow, Prompt, Sampling, Source, Speed};
 use crate::engine::Engine;
 use crate::engine::gpu::device::Gpu;
 use crate::error::{Error, Result};
+use crate::model::Backend;
 use crate::session::Sampler;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use std::rc::Rc;
@@ -59,7 +60,13 @@ impl Looper {
             match self.inbox.next().await {
                 Work::Command(command) => {
                     let first = matches!(command, Command::Load { .. });
+                    let request = matches!(command, Command::Trace { .. } | Command::Complete { .. });
+                    let backend = self.backend();
                     self.obey(command).await;
+                    // An API request met a failing GPU (a run of the page's text says so itself).
+                    if request && backend != self.backend() {
+                        self.tell_backend();
+                    }
                     // Not before the new model's first answer: making the engine holds the worker up.
                     if !first && self.inbox.is_idle() {
                         self.prepare_gpu();
@@ -84,13 +91,7 @@ impl Looper {
             // Nothing is running when a command is taken up.
             Command::Stop => {}
             Command::Trace { request, prompt, logits } => {
-                let answer = match self.desk() {
-                    Ok(desk) => match desk.ids(&prompt) {
-                        Ok(ids) => desk.trace(&ids, logits).await,
-                        Err(error) => Err(error),
-                    },
-                    Err(error) => Err(error),
-                };
+                let answer = self.traced(&prompt, logits).await;
                 self.answer(request, answer, |request, json| Event::Traced { request, json });
             }
             Command::Inspect { request, position } => {
@@ -101,16 +102,20 @@ impl Looper {
                 (self.send)(event);
             }
             Command::Complete { request, prompt, tokens, sampling } => {
-                let answer = match self.desk() {
-                    Ok(desk) => match desk.ids(&prompt) {
-                        Ok(ids) => desk.complete(&ids, tokens, sampling).await,
-                        Err(error) => Err(error),
-                    },
-                    Err(error) => Err(error),
-                };
+                let answer = self.completed(&prompt, tokens, sampling).await;
                 self.answer(request, answer, |request, json| Event::Generated { request, json });
             }
         }
+    }
+
+    async fn traced(&mut self, prompt: &Prompt, logits: Logits) -> Result<String> {
+        let desk = self.desk()?;
+        desk.trace(&desk.ids(prompt)?, logits).await
+    }
+
+    async fn completed(&mut self, prompt: &Prompt, tokens: usize, sampling: Sampling) -> Result<String> {
+        let desk = self.desk()?;
+        desk.complete(&desk.ids(prompt)?, tokens, sampling).await
     }
 
     /// Starts making the GPU engine on the side, where there is a GPU.
@@ -227,6 +232,16 @@ impl Looper {
     fn finish(&mut self, run: &Run) {
         let total = self.desk.as_mut().map_or(0, |desk| desk.session().ids().len());
         (self.send)(run.routed(run.from, crate::routing::Trace::default(), total, true));
+    }
+
+    fn backend(&self) -> Option<Backend> {
+        self.desk.as_ref().map(|desk| desk.info.backend.clone())
+    }
+
+    fn tell_backend(&self) {
+        if let Some(desk) = &self.desk {
+            (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
+        }
     }
 
     fn desk(&mut self) -> Result<&mut Desk> {
