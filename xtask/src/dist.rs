@@ -63,7 +63,7 @@ enum Contents {
 pub fn build(profile: Profile, out: &Path) -> Result<Site> {
     let out = workspace::root().join(out);
     refuse_foreign_directory(&out)?;
-    let bindgen = workspace::target_directory().join("xtask").join(match profile {
+    let bindgen = workspace::target_directory().join("chores").join(match profile {
         Profile::Release => "bindgen-release",
         Profile::Dev => "bindgen-dev",
     });

@@ -93,7 +93,7 @@ pub fn test_tools() -> Result<TestTools> {
 /// Fetches axe-core in the version that tests/e2e/package-lock.json names, and runs none of its scripts.
 fn axe_core(npm: &Path) -> Result<PathBuf> {
     let sources = workspace::root().join("tests/e2e");
-    let directory = workspace::target_directory().join("xtask/npm");
+    let directory = workspace::target_directory().join("chores/npm");
     let script = directory.join("node_modules/axe-core/axe.min.js");
     let same = |name: &str| {
         let read = |directory: &Path| fs::read(directory.join(name)).ok();

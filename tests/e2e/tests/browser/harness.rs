@@ -96,7 +96,7 @@ impl Stage {
         for browser in self.opened() {
             for entry in browser.browser_log().await? {
                 let expected = expected.iter().any(|part| entry.message.contains(part));
-                if format!("{:?}", entry.level).eq_ignore_ascii_case("severe") && !expected {
+                if !expected {
                     messages.push(entry.message);
                 }
             }
