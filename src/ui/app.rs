@@ -223,7 +223,7 @@ impl App {
             (Some(_), false) => t!("strip.empty.running"),
         };
         html! {
-            <StripCard length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)}
+            <StripCard length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
@@ -252,7 +252,7 @@ impl App {
     fn load_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <LoadBalance trace={state.shown.clone()} layer={state.layer} expert={state.expert}
+            <LoadBalance capacity={state.model.as_ref().and_then(|model| model.capacity)} trace={state.shown.clone()} layer={state.layer} expert={state.expert}
                 dispatch={self.dispatch.clone()} />
         }
     }
@@ -310,7 +310,7 @@ impl App {
             Effect::ForgetKept => keep::forget(),
             Effect::FetchDossier(name) => fetch_dossier(name, self.dispatch.clone()),
             Effect::Colours(experts) => {
-                self.palette = Shared::new(Palette::new(experts));
+                self.palette = Shared::new(Palette::new(experts.max(1)));
                 self.palette.install();
             }
         }

@@ -55,7 +55,10 @@ impl Component for Compare {
         compare
     }
 
-    fn update(&mut self, _: &Context<Self>, Heard(event): Heard) -> bool {
+    fn update(&mut self, context: &Context<Self>, Heard(event): Heard) -> bool {
+        if let Event::Loaded(info) = &event {
+            context.props().dispatch.emit(Action::OtherExperts(info.experts));
+        }
         self.act(Action::Worker(Box::new(event)));
         true
     }

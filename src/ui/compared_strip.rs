@@ -13,7 +13,7 @@ use std::ops::Range;
 use yew::prelude::*;
 
 /// A difference of so many bits fills the bar.
-const MOST_BITS: f32 = 6.0;
+const MOST_BITS: f32 = 4.0;
 
 #[derive(Properties, PartialEq)]
 pub struct ComparedStripProps {
@@ -84,7 +84,7 @@ fn chip(trace: &Trace, position: usize, layer: LayerChoice) -> Html {
         LayerChoice::One(number) => trace.layer(number),
         LayerChoice::All => None,
     };
-    let Some(layer) = layer else {
+    let Some(layer) = layer.filter(|layer| layer.top_k > 0) else {
         let path =
             path(trace, position).into_iter().map(|expert| html! { <s data-e={expert.to_string()}>{ expert }</s> });
         return html! { <span class="token"><b>{ text(token) }</b><i class="path">{ for path }</i></span> };

@@ -73,13 +73,29 @@ fn compare(props: &HeaderProps) -> Html {
 
 fn model_line(model: Option<&ModelInfo>) -> String {
     let Some(model) = model else { return t!("model.loading") };
+    let (total, active) = (model.cost.parameters(), model.cost.active_parameters());
+    let (total, active) = (format::short(total as f64), format::short(active as f64));
+    if model.experts == 0 {
+        return t!("model.line.dense", layers = model.layers, total = total);
+    }
+    if model.shared_experts > 0 {
+        return t!(
+            "model.line.shared",
+            experts = model.experts,
+            shared = model.shared_experts,
+            top_k = model.top_k,
+            layers = model.layers,
+            active = active,
+            total = total
+        );
+    }
     t!(
         "model.line",
         experts = model.experts,
         top_k = model.top_k,
         layers = model.layers,
-        active = format::short(model.cost.active_parameters() as f64),
-        total = format::short(model.cost.parameters() as f64)
+        active = active,
+        total = total
     )
 }
 

@@ -5,7 +5,7 @@ use super::judge::{Figure, Grade, figures};
 use super::messages::t;
 use super::shared::Shared;
 use super::state::{Action, ExpertOf, LayerChoice};
-use crate::routing::analytics::never_fired;
+use crate::routing::analytics::{history, never_fired};
 use crate::routing::{Balance, LayerTrace, Trace, balance};
 use yew::prelude::*;
 
@@ -17,6 +17,8 @@ pub struct LoadBalanceProps {
     pub trace: Shared<Trace>,
     pub layer: LayerChoice,
     pub expert: Option<ExpertOf>,
+    /// Most tokens of a text that an expert takes.
+    pub capacity: Option<usize>,
     pub dispatch: Callback<Action>,
 }
 
@@ -34,6 +36,7 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
     };
     let content = match props.layer {
         _ if props.trace.is_empty() => html! { <p class="empty">{ t!("load.empty") }</p> },
+        _ if props.trace.layers.is_empty() => html! { <p class="empty">{ t!("load.none") }</p> },
         LayerChoice::One(number) => match props.trace.layer(number) {
             Some(layer) => one_layer(layer, props),
             None => html! { <p class="empty">{ t!("load.dense", layer = number) }</p> },
@@ -55,7 +58,9 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
         <>
             { bars(layer, &balance, props, true) }
             { idle(layer) }
+            { full(layer, props.capacity) }
             <dl class="figures">{ for figures.iter().map(figure) }</dl>
+            { grows(layer) }
         </>
     }
 }
@@ -64,6 +69,11 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
 fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: bool) -> Html {
     let experts = balance.load.len();
     let most = balance.load.iter().copied().fold(1.0 / experts as f32, f32::max);
+    let limit = props.capacity.map(|capacity| capacity as f32 / layer.selected.len().max(1) as f32);
+    // A limit far above all bars is said, not drawn: it would press them flat.
+    let limit = limit.filter(|limit| large && *limit < 1.6 * most);
+    let most = limit.map_or(most, |limit| most.max(limit));
+    let group = if layer.groups > 1 { experts / layer.groups } else { experts };
     let with_shares = large && experts <= EXPERTS_WITH_SHARES;
     let every = if large && experts > 32 {
         8
@@ -79,8 +89,12 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
         let label = t!("load.bar", expert = expert, share = shown);
         // Where share and number can be read on the bar, they are its name.
         let name = (!with_shares).then(|| label.clone());
-        let class =
-            classes!("bar", (props.expert == Some(chosen)).then_some("selected"), (share == 0.0).then_some("idle"));
+        let class = classes!(
+            "bar",
+            (props.expert == Some(chosen)).then_some("selected"),
+            (share == 0.0).then_some("idle"),
+            (expert > 0 && expert % group == 0).then_some("group")
+        );
         html! {
             <button key={expert} type="button" {class} data-testid="load-bar" data-expert={expert.to_string()}
                 data-layer={layer.layer.to_string()} data-load={format!("{share:.6}")} data-e={expert.to_string()}
@@ -98,6 +112,9 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
         <div {class} role="group" aria-label={t!("load.bars", layer = layer.layer)} style={even}>
             { for bars }
             <span class="even" aria-hidden="true"></span>
+            if let Some(limit) = limit {
+                <span class="even limit" aria-hidden="true" style={format!("--even:{:.4}", limit / most)}></span>
+            }
         </div>
     }
 }
@@ -109,6 +126,50 @@ fn idle(layer: &LayerTrace) -> Html {
     }
     let names = idle.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     html! { <p class="hint">{ t!(idle.len(); "load.idle", experts = names) }</p> }
+}
+
+/// What a capacity does: how much an expert takes at most, and how many assignments were dropped.
+fn full(layer: &LayerTrace, capacity: Option<usize>) -> Html {
+    let Some(capacity) = capacity else { return html! {} };
+    let dropped = layer.dropped.iter().filter(|dropped| **dropped).count();
+    let share = format::percent(dropped as f64 / layer.selected.len().max(1) as f64);
+    html! {
+        <p class="hint" data-testid="dropped">
+            { t!(capacity; "load.capacity") }{ " " }{ t!(dropped; "load.dropped", share = share) }
+        </p>
+    }
+}
+
+/// Points of the curve at most.
+const POINTS: usize = 60;
+
+/// The busiest expert against the average, from the first tokens to the whole text: does it even out?
+fn grows(layer: &LayerTrace) -> Html {
+    let step = layer.tokens().div_ceil(POINTS).max(1);
+    let history = history(layer, step);
+    if history.len() < 8 {
+        return html! {};
+    }
+    let most = history.iter().copied().fold(1.0f32, f32::max);
+    let least = 1.0;
+    let at = |index: usize, value: f32| {
+        let (x, share) = (index as f32 / (history.len() - 1) as f32, (value - least) / (most - least).max(0.1));
+        format!("{:.2},{:.2}", x * 100.0, 28.0 - share * 26.0)
+    };
+    let points = history.iter().enumerate().map(|(index, &value)| at(index, value)).collect::<Vec<_>>().join(" ");
+    let (first, last) =
+        (format::decimal(f64::from(history[0])), format::decimal(f64::from(history[history.len() - 1])));
+    html! {
+        <>
+            <h3>{ t!("load.grows") }</h3>
+            <svg class="curve" viewBox="0 0 100 30" preserveAspectRatio="none" role="img"
+                aria-label={t!("load.grows.label", first = first, last = last)}>
+                <line class="curve-even" x1="0" x2="100" y1="28" y2="28" />
+                <polyline class="curve-line" {points} />
+            </svg>
+            <div class="axis flush" aria-hidden="true"><span>{ t!("load.grows.first", value = first) }</span><span>{ t!("load.grows.last", value = last) }</span></div>
+        </>
+    }
 }
 
 /// A figure with its name, meaning, grade, and where it stands between even and the worst there can be.

@@ -52,6 +52,9 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
     let (trace, palette, dark) = (props.trace.clone(), props.palette.clone(), props.dark);
     let dispatch = props.dispatch.clone();
     let picture = match props.picture {
+        _ if props.trace.layers.is_empty() && !props.trace.is_empty() => {
+            html! { <p class="empty">{ t!("picture.dense") }</p> }
+        }
         _ if props.trace.is_empty() => html! { <p class="empty">{ t!("picture.empty") }</p> },
         Picture::Map => html! {
             <RoutingMap {trace} length={props.length} {palette} {dark} layer={props.layer} inspected={props.inspected} {dispatch} />

@@ -268,6 +268,8 @@ struct Cell {
     bottom: f64,
     height: f64,
     second: bool,
+    /// Its expert was full: a flat line is left of it.
+    dropped: bool,
 }
 
 impl Cell {
@@ -275,9 +277,10 @@ impl Cell {
     fn place(&self, layout: Layout) -> (f64, f64, f64) {
         let space = layout.row * 0.84;
         let floor = layout.row * (self.row + 1) as f64 - layout.row * 0.07;
-        let height = (space * self.height - if self.second { 1.0 } else { 0.0 }).max(0.5);
+        let least = if self.dropped { 2.0 } else { 0.5 };
+        let height = (space * self.height - if self.second { 1.0 } else { 0.0 }).max(least);
         let x = layout.labels + self.token as f64 * layout.column;
-        (x, floor - space * (self.bottom + self.height), height)
+        (x, (floor - space * (self.bottom + self.height)).min(floor - least), height)
     }
 }
 
@@ -291,7 +294,8 @@ fn cells_by_expert(trace: &Trace, experts: usize) -> Vec<Vec<Cell>> {
             for (rank, (&expert, &weight)) in choices.enumerate() {
                 let height = f64::from(weight / all.max(f32::MIN_POSITIVE));
                 if let Some(cells) = cells.get_mut(expert as usize) {
-                    cells.push(Cell { token, row, bottom, height, second: rank > 0 });
+                    let dropped = layer.dropped_of(token).get(rank).copied().unwrap_or_default();
+                    cells.push(Cell { token, row, bottom, height, second: rank > 0, dropped });
                 }
                 bottom += height;
             }

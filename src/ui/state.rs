@@ -247,6 +247,8 @@ pub enum Action {
     Play(Option<usize>),
     /// Compare with a model, or with none.
     Compare(Option<String>),
+    /// The model that this one is compared with has so many experts.
+    OtherExperts(usize),
     /// Continue the text.
     Generate,
     /// End what runs.
@@ -466,6 +468,10 @@ impl State {
                 self.show_played();
             }
             Action::Compare(with) => self.compare = with,
+            Action::OtherExperts(experts) => {
+                let own = self.model.as_ref().map_or(0, |model| model.experts);
+                return vec![Effect::Colours(own.max(experts))];
+            }
             Action::Generate => return self.generate(),
             Action::Stop => return vec![Effect::Send(Command::Stop)],
             Action::Sampling(sampling) => self.sampling = sampling,

@@ -22,6 +22,8 @@ pub struct StripCardProps {
     pub length: usize,
     pub played: Option<usize>,
     pub layers: usize,
+    /// The model has experts.
+    pub routed: bool,
     pub layer: LayerChoice,
     pub colour_by: ColourBy,
     pub pinned: Option<usize>,
@@ -39,13 +41,14 @@ pub struct StripCardProps {
 #[component]
 pub fn StripCard(props: &StripCardProps) -> Html {
     let about = match props.layer {
+        _ if !props.routed => t!("strip.about.dense"),
         LayerChoice::One(_) => t!(&format!("strip.about.{}", name(props.colour_by))),
         LayerChoice::All => t!("strip.about.all"),
     };
     html! {
         <section class="card" aria-labelledby="strip-title">
             <div class="head"><h2 id="strip-title">{ t!("strip.title") }</h2><p>{ about }</p></div>
-            if props.layers > 0 {
+            if props.routed {
                 <div class="row wrap strip-controls">
                     <LayerSelect layers={props.layers} layer={props.layer} dispatch={props.dispatch.clone()} />
                     <span class="grow"></span>

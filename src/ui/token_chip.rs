@@ -6,8 +6,8 @@ use yew::prelude::*;
 /// What a chip's colour means and which numbers stand under it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reads {
-    /// One layer: experts by falling weight, and the first one's weight.
-    Layer { experts: Vec<u32>, weight: f32 },
+    /// One layer: experts by falling weight, the first one's weight, and which were full.
+    Layer { experts: Vec<u32>, weight: f32, dropped: Vec<bool> },
     /// One layer, coloured by a figure between 0 and 1 instead, which stands under it as `shown`.
     Figure { experts: Vec<u32>, value: f32, shown: String },
     /// All layers: the first expert of each.
@@ -40,7 +40,7 @@ const LAYERS_WITH_NUMBERS: usize = 8;
 #[component]
 pub fn TokenChip(props: &TokenChipProps) -> Html {
     let (expert, second, style) = match &props.reads {
-        Reads::Layer { experts, weight } => (experts.first(), experts.get(1), format!("--w:{weight:.2}")),
+        Reads::Layer { experts, weight, .. } => (experts.first(), experts.get(1), format!("--w:{weight:.2}")),
         Reads::Figure { experts, value, .. } => (experts.first(), experts.get(1), format!("--w:{value:.2}")),
         Reads::Path(_) => (None, None, String::new()),
     };
@@ -50,6 +50,7 @@ pub fn TokenChip(props: &TokenChipProps) -> Html {
         props.hovered.then_some("hovered"),
         props.alike.then_some("alike"),
         props.text.is_empty().then_some("piece"),
+        matches!(&props.reads, Reads::Layer { dropped, .. } if dropped.contains(&true)).then_some("dropped"),
         matches!(props.reads, Reads::Figure { .. }).then_some("by-figure"),
     );
     html! {
@@ -79,9 +80,18 @@ fn text(props: &TokenChipProps) -> Html {
 
 fn numbers(reads: &Reads) -> Html {
     match reads {
-        Reads::Layer { experts, .. } => html! {
-            <i>{ experts.first().copied() }if let Some(second) = experts.get(1) { <u>{ *second }</u> }</i>
-        },
+        Reads::Layer { experts, dropped, .. } => {
+            let number = |rank: usize| {
+                let expert = *experts.get(rank)?;
+                let full = dropped.get(rank).copied().unwrap_or_default();
+                Some(if full {
+                    html! { <del>{ expert }</del> }
+                } else {
+                    html! { expert }
+                })
+            };
+            html! { <i>{ number(0) }if let Some(second) = number(1) { <u>{ second }</u> }</i> }
+        }
         Reads::Figure { shown, .. } => html! { <i class="figure">{ shown }</i> },
         Reads::Path(path) => {
             let numbered = path.len() <= LAYERS_WITH_NUMBERS;

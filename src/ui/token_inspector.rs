@@ -61,7 +61,10 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
                 }
             </div>
             <div class="stacks">{ for rows }</div>
-            <p class="hint">{ sentence(trace, position, props.layer) }</p>
+            <p class="hint">
+                { if trace.layers.is_empty() { t!("token.dense") } else { sentence(trace, position, props.layer) } }
+            </p>
+            { groups(trace, position, props.layer) }
             { surprise(trace, position) }
             { guesses(trace, position) }
             <Lens look={props.look.clone()} next={trace.tokens.get(position + 1).map(|token| token.id)} />
@@ -133,6 +136,21 @@ fn sentence(trace: &Trace, position: usize, layer: LayerChoice) -> String {
     let probabilities = layer.probabilities_of(position);
     let kept: f32 = layer.selected_of(position).iter().map(|expert| probabilities[*expert as usize]).sum();
     t!(layer.top_k; "token.sentence", layer = layer.layer, sure = sure, kept = format::percent(f64::from(kept)))
+}
+
+/// With a gate over groups, which groups it chose in the layer shown.
+fn groups(trace: &Trace, position: usize, layer: LayerChoice) -> Html {
+    let layer = match layer {
+        LayerChoice::One(number) => trace.layer(number),
+        LayerChoice::All => None,
+    };
+    let Some(layer) = layer.filter(|layer| layer.groups > 1) else { return html! {} };
+    let size = (layer.experts / layer.groups).max(1) as u32;
+    let mut chosen: Vec<u32> = layer.selected_of(position).iter().map(|expert| expert / size).collect();
+    chosen.sort_unstable();
+    chosen.dedup();
+    let names = chosen.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    html! { <p class="hint">{ t!(chosen.len(); "token.groups", groups = names, size = size) }</p> }
 }
 
 fn surprise(trace: &Trace, position: usize) -> Html {

@@ -226,15 +226,19 @@ fn view(props: &TokenStripProps, position: usize) -> View {
 
 fn layer_view(layer: &LayerTrace, trace: &Trace, position: usize, colour_by: ColourBy) -> View {
     let (experts, weights) = (layer.selected_of(position).to_vec(), layer.weights_of(position));
-    let spoken = experts
-        .iter()
-        .zip(weights)
-        .map(|(expert, weight)| t!("strip.expert", expert = expert, weight = format::percent(f64::from(*weight))));
+    let dropped = layer.dropped_of(position);
+    let spoken = experts.iter().zip(weights).enumerate().map(|(rank, (expert, weight))| {
+        if dropped.get(rank).copied().unwrap_or_default() {
+            t!("strip.dropped", expert = expert)
+        } else {
+            t!("strip.expert", expert = expert, weight = format::percent(f64::from(*weight)))
+        }
+    });
     let spoken = spoken.collect::<Vec<_>>().join(", ");
     let data = joined(&experts);
     let weight = weights.first().copied().unwrap_or_default();
     let reads = match colour_by {
-        ColourBy::Expert => Reads::Layer { experts, weight },
+        ColourBy::Expert => Reads::Layer { experts, weight, dropped: layer.dropped_of(position).to_vec() },
         ColourBy::Weight => Reads::Figure { experts, value: weight, shown: hundredths(weight) },
         ColourBy::Entropy => {
             let value = router_entropy(layer, position);
