@@ -1,25 +1,32 @@
-//! The engines against Hugging Face transformers: every fixture that `make.py` wrote, on the CPU and on
-//! the GPU. Logits and router logits within a tolerance; the same experts wherever the reference's own
-//! ranks k and k+1 are further apart than that.
+//! The engines against Hugging Face transformers, and for Moescope's own routers against `oracle.py`: every
+//! fixture that `make.py` wrote, on the CPU and on the GPU. Logits and router logits within a tolerance, the same
+//! experts, the same ones dropped. No decision in a fixture is a tie; in the shipped model's texts, ties are left out.
 
 use moescope::engine::{Engine, LogitsOf, Step};
 use moescope::model::{Model, files};
+use moescope::routing::LayerTrace;
 use moescope::session::Session;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
 const CPU_TOLERANCE: f32 = 1e-4;
 const GPU_TOLERANCE: f32 = 1e-3;
-/// Choices closer than this are a tie that rounding may decide.
+/// Choices of the shipped model closer than this are a tie that rounding may decide.
 const TIE: f32 = 1e-4;
+/// The fixtures are made so that no choice is close: every token is checked.
+const NO_TIES: f32 = f32::NEG_INFINITY;
 
 fn cases() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures");
     let mut cases: Vec<PathBuf> =
         std::fs::read_dir(dir).expect("fixtures").map(|entry| entry.unwrap().path()).collect();
     cases.sort();
-    assert!(cases.len() >= 11, "fixtures are missing: run tests/golden/make.py");
+    assert!(cases.len() >= 18, "fixtures are missing: run tests/golden/make.py");
     cases
+}
+
+fn case(name: &str) -> PathBuf {
+    cases().into_iter().find(|case| case.ends_with(name)).unwrap_or_else(|| panic!("no fixture {name}"))
 }
 
 fn model(case: &Path) -> Model {
@@ -36,6 +43,16 @@ impl Expected {
     fn words(&self, name: &str) -> Vec<[u8; 4]> {
         let tensors = SafeTensors::deserialize(&self.0).unwrap();
         tensors.tensor(name).unwrap().data().as_chunks().0.to_vec()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.0).unwrap().tensor(name).is_ok()
+    }
+
+    /// How many tensors are called `kind.N`: one a layer.
+    fn layers(&self, kind: &str) -> usize {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        tensors.names().iter().filter(|name| name.split('.').next() == Some(kind)).count()
     }
 
     fn floats(&self, name: &str) -> Vec<f32> {
@@ -68,27 +85,47 @@ fn check(case: &Path, got: &Step, tolerance: f32) {
     let name = case.file_name().unwrap().to_string_lossy();
     let difference = largest_difference(&got.logits, &expected.floats("logits"));
     assert!(difference < tolerance, "{name}: logits differ by {difference}");
-    check_routing(&name, got, &expected, tolerance);
+    check_routing(&name, got, &expected, tolerance, NO_TIES);
 }
 
-/// Router logits within `tolerance`; experts and weights the same wherever the reference's choice is no tie.
-fn check_routing(name: &str, got: &Step, expected: &Expected, tolerance: f32) {
+/// Router logits within `tolerance`; experts, weights and drops the same wherever the reference's choice is no tie.
+fn check_routing(name: &str, got: &Step, expected: &Expected, tolerance: f32, tie: f32) {
+    assert_eq!(got.layers.len(), expected.layers("router_logits"), "{name}: layers with experts");
     for layer in &got.layers {
         let n = layer.layer;
         let router_logits = expected.floats(&format!("router_logits.{n}"));
         let difference = largest_difference(&layer.router_logits, &router_logits);
         assert!(difference < tolerance, "{name}: router logits of layer {n} differ by {difference}");
+        check_groups(name, layer, expected, tolerance);
         let (selected, weights) = (expected.ids(&format!("selected.{n}")), expected.floats(&format!("weights.{n}")));
+        let dropped = dropped(expected, n);
+        assert_eq!(layer.dropped.len(), dropped.len(), "{name}: layer {n} has a capacity or none");
         let k = layer.top_k;
         for (t, row) in router_logits.chunks_exact(layer.experts).enumerate() {
-            if closest_ranks(row, k) <= TIE {
+            if closest_ranks(row, k) <= tie {
                 continue;
             }
             assert_eq!(layer.selected_of(t), &selected[t * k..][..k], "{name}: layer {n}, token {t}");
             let difference = largest_difference(layer.weights_of(t), &weights[t * k..][..k]);
             assert!(difference < tolerance, "{name}: weights of layer {n}, token {t} differ by {difference}");
+            assert_eq!(layer.dropped_of(t), dropped.get(t * k..(t + 1) * k).unwrap_or(&[]), "{name}: {n}, token {t}");
         }
     }
+}
+
+/// Router logits of the groups within `tolerance`, where the expected router has groups; none where it has not.
+fn check_groups(name: &str, layer: &LayerTrace, expected: &Expected, tolerance: f32) {
+    let n = layer.layer;
+    let group_logits = format!("group_logits.{n}");
+    let expected = if expected.has(&group_logits) { expected.floats(&group_logits) } else { Vec::new() };
+    let difference = largest_difference(&layer.group_logits, &expected);
+    assert!(difference < tolerance, "{name}: group logits of layer {n} differ by {difference}");
+}
+
+/// Which assignments of layer `n` must be dropped, `[T, k]`; empty where there is no capacity.
+fn dropped(expected: &Expected, n: usize) -> Vec<bool> {
+    let name = format!("dropped.{n}");
+    if expected.has(&name) { expected.ids(&name).iter().map(|&id| id == 1).collect() } else { Vec::new() }
 }
 
 /// The smallest gap among the first `k + 1` ranks.
@@ -100,7 +137,8 @@ fn closest_ranks(row: &[f32], k: usize) -> f32 {
 
 fn bits(step: &Step) -> (Vec<u32>, Vec<u32>) {
     let bits = |floats: &[f32]| floats.iter().map(|x| x.to_bits()).collect();
-    (bits(&step.logits), step.layers.iter().flat_map(|l| bits(&l.router_logits)).collect())
+    let of_layer = |l: &LayerTrace| [&l.router_logits, &l.group_logits, &l.weights].map(|floats| bits(floats)).concat();
+    (bits(&step.logits), step.layers.iter().flat_map(of_layer).collect())
 }
 
 /// Prefill at once and in odd chunks, decode token by token, truncation and re-run: on this engine.
@@ -154,31 +192,38 @@ fn cpu_decode_and_prefill_have_the_same_bits() {
 /// The GPU gives the same bits on every run: no float atomics.
 #[test]
 fn gpu_is_deterministic() {
-    let case = cases().into_iter().find(|case| case.ends_with("many-experts")).unwrap();
-    let ids = Expected::of(&case).ids("ids");
-    let mut engine = pollster::block_on(Engine::gpu(&model(&case))).unwrap();
-    let first = pollster::block_on(run(&mut engine, &ids, usize::MAX));
-    for _ in 0..3 {
-        engine.truncate(0);
-        assert_eq!(bits(&pollster::block_on(run(&mut engine, &ids, usize::MAX))), bits(&first));
+    for name in ["many-experts", "capacity-top2"] {
+        let case = case(name);
+        let ids = Expected::of(&case).ids("ids");
+        let mut engine = pollster::block_on(Engine::gpu(&model(&case))).unwrap();
+        let first = pollster::block_on(run(&mut engine, &ids, usize::MAX));
+        for _ in 0..3 {
+            engine.truncate(0);
+            assert_eq!(bits(&pollster::block_on(run(&mut engine, &ids, usize::MAX))), bits(&first), "{name}");
+        }
     }
 }
 
-/// Editing a text gives what a fresh session gives: trace, guesses and surprise.
+/// Editing a text gives what a fresh session gives: trace, guesses and surprise; and where there is a capacity,
+/// what an expert has taken is counted anew.
 #[test]
 fn an_edited_text_equals_a_fresh_one() {
-    let case = cases().into_iter().find(|case| case.ends_with("basic")).unwrap();
-    let model = model(&case);
-    let ids = Expected::of(&case).ids("ids");
-    let mut changed = ids.clone();
-    changed[20] = (changed[20] + 1) % model.architecture.vocabulary as u32;
-    let edits = [&ids[..10], &ids, &changed, &changed[..21], &changed[..5], &[], &ids];
-    let mut session = Session::new(Engine::cpu(&model).unwrap());
+    for name in ["basic", "switch", "capacity-top2", "hierarchical", "llama"] {
+        let case = case(name);
+        check_edits(&model(&case), &Expected::of(&case).ids("ids"));
+    }
+}
+
+fn check_edits(model: &Model, ids: &[u32]) {
+    let mut changed = ids.to_vec();
+    changed[15] = (changed[15] + 1) % model.architecture.vocabulary as u32;
+    let edits = [&ids[..10], ids, &changed, &changed[..16], &changed[..5], &[], ids];
+    let mut session = Session::new(Engine::cpu(model).unwrap());
     let mut trace = moescope::routing::Trace::default();
     for edit in edits {
         trace.truncate(session.set(edit.to_vec()));
         pollster::block_on(finish(&mut session, &mut trace));
-        let mut fresh = Session::new(Engine::cpu(&model).unwrap());
+        let mut fresh = Session::new(Engine::cpu(model).unwrap());
         let mut expected = moescope::routing::Trace::default();
         fresh.set(edit.to_vec());
         pollster::block_on(finish(&mut fresh, &mut expected));
@@ -202,7 +247,7 @@ async fn finish(session: &mut Session, trace: &mut moescope::routing::Trace) {
 /// back and forth changes nothing.
 #[test]
 fn the_lens_agrees_with_the_trace() {
-    let case = cases().into_iter().find(|case| case.ends_with("many-experts")).unwrap();
+    let case = case("many-experts");
     let model = model(&case);
     let ids = Expected::of(&case).ids("ids");
     let mut session = Session::new(Engine::cpu(&model).unwrap());
@@ -247,7 +292,7 @@ fn the_shipped_model_agrees_on_the_examples() {
         for (engine, tolerance) in &mut engines {
             engine.truncate(0);
             let step = pollster::block_on(run(engine, &ids, usize::MAX));
-            check_routing(id, &step, &expected, *tolerance);
+            check_routing(id, &step, &expected, *tolerance, TIE);
             let last = &step.logits[(ids.len() - 1) * vocabulary..];
             let difference = largest_difference(last, &expected.floats("logits_last"));
             assert!(difference < *tolerance, "{id}: last logits differ by {difference}");

@@ -1,4 +1,4 @@
-"""Makes the golden fixtures: tiny random Mixtral checkpoints and what Hugging Face transformers computes for them.
+"""Makes the golden fixtures: tiny random checkpoints and what Hugging Face transformers computes for them.
 
     python -m venv venv && venv/bin/pip install -r tests/golden/requirements.txt
     venv/bin/python tests/golden/make.py            # into tests/golden/fixtures
@@ -7,7 +7,8 @@
 Each fixtures/CASE/ is a model directory as `save_pretrained` writes it, plus expected.safetensors (its
 tensors: reference.run). The script checks what the fixtures are for: that the router decides by a margin
 and uses every expert, that the window and the rope base make the difference they should, and that the
-files are of the kind the case is about.
+files are of the kind the case is about. The cases here are of families that transformers has; oracle.py must
+agree with it on every Mixtral, and then says what is expected of Moescope's own routers (routers.py).
 """
 
 import argparse
@@ -17,25 +18,34 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import MixtralConfig, MixtralForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig, PreTrainedConfig, PreTrainedModel
 
+import draw
+import oracle
 import reference
+import routers
 
 SMALLEST_GAP = 1e-3  # between router logits, so that no engine's rounding may change who is selected
+ORACLE_TOLERANCE = 1e-5  # between oracle.py's numbers and those of transformers
 
 
 @dataclass
 class Case:
-    """One checkpoint. `config` holds what differs from `BASE`."""
+    """One checkpoint. `config` holds what differs from the family's base."""
 
     name: str
     about: str
     config: dict = field(default_factory=dict)
+    family: type[PreTrainedConfig] = MixtralConfig
     dtype: torch.dtype = torch.float32
     tokens: int = 40
     seed: int = 0
     max_shard_size: str = "1GB"
     old_config: bool = False
+
+    def keys(self) -> dict:
+        """What its config is made of."""
+        return (MIXTRAL if self.family is MixtralConfig else BASE) | self.config
 
 
 BASE = dict(
@@ -45,14 +55,14 @@ BASE = dict(
     num_hidden_layers=2,
     num_attention_heads=4,
     num_key_value_heads=4,
-    num_local_experts=8,
-    num_experts_per_tok=2,
     max_position_embeddings=64,
     rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
     rms_norm_eps=1e-5,
     bos_token_id=0,
     eos_token_id=1,
 )
+
+MIXTRAL = BASE | dict(num_local_experts=8, num_experts_per_tok=2)
 
 # Hidden, FFN, vocabulary and head sizes that no tile of 4 or 8 divides.
 ODD = dict(
@@ -84,13 +94,18 @@ CASES = [
     Case(
         "tied-top1",
         "tied embeddings; 4 experts, top-1",
-        dict(tie_word_embeddings=True, num_local_experts=4, num_experts_per_tok=1, rms_norm_eps=1e-3),
+        dict(
+            tie_word_embeddings=True,
+            intermediate_size=24,
+            num_local_experts=4,
+            num_experts_per_tok=1,
+            rms_norm_eps=1e-3,
+        ),
     ),
     Case(
         "many-experts",
         "16 experts, top-4",
-        dict(num_local_experts=16, num_experts_per_tok=4, intermediate_size=24),
-        seed=2,
+        dict(num_local_experts=16, num_experts_per_tok=4, intermediate_size=16),
     ),
     Case("odd", "sizes that are no multiple of 4; 5 experts", ODD),
     Case(
@@ -101,7 +116,13 @@ CASES = [
     ),
     Case("bf16", "bf16 weights", dtype=torch.bfloat16),
     Case("f16", "f16 weights", dtype=torch.float16, seed=2),
-    Case("sharded", "the weights of `basic` in several shards with an index", max_shard_size="64KB"),
+    Case(
+        "sharded",
+        "several shards with an index; 4 experts",
+        dict(intermediate_size=24, num_local_experts=4),
+        max_shard_size="32KB",
+        seed=2,
+    ),
     Case(
         "window",
         "sliding_window 12 in a text of 48 tokens",
@@ -113,8 +134,19 @@ CASES = [
     Case(
         "old-config",
         "config.json as transformers 4 wrote it: rope_theta at the top, torch_dtype, no head_dim",
-        dict(num_local_experts=4, num_key_value_heads=2, rope_parameters={"rope_type": "default", "rope_theta": 500.0}),
+        dict(
+            intermediate_size=24,
+            num_local_experts=4,
+            num_key_value_heads=2,
+            rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+        ),
         old_config=True,
+    ),
+    Case(
+        "llama",
+        "dense; 4 query heads share 2 key/value heads",
+        dict(vocab_size=61, intermediate_size=24, num_key_value_heads=2),
+        family=LlamaConfig,
     ),
 ]
 
@@ -127,52 +159,38 @@ def main() -> None:
     for case in CASES:
         if not options.cases or case.name in options.cases:
             make(case, options.out / case.name)
+    for case in routers.CASES:
+        if not options.cases or case.name in options.cases:
+            routers.make(case, options.out / case.name)
 
 
 def make(case: Case, directory: Path) -> None:
     """Writes one case, reads it back as anybody would, computes what is expected, checks and writes that."""
     shutil.rmtree(directory, ignore_errors=True)
-    config = MixtralConfig(**BASE | case.config)
+    config = case.family(**case.keys())
     model = random_model(config, case)
     model.to(case.dtype).save_pretrained(directory, max_shard_size=case.max_shard_size)
     (directory / "generation_config.json").unlink(missing_ok=True)
     if case.old_config:
         write_old_config(directory / "config.json")
 
-    ids = random_ids(config.vocab_size, case)
+    ids = draw.ids(config.vocab_size, case.tokens, case.seed)
     loaded = reference.load(directory)
     expected = reference.run(loaded, ids)
     check_files(case, directory)
     check_numbers(case, loaded, directory, expected)
+    if case.family is MixtralConfig:
+        check_oracle(case, directory, expected)
     reference.write(expected, directory / "expected.safetensors")
     report(case, directory, expected)
 
 
-def random_model(config: MixtralConfig, case: Case) -> MixtralForCausalLM:
-    """A model whose router logits and logits have a standard deviation of about 1: rows of matrices get a
-    norm of about 1, so that they keep the size of what they multiply; norms scatter around 1."""
-    model = MixtralForCausalLM(config)
+def random_model(config: PreTrainedConfig, case: Case) -> PreTrainedModel:
+    model = AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(case.seed)
     for name, parameter in sorted(model.named_parameters()):
-        noise = torch.randn(parameter.shape, generator=generator)
-        if "norm" in name:
-            value = 1 + 0.2 * noise
-        elif "embed_tokens" in name and not config.tie_word_embeddings:
-            value = noise
-        else:
-            # Sharper attention and larger expert outputs than 1 / sqrt(inputs) gives: a mistake there must show.
-            gain = 1.5 if any(part in name for part in ("q_proj", "k_proj", "down_proj")) else 1.0
-            value = gain * noise / parameter.shape[-1] ** 0.5
-        parameter.data.copy_(value)
+        parameter.data.copy_(draw.weight(name, parameter.shape, generator, config.tie_word_embeddings))
     return model
-
-
-def random_ids(vocabulary: int, case: Case) -> list[int]:
-    """A text with the first and the last id of the vocabulary in it, and a repeated token."""
-    generator = torch.Generator().manual_seed(case.seed + 1000)
-    ids = torch.randint(vocabulary, (case.tokens,), generator=generator).tolist()
-    ids[1], ids[2], ids[3] = 0, vocabulary - 1, vocabulary - 1
-    return ids
 
 
 def write_old_config(path: Path) -> None:
@@ -192,34 +210,45 @@ def check_files(case: Case, directory: Path) -> None:
     assert sharded == (len(shards) > 1) == (case.name == "sharded"), f"{case.name}: {len(shards)} weight files"
     tensors = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
     assert {tensor.dtype for tensor in tensors.values()} == {case.dtype}, f"{case.name}: not all {case.dtype}"
-    tied = (BASE | case.config).get("tie_word_embeddings", False)
+    tied = case.keys().get("tie_word_embeddings", False)
     assert ("lm_head.weight" in tensors) != tied, f"{case.name}: lm_head.weight in a tied checkpoint, or none"
-    assert "model.layers.0.block_sparse_moe.experts.0.w1.weight" in tensors, f"{case.name}: other names"
+    ffn = "block_sparse_moe.experts.0.w1" if case.family is MixtralConfig else "mlp.gate_proj"
+    assert f"model.layers.0.{ffn}.weight" in tensors, f"{case.name}: other names"
 
 
-def check_numbers(case: Case, model: MixtralForCausalLM, directory: Path, expected: dict[str, torch.Tensor]) -> None:
+def check_numbers(case: Case, model: PreTrainedModel, directory: Path, expected: dict[str, torch.Tensor]) -> None:
     """Stops where the numbers would not tell a right engine from a wrong one."""
     gap = reference.smallest_gap(expected)
     assert gap > SMALLEST_GAP, f"{case.name}: router logits only {gap} apart; take another seed"
     assert 0.5 < expected["logits"].std() < 2, f"{case.name}: logits' std {expected['logits'].std()}"
-    for n in range(model.config.num_hidden_layers):
+    routed = model.config.num_hidden_layers if case.family is MixtralConfig else 0
+    for n in range(routed):
         std = expected[f"router_logits.{n}"].std()
         assert 0.5 < std < 2, f"{case.name}, layer {n}: router logits' std {std}"
         used = expected[f"selected.{n}"].unique().numel()
         assert used == model.config.num_local_experts, f"{case.name}, layer {n}: only {used} experts are used"
 
     theta = model.config.rope_parameters["rope_theta"]
-    assert theta == (BASE | case.config)["rope_parameters"]["rope_theta"], f"{case.name}: rope_theta {theta}"
+    assert theta == case.keys()["rope_parameters"]["rope_theta"], f"{case.name}: rope_theta {theta}"
     rebased = reference.load(directory, rope_parameters={"rope_type": "default", "rope_theta": 3 * theta})
     assert difference(reference.run(rebased, expected["ids"].tolist()), expected) > 1e-2, f"{case.name}: rope_theta"
 
-    window = model.config.sliding_window
+    window = case.keys().get("sliding_window")
     if window is not None:
         # A token sees itself and the `window` - 1 before it: up to position `window` - 1 nothing is hidden.
         unwindowed = reference.run(reference.load(directory, sliding_window=None), expected["ids"].tolist())
         apart = (unwindowed["logits"] - expected["logits"]).abs().amax(dim=-1)
         assert (apart[:window] < 1e-5).all(), f"{case.name}: the window hides what it should not: {apart}"
         assert (apart[window:] > 1e-3).all(), f"{case.name}: the window hides nothing: {apart}"
+
+
+def check_oracle(case: Case, directory: Path, expected: dict[str, torch.Tensor]) -> None:
+    """Stops where oracle.py computes anything else than transformers does."""
+    result, _ = oracle.run(*oracle.load(directory), expected["ids"].tolist())
+    assert result.keys() == expected.keys(), f"{case.name}: the oracle gives {result.keys()}"
+    for name, tensor in expected.items():
+        apart = (result[name] - tensor).abs().max()
+        assert apart < ORACLE_TOLERANCE, f"{case.name}: the oracle's {name} is {apart} off"
 
 
 def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

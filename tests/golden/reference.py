@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from transformers import MixtralForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 logging.disable_progress_bar()
@@ -17,9 +17,9 @@ torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
 
 
-def load(directory: Path, **config) -> MixtralForCausalLM:
+def load(directory: Path, **config) -> PreTrainedModel:
     """The checkpoint of `directory`, unmodified, in float32; `config` overrides keys of its config.json."""
-    model, info = MixtralForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         directory,
         dtype=torch.float32,
         attn_implementation="eager",
@@ -35,26 +35,29 @@ def load(directory: Path, **config) -> MixtralForCausalLM:
 
 
 @torch.no_grad()
-def run(model: MixtralForCausalLM, ids: list[int]) -> dict[str, torch.Tensor]:
+def run(model: PreTrainedModel, ids: list[int]) -> dict[str, torch.Tensor]:
     """Logits and routing of one text of T tokens.
 
-    ids [T] i32; logits [T, V] f32; and for each layer N:
+    ids [T] i32; logits [T, V] f32; and for each layer N that has experts:
     router_logits.N [T, E] f32: raw scores, before the softmax;
     selected.N [T, k] i32: expert ids by falling weight, ties by lower id;
     weights.N [T, k] f32: what really multiplies each expert's output, after renormalising.
     """
+    has_experts = hasattr(model.config, "num_local_experts")
     routed = []  # per layer: what its router returned to the layer, so what the layer computed with
     hooks = [
         layer.mlp.gate.register_forward_hook(lambda _module, _input, output: routed.append(output))
         for layer in model.model.layers
+        if has_experts
     ]
-    output = model(torch.tensor([ids]), use_cache=False, output_router_logits=True)
+    output = model(torch.tensor([ids]), use_cache=False, **({"output_router_logits": True} if has_experts else {}))
     for hook in hooks:
         hook.remove()
-    assert len(routed) == len(output.router_logits) == model.config.num_hidden_layers
+    recorded_logits = output.router_logits if has_experts else ()
+    assert len(routed) == len(recorded_logits) == (model.config.num_hidden_layers if has_experts else 0)
 
     result = {"ids": torch.tensor(ids, dtype=torch.int32), "logits": output.logits[0]}
-    for n, ((router_logits, weights, selected), recorded) in enumerate(zip(routed, output.router_logits)):
+    for n, ((router_logits, weights, selected), recorded) in enumerate(zip(routed, recorded_logits)):
         assert torch.equal(router_logits, recorded.reshape(router_logits.shape))
         selected, weights = by_falling_weight(selected, weights)
         result[f"router_logits.{n}"] = router_logits

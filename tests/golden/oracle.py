@@ -1,0 +1,202 @@
+"""What a checkpoint with Moescope's own routers computes, written after docs/model-format.md for reading.
+
+transformers has no class for these. One pass over the whole text in float32: no cache, no chunks, no dispatch;
+every expert computes every token, and a weight of 0 takes away what was not chosen. Mixtral is the case
+`softmax-top-k`, and make.py holds this file to transformers' Mixtral before it trusts it with the others.
+
+T tokens, D hidden, E experts, k of them a token, G groups, F width inside an expert.
+"""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, inf
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import silu
+
+Weights = dict[str, Tensor]
+
+
+def load(directory: Path) -> tuple[dict, Weights]:
+    """config.json, and all tensors in float32."""
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    shards = sorted(directory.glob("model*.safetensors"))
+    return config, {name: tensor.float() for shard in shards for name, tensor in load_file(shard).items()}
+
+
+@torch.no_grad()
+def run(config: dict, weights: Weights, ids: list[int]) -> tuple[dict[str, Tensor], float]:
+    """Logits and routing of one text, and how far the closest decision is from going the other way.
+
+    The tensors of reference.run, and for each layer N, where its router has them:
+    group_logits.N [T, G] f32; dropped.N [T, k] i32: 1 where the expert was full. `selected` and its order are
+    as chosen, before drops; `weights` is 0 where dropped.
+    """
+    eps = config["rms_norm_eps"]
+    x = weights["model.embed_tokens.weight"][ids]  # [T, D]
+    result, margins = {"ids": torch.tensor(ids, dtype=torch.int32)}, []
+    for n in range(config["num_hidden_layers"]):
+        layer = part(weights, f"model.layers.{n}.")
+        x = x + attention(config, part(layer, "self_attn."), rms_norm(x, layer["input_layernorm.weight"], eps))
+        normed = rms_norm(x, layer["post_attention_layernorm.weight"], eps)
+        y, routing, margin = mixture(config, part(layer, "block_sparse_moe."), normed)
+        x = x + y
+        result |= {f"{name}.{n}": tensor for name, tensor in routing.items()}
+        margins.append(margin)
+    head = weights["model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"]
+    result["logits"] = rms_norm(x, weights["model.norm.weight"], eps) @ head.T
+    return {name: tensor.contiguous() for name, tensor in result.items()}, min(margins)
+
+
+def part(weights: Weights, prefix: str) -> Weights:
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return weight * x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+
+
+def attention(config: dict, weights: Weights, x: Tensor) -> Tensor:
+    """Causal attention; query head h reads key/value head h / (heads / key/value heads). x: [T, D]."""
+    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // heads
+
+    def project(name: str, count: int) -> Tensor:  # [count, T, width]
+        return (x @ weights[f"{name}_proj.weight"].T).unflatten(-1, (count, width)).transpose(0, 1)
+
+    rope = config.get("rope_parameters") or config
+    query = rotate(project("q", heads), rope["rope_theta"])
+    key = rotate(project("k", kv_heads), rope["rope_theta"]).repeat_interleave(heads // kv_heads, dim=0)
+    value = project("v", kv_heads).repeat_interleave(heads // kv_heads, dim=0)
+    scores = query @ key.transpose(1, 2) / width**0.5  # [heads, T, T]
+    ago = torch.arange(len(x))[:, None] - torch.arange(len(x))[None, :]  # of a seen token, from the one that sees it
+    hidden = (ago < 0) | (ago >= (config.get("sliding_window") or inf))
+    attended = scores.masked_fill(hidden, -inf).softmax(dim=-1) @ value
+    return attended.transpose(0, 1).flatten(1) @ weights["o_proj.weight"].T
+
+
+def rotate(x: Tensor, theta: float) -> Tensor:
+    """Turns each pair (x[i], x[i + width / 2]) at position t by the angle t * theta^(-2 i / width). x: [.., T, width]."""
+    tokens, width = x.shape[-2:]
+    angles = torch.arange(tokens)[:, None] * theta ** (-torch.arange(0, width, 2) / width)  # [T, width / 2]
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], dim=-1)
+
+
+def mixture(config: dict, weights: Weights, x: Tensor) -> tuple[Tensor, dict[str, Tensor], float]:
+    """What the experts add to the normed x [T, D], the routing, and its margin."""
+    router, experts = config.get("router", {"kind": "softmax-top-k"}), config["num_local_experts"]
+    choice = choose(router, weights, x, config["num_experts_per_tok"])
+    selected, route_weights = choice.selected, choice.weights
+    routing = {"router_logits": x @ weights["gate.weight"].T, "selected": selected.to(torch.int32)}
+    if "group_gate.weight" in weights:
+        routing["group_logits"] = x @ weights["group_gate.weight"].T
+    if "capacity_factor" in router:
+        dropped = over_capacity(selected, capacity(config), experts)
+        route_weights = route_weights.masked_fill(dropped, 0)
+        routing["dropped"] = dropped.to(torch.int32)
+    routing["weights"] = route_weights
+
+    by_expert = torch.zeros(len(x), experts).scatter(-1, selected, route_weights)  # [T, E]
+    y = sum(by_expert[:, [e]] * swiglu(part(weights, f"experts.{e}."), x) for e in range(experts))
+    for n in range(router.get("shared_experts", 0)):
+        y = y + swiglu(part(weights, f"shared_experts.{n}."), x)
+    return y, routing, choice.margin
+
+
+def swiglu(expert: Weights, x: Tensor) -> Tensor:
+    return (silu(x @ expert["w1.weight"].T) * (x @ expert["w3.weight"].T)) @ expert["w2.weight"].T
+
+
+@dataclass
+class Choice:
+    selected: Tensor  # [T, k] expert ids by falling weight, ties by lower id
+    weights: Tensor  # [T, k]
+    margin: float  # least distance between two keys whose comparison decided anything: who is in, or in what order
+
+
+def choose(router: dict, weights: Weights, x: Tensor, k: int) -> Choice:
+    logits = x @ weights["gate.weight"].T  # [T, E]
+    match router["kind"]:
+        case "softmax-top-k" | "noisy-top-k":
+            selected = largest(logits, k)
+            chosen = logits.gather(-1, selected)
+            return Choice(selected, chosen.softmax(dim=-1), min(boundary(logits, k), steps(chosen)))
+        case "top-k-of-softmax":
+            selected = largest(logits, k)
+            margin = min(boundary(logits, k), steps(logits.gather(-1, selected)))
+            return Choice(selected, logits.softmax(dim=-1).gather(-1, selected), margin)
+        case "sigmoid-bias":
+            score = logits.sigmoid()
+            key = score + weights["gate.bias"]
+            selected = largest(key, k)
+            chosen = score.gather(-1, selected)
+            shares = chosen / chosen.sum(dim=-1, keepdim=True) * router.get("scale", 1.0)
+            return by_falling_weight(selected, shares, boundary(key, k))
+        case "hierarchical":
+            group_logits = x @ weights["group_gate.weight"].T  # [T, G]
+            return choose_in_groups(logits, group_logits, k, router["groups_per_token"])
+        case kind:
+            raise ValueError(f"unknown router.kind {kind}")
+
+
+def choose_in_groups(logits: Tensor, group_logits: Tensor, k: int, groups_per_token: int) -> Choice:
+    """The largest groups g [T, G'], and in each the k / G' largest experts; expert e is in group e / (E / G)."""
+    by_group = logits.unflatten(-1, (group_logits.shape[-1], -1))  # [T, G, E / G]
+    size, each = by_group.shape[-1], k // groups_per_token
+    groups = largest(group_logits, groups_per_token)
+    group_weights = group_logits.gather(-1, groups).softmax(dim=-1)
+    inside = by_group.gather(1, groups[:, :, None].expand(-1, -1, size))  # [T, G', E / G]
+    chosen = largest(inside, each)  # [T, G', each], counted within the group
+    weights = group_weights[:, :, None] * inside.gather(-1, chosen).softmax(dim=-1)
+    selected = groups[:, :, None] * size + chosen
+    margin = min(boundary(group_logits, groups_per_token), boundary(inside, each))
+    return by_falling_weight(selected.flatten(1), weights.flatten(1), margin)
+
+
+def largest(keys: Tensor, count: int) -> Tensor:
+    """Indices of the `count` largest of each row by falling key, ties by lower index."""
+    return keys.argsort(dim=-1, descending=True, stable=True)[..., :count]
+
+
+def by_falling_weight(selected: Tensor, weights: Tensor, margin: float) -> Choice:
+    """Both [T, k], reordered: largest weight first, the lower id on a tie."""
+    by_id = selected.argsort(dim=-1)
+    selected, weights = selected.gather(-1, by_id), weights.gather(-1, by_id)
+    order = largest(weights, weights.shape[-1])
+    selected, weights = selected.gather(-1, order), weights.gather(-1, order)
+    return Choice(selected, weights, min(margin, steps(weights)))
+
+
+def boundary(keys: Tensor, count: int) -> float:
+    """The least distance, over all rows, between the last key that is in and the first that is out."""
+    ranked = keys.sort(dim=-1, descending=True).values
+    return (ranked[..., count - 1] - ranked[..., count]).min().item() if count < keys.shape[-1] else inf
+
+
+def steps(ranked: Tensor) -> float:
+    """The least distance between neighbours of the falling rows [T, k]."""
+    return (ranked[:, :-1] - ranked[:, 1:]).min().item() if ranked.shape[-1] > 1 else inf
+
+
+def capacity(config: dict) -> int:
+    """The most tokens of a text that an expert takes: ceil(c * k * context / E), without rounding on the way."""
+    even = Fraction(config["num_experts_per_tok"] * config["max_position_embeddings"], config["num_local_experts"])
+    return ceil(Fraction(str(config["router"]["capacity_factor"])) * even)
+
+
+def over_capacity(selected: Tensor, capacity: int, experts: int) -> Tensor:
+    """Which assignments [T, k] find their expert full, in the order of the text."""
+    taken = [0] * experts
+    dropped = torch.zeros_like(selected, dtype=torch.bool)
+    for t, row in enumerate(selected.tolist()):
+        for choice, expert in enumerate(row):
+            if taken[expert] < capacity:
+                taken[expert] += 1
+            else:
+                dropped[t, choice] = True
+    return dropped
