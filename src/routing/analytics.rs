@@ -1,6 +1,7 @@
 //! What follows from a trace beyond balance: how sure the router was, which way tokens went through the
 //! layers, who read what. Pure functions; the page draws what they return.
 
+use super::dossier::Dossier;
 use super::trace::{LayerTrace, Trace};
 use std::collections::HashMap;
 
@@ -155,6 +156,55 @@ pub fn history(layer: &LayerTrace, step: usize) -> Vec<f32> {
     history
 }
 
+/// Which tokens contain a part of an occurrence of `text`, `[T]`; without regard to ASCII case. All false
+/// where `text` is empty or not there.
+pub fn find(trace: &Trace, text: &str) -> Vec<bool> {
+    let mut found = vec![false; trace.len()];
+    if text.is_empty() {
+        return found;
+    }
+    let whole: String = trace.tokens.iter().map(|token| token.text.as_str()).collect();
+    let (whole, wanted) = (whole.to_ascii_lowercase(), text.to_ascii_lowercase());
+    let ends: Vec<usize> = trace
+        .tokens
+        .iter()
+        .scan(0, |end, token| {
+            *end += token.text.len();
+            Some(*end)
+        })
+        .collect();
+    for (start, _) in whole.match_indices(&wanted) {
+        let first = ends.partition_point(|&end| end <= start);
+        let last = ends.partition_point(|&end| end < start + wanted.len());
+        found[first..=last].fill(true);
+    }
+    found
+}
+
+/// Tokens before and after one that speak with it for a kind of text.
+const NEIGHBOURS: usize = 3;
+
+/// The kind of text that the experts alone speak for at `position`: the domain whose texts would send tokens to
+/// just these experts most probably, and its probability. Naive Bayes over the selected experts of all layers of
+/// the token and its neighbours, each counted by its weight, with what `dossier` says of whom they read.
+pub fn domain_guess(trace: &Trace, dossier: &Dossier, position: usize) -> Option<(usize, f32)> {
+    let mut scores = vec![0.0f32; dossier.domains.len()];
+    let around = position.saturating_sub(NEIGHBOURS)..(position + NEIGHBOURS + 1).min(trace.len());
+    for layer in &trace.layers {
+        let Some(known) = dossier.layers.iter().find(|known| known.layer == layer.layer) else { continue };
+        for neighbour in around.clone() {
+            for (&expert, &weight) in layer.selected_of(neighbour).iter().zip(layer.weights_of(neighbour)) {
+                let Some(expert) = known.experts.get(expert as usize) else { continue };
+                for (score, &share) in scores.iter_mut().zip(&expert.domains) {
+                    *score += weight * share.max(1e-4).ln();
+                }
+            }
+        }
+    }
+    super::softmax(&mut scores);
+    scores.into_iter().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +267,39 @@ mod tests {
         assert_eq!(reader.readings[0], Reading { id: 7, read: 2, of: 2, first: 0 });
         assert_eq!(reader.partners, [(1, 4)]);
         assert_eq!(reader.positions, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_text_is_found_over_the_edges_of_tokens() {
+        let trace = trace();
+        assert_eq!(find(&trace, "T8"), [false, true, false, false]);
+        assert_eq!(find(&trace, "7t8t"), [true, true, true, false]);
+        assert_eq!(find(&trace, ""), [false; 4]);
+        assert_eq!(find(&trace, "nowhere"), [false; 4]);
+        assert_eq!(find(&Trace::default(), "x"), [] as [bool; 0]);
+    }
+
+    #[test]
+    fn the_guess_is_the_domain_that_the_experts_read() {
+        use crate::routing::dossier::{Domain, ExpertDossier, LayerDossier};
+        let reads = |expert: usize, domains: [f32; 2]| ExpertDossier {
+            expert,
+            load: 0.5,
+            mean_weight: 0.5,
+            domains: domains.to_vec(),
+            domain_information: 0.0,
+            token_information: 0.0,
+            tokens: Vec::new(),
+            with: Vec::new(),
+            contexts: Vec::new(),
+        };
+        let experts = vec![reads(0, [0.9, 0.1]), reads(1, [0.8, 0.2]), reads(2, [0.1, 0.9])];
+        let layers = vec![LayerDossier { layer: 0, domain_information: 0.0, token_information: 0.0, experts }];
+        let domains = ["prose", "code"].map(|name| Domain { name: name.into(), tokens: 1 }).to_vec();
+        let dossier = Dossier { schema: 1, model: "m".into(), tokens: 2, domains, layers };
+        let (domain, share) = domain_guess(&trace(), &dossier, 0).expect("there are domains");
+        assert_eq!(domain, 0);
+        assert!(share > 0.9, "{share}");
     }
 
     #[test]

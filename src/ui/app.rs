@@ -223,7 +223,7 @@ impl App {
             (Some(_), false) => t!("strip.empty.running"),
         };
         html! {
-            <StripCard length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
+            <StripCard dossier={state.dossier.clone()} search={state.search.clone()} found={state.found.clone()} length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
@@ -243,7 +243,7 @@ impl App {
     fn picture_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <PictureCard length={state.trace.len()} text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()} palette={self.palette.clone()} dark={state.dark}
+            <PictureCard found={state.found.clone()} length={state.trace.len()} text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()} palette={self.palette.clone()} dark={state.dark}
                 picture={state.picture} layer={state.layer} inspected={state.inspected()} pinned={state.pinned}
                 expert={state.expert} dispatch={self.dispatch.clone()} />
         }

@@ -21,6 +21,8 @@ pub struct FlowPictureProps {
     pub trace: Shared<Trace>,
     /// The chosen token, whose kind is highlighted.
     pub pinned: Option<usize>,
+    /// Which tokens were searched for; they are highlighted before all others.
+    pub found: Shared<Vec<bool>>,
     /// The chosen expert, whose tokens are highlighted where no token is chosen.
     pub expert: Option<ExpertOf>,
     pub dispatch: Callback<Action>,
@@ -68,6 +70,9 @@ pub fn FlowPicture(props: &FlowPictureProps) -> Html {
 /// Which tokens are highlighted: all like the chosen one, or those that the chosen expert read.
 fn chosen(props: &FlowPictureProps) -> Vec<bool> {
     let trace = &*props.trace;
+    if props.found.contains(&true) {
+        return props.found.to_vec();
+    }
     let id = props.pinned.and_then(|position| trace.tokens.get(position)).map(|token| token.id);
     let layer = props.expert.and_then(|chosen| Some((trace.layer(chosen.layer)?, chosen.expert)));
     (0..trace.len())
@@ -81,6 +86,9 @@ fn chosen(props: &FlowPictureProps) -> Vec<bool> {
 
 fn highlighted(props: &FlowPictureProps) -> String {
     let token = props.pinned.and_then(|position| props.trace.tokens.get(position));
+    if props.found.contains(&true) {
+        return t!("flow.of-found");
+    }
     match (props.expert, token) {
         (Some(chosen), _) => t!("flow.of-expert", expert = chosen.expert, layer = chosen.layer),
         (None, Some(token)) => t!("flow.of-token", text = quoted(&token.text, token.bytes.as_deref())),

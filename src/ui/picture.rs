@@ -26,6 +26,8 @@ pub struct PictureCardProps {
     pub layer: LayerChoice,
     pub inspected: Option<usize>,
     pub pinned: Option<usize>,
+    /// Which tokens were searched for.
+    pub found: Shared<Vec<bool>>,
     pub expert: Option<ExpertOf>,
     pub dispatch: Callback<Action>,
 }
@@ -60,7 +62,9 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
             <RoutingMap {trace} length={props.length} {palette} {dark} layer={props.layer} inspected={props.inspected} {dispatch} />
         },
         Picture::Load => html! { <LoadMap {trace} {palette} {dark} expert={props.expert} {dispatch} /> },
-        Picture::Flow => html! { <FlowPicture {trace} pinned={props.pinned} expert={props.expert} {dispatch} /> },
+        Picture::Flow => {
+            html! { <FlowPicture found={props.found.clone()} {trace} pinned={props.pinned} expert={props.expert} {dispatch} /> }
+        }
     };
     html! {
         <section class="card" aria-labelledby="picture-title" ref={node.clone()}>

@@ -7,6 +7,7 @@ use super::messages::t;
 use super::shared::Shared;
 use crate::model::ModelInfo;
 use crate::routing::Trace;
+use crate::routing::analytics::find;
 use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
 use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
@@ -50,6 +51,8 @@ pub enum ColourBy {
     Entropy,
     /// How little the model expected the token.
     Surprise,
+    /// The kind of text that the experts' dossiers speak for.
+    Domain,
 }
 
 /// One expert of one layer.
@@ -150,6 +153,10 @@ pub struct State {
     pub colour_by: ColourBy,
     /// What each layer did to the chosen token, once it is known.
     pub look: Option<Shared<Vec<LayerLens>>>,
+    /// What is searched for in the text.
+    pub search: String,
+    /// Which of the tokens shown it is found in.
+    pub found: Shared<Vec<bool>>,
     /// The token under the pointer.
     pub hovered: Option<usize>,
     /// The token chosen by click or keys.
@@ -241,6 +248,10 @@ pub enum Action {
     Hover(Option<usize>),
     /// A token was chosen, or none.
     Pin(Option<usize>),
+    /// Search for a text.
+    Search(String),
+    /// Choose the next token that was found.
+    FindNext,
     /// An expert was chosen, or none.
     Expert(Option<ExpertOf>),
     /// Show only so many tokens, or all of them.
@@ -303,6 +314,8 @@ impl State {
             picture: address.picture.unwrap_or_default(),
             colour_by: ColourBy::default(),
             look: None,
+            search: String::new(),
+            found: Shared::default(),
             hovered: None,
             pinned: address.token,
             expert: None,
@@ -381,6 +394,14 @@ impl State {
         if let Some(tokens) = self.played {
             self.shown.change(|trace| trace.truncate(tokens));
             self.changed_at = tokens.saturating_sub(1);
+        }
+        self.search();
+    }
+
+    fn search(&mut self) {
+        let found = find(&self.shown, &self.search);
+        if *self.found != found {
+            self.found = Shared::new(found);
         }
     }
 
@@ -461,6 +482,19 @@ impl State {
             Action::Pin(position) => {
                 self.pinned = position;
                 self.expert = None;
+            }
+            Action::Search(search) => {
+                self.search = search;
+                self.search();
+            }
+            Action::FindNext => {
+                let after = self.pinned.map_or(0, |position| position + 1);
+                let found =
+                    |range: std::ops::Range<usize>| range.into_iter().find(|&p| self.found.get(p) == Some(&true));
+                if let Some(next) = found(after..self.found.len()).or_else(|| found(0..after)) {
+                    self.pinned = Some(next);
+                    self.changed_at = next;
+                }
             }
             Action::Expert(expert) => self.expert = expert,
             Action::Play(tokens) => {

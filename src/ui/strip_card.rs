@@ -10,9 +10,10 @@ use super::token_strip::TokenStrip;
 use super::visible::quoted;
 use crate::routing::Trace;
 use crate::routing::analytics::path;
+use crate::routing::dossier::Dossier;
 use crate::worker::protocol::Overflow;
 use wasm_bindgen::JsCast;
-use web_sys::HtmlSelectElement;
+use web_sys::{HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
@@ -26,6 +27,9 @@ pub struct StripCardProps {
     pub routed: bool,
     pub layer: LayerChoice,
     pub colour_by: ColourBy,
+    pub dossier: Option<Shared<Dossier>>,
+    pub search: String,
+    pub found: Shared<Vec<bool>>,
     pub pinned: Option<usize>,
     pub hovered: Option<usize>,
     pub inspected: Option<usize>,
@@ -52,6 +56,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                 <div class="row wrap strip-controls">
                     <LayerSelect layers={props.layers} layer={props.layer} dispatch={props.dispatch.clone()} />
                     <span class="grow"></span>
+                    { search(props) }
                     { colour_by(props) }
                 </div>
             }
@@ -59,6 +64,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                 <p class="empty">{ &props.empty }</p>
             } else {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by}
+                    dossier={props.dossier.clone()} found={props.found.clone()}
                     pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} overflow={props.overflow.clone()}
                     dispatch={props.dispatch.clone()} />
                 <p class="one-line">{ one_line(props) }</p>
@@ -68,7 +74,8 @@ pub fn StripCard(props: &StripCardProps) -> Html {
     }
 }
 
-const COLOURS: [ColourBy; 4] = [ColourBy::Expert, ColourBy::Weight, ColourBy::Entropy, ColourBy::Surprise];
+const COLOURS: [ColourBy; 5] =
+    [ColourBy::Expert, ColourBy::Weight, ColourBy::Entropy, ColourBy::Surprise, ColourBy::Domain];
 
 fn name(colour_by: ColourBy) -> &'static str {
     match colour_by {
@@ -76,6 +83,7 @@ fn name(colour_by: ColourBy) -> &'static str {
         ColourBy::Weight => "weight",
         ColourBy::Entropy => "entropy",
         ColourBy::Surprise => "surprise",
+        ColourBy::Domain => "domain",
     }
 }
 
@@ -93,7 +101,8 @@ fn colour_by(props: &StripCardProps) -> Html {
             }
         })
     };
-    let options = COLOURS.map(|choice| {
+    let possible = COLOURS.into_iter().filter(|choice| *choice != ColourBy::Domain || props.dossier.is_some());
+    let options = possible.map(|choice| {
         html! {
             <option value={name(choice)} selected={choice == props.colour_by}>{ t!(&format!("colour.{}", name(choice))) }</option>
         }
@@ -101,6 +110,36 @@ fn colour_by(props: &StripCardProps) -> Html {
     html! {
         <label class="row"><span class="soft">{ t!("colour.label") }</span>
             <select data-testid="colour-by" onchange={choose}>{ for options }</select>
+        </label>
+    }
+}
+
+/// Finds a text among the tokens: Enter goes from one to the next.
+fn search(props: &StripCardProps) -> Html {
+    let input = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: InputEvent| {
+            let input = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
+            if let Some(input) = input {
+                dispatch.emit(Action::Search(input.value()));
+            }
+        })
+    };
+    let next = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: KeyboardEvent| {
+            if event.key() == "Enter" && !event.is_composing() {
+                event.prevent_default();
+                dispatch.emit(Action::FindNext);
+            }
+        })
+    };
+    let count = props.found.iter().filter(|found| **found).count();
+    html! {
+        <label class="row search"><span class="hidden">{ t!("find.label") }</span>
+            <input type="search" placeholder={t!("find.placeholder")} value={props.search.clone()} data-testid="find"
+                oninput={input} onkeydown={next} />
+            <span class="soft" role="status">{ (!props.search.is_empty()).then(|| t!(count; "find.count")) }</span>
         </label>
     }
 }

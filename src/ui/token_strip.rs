@@ -1,26 +1,26 @@
 //! Who reads each token: the text, token by token.
 
-use super::format;
 use super::messages::t;
 use super::shared::Shared;
 use super::state::{Action, ColourBy, LayerChoice};
-use super::token_chip::{Reads, TokenChip};
-use super::visible::quoted;
-use crate::routing::analytics::{path, router_entropy};
-use crate::routing::{LayerTrace, Token, Trace};
+use super::token_chip::{Reads, Tint, TokenChip};
+use crate::routing::analytics::{domain_guess, router_entropy};
+use crate::routing::dossier::Dossier;
+use crate::routing::{Token, Trace};
 use crate::worker::protocol::Overflow;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement};
 use yew::prelude::*;
-
-/// Surprise that gets the full colour, in bits.
-const MOST_SURPRISE: f32 = 12.0;
 
 #[derive(Properties, PartialEq)]
 pub struct TokenStripProps {
     pub trace: Shared<Trace>,
     pub layer: LayerChoice,
     pub colour_by: ColourBy,
+    /// What the experts read over many texts, for colours by kind of text.
+    pub dossier: Option<Shared<Dossier>>,
+    /// Which tokens were searched for.
+    pub found: Shared<Vec<bool>>,
     /// The chosen token.
     pub pinned: Option<usize>,
     /// The token under the pointer, here or in another view.
@@ -162,11 +162,10 @@ fn chips(props: &TokenStripProps) -> Html {
     let chip = |position: usize| {
         let token = &trace.tokens[position];
         let selected = props.pinned == Some(position);
-        let view = view(props, position);
         html! {
             <TokenChip key={position} {position} id={token.id} text={token.text.clone()} bytes={token.bytes.clone()}
-                label={label(token, position, &view)} reads={view.reads} experts={view.experts} {selected}
-                hovered={props.hovered == Some(position)} alike={!selected && pinned_id == Some(token.id)}
+                reads={reads(props, position)} {selected} hovered={props.hovered == Some(position)}
+                alike={!selected && (pinned_id == Some(token.id) || props.found.get(position) == Some(&true))}
                 in_tab_order={in_tab_order == Some(position)} />
         }
     };
@@ -205,71 +204,35 @@ fn end_of_pieces(tokens: &[Token], position: usize) -> usize {
     (position + pieces + 1).min(tokens.len())
 }
 
-/// What the strip shows of a token's routing.
-struct View {
-    reads: Reads,
-    experts: String,
-    spoken: String,
-}
-
-fn view(props: &TokenStripProps, position: usize) -> View {
+fn reads(props: &TokenStripProps, position: usize) -> Reads {
     let trace = &*props.trace;
     let layer = match props.layer {
         LayerChoice::One(number) => trace.layer(number),
         LayerChoice::All => None,
     };
-    match layer {
-        Some(layer) => layer_view(layer, trace, position, props.colour_by),
-        None => all_layers_view(trace, position),
+    let Some(layer) = layer else {
+        let experts = trace.layers.iter().flat_map(|layer| layer.selected_of(position)).copied().collect();
+        return Reads::Path { experts, top_k: trace.layers.first().map_or(1, |layer| layer.top_k) };
+    };
+    let tint = match props.colour_by {
+        ColourBy::Expert => Tint::Expert,
+        ColourBy::Weight => Tint::Share(layer.weights_of(position)[0]),
+        ColourBy::Entropy => Tint::Share(router_entropy(layer, position)),
+        ColourBy::Surprise => Tint::Bits(trace.surprise.get(position).copied().unwrap_or_default()),
+        ColourBy::Domain => domain(props, position).unwrap_or(Tint::Expert),
+    };
+    Reads::Layer {
+        experts: layer.selected_of(position).to_vec(),
+        weights: layer.weights_of(position).to_vec(),
+        dropped: layer.dropped_of(position).to_vec(),
+        tint,
     }
 }
 
-fn layer_view(layer: &LayerTrace, trace: &Trace, position: usize, colour_by: ColourBy) -> View {
-    let (experts, weights) = (layer.selected_of(position).to_vec(), layer.weights_of(position));
-    let dropped = layer.dropped_of(position);
-    let spoken = experts.iter().zip(weights).enumerate().map(|(rank, (expert, weight))| {
-        if dropped.get(rank).copied().unwrap_or_default() {
-            t!("strip.dropped", expert = expert)
-        } else {
-            t!("strip.expert", expert = expert, weight = format::percent(f64::from(*weight)))
-        }
-    });
-    let spoken = spoken.collect::<Vec<_>>().join(", ");
-    let data = joined(&experts);
-    let weight = weights.first().copied().unwrap_or_default();
-    let reads = match colour_by {
-        ColourBy::Expert => Reads::Layer { experts, weight, dropped: layer.dropped_of(position).to_vec() },
-        ColourBy::Weight => Reads::Figure { experts, value: weight, shown: hundredths(weight) },
-        ColourBy::Entropy => {
-            let value = router_entropy(layer, position);
-            Reads::Figure { experts, value, shown: hundredths(value) }
-        }
-        ColourBy::Surprise => {
-            let bits = trace.surprise.get(position).copied().unwrap_or_default();
-            let value = (bits / MOST_SURPRISE).clamp(0.0, 1.0);
-            Reads::Figure { experts, value, shown: format::tenth(f64::from(bits)) }
-        }
-    };
-    View { reads, experts: data, spoken }
-}
-
-/// `.87`, as short as it can be.
-fn hundredths(value: f32) -> String {
-    if value >= 0.995 { "1".into() } else { format!(".{:02}", (value * 100.0).round() as u32) }
-}
-
-fn all_layers_view(trace: &Trace, position: usize) -> View {
-    let data: Vec<String> = trace.layers.iter().map(|layer| joined(layer.selected_of(position))).collect();
-    let path = path(trace, position);
-    let spoken = t!("strip.path", path = path.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
-    View { reads: Reads::Path(path), experts: data.join(";"), spoken }
-}
-
-fn joined(experts: &[u32]) -> String {
-    experts.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn label(token: &Token, position: usize, view: &View) -> String {
-    let text = quoted(&token.text, token.bytes.as_deref());
-    t!("strip.token", text = text, position = position, reads = view.spoken)
+/// The kind of text that the experts' dossiers speak for.
+fn domain(props: &TokenStripProps, position: usize) -> Option<Tint> {
+    let dossier = props.dossier.as_deref()?;
+    let (number, share) = domain_guess(&props.trace, dossier, position)?;
+    let name = dossier.domains.get(number)?.name.clone();
+    Some(Tint::Domain { number, of: dossier.domains.len(), name, share })
 }
