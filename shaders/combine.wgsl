@@ -16,7 +16,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var sum = x[id.x];
     for (var choice = 0u; choice < CHOICES; choice++) {
         let assignment = t * CHOICES + choice;
-        sum += route_weights[assignment] * y[assignment * GROUPS + id.x % GROUPS];
+        // What was dropped has weight 0, and in y whatever was there before.
+        if (route_weights[assignment] != 0.0) {
+            sum += route_weights[assignment] * y[assignment * GROUPS + id.x % GROUPS];
+        }
     }
     x[id.x] = sum;
 }

@@ -152,6 +152,33 @@ fn options_that_would_change_the_numbers() {
     assert_says(&message, &["rope_scaling"]);
 }
 
+/// A `router` that says something impossible, or something that would be ignored.
+#[test]
+fn routers_that_cannot_be() {
+    let cases = [
+        (json!({"kind": "dice"}), "known kinds: softmax-top-k"),
+        (json!({"kind": "hierarchical", "groups": 4}), "needs router.groups_per_token"),
+        (json!({"kind": "hierarchical", "groups": 3, "groups_per_token": 1}), "must divide num_local_experts (8)"),
+        (json!({"kind": "hierarchical", "groups": 4, "groups_per_token": 5}), "at most router.groups (4)"),
+        (
+            json!({"kind": "hierarchical", "groups": 8, "groups_per_token": 1}),
+            "2 experts of a group, and a group has 1",
+        ),
+        (json!({"kind": "softmax-top-k", "scale": 2.0}), "leave it out"),
+        (json!({"kind": "softmax-top-k", "capacity_factor": 0.0}), "above 0"),
+        (json!({"kind": "softmax-top-k", "temperature": 2.0}), "temperature"),
+    ];
+    for (router, says) in cases {
+        let files = with_config(|config| {
+            config["model_type"] = json!("moescope");
+            config["router"] = router.clone();
+        });
+        assert_says(&refusal(&files), &["config.json", says]);
+    }
+    let message = refusal(&with_config(|config| config["model_type"] = json!("moescope")));
+    assert_says(&message, &["config.json", "router"]);
+}
+
 #[test]
 fn weights_that_are_not_finite() {
     for bad in [f32::NAN, f32::INFINITY] {

@@ -7,7 +7,8 @@ pub fn combine(y: &[f32], route_weights: &[f32], x: &mut [f32], hidden: usize) {
     let tokens =
         x.chunks_exact_mut(hidden).zip(y.chunks_exact(choices * hidden)).zip(route_weights.chunks_exact(choices));
     for ((x, y), weights) in tokens {
-        for (y, weight) in y.chunks_exact(hidden).zip(weights) {
+        // What was dropped has weight 0, and in y whatever was there before.
+        for (y, weight) in y.chunks_exact(hidden).zip(weights).filter(|(_, weight)| **weight != 0.0) {
             x.iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
         }
     }

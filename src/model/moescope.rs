@@ -46,6 +46,13 @@ pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
 
 fn gate(router: &Router) -> Result<Gate> {
     let needs = |key: &str| Error::model("config.json", format!("router.kind \"{}\" needs router.{key}", router.kind));
+    if router.scale.is_some() && router.kind != "sigmoid-bias" {
+        let why = format!(
+            "router.scale is only known for \"sigmoid-bias\", and router.kind is \"{}\"; leave it out",
+            router.kind
+        );
+        return Err(Error::model("config.json", why));
+    }
     match router.kind.as_str() {
         "softmax-top-k" | "noisy-top-k" => Ok(Gate::SoftmaxTopK),
         "top-k-of-softmax" => Ok(Gate::TopKOfSoftmax),

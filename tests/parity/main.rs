@@ -356,7 +356,11 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
 fn combine(bench: &mut Bench, random: &mut Random) {
     for (width, top_k, tokens) in [(128, 2, 64), (30, 3, 5), (1, 1, 1), (7, 8, 2)] {
         let (y, start) = (random.floats(tokens * top_k * width), random.floats(tokens * width));
-        let weights = random.floats(tokens * top_k);
+        let mut weights = random.floats(tokens * top_k);
+        let mut y = y;
+        // A dropped assignment: weight 0, and something that must not count.
+        weights[0] = 0.0;
+        y[0] = f32::NAN;
         let mut x = start.clone();
         kernels::combine::combine(&y, &weights, &mut x, width);
         let groups = width.div_ceil(4);
