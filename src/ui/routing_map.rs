@@ -16,6 +16,11 @@ use yew::prelude::*;
 /// Narrowest and widest column, in rem.
 const NARROWEST: f64 = 0.16;
 const WIDEST: f64 = 1.9;
+/// Widest picture, in CSS pixels: browsers refuse canvases of more than some 32,000 pixels.
+const WIDEST_PICTURE: f64 = 15_000.0;
+/// A step of the zoom, and the most of it.
+const ZOOM_STEP: f64 = 1.5;
+const MOST_ZOOM: f64 = 64.0;
 /// A column must be so wide, in rem, to carry a number or round corners.
 const FOR_NUMBERS: f64 = 0.72;
 const FOR_CORNERS: f64 = 0.5;
@@ -33,12 +38,13 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(room: f64, tokens: usize, layers: usize) -> Self {
+    fn new(room: f64, tokens: usize, layers: usize, zoom: f64) -> Self {
         let rem = rem();
         let labels = 2.1 * rem;
         let fitting = (room - labels) / tokens.max(1) as f64;
         let row = if layers <= 8 { 2.75 * rem } else { (22.0 * rem / layers as f64).max(0.8 * rem) };
-        Self { rem, labels, column: fitting.clamp(NARROWEST * rem, WIDEST * rem), row, tokens, layers }
+        let column = (fitting * zoom).clamp(NARROWEST * rem, WIDEST * rem).min(WIDEST_PICTURE / tokens.max(1) as f64);
+        Self { rem, labels, column, row, tokens, layers }
     }
 
     fn width(&self) -> f64 {
@@ -74,7 +80,8 @@ pub struct RoutingMapProps {
 #[component]
 pub fn RoutingMap(props: &RoutingMapProps) -> Html {
     let (frame, canvas) = (use_node_ref(), use_node_ref());
-    let layout = Layout::new(use_width(&frame), props.length, props.trace.layers.len());
+    let zoom = use_state_eq(|| 1.0);
+    let layout = Layout::new(use_width(&frame), props.length, props.trace.layers.len(), *zoom);
     let size = (layout.width(), layout.height());
     let what = (props.trace.clone(), props.palette.clone(), props.dark);
     use_drawing(&canvas, size, what, move |(trace, palette, dark), pen| {
@@ -112,7 +119,7 @@ pub fn RoutingMap(props: &RoutingMapProps) -> Html {
     let assignments: usize = props.trace.layers.iter().map(|layer| layer.selected.len()).sum();
     html! {
         <>
-            <div class="map" ref={frame} role="slider" tabindex="0" aria-label={t!("map.label")} aria-valuemin="0"
+            <div class="map" ref={frame} onwheel={wheel(&zoom)} role="slider" tabindex="0" aria-label={t!("map.label")} aria-valuemin="0"
                 aria-valuemax={props.trace.len().saturating_sub(1).to_string()} aria-valuenow={inspected.to_string()}
                 aria-valuetext={spoken(props, inspected)} onkeydown={keys(props)}>
                 <div class="map-canvas" style={format!("width:{}px;height:{}px", size.0, size.1)}>
@@ -120,13 +127,46 @@ pub fn RoutingMap(props: &RoutingMapProps) -> Html {
                     { crosshair(props, layout) }
                 </div>
             </div>
-            <div class="axis" aria-hidden="true">
+            <div class="axis">
                 <span>{ t!("map.first") }</span>
                 <span>{ t!(props.trace.len(); "map.size", assignments = format::count(assignments as f64)) }</span>
                 <span>{ t!("map.newest") }</span>
             </div>
+            { zoom_buttons(&zoom) }
             <AsTable caption={t!("table.routing")} {content} />
         </>
+    }
+}
+
+fn zoomed(zoom: &UseStateHandle<f64>, factor: f64) {
+    zoom.set((**zoom * factor).clamp(1.0, MOST_ZOOM));
+}
+
+/// With Ctrl (or a pinch, which browsers report so) the wheel zooms; without, it scrolls as ever.
+fn wheel(zoom: &UseStateHandle<f64>) -> Callback<WheelEvent> {
+    let zoom = zoom.clone();
+    Callback::from(move |event: WheelEvent| {
+        if event.ctrl_key() {
+            event.prevent_default();
+            zoomed(&zoom, if event.delta_y() < 0.0 { ZOOM_STEP.sqrt() } else { 1.0 / ZOOM_STEP.sqrt() });
+        }
+    })
+}
+
+fn zoom_buttons(zoom: &UseStateHandle<f64>) -> Html {
+    let by = |factor: f64| {
+        let zoom = zoom.clone();
+        Callback::from(move |_: MouseEvent| zoomed(&zoom, factor))
+    };
+    html! {
+        <div class="row zoom" role="group" aria-label={t!("map.zoom")}>
+            <button type="button" class="quiet small" onclick={by(1.0 / ZOOM_STEP)} disabled={**zoom <= 1.0}
+                aria-label={t!("map.zoom-out")}>{ "\u{2212}" }</button>
+            <button type="button" class="quiet small" onclick={by(ZOOM_STEP)} aria-label={t!("map.zoom-in")}>{ "+" }</button>
+            if **zoom > 1.0 {
+                <button type="button" class="quiet small" onclick={by(0.0)}>{ t!("map.fit") }</button>
+            }
+        </div>
     }
 }
 
@@ -304,10 +344,13 @@ fn cells_by_expert(trace: &Trace, experts: usize) -> Vec<Vec<Cell>> {
     cells
 }
 
+/// Rows of the table at most; a CSV has all.
+const MOST_ROWS: usize = 2000;
+
 fn table(trace: &Trace) -> Html {
     let heads =
         trace.layers.iter().map(|layer| html! { <th scope="col">{ t!("layer.name", layer = layer.layer) }</th> });
-    let rows = trace.tokens.iter().enumerate().map(|(position, token)| {
+    let rows = trace.tokens.iter().enumerate().take(MOST_ROWS).map(|(position, token)| {
         let cells = trace.layers.iter().map(|layer| html! { <td>{ choices(layer, position) }</td> });
         html! {
             <tr key={position}>

@@ -47,7 +47,7 @@ pub fn Share(props: &ShareProps) -> Html {
     };
     let (sign, text) = if *copied { ("check", t!("share.copied")) } else { ("share", t!("share.label")) };
     html! {
-        <button type="button" class="quiet" data-testid="share" onclick={click}>
+        <button type="button" class="quiet share" data-testid="share" onclick={click}>
             { icon(sign) }<span aria-live="polite">{ text }</span>
         </button>
     }

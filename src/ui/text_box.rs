@@ -6,6 +6,7 @@ use super::shared::Shared;
 use super::state::Action;
 use gloo::events::EventListener;
 use gloo::utils::document;
+use std::cell::Cell;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DataTransfer, HtmlDocument, HtmlTextAreaElement, InputEvent};
@@ -26,8 +27,9 @@ pub fn TextBox(props: &TextBoxProps) -> Html {
     let input = {
         let (node, dispatch) = (props.node.clone(), props.dispatch.clone());
         Callback::from(move |event: InputEvent| {
-            // While an input method composes, the text is not what the visitor means yet.
-            if !event.is_composing() {
+            // While an input method composes, the text is not what the visitor means yet; and what the page itself
+            // types in, it knows.
+            if !event.is_composing() && !TYPING.get() {
                 edited(&node, &dispatch);
             }
         })
@@ -107,6 +109,11 @@ pub fn show(node: &NodeRef, text: &Shared<String>) {
     }
 }
 
+thread_local! {
+    /// The page itself types into the box.
+    static TYPING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Types `new` at the end of the box, or over all of it.
 fn insert(area: &HtmlTextAreaElement, old: &str, new: &str, append: bool) -> bool {
     let end = old.encode_utf16().count() as u32;
@@ -115,5 +122,8 @@ fn insert(area: &HtmlTextAreaElement, old: &str, new: &str, append: bool) -> boo
         return false;
     }
     let document: HtmlDocument = document().unchecked_into();
-    document.exec_command_with_show_ui_and_value("insertText", false, new).unwrap_or(false)
+    TYPING.set(true);
+    let done = document.exec_command_with_show_ui_and_value("insertText", false, new).unwrap_or(false);
+    TYPING.set(false);
+    done
 }

@@ -8,6 +8,7 @@ use crate::routing::analytics::{domain_guess, router_entropy};
 use crate::routing::dossier::Dossier;
 use crate::routing::{Token, Trace};
 use crate::worker::protocol::Overflow;
+use std::ops::Range;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement};
 use yew::prelude::*;
@@ -154,10 +155,21 @@ fn in_row(strip: &Element, here: usize, direction: isize) -> Option<usize> {
     best.map(|(_, position)| position)
 }
 
+/// Tokens in the strip at most: of longer texts it shows a part.
+const WINDOW: usize = 1500;
+
+/// The part of the text that the strip shows: the one with the chosen token, or with what changed last.
+fn window(props: &TokenStripProps) -> Range<usize> {
+    let length = props.trace.len();
+    let focus = props.pinned.unwrap_or(props.changed_at).min(length.saturating_sub(1));
+    let start = focus / WINDOW * WINDOW;
+    start..(start + WINDOW).min(length)
+}
+
 /// Chips with line breaks between them; the pieces of a character stand together.
 fn chips(props: &TokenStripProps) -> Html {
     let trace = &*props.trace;
-    let in_tab_order = props.pinned.filter(|&p| p < trace.len()).or(trace.len().checked_sub(1));
+    let in_tab_order = props.pinned.filter(|&p| p < trace.len()).or(window(props).end.checked_sub(1));
     let pinned_id = props.pinned.and_then(|position| trace.tokens.get(position)).map(|token| token.id);
     let chip = |position: usize| {
         let token = &trace.tokens[position];
@@ -170,8 +182,16 @@ fn chips(props: &TokenStripProps) -> Html {
         }
     };
     let mut shown = Vec::with_capacity(trace.len());
-    let mut position = 0;
-    while position < trace.len() {
+    let Range { start, end: stop } = window(props);
+    let go = |position: usize, text: String| {
+        let choose = props.dispatch.reform(move |_: MouseEvent| Action::Pin(Some(position)));
+        html! { <button key={format!("go{position}")} type="button" class="link" onclick={choose}>{ text }</button> }
+    };
+    if start > 0 {
+        shown.push(go(start - 1, t!("strip.before", position = start)));
+    }
+    let mut position = start;
+    while position < stop {
         let end = end_of_pieces(&trace.tokens, position);
         if end > position + 1 {
             let character = trace.tokens[end - 1].text.clone();
@@ -188,7 +208,10 @@ fn chips(props: &TokenStripProps) -> Html {
         }
         position = end;
     }
-    if let Some(overflow) = &props.overflow {
+    if stop < trace.len() {
+        shown.push(go(stop, t!("strip.after", position = stop)));
+    }
+    if let Some(overflow) = props.overflow.as_ref().filter(|_| stop == trace.len()) {
         shown.push(html! {
             <span key="overflow" class="overflow-mark" role="presentation">
                 { t!(overflow.context; "strip.overflow") }
