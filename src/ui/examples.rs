@@ -48,5 +48,5 @@ pub fn Examples(props: &ExamplesProps) -> Html {
             </span>
         }
     });
-    html! { <div class="row wrap" role="group" aria-label={t!("examples.label")}>{ for buttons }{ kept }</div> }
+    html! { <div class="row wrap examples" role="group" aria-label={t!("examples.label")}>{ for buttons }{ kept }</div> }
 }

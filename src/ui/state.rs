@@ -183,7 +183,7 @@ pub struct State {
     pub problem: Option<String>,
     /// What was ignored or found out, in one line each.
     pub notes: Vec<String>,
-    /// The first token that the last answer brought.
+    /// The first token that the last run, or the last step of generation or playback, brought.
     pub changed_at: usize,
     /// Tokens of the text in the run under way.
     pub total: usize,
@@ -199,6 +199,8 @@ pub struct State {
     running: bool,
     failed: bool,
     generating: Option<Generating>,
+    /// The run that `changed_at` is of.
+    changed_in: u64,
     /// The token looked into, and the run that it is of.
     looked_at: Option<(usize, u64)>,
     look_request: u64,
@@ -339,6 +341,7 @@ impl State {
             running: false,
             failed: false,
             generating: None,
+            changed_in: 0,
             looked_at: None,
             look_request: 0,
             layer_asked: address.layer,
@@ -602,9 +605,15 @@ impl State {
                     trace.truncate(from);
                     trace.extend(&more);
                 });
+                let changed_at = self.changed_at;
                 self.played = None;
                 self.show_played();
-                self.changed_at = from;
+                self.changed_at = changed_at;
+                // A run that comes in parts changed the text where its first part begins; generated text grows.
+                if generation != self.changed_in || self.generating.is_some() {
+                    self.changed_at = from;
+                    self.changed_in = generation;
+                }
                 self.total = total;
                 self.overflow = overflow;
                 if speed.tokens >= TOKENS_TO_MEASURE && speed.ms > 0.0 {

@@ -104,7 +104,7 @@ pub fn show(node: &NodeRef, text: &Shared<String>) {
         return;
     }
     area.set_value(text);
-    if text.starts_with(old.as_str()) {
+    if !old.is_empty() && text.starts_with(old.as_str()) {
         area.set_scroll_top(area.scroll_height());
     }
 }
