@@ -1,7 +1,7 @@
 //! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
 
 use super::address::{Address, LONGEST_TEXT};
-use super::canvas::{Frame, next_frame};
+use super::canvas::{Frame, forget_look, next_frame};
 use super::compare::Compare;
 use super::cost::CostCard;
 use super::examples::Example;
@@ -444,7 +444,8 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
     let theme = theme::follow(move |is_dark| dark.emit(is_dark));
     let rest = context.link().callback(|()| Message::Rest);
     let leave = EventListener::new(&window(), "pagehide", move |_| rest.emit(()));
-    [Some(keys), theme, Some(leave)].into_iter().flatten().collect()
+    let resize = EventListener::new(&window(), "resize", |_| forget_look());
+    [Some(keys), theme, Some(leave), Some(resize)].into_iter().flatten().collect()
 }
 
 /// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.

@@ -2,7 +2,8 @@
 
 use gloo::events::EventListener;
 use gloo::utils::{document, window};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
@@ -176,15 +177,27 @@ impl Pen {
     }
 }
 
-/// The value of a custom property of the document.
-pub fn css(name: &str) -> String {
+thread_local! {
+    /// Properties of the document's look, read once: asking a browser makes it compute all styles.
+    static LOOK: RefCell<HashMap<&'static str, String>> = RefCell::default();
+}
+
+/// The look changed (another theme, another width): it is read again when it is needed.
+pub fn forget_look() {
+    LOOK.with_borrow_mut(HashMap::clear);
+}
+
+/// The value of a property of the document, a custom one mostly.
+pub fn css(name: &'static str) -> String {
+    LOOK.with_borrow_mut(|look| look.entry(name).or_insert_with(|| computed(name)).clone())
+}
+
+fn computed(name: &str) -> String {
     let style = document().document_element().and_then(|root| window().get_computed_style(&root).ok().flatten());
     style.and_then(|style| style.get_property_value(name).ok()).unwrap_or_default().trim().to_owned()
 }
 
 /// One `rem` in CSS pixels: the pictures grow with the text.
 pub fn rem() -> f64 {
-    let style = document().document_element().and_then(|root| window().get_computed_style(&root).ok().flatten());
-    let size = style.and_then(|style| style.get_property_value("font-size").ok());
-    size.and_then(|size| size.trim_end_matches("px").parse().ok()).unwrap_or(16.0)
+    css("font-size").trim_end_matches("px").parse().unwrap_or(16.0)
 }

@@ -1,5 +1,6 @@
 //! Dark or light: as the system says, until the visitor chooses.
 
+use super::canvas::forget_look;
 use gloo::events::EventListener;
 use gloo::storage::{LocalStorage, Storage};
 use gloo::utils::{document, window};
@@ -24,6 +25,7 @@ pub fn begin() -> bool {
 /// Makes the page dark or light and remembers it; the system's own theme is followed again.
 pub fn choose(dark: bool) {
     apply(dark);
+    forget_look();
     if system().is_some_and(|query| query.matches()) == dark {
         LocalStorage::delete(KEY);
     } else {
@@ -48,6 +50,7 @@ pub fn follow(changed: impl Fn(bool) + 'static) -> Option<EventListener> {
             if let Some(root) = document().document_element() {
                 let _ = root.remove_attribute("data-theme");
             }
+            forget_look();
             changed(query.matches());
         }
     }))

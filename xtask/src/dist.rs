@@ -13,6 +13,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Files that may come with a model: what its experts read, and how its training went.
+const EXTRAS: [&str; 3] = ["experts.json", "curves.json", "training.json"];
+
 /// Where index.html wants the size of the program in bytes, for its progress bar.
 const PROGRAM_BYTES: &str = "{{program-bytes}}";
 
@@ -148,8 +151,8 @@ fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
     Ok(text.replace(PROGRAM_BYTES, &bytes.to_string()).into_bytes())
 }
 
-/// `[{"name", "about"}]`: the model directories there are, `main` first, then by name. `about` is
-/// the first line of the model's card.md, or empty.
+/// `[{"name", "about", "files"}]`: the model directories there are, `main` first, then by name. `about` is the first
+/// line under the title of the model's card.md, or empty; `files` are those of [`EXTRAS`] that come with it.
 fn models_index(models: &Path) -> Result<Vec<u8>> {
     let mut names = Vec::new();
     if models.is_dir() {
@@ -167,9 +170,11 @@ fn models_index(models: &Path) -> Result<Vec<u8>> {
         .iter()
         .map(|name| {
             let card = fs::read_to_string(models.join(name).join("card.md")).unwrap_or_default();
-            let line = card.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            let about = line.trim_start_matches('#').trim();
-            serde_json::json!({ "name": name, "about": about })
+            let is_text = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+            let about = card.lines().find(is_text).unwrap_or_default().trim();
+            // What a page may ask for besides the model itself.
+            let extras: Vec<&str> = EXTRAS.into_iter().filter(|file| models.join(name).join(file).is_file()).collect();
+            serde_json::json!({ "name": name, "about": about, "files": extras })
         })
         .collect();
     Ok(serde_json::to_vec_pretty(&list)?)
@@ -313,7 +318,8 @@ mod tests {
         scratch.write("www/style.css", &"body { color: red }\n".repeat(200));
         scratch.write("www/models/second/config.json", "{}");
         scratch.write("www/models/main/config.json", "{}");
-        scratch.write("www/models/main/card.md", "\n# Four layers, eight experts\n\nMore.\n");
+        scratch.write("www/models/main/card.md", "\n# main\n\nFour layers, eight experts.\n\nMore.\n");
+        scratch.write("www/models/main/experts.json", "{}");
         scratch.write("www/models/no-model/notes.txt", "");
         scratch.write("bindgen/moescope_bg.wasm", "12345");
         scratch.write("bindgen/moescope.js", "export default 1;");
@@ -329,7 +335,7 @@ mod tests {
         let scratch = sources("assemble");
         let site = assemble_in(&scratch, Profile::Release);
         let read = |name: &str| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
-        assert_eq!(site.files, 9);
+        assert_eq!(site.files, 10);
         assert_eq!(site.program, 22);
         assert_eq!(read("index.html"), "<progress max=\"5\">");
         assert_eq!(read("moescope_bg.wasm"), "12345");
@@ -337,8 +343,8 @@ mod tests {
         assert_eq!(
             models,
             serde_json::json!([
-                { "name": "main", "about": "Four layers, eight experts" },
-                { "name": "second", "about": "" },
+                { "name": "main", "about": "Four layers, eight experts.", "files": ["experts.json"] },
+                { "name": "second", "about": "", "files": [] },
             ])
         );
     }
