@@ -74,7 +74,7 @@ async fn load(link: Rc<Link>, dispatch: Callback<Action>, source: JsValue, optio
     let (source, asked) = model_source(&source).ok_or_else(|| {
         sentence("load: give a name in models/, the URL of a model directory or file, or its files".into())
     })?;
-    dispatch.emit(Action::LoadBegan { asked, backend });
+    dispatch.emit(Action::LoadBegan { source: source.clone(), asked, backend });
     model_json(&link.load(source, backend).await.map_err(sentence)?)
 }
 

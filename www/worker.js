@@ -3,4 +3,24 @@
 
 import init from "./moescope.js";
 
-await init({ module_or_path: fetch(new URL("moescope_bg.wasm", import.meta.url)) });
+// A program that broke off (out of memory, say) answers nothing any more. The page, which named this channel, hears
+// of it here and starts another worker; this one gives its memory back.
+const page = new BroadcastChannel(new URL(location.href).searchParams.get("channel"));
+
+function end(error) {
+  page.postMessage(String(error?.message ?? error));
+  close();
+}
+
+function brokeOff(error) {
+  return error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+}
+
+addEventListener("error", (event) => brokeOff(event.error) && end(event.error));
+addEventListener("unhandledrejection", (event) => brokeOff(event.reason) && end(event.reason));
+
+try {
+  await init({ module_or_path: fetch(new URL("moescope_bg.wasm", import.meta.url)) });
+} catch (error) {
+  end(error);
+}

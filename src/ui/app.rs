@@ -36,12 +36,17 @@ use yew::prelude::*;
 /// Rest before address and storage follow the page.
 const REST_MS: u32 = 400;
 
+/// An engine that breaks off again so soon would go on to do so.
+const AGAIN_MS: f64 = 20_000.0;
+
 /// What reaches the page from outside its views.
 pub enum Message {
     /// A change of the state.
     Act(Action),
     /// Worker's events, gathered until the next frame.
     Heard(Event),
+    /// The engine's worker broke off.
+    Died(String),
     /// The next frame comes.
     Frame,
     /// A key that no view took.
@@ -77,6 +82,8 @@ pub struct App {
     /// The language of the address; where there is none, it is the browser's.
     language_asked: Option<String>,
     storage_refused: bool,
+    /// When the engine broke off last.
+    died_at: f64,
     _listeners: Vec<EventListener>,
 }
 
@@ -95,7 +102,8 @@ impl Component for App {
         let link = context.link();
         let dispatch = link.callback(Message::Act);
         let hear = link.callback(Message::Heard);
-        let engine = Rc::new(Link::new(move |event| hear.emit(event)));
+        let died = link.callback(Message::Died);
+        let engine = Rc::new(Link::new(move |event| hear.emit(event), move |reason| died.emit(reason)));
         crate::api::install(engine.clone(), dispatch.clone());
         let ask = save_json(&engine, &dispatch);
         fetch_lists(&dispatch, address.model.clone());
@@ -116,6 +124,7 @@ impl Component for App {
             language: "en".into(),
             language_asked: address.language,
             storage_refused: false,
+            died_at: 0.0,
         }
     }
 
@@ -130,6 +139,14 @@ impl Component for App {
                     self.hear_when_hidden(context);
                 }
                 return false;
+            }
+            Message::Died(reason) => {
+                self.hear();
+                self.link.restart();
+                let now = js_sys::Date::now();
+                let again = now - self.died_at > AGAIN_MS;
+                self.died_at = now;
+                self.act(Action::EngineDied { reason, again });
             }
             Message::Frame => self.hear(),
             Message::Key(event) => return self.key(&event),

@@ -32,7 +32,12 @@ pub struct CompareProps {
 }
 
 /// What reaches the card from its engine.
-pub struct Heard(Event);
+pub enum Message {
+    /// It answered.
+    Heard(Event),
+    /// It broke off.
+    Died(String),
+}
 
 /// The card, and the second engine.
 pub struct Compare {
@@ -41,21 +46,32 @@ pub struct Compare {
 }
 
 impl Component for Compare {
-    type Message = Heard;
+    type Message = Message;
     type Properties = CompareProps;
 
     fn create(context: &Context<Self>) -> Self {
-        let hear = context.link().callback(Heard);
+        let hear = context.link().callback(Message::Heard);
+        let died = context.link().callback(Message::Died);
         let props = context.props();
         let address = Address { backend: Some(props.backend), ..Address::default() };
-        let mut compare =
-            Self { link: Link::new(move |event| hear.emit(event)), state: State::new(&address, false, None) };
+        let mut compare = Self {
+            link: Link::new(move |event| hear.emit(event), move |why| died.emit(why)),
+            state: State::new(&address, false, None),
+        };
         compare.act(Action::Edit((*props.text).clone()));
         compare.load(&props.with);
         compare
     }
 
-    fn update(&mut self, context: &Context<Self>, Heard(event): Heard) -> bool {
+    fn update(&mut self, context: &Context<Self>, message: Message) -> bool {
+        let event = match message {
+            Message::Heard(event) => event,
+            Message::Died(reason) => {
+                self.link.restart();
+                self.act(Action::Fail(t!("engine.died", reason = reason)));
+                return true;
+            }
+        };
         if let Event::Loaded(info) = &event {
             context.props().dispatch.emit(Action::OtherExperts(info.experts));
         }

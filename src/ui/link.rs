@@ -5,12 +5,15 @@ use crate::model::ModelInfo;
 use crate::worker::EngineWorker;
 use crate::worker::protocol::{BackendChoice, Command, Event, Source};
 use futures::channel::oneshot;
+use gloo::events::EventListener;
 use gloo_worker::{Spawnable, WorkerBridge};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use wasm_bindgen::JsCast;
+use web_sys::{BroadcastChannel, MessageEvent};
 
-const ENDED: &str = "the engine's worker ended; load the page again";
+const ENDED: &str = "the engine stopped in the middle of its work; try again, or load the page again";
 
 /// An answer: what was asked for, or one clear sentence.
 pub type Answer<T> = Result<T, String>;
@@ -20,7 +23,9 @@ type WaitingForModel = oneshot::Sender<Answer<ModelInfo>>;
 
 /// The line.
 pub struct Link {
-    bridge: WorkerBridge<EngineWorker>,
+    line: RefCell<Line>,
+    hear: Rc<dyn Fn(Event)>,
+    died: Rc<dyn Fn(String)>,
     desk: Rc<Desk>,
     last_request: Cell<u64>,
 }
@@ -39,21 +44,17 @@ struct Desk {
 }
 
 impl Link {
-    /// Starts the worker; `hear` gets every event.
-    pub fn new(hear: impl Fn(Event) + 'static) -> Self {
-        let desk = Rc::new(Desk::default());
-        let bridge = {
-            let desk = desk.clone();
-            EngineWorker::spawner()
-                .as_module(true)
-                .with_loader(true)
-                .callback(move |event| {
-                    desk.sort(&event);
-                    hear(event);
-                })
-                .spawn("./worker.js")
-        };
-        Self { bridge, desk, last_request: Cell::new(0) }
+    /// Starts the worker. `hear` gets every event; `died` hears why the worker broke off, if it does.
+    pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(String) + 'static) -> Self {
+        let (hear, died, desk): (Rc<dyn Fn(Event)>, Rc<dyn Fn(String)>, _) =
+            (Rc::new(hear), Rc::new(died), Rc::<Desk>::default());
+        let line = RefCell::new(Line::new(&hear, &died, &desk));
+        Self { line, hear, died, desk, last_request: Cell::new(0) }
+    }
+
+    /// Starts another worker in place of one that broke off.
+    pub fn restart(&self) {
+        *self.line.borrow_mut() = Line::new(&self.hear, &self.died, &self.desk);
     }
 
     /// Tells the worker.
@@ -61,14 +62,14 @@ impl Link {
         if matches!(command, Command::Load { .. }) {
             self.desk.loads.borrow_mut().push_back(None);
         }
-        self.bridge.send(command);
+        self.line.borrow().bridge.send(command);
     }
 
     /// Loads a model and waits for it.
     pub async fn load(&self, source: Source, backend: BackendChoice) -> Answer<ModelInfo> {
         let (sender, receiver) = oneshot::channel();
         self.desk.loads.borrow_mut().push_back(Some(sender));
-        self.bridge.send(Command::Load { source, backend });
+        self.line.borrow().bridge.send(Command::Load { source, backend });
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
@@ -79,7 +80,7 @@ impl Link {
         self.last_request.set(request);
         let (sender, receiver) = oneshot::channel();
         self.desk.requests.borrow_mut().insert(request, sender);
-        self.bridge.send(command(request));
+        self.line.borrow().bridge.send(command(request));
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
@@ -102,7 +103,46 @@ impl Link {
     }
 }
 
+/// One worker, and the channel on which it says that it broke off.
+struct Line {
+    bridge: WorkerBridge<EngineWorker>,
+    _channel: Option<(BroadcastChannel, EventListener)>,
+}
+
+impl Line {
+    fn new(hear: &Rc<dyn Fn(Event)>, died: &Rc<dyn Fn(String)>, desk: &Rc<Desk>) -> Self {
+        // A name that no other worker has, in this page or another one of this site.
+        let name = format!("moescope-{}", js_sys::Math::random());
+        let channel = BroadcastChannel::new(&name).ok().map(|channel| {
+            let (died, desk) = (died.clone(), desk.clone());
+            let listener = EventListener::new(&channel, "message", move |event| {
+                let reason = event.dyn_ref::<MessageEvent>().and_then(|event| event.data().as_string());
+                desk.end();
+                died(reason.unwrap_or_default());
+            });
+            (channel, listener)
+        });
+        let (hear, desk) = (hear.clone(), desk.clone());
+        let bridge = EngineWorker::spawner()
+            .as_module(true)
+            .with_loader(true)
+            .callback(move |event| {
+                desk.sort(&event);
+                hear(event);
+            })
+            .spawn(&format!("./worker.js?channel={name}"));
+        Self { bridge, _channel: channel }
+    }
+}
+
 impl Desk {
+    /// Nobody will answer any more.
+    fn end(&self) {
+        *self.model.borrow_mut() = None;
+        self.requests.take().into_values().for_each(|waiting| drop(waiting.send(Err(ENDED.into()))));
+        self.loads.take().into_iter().flatten().for_each(|waiting| drop(waiting.send(Err(ENDED.into()))));
+    }
+
     fn sort(&self, event: &Event) {
         match event {
             Event::Loaded(info) => self.load_ended(Ok((**info).clone())),

@@ -193,6 +193,8 @@ pub struct State {
     pub speed: Option<Speed>,
     /// Where the model asked for last comes from, to load it again on another backend.
     source: Option<Source>,
+    /// Source and name of the model in use.
+    in_use: Option<(Source, Option<String>)>,
     /// What `model_asked` was before the load under way.
     asked_before: Option<String>,
     generation: u64,
@@ -233,6 +235,8 @@ pub enum Action {
     },
     /// A program loads a model over `window.moescope`.
     LoadBegan {
+        /// Where from.
+        source: Source,
         /// A name or an address.
         asked: Option<String>,
         /// The engine it wants.
@@ -272,6 +276,13 @@ pub enum Action {
     Tokens(usize),
     /// Dark or light.
     Dark(bool),
+    /// The engine broke off, and another one was started in its place.
+    EngineDied {
+        /// Why.
+        reason: String,
+        /// Load again what was in use; not where that broke off a moment ago.
+        again: bool,
+    },
     /// Say something went wrong.
     Fail(String),
     /// Say something in one line.
@@ -336,6 +347,7 @@ impl State {
             overflow: None,
             speed: None,
             source: None,
+            in_use: None,
             asked_before: None,
             generation: 0,
             running: false,
@@ -464,9 +476,9 @@ impl State {
                 self.source = Some(source.clone());
                 return vec![Effect::Send(Command::Load { source, backend: self.backend })];
             }
-            Action::LoadBegan { asked, backend } => {
+            Action::LoadBegan { source, asked, backend } => {
                 self.backend = backend;
-                self.source = None;
+                self.source = Some(source);
                 self.begin_loading(asked);
             }
             Action::Backend(backend) => {
@@ -514,6 +526,7 @@ impl State {
             Action::Sampling(sampling) => self.sampling = sampling,
             Action::Tokens(tokens) => self.tokens = tokens,
             Action::Dark(dark) => self.dark = dark,
+            Action::EngineDied { reason, again } => return self.engine_died(&reason, again),
             Action::Fail(message) => {
                 self.problem = Some(message);
                 self.failed = true;
@@ -538,6 +551,22 @@ impl State {
         self.progress = None;
         self.problem = None;
         self.failed = false;
+    }
+
+    /// Loads again what was in use, if anything was; the text stays.
+    fn engine_died(&mut self, reason: &str, again: bool) -> Vec<Effect> {
+        self.loading = 0;
+        self.progress = None;
+        self.running = false;
+        self.generating = None;
+        let in_use = self.in_use.clone().filter(|_| again);
+        let Some((source, asked)) = in_use else {
+            self.failed = true;
+            self.problem = Some(t!("engine.died", reason = reason));
+            return Vec::new();
+        };
+        self.note(t!("engine.restarted", reason = reason));
+        self.change(Action::Load { source, asked })
     }
 
     fn note(&mut self, note: String) {
@@ -664,6 +693,7 @@ impl State {
         self.look = None;
         self.looked_at = None;
         self.layer = self.layer_for(&info);
+        self.in_use = self.source.clone().map(|source| (source, self.model_asked.clone()));
         let experts = info.experts;
         self.model = Some(Shared::new(info));
         self.dossier = None;

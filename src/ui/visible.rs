@@ -63,9 +63,10 @@ pub fn quoted(text: &str, bytes: Option<&[u8]>) -> String {
     if text.is_empty() {
         return bytes.map(hex).unwrap_or_default();
     }
+    let spaces_shown = text.trim().is_empty() || text.contains("  ");
     let line: String = text
         .chars()
-        .map(|character| match mark(character, false, false) {
+        .map(|character| match mark(character, spaces_shown, false) {
             Some(mark) => mark,
             None => character.to_string(),
         })
