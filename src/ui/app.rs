@@ -17,11 +17,12 @@ use super::notices::Notices;
 use super::palette::Palette;
 use super::picture::PictureCard;
 use super::shared::Shared;
-use super::state::{Action, DOSSIER, Effect, LayerChoice, Offered, Picture, State};
+use super::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State};
 use super::strip_card::StripCard;
 use super::text_box;
 use super::text_card::TextCard;
 use super::token_inspector::TokenInspector;
+use super::training::TrainingCard;
 use super::{keep, save, theme};
 use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
 use gloo::events::{EventListener, EventListenerOptions};
@@ -187,6 +188,7 @@ impl Component for App {
                 <main key={self.language.clone()}>
                     { self.notices() }
                     <div class="column">{ self.text_card() }{ self.strip_card() }{ self.compare_card() }{ self.picture_card() }
+                        { self.training_card() }
                         <CostCard model={self.state.model.clone()} /></div>
                     <aside>{ self.load_card() }{ self.inspectors() }</aside>
                     <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
@@ -266,6 +268,11 @@ impl App {
         }
     }
 
+    fn training_card(&self) -> Html {
+        let curves = self.state.curves.clone().filter(|curves| curves.training.len() > 1);
+        curves.map(|curves| html! { <TrainingCard {curves} /> }).unwrap_or_default()
+    }
+
     fn load_card(&self) -> Html {
         let state = &self.state;
         html! {
@@ -325,7 +332,7 @@ impl App {
             Effect::Send(command) => self.link.send(command),
             Effect::ShowText => text_box::show(&self.text_area, &self.state.text),
             Effect::ForgetKept => keep::forget(),
-            Effect::FetchDossier(name) => fetch_dossier(name, self.dispatch.clone()),
+            Effect::FetchExtras { name, files } => fetch_extras(name, &files, &self.dispatch),
             Effect::Colours(experts) => {
                 self.palette = Shared::new(Palette::new(experts.max(1)));
                 self.palette.install();
@@ -541,12 +548,25 @@ fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
     });
 }
 
-fn fetch_dossier(name: String, dispatch: Callback<Action>) {
-    wasm_bindgen_futures::spawn_local(async move {
-        if let Some(dossier) = fetch_json(&format!("models/{name}/{DOSSIER}")).await {
-            dispatch.emit(Action::Dossier(name, Box::new(dossier)));
-        }
-    });
+/// Fetches what comes with a shipped model: what its experts read, how it learned.
+fn fetch_extras(name: String, files: &[String], dispatch: &Callback<Action>) {
+    let has = |file: &str| files.iter().any(|other| other == file);
+    if has(DOSSIER) {
+        let (name, dispatch) = (name.clone(), dispatch.clone());
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Some(dossier) = fetch_json(&format!("models/{name}/{DOSSIER}")).await {
+                dispatch.emit(Action::Dossier(name, Box::new(dossier)));
+            }
+        });
+    }
+    if has(CURVES) {
+        let dispatch = dispatch.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Some(curves) = fetch_json(&format!("models/{name}/{CURVES}")).await {
+                dispatch.emit(Action::Curves(name, curves));
+            }
+        });
+    }
 }
 
 async fn fetch_json<T: serde::de::DeserializeOwned>(path: &str) -> Option<T> {

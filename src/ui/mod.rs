@@ -49,6 +49,7 @@ mod theme;
 mod token_chip;
 mod token_inspector;
 mod token_strip;
+mod training;
 mod visible;
 
 /// Starts the page in `#app`, or in the body where there is none.

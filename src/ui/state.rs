@@ -5,6 +5,7 @@ use super::address::Address;
 use super::examples::Example;
 use super::messages::t;
 use super::shared::Shared;
+use super::training::Curves;
 use crate::model::ModelInfo;
 use crate::routing::Trace;
 use crate::routing::analytics::find;
@@ -15,8 +16,10 @@ use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling,
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
 
-/// The file that a model's dossier is in.
+/// The files that a model's dossier and its training curves are in.
 pub const DOSSIER: &str = "experts.json";
+/// See [`DOSSIER`].
+pub const CURVES: &str = "curves.json";
 
 /// Which layer the views show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +142,8 @@ pub struct State {
     pub model: Option<Shared<ModelInfo>>,
     /// What its experts read over many texts, where the model comes with that.
     pub dossier: Option<Shared<Dossier>>,
+    /// How the model learned, where it comes with that.
+    pub curves: Option<Shared<Curves>>,
     /// The models on offer.
     pub offered: Shared<Vec<Offered>>,
     /// Example texts.
@@ -224,6 +229,8 @@ pub enum Action {
     Models(Vec<Offered>),
     /// The dossier of the model of that name came.
     Dossier(String, Box<Dossier>),
+    /// The training curves of the model of that name came.
+    Curves(String, Curves),
     /// `examples.json` came.
     Examples(Vec<Example>),
     /// Load a model; `asked` is what a link calls it, where it can.
@@ -303,8 +310,13 @@ pub enum Effect {
     ShowText,
     /// Forget what was kept in the browser.
     ForgetKept,
-    /// Fetch the dossier of the shipped model of that name.
-    FetchDossier(String),
+    /// Fetch what comes with the shipped model of that name.
+    FetchExtras {
+        /// The model.
+        name: String,
+        /// What there is.
+        files: Vec<String>,
+    },
     /// Colours for this many experts.
     Colours(usize),
 }
@@ -320,6 +332,7 @@ impl State {
             played: None,
             model: None,
             dossier: None,
+            curves: None,
             offered: Shared::default(),
             examples: Shared::default(),
             kept_text: kept_text.map(Shared::new),
@@ -462,6 +475,11 @@ impl State {
             Action::Dossier(name, dossier) => {
                 if self.model_asked.as_deref() == Some(name.as_str()) {
                     self.dossier = Some(Shared::new(*dossier));
+                }
+            }
+            Action::Curves(name, curves) => {
+                if self.model_asked.as_deref() == Some(name.as_str()) {
+                    self.curves = Some(Shared::new(curves));
                 }
             }
             Action::Examples(examples) => {
@@ -697,11 +715,12 @@ impl State {
         let experts = info.experts;
         self.model = Some(Shared::new(info));
         self.dossier = None;
+        self.curves = None;
         let mut effects = vec![Effect::Colours(experts)];
-        let has_dossier = |offered: &&Offered| {
-            Some(&offered.name) == self.model_asked.as_ref() && offered.files.iter().any(|file| file == DOSSIER)
-        };
-        effects.extend(self.offered.iter().find(has_dossier).map(|offered| Effect::FetchDossier(offered.name.clone())));
+        let offered = self.offered.iter().find(|offered| Some(&offered.name) == self.model_asked.as_ref());
+        effects.extend(
+            offered.map(|offered| Effect::FetchExtras { name: offered.name.clone(), files: offered.files.clone() }),
+        );
         effects.extend(self.route());
         effects
     }
