@@ -114,8 +114,14 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
+/// Runs the trainer, built for this machine's own processor (so in a target directory of its own): it works for an
+/// hour, and every instruction set that the compiler may use counts.
 fn trainer(command: &str, args: &[OsString]) -> Result<()> {
     workspace::run(
-        workspace::cargo().args(["run", "--release", "--package", "moescope-train", "--", command]).args(args),
+        workspace::cargo()
+            .args(["run", "--release", "--package", "moescope-train", "--", command])
+            .args(args)
+            .env("RUSTFLAGS", "-C target-cpu=native")
+            .env("CARGO_TARGET_DIR", workspace::target_directory().join("native")),
     )
 }
