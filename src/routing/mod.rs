@@ -3,8 +3,8 @@
 pub mod align;
 pub mod analytics;
 pub mod balance;
-pub mod dossier;
 pub mod csv;
+pub mod dossier;
 pub mod gate;
 pub mod json;
 pub mod lens;

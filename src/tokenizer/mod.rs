@@ -21,8 +21,11 @@ impl Tokenizer {
         let inner = HfTokenizer::from_bytes(json)
             .map_err(|e| Error::model("tokenizer.json", format!("is no tokenizer of Hugging Face's format ({e})")))?;
         let vocab = inner.get_vocab(true);
-        if let Some((token, id)) = vocab.iter().max_by_key(|(_, id)| **id).filter(|(_, id)| **id as usize >= vocabulary) {
-            let why = format!("gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two do not belong together");
+        if let Some((token, id)) = vocab.iter().max_by_key(|(_, id)| **id).filter(|(_, id)| **id as usize >= vocabulary)
+        {
+            let why = format!(
+                "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two do not belong together"
+            );
             return Err(Error::model("tokenizer.json", why));
         }
         let special = inner.get_added_tokens_decoder();
@@ -37,7 +40,10 @@ impl Tokenizer {
 
     /// The ids of `text`, with the byte offset where each token ends.
     pub fn encode(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
-        let encoding = self.inner.encode(text, true).map_err(|e| Error::Input(format!("the text could not be tokenized ({e})")))?;
+        let encoding = self
+            .inner
+            .encode(text, true)
+            .map_err(|e| Error::Input(format!("the text could not be tokenized ({e})")))?;
         let ends = encoding.get_offsets().iter().map(|&(_, end)| end).collect();
         Ok((encoding.get_ids().to_vec(), ends))
     }

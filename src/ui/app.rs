@@ -242,7 +242,7 @@ impl App {
             (Some(_), false) => t!("strip.empty.running"),
         };
         html! {
-            <StripCard dossier={state.dossier.clone()} search={state.search.clone()} found={state.found.clone()} length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
+            <StripCard dossier={state.dossier.clone()} search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} {empty}
                 dispatch={self.dispatch.clone()} />

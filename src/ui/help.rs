@@ -22,6 +22,7 @@ pub fn Help(props: &HelpProps) -> Html {
         ("a", "all"),
         ("m l f", "picture"),
         ("← →", "walk"),
+        ("Shift ← →", "range"),
         ("↑ ↓", "rows"),
         ("Ctrl Enter", "generate"),
         ("Esc", "escape"),

@@ -46,8 +46,9 @@ struct Desk {
 impl Link {
     /// Starts the worker. `hear` gets every event; `died` hears why the worker broke off, if it does.
     pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(String) + 'static) -> Self {
-        let (hear, died, desk): (Rc<dyn Fn(Event)>, Rc<dyn Fn(String)>, _) =
-            (Rc::new(hear), Rc::new(died), Rc::<Desk>::default());
+        let hear: Rc<dyn Fn(Event)> = Rc::new(hear);
+        let died: Rc<dyn Fn(String)> = Rc::new(died);
+        let desk = Rc::<Desk>::default();
         let line = RefCell::new(Line::new(&hear, &died, &desk));
         Self { line, hear, died, desk, last_request: Cell::new(0) }
     }

@@ -160,7 +160,9 @@ pub struct State {
     pub look: Option<Shared<Vec<LayerLens>>>,
     /// What is searched for in the text.
     pub search: String,
-    /// Which of the tokens shown it is found in.
+    /// Another end of a range of tokens that begins at the chosen one.
+    pub range_end: Option<usize>,
+    /// Which of the tokens shown are in the range, or else contain what is searched for.
     pub found: Shared<Vec<bool>>,
     /// The token under the pointer.
     pub hovered: Option<usize>,
@@ -261,6 +263,8 @@ pub enum Action {
     Hover(Option<usize>),
     /// A token was chosen, or none.
     Pin(Option<usize>),
+    /// Choose the range from the chosen token to this one.
+    Extend(usize),
     /// Search for a text.
     Search(String),
     /// Choose the next token that was found.
@@ -341,6 +345,7 @@ impl State {
             colour_by: ColourBy::default(),
             look: None,
             search: String::new(),
+            range_end: None,
             found: Shared::default(),
             hovered: None,
             pinned: address.token,
@@ -427,7 +432,12 @@ impl State {
     }
 
     fn search(&mut self) {
-        let found = find(&self.shown, &self.search);
+        let mut found = find(&self.shown, &self.search);
+        if let (Some(start), Some(end)) = (self.pinned, self.range_end) {
+            let (first, last) = (start.min(end), start.max(end));
+            found.fill(false);
+            found.iter_mut().take(last + 1).skip(first).for_each(|token| *token = true);
+        }
         if *self.found != found {
             self.found = Shared::new(found);
         }
@@ -515,9 +525,19 @@ impl State {
             Action::Pin(position) => {
                 self.pinned = position;
                 self.expert = None;
+                if self.range_end.take().is_some() {
+                    self.search();
+                }
+            }
+            Action::Extend(position) => {
+                self.pinned = self.pinned.or(self.inspected());
+                self.range_end = Some(position);
+                self.expert = None;
+                self.search();
             }
             Action::Search(search) => {
                 self.search = search;
+                self.range_end = None;
                 self.search();
             }
             Action::FindNext => {
@@ -596,6 +616,7 @@ impl State {
     fn replace(&mut self, text: Shared<String>) -> Vec<Effect> {
         self.text = text;
         self.pinned = None;
+        self.range_end = None;
         self.expert = None;
         let mut effects = self.route();
         effects.push(Effect::ShowText);

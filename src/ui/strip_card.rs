@@ -29,6 +29,7 @@ pub struct StripCardProps {
     pub colour_by: ColourBy,
     pub dossier: Option<Shared<Dossier>>,
     pub search: String,
+    pub range_end: Option<usize>,
     pub found: Shared<Vec<bool>>,
     pub pinned: Option<usize>,
     pub hovered: Option<usize>,
@@ -64,7 +65,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                 <p class="empty">{ &props.empty }</p>
             } else {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by}
-                    dossier={props.dossier.clone()} found={props.found.clone()}
+                    dossier={props.dossier.clone()} found={props.found.clone()} range_end={props.range_end}
                     pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} overflow={props.overflow.clone()}
                     dispatch={props.dispatch.clone()} />
                 <p class="one-line">{ one_line(props) }</p>
@@ -139,7 +140,7 @@ fn search(props: &StripCardProps) -> Html {
         <label class="row search"><span class="hidden">{ t!("find.label") }</span>
             <input type="search" placeholder={t!("find.placeholder")} value={props.search.clone()} data-testid="find"
                 oninput={input} onkeydown={next} />
-            <span class="soft" role="status">{ (!props.search.is_empty()).then(|| t!(count; "find.count")) }</span>
+            <span class="soft" role="status">{ (!props.search.is_empty() || props.range_end.is_some()).then(|| t!(count; "find.count")) }</span>
         </label>
     }
 }

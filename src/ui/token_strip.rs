@@ -20,8 +20,10 @@ pub struct TokenStripProps {
     pub colour_by: ColourBy,
     /// What the experts read over many texts, for colours by kind of text.
     pub dossier: Option<Shared<Dossier>>,
-    /// Which tokens were searched for.
+    /// Which tokens are in the chosen range, or were searched for.
     pub found: Shared<Vec<bool>>,
+    /// The end of the chosen range.
+    pub range_end: Option<usize>,
     /// The chosen token.
     pub pinned: Option<usize>,
     /// The token under the pointer, here or in another view.
@@ -48,8 +50,18 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     let choose = {
         let dispatch = props.dispatch.clone();
         Callback::from(move |event: MouseEvent| {
-            if let Some(position) = position_of(event.target()) {
+            if let (false, Some(position)) = (event.shift_key(), position_of(event.target())) {
                 dispatch.emit(Action::Pin(Some(position)));
+            }
+        })
+    };
+    // Shift and a click choose a range; the focus, which would choose the one token, stays where it is.
+    let press = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: MouseEvent| {
+            if let (true, Some(position)) = (event.shift_key(), position_of(event.target())) {
+                event.prevent_default();
+                dispatch.emit(Action::Extend(position));
             }
         })
     };
@@ -65,7 +77,7 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     use_follow(&node, props.trace.clone(), props.changed_at);
     html! {
         <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
-            onmouseover={over} onmouseleave={leave} onclick={choose} onfocusin={focus} onkeydown={keys}>
+            onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus} onkeydown={keys}>
             { chips(props) }
         </div>
     }
@@ -98,9 +110,17 @@ fn position_of(target: Option<web_sys::EventTarget>) -> Option<usize> {
 /// Arrow keys walk along the tokens; up and down go to the row above or below; Escape lets go.
 fn keys(node: &NodeRef, props: &TokenStripProps) -> Callback<KeyboardEvent> {
     let (node, dispatch, length) = (node.clone(), props.dispatch.clone(), props.trace.len());
+    let range_end = props.range_end;
     Callback::from(move |event: KeyboardEvent| {
         let Some(here) = position_of(event.target()) else { return };
         let Some(strip) = node.cast::<Element>() else { return };
+        if event.shift_key() && matches!(event.key().as_str(), "ArrowRight" | "ArrowLeft") {
+            event.prevent_default();
+            let end = range_end.unwrap_or(here);
+            let end = if event.key() == "ArrowRight" { (end + 1).min(length - 1) } else { end.saturating_sub(1) };
+            dispatch.emit(Action::Extend(end));
+            return;
+        }
         let next = match event.key().as_str() {
             "ArrowRight" => (here + 1 < length).then_some(here + 1),
             "ArrowLeft" => here.checked_sub(1),
