@@ -26,8 +26,11 @@ pub fn install(link: Rc<Link>, dispatch: Callback<Action>) {
         let link = link.clone();
         future_to_promise(async move { model_json(&link.ready().await.map_err(sentence)?) })
     };
-    // Nobody has to wait for `ready`: a failure that nobody hears of is no error of the page.
-    let _ = ready.catch(&Closure::new(|_| {}));
+    // Nobody has to wait for `ready`: a failure that nobody hears of is no error of the page. The closure has to be
+    // there when that happens, so it stays for good.
+    let unheard = Closure::new(|_| {});
+    let _ = ready.catch(&unheard);
+    unheard.forget();
     set(&api, "ready", &ready);
     {
         let link = link.clone();

@@ -90,12 +90,15 @@ impl Stage {
         self.browsers.lock().expect("no panic holds it").clone()
     }
 
+    /// What the browser itself says, unasked, where it has no WebGPU adapter.
+    const NO_ADAPTER: &'static str = "No available adapters.";
+
     async fn unexpected_console_errors(&self) -> Result<Vec<String>> {
         let expected = self.expected.lock().expect("no panic holds it").clone();
         let mut messages = Vec::new();
         for browser in self.opened() {
             for entry in browser.browser_log().await? {
-                let expected = expected.iter().any(|part| entry.message.contains(part));
+                let expected = expected.iter().chain([&Self::NO_ADAPTER]).any(|part| entry.message.contains(part));
                 if !expected {
                     messages.push(entry.message);
                 }
