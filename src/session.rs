@@ -90,6 +90,22 @@ impl Session {
         self.ids.len() < self.engine.architecture().context
     }
 
+    /// Runs `ids` from scratch and gives their whole trace; the rest as in [`Self::advance`].
+    pub async fn run(
+        &mut self,
+        ids: &[u32],
+        tokenizer: Option<&Tokenizer>,
+        mut on_logits: impl FnMut(&[f32]),
+    ) -> Result<Trace> {
+        self.set(Vec::new());
+        self.set(ids.to_vec());
+        let mut trace = Trace::default();
+        while self.pending() > 0 {
+            trace.extend(&self.advance(tokenizer, usize::MAX, &mut on_logits).await?);
+        }
+        Ok(trace)
+    }
+
     /// Runs the next chunk of what is pending, at most `most` tokens, and gives its trace (empty where
     /// nothing is pending). `tokenizer` names the tokens where there is one; `on_logits` sees the logits of the
     /// tokens in the trace, `[T, V]`.

@@ -83,12 +83,7 @@ async fn count(
     let (mut ids, _) = tokenizer.encode(&text)?;
     ids.truncate(most);
     for window in ids.chunks(session.engine().architecture().context) {
-        session.set(Vec::new());
-        session.set(window.to_vec());
-        let mut trace = moescope::routing::Trace::default();
-        while session.pending() > 0 {
-            trace.extend(&session.advance(Some(tokenizer), usize::MAX, |_| {}).await?);
-        }
+        let trace = session.run(window, Some(tokenizer), |_| {}).await?;
         census.add(domain, &trace.tokens, &trace.layers);
     }
     Ok(ids.len())

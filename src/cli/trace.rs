@@ -1,7 +1,7 @@
 //! `moescope trace`: one text or list of ids in, its routing out.
 
 use clap::{Args, ValueEnum};
-use moescope::engine::Engine;
+use moescope::engine::{Engine, check_prompt};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelInfo, files};
 use moescope::routing::json::Document;
@@ -74,16 +74,13 @@ pub async fn run(options: &Options) -> Result<()> {
     };
     let ids = ids(&options.prompt, &model, tokenizer.as_ref())?;
     let mut session = Session::new(engine(&model, options.engine).await?);
-    session.set(ids);
-    let (mut trace, mut logits) = (Trace::default(), Vec::new());
-    while session.pending() > 0 {
-        let keep = |rows: &[f32]| {
-            if options.logits == Logits::All {
-                logits.extend_from_slice(rows);
-            }
-        };
-        trace.extend(&session.advance(tokenizer.as_ref(), usize::MAX, keep).await?);
-    }
+    let mut logits = Vec::new();
+    let keep = |rows: &[f32]| {
+        if options.logits == Logits::All {
+            logits.extend_from_slice(rows);
+        }
+    };
+    let trace = session.run(&ids, tokenizer.as_ref(), keep).await?;
     let info = model.info(session.engine().backend(), None);
     let out = match options.format {
         Format::Json => json(&info, &trace, &session, options.logits, &logits),
@@ -101,15 +98,8 @@ fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<
         (.., Some(ids)) => ids.clone(),
         _ => unreachable!("clap asks for one of them"),
     };
-    let context = model.architecture.context;
-    moescope::engine::check_ids(&ids, model.architecture.vocabulary)?;
-    match ids.len() {
-        0 => Err(Error::Input("the text is empty; give at least one token".into())),
-        n if n > context => Err(Error::Input(format!(
-            "the text has {n} tokens, more than the model's context of {context}; shorten it"
-        ))),
-        _ => Ok(ids),
-    }
+    check_prompt(&ids, &model.architecture)?;
+    Ok(ids)
 }
 
 fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {

@@ -155,8 +155,21 @@ impl Engine {
     }
 }
 
+/// Refuses a prompt that the model cannot read whole: no ids, more than its context, or unknown ones.
+pub fn check_prompt(ids: &[u32], architecture: &Architecture) -> Result<()> {
+    check_ids(ids, architecture.vocabulary)?;
+    let context = architecture.context;
+    match ids.len() {
+        0 => Err(Error::Input("the text is empty; give at least one token".into())),
+        n if n > context => Err(Error::Input(format!(
+            "the text has {n} tokens, more than the model's context of {context}; shorten it"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses ids that the vocabulary does not have.
-pub fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
+fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
     match ids.iter().position(|&id| id as usize >= vocabulary) {
         None => Ok(()),
         Some(at) => Err(Error::Input(format!(

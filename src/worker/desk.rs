@@ -3,7 +3,7 @@
 use super::protocol::{BackendChoice, Logits, Overflow, Prompt, Sampling};
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::device::Gpu;
-use crate::engine::{Engine, check_ids};
+use crate::engine::{Engine, check_prompt};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, ModelInfo};
 use crate::routing::Trace;
@@ -116,15 +116,8 @@ impl Desk {
             Prompt::Text(text) => self.tokenizer()?.encode(text)?.0,
             Prompt::Ids(ids) => ids.clone(),
         };
-        let context = self.model.architecture.context;
-        check_ids(&ids, self.model.architecture.vocabulary)?;
-        match ids.len() {
-            0 => Err(Error::Input("the text is empty; give at least one token".into())),
-            n if n > context => Err(Error::Input(format!(
-                "the text has {n} tokens, more than the model's context of {context}; shorten it"
-            ))),
-            _ => Ok(ids),
-        }
+        check_prompt(&ids, &self.model.architecture)?;
+        Ok(ids)
     }
 
     /// What each layer did to the token at `position` of the page's text.
@@ -196,13 +189,8 @@ impl Desk {
 
     /// Runs `ids` from scratch: the trace and the logits of all of them.
     async fn run(&mut self, ids: &[u32]) -> Result<(Trace, Vec<f32>)> {
-        let (mut trace, mut logits) = (Trace::default(), Vec::new());
-        self.session.set(Vec::new());
-        self.session.set(ids.to_vec());
-        while self.session.pending() > 0 {
-            let keep = |rows: &[f32]| logits.extend_from_slice(rows);
-            trace.extend(&self.session.advance(self.tokenizer.as_ref(), usize::MAX, keep).await?);
-        }
+        let mut logits = Vec::new();
+        let trace = self.session.run(ids, self.tokenizer.as_ref(), |rows| logits.extend_from_slice(rows)).await?;
         Ok((trace, logits))
     }
 
