@@ -10,6 +10,7 @@ use crate::gate::GateLosses;
 use crate::model::ModelShape;
 use crate::optimizer::Rates;
 use crate::schedule::Schedule;
+use crate::snapshots::Recording;
 use crate::tokenizer;
 
 /// Everything that decides what a run does.
@@ -26,6 +27,9 @@ pub struct Config {
     pub optimizer: Rates,
     /// Learning rate over the tokens.
     pub schedule: Schedule,
+    /// Snapshots to keep on the way; none where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Recording>,
 }
 
 /// Length, batches, losses.
@@ -97,6 +101,12 @@ impl Config {
             o.decay >= 0.0 && o.clip > 0.0,
             "optimizer.decay must not be negative and optimizer.clip must be above 0"
         );
+        if let Some(Recording { snapshots }) = self.recording {
+            ensure!(
+                snapshots >= 2,
+                "recording.snapshots is {snapshots}; it must be at least 2 (the untrained model and the finished one), or leave [recording] out"
+            );
+        }
         let s = &self.schedule;
         ensure!((0.0..=1.0).contains(&s.decay), "schedule.decay is {}; it must be 0 to 1", s.decay);
         Ok(())
@@ -114,11 +124,13 @@ impl Config {
         GateLosses { balance: self.training.balance_loss, z: self.training.z_loss }
     }
 
-    /// Whether a run of `other` can go on with this configuration: all but its length is the same.
+    /// Whether a run of `other` can go on with this configuration: all that decides a step is the same, so all but its
+    /// length and what is kept on the way.
     pub fn continues(&self, other: &Self) -> bool {
         let mut same_length = other.clone();
         same_length.training.tokens = self.training.tokens;
         same_length.shows.clone_from(&self.shows);
+        same_length.recording.clone_from(&self.recording);
         *self == same_length
     }
 }
@@ -155,6 +167,7 @@ pub mod tests {
             },
             optimizer: Rates { muon: 0.05, momentum: 0.95, adam: 0.01, betas: [0.9, 0.95], decay: 0.1, clip: 1.0 },
             schedule: Schedule { warmup_tokens: 200, decay: 0.3 },
+            recording: None,
         }
     }
 
@@ -188,6 +201,7 @@ pub mod tests {
         refuse(|c| c.training.mixed = 1.5, "mixed is 1.5");
         refuse(|c| c.optimizer.muon = 0.0, "learning rate must be above 0");
         refuse(|c| c.schedule.decay = 2.0, "schedule.decay is 2");
+        refuse(|c| c.recording = Some(Recording { snapshots: 0 }), "recording.snapshots is 0");
         assert!(Config::parse("shows = 1").is_err());
         let misspelt = toml::to_string(&tiny()).unwrap().replace("seed", "sead");
         assert!(Config::parse(&misspelt).unwrap_err().to_string().contains("sead"));

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::corpus::Manifest;
 use crate::curves::Curves;
 use crate::evaluation::Evaluation;
-use crate::files::beside;
+use crate::files::replace_folder;
 use crate::model::{Layout, ModelShape, Parameter};
 use crate::tokenizer::END_OF_TEXT_ID;
 
@@ -42,43 +42,12 @@ pub struct Export<'a> {
 impl Export<'_> {
     /// Writes the directory `target`; `tokenizer` is copied into it.
     pub fn write(&self, target: &Path, tokenizer: &Path) -> Result<()> {
-        let part = beside(target);
-        let _ = fs::remove_dir_all(&part);
-        let written = self.write_files(&part, tokenizer);
-        if written.is_err() {
-            let _ = fs::remove_dir_all(&part);
-        }
-        written.with_context(|| format!("cannot write {}; what was there before is untouched", target.display()))?;
-        if target.exists() {
-            let old = target.with_extension("old");
-            let _ = fs::remove_dir_all(&old);
-            fs::rename(target, &old)?;
-            fs::rename(&part, target)?;
-            fs::remove_dir_all(&old)?;
-        } else {
-            fs::rename(&part, target)?;
-        }
-        Ok(())
-    }
-
-    fn write_files(&self, folder: &Path, tokenizer: &Path) -> Result<()> {
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join("config.json"), serde_json::to_string_pretty(&config_json(&self.config.model))? + "\n")?;
-        let generation = json!({"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID});
-        fs::write(folder.join("generation_config.json"), serde_json::to_string_pretty(&generation)? + "\n")?;
-        let special = json!({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": crate::tokenizer::END_OF_TEXT,
-            "eos_token": crate::tokenizer::END_OF_TEXT,
-            "model_max_length": self.config.model.context,
-            "clean_up_tokenization_spaces": false,
-        });
-        fs::write(folder.join("tokenizer_config.json"), serde_json::to_string_pretty(&special)? + "\n")?;
-        fs::write(folder.join("model.safetensors"), weights(&self.config.model, self.values)?)?;
-        fs::copy(tokenizer, folder.join("tokenizer.json")).context("the tokenizer")?;
-        fs::write(folder.join("curves.json"), serde_json::to_string(self.curves)?)?;
-        fs::write(folder.join("card.md"), self.card())?;
-        Ok(())
+        replace_folder(target, |folder| {
+            write_model(folder, self.config, self.values, tokenizer)?;
+            fs::write(folder.join("curves.json"), serde_json::to_string(self.curves)?)?;
+            fs::write(folder.join("card.md"), self.card())?;
+            Ok(())
+        })
     }
 
     fn card(&self) -> String {
@@ -173,6 +142,29 @@ impl Export<'_> {
         }
         out
     }
+}
+
+/// Writes what a reader of the model needs into `folder`: configuration, weights in f16, tokenizer.
+pub fn write_model(folder: &Path, config: &Config, values: &[f32], tokenizer: &Path) -> Result<()> {
+    let m = &config.model;
+    let json = |name: &str, value: serde_json::Value| -> Result<()> {
+        Ok(fs::write(folder.join(name), serde_json::to_string_pretty(&value)? + "\n")?)
+    };
+    json("config.json", config_json(m))?;
+    json("generation_config.json", json!({"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID}))?;
+    json(
+        "tokenizer_config.json",
+        json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": crate::tokenizer::END_OF_TEXT,
+            "eos_token": crate::tokenizer::END_OF_TEXT,
+            "model_max_length": m.context,
+            "clean_up_tokenization_spaces": false,
+        }),
+    )?;
+    fs::write(folder.join("model.safetensors"), weights(m, values)?)?;
+    fs::copy(tokenizer, folder.join("tokenizer.json")).context("the tokenizer")?;
+    Ok(())
 }
 
 /// `config.json`. Mixtral's keys; a network of one expert is a Llama. The rotary base is given both ways: older

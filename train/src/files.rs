@@ -47,3 +47,27 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         })
         .with_context(|| format!("cannot write {}", path.display()))
 }
+
+/// Writes a folder beside and renames: `target` is the old folder or the new one, whole. Where `write` fails, nothing is
+/// left of what it wrote.
+pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let part = beside(target);
+    let _ = fs::remove_dir_all(&part);
+    let replace = || -> Result<()> {
+        fs::create_dir_all(&part)?;
+        write(&part)?;
+        if !target.exists() {
+            return Ok(fs::rename(&part, target)?);
+        }
+        let old = target.with_extension("old");
+        let _ = fs::remove_dir_all(&old);
+        fs::rename(target, &old)?;
+        fs::rename(&part, target)?;
+        Ok(fs::remove_dir_all(&old)?)
+    };
+    replace()
+        .inspect_err(|_| {
+            let _ = fs::remove_dir_all(&part);
+        })
+        .with_context(|| format!("cannot write {}; what was there before is untouched", target.display()))
+}

@@ -6,7 +6,7 @@
 //! - `model`, `reference`: sizes and layout; the model written plainly, to test against;
 //! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: a layer's way there and back, side by side;
 //! - `replica`: the whole network over a part of a batch, on one thread;
-//! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`: training;
+//! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
 //! - `evaluation`, `export`: held-out measurements; the finished Hugging Face directory.
 
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ mod replica;
 mod rms_norm;
 mod rope;
 mod schedule;
+mod snapshots;
 mod tokenizer;
 mod trainer;
 
@@ -100,7 +101,7 @@ fn run(arguments: Arguments) -> Result<()> {
             let stop = Arc::new(AtomicBool::new(false));
             let flag = stop.clone();
             ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
-            if !trainer.run(&runs.join(&name), &stop)? {
+            if !trainer.run(&runs.join(&name), &corpus.join("tokenizer.json"), &stop)? {
                 bail!(
                     "stopped after {} of {} steps; the same command goes on from there",
                     trainer.step,

@@ -18,6 +18,7 @@ use crate::gate::max_over_mean;
 use crate::model::Layout;
 use crate::optimizer::Optimizer;
 use crate::replica::{Losses, Replica};
+use crate::snapshots::{self, Album, Moment};
 
 /// Steps between two points of the training curve.
 const POINT: usize = 20;
@@ -217,15 +218,17 @@ impl Trainer {
         evaluate(&mut self.phases[last].replicas, &self.values, &self.held_out, limit, stride)
     }
 
-    /// Trains to the end or until `stop`, with checkpoints in `folder`. Returns whether it reached the end.
-    pub fn run(&mut self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<bool> {
+    /// Trains to the end or until `stop`, with checkpoints in `folder` and the snapshots that the configuration asks for
+    /// beside them; `tokenizer` goes into each snapshot. Returns whether it reached the end.
+    pub fn run(&mut self, folder: &Path, tokenizer: &Path, stop: &Arc<AtomicBool>) -> Result<bool> {
         let steps = self.steps();
+        let album = self.album(folder, tokenizer);
         let progress = Progress::new(steps, self.step, self.config.training.tokens);
         let (mut saved, mut measured) = (Instant::now(), Instant::now());
         let mut reports = Vec::new();
         while self.step < steps && !stop.load(Ordering::Relaxed) {
             let begin = Instant::now();
-            reports.push((self.train_step(), begin.elapsed()));
+            reports.push((self.recorded_step(&album)?, begin.elapsed()));
             if self.step.is_multiple_of(POINT) || self.step == steps {
                 let speed = self.add_point(&reports);
                 progress.show(self.curves.training.last(), self.step, speed);
@@ -242,9 +245,28 @@ impl Trainer {
                 saved = Instant::now();
             }
         }
+        if let (true, Some(last)) = (self.step >= steps && album.holds(self.step), self.curves.training.last()) {
+            let moment = Moment { step: self.step, tokens: self.tokens, loss: last.loss };
+            album.keep(&self.config, &self.values, &moment)?;
+        }
         checkpoint::write(folder, &self.checkpoint())?;
         progress.bar.finish_and_clear();
         Ok(self.step >= steps)
+    }
+
+    /// One step; keeps the model as it was before it, where the album wants that. The step's loss is that model's.
+    fn recorded_step(&mut self, album: &Album) -> Result<StepReport> {
+        let kept = album.holds(self.step).then(|| (self.values.clone(), self.step, self.tokens));
+        let report = self.train_step();
+        if let Some((values, step, tokens)) = kept {
+            album.keep(&self.config, &values, &Moment { step, tokens, loss: report.loss })?;
+        }
+        Ok(report)
+    }
+
+    fn album<'a>(&self, folder: &Path, tokenizer: &'a Path) -> Album<'a> {
+        let chosen = self.config.recording.as_ref().map_or(Vec::new(), |r| snapshots::steps(r.snapshots, self.steps()));
+        Album { folder: folder.join("snapshots"), tokenizer, steps: chosen }
     }
 
     /// Adds a point of the curve and returns the tokens per second of these steps.
@@ -333,12 +355,19 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::config::tests::tiny;
     use crate::data::tests::counting;
+    use crate::snapshots::Recording;
 
     fn trainer() -> Trainer {
         Trainer::new(tiny(), counting(2, 1500), counting(2, 300), "sum".into()).unwrap()
+    }
+
+    fn no_tokenizer() -> PathBuf {
+        PathBuf::from("no snapshot asks for it")
     }
 
     fn steps(trainer: &mut Trainer, count: usize) {
@@ -363,6 +392,46 @@ mod tests {
     }
 
     #[test]
+    fn snapshots_are_kept_and_a_run_that_goes_on_has_them_all() {
+        let recorded = || {
+            let mut config = tiny();
+            config.training.tokens = 600;
+            config.recording = Some(Recording { snapshots: 8 });
+            Trainer::new(config, counting(2, 1500), counting(2, 300), "sum".into()).unwrap()
+        };
+        let names = |folder: &Path| {
+            let names = std::fs::read_dir(folder.join("snapshots")).unwrap().map(|e| e.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+        let tokenizer = folder.path().join("tokenizer.json");
+        std::fs::write(&tokenizer, "{}").unwrap();
+        let stop = |now| Arc::new(AtomicBool::new(now));
+        let mut trainer = recorded();
+        assert!(trainer.run(&whole, &tokenizer, &stop(false)).unwrap());
+        assert!(names(&whole).len() >= 4, "{:?}", names(&whole));
+        assert!(names(&whole).contains(&trainer.tokens.to_string()));
+
+        let mut first = recorded();
+        let album = first.album(&parts, &tokenizer);
+        for _ in 0..first.steps() / 2 {
+            first.recorded_step(&album).unwrap();
+        }
+        checkpoint::write(&parts, &first.checkpoint()).unwrap();
+        let mut second = recorded();
+        second.resume(checkpoint::read(&parts).unwrap().unwrap()).unwrap();
+        assert!(second.run(&parts, &tokenizer, &stop(false)).unwrap());
+        assert_eq!(names(&whole), names(&parts));
+        for name in names(&whole) {
+            let read = |run: &Path| std::fs::read(run.join("snapshots").join(&name).join("model.safetensors")).unwrap();
+            assert!(read(&whole) == read(&parts), "{name}");
+        }
+    }
+
+    #[test]
     fn it_learns_to_count() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = tiny();
@@ -372,7 +441,7 @@ mod tests {
         let before = trainer.measure(true);
         assert!((before.domains[0].nats_per_token - 2100f64.ln()).abs() < 0.2);
         let stop = Arc::new(AtomicBool::new(false));
-        assert!(trainer.run(folder.path(), &stop).unwrap());
+        assert!(trainer.run(folder.path(), &no_tokenizer(), &stop).unwrap());
         let after = trainer.measure(true);
         assert!(after.domains[1].nats_per_token < 0.75 * before.domains[1].nats_per_token);
         assert_eq!(after.domains[0].tokens, 299);
@@ -382,7 +451,7 @@ mod tests {
     fn a_stopped_run_leaves_a_checkpoint_and_another_configuration_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let stop = Arc::new(AtomicBool::new(true));
-        assert!(!trainer().run(folder.path(), &stop).unwrap());
+        assert!(!trainer().run(folder.path(), &no_tokenizer(), &stop).unwrap());
         let saved = checkpoint::read(folder.path()).unwrap().unwrap();
         let mut config = tiny();
         config.model.experts = 3;
