@@ -16,8 +16,9 @@ use super::model_select::{absolute, shipped};
 use super::notices::Notices;
 use super::palette::Palette;
 use super::picture::PictureCard;
+use super::settling::Settling;
 use super::shared::Shared;
-use super::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State};
+use super::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State, Status};
 use super::strip_card::StripCard;
 use super::text_box;
 use super::text_card::TextCard;
@@ -27,7 +28,7 @@ use super::{keep, save, theme};
 use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
 use gloo::events::{EventListener, EventListenerOptions};
 use gloo::timers::callback::Timeout;
-use gloo::utils::{body, document, window};
+use gloo::utils::{document, window};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -36,6 +37,9 @@ use yew::prelude::*;
 
 /// Rest before address and storage follow the page.
 const REST_MS: u32 = 400;
+
+/// What a run brings bit by bit is drawn at most this often.
+const PACE_MS: f64 = 50.0;
 
 /// An engine that breaks off again so soon would go on to do so.
 const AGAIN_MS: f64 = 20_000.0;
@@ -76,6 +80,9 @@ pub struct App {
     /// Events that came since the last frame: a burst of them is drawn once.
     heard: Vec<Event>,
     frame: Option<Frame>,
+    /// Until events are heard that are not the last of their run.
+    pause: Option<Timeout>,
+    heard_at: f64,
     rest: Option<Timeout>,
     help: bool,
     languages: Shared<Vec<Language>>,
@@ -83,6 +90,7 @@ pub struct App {
     /// The language of the address; where there is none, it is the browser's.
     language_asked: Option<String>,
     storage_refused: bool,
+    settling: Settling,
     /// When the engine broke off last.
     died_at: f64,
     _listeners: Vec<EventListener>,
@@ -119,12 +127,15 @@ impl Component for App {
             ask,
             heard: Vec::new(),
             frame: None,
+            pause: None,
+            heard_at: 0.0,
             rest: None,
             help: false,
             languages: Shared::default(),
             language: "en".into(),
             language_asked: address.language,
             storage_refused: false,
+            settling: Settling::default(),
             died_at: 0.0,
         }
     }
@@ -133,12 +144,9 @@ impl Component for App {
         match message {
             Message::Act(action) => self.act(action),
             Message::Heard(event) => {
+                let more_comes = matches!(event, Event::Routed { done: false, .. });
                 self.heard.push(event);
-                if self.frame.is_none() {
-                    let link = context.link().clone();
-                    self.frame = Some(next_frame(move || link.send_message(Message::Frame)));
-                    self.hear_when_hidden(context);
-                }
+                self.hear_soon(context, more_comes);
                 return false;
             }
             Message::Died(reason) => {
@@ -169,14 +177,14 @@ impl Component for App {
         }
         let link = context.link().clone();
         self.rest = Some(Timeout::new(REST_MS, move || link.send_message(Message::Rest)));
-        show_status(&self.state);
+        self.settling.status(self.state.status());
         true
     }
 
     fn rendered(&mut self, _: &Context<Self>, first: bool) {
         if first {
             text_box::show(&self.text_area, &self.state.text);
-            show_status(&self.state);
+            self.settling.status(self.state.status());
         }
     }
 
@@ -244,7 +252,7 @@ impl App {
         html! {
             <StripCard dossier={state.dossier.clone()} search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
-                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} {empty}
+                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} running={state.status() == Status::Running} settling={self.settling.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
         }
     }
@@ -311,19 +319,33 @@ impl App {
         }
     }
 
+    /// Hears in the next frame; where more is to come, not so often that drawing leaves no time for anything else.
+    fn hear_soon(&mut self, context: &Context<Self>, more_comes: bool) {
+        let link = context.link().clone();
+        let since = js_sys::Date::now() - self.heard_at;
+        if document().hidden() {
+            // A page in the background has no frames; it must still hear.
+            link.send_message(Message::Frame);
+        } else if !more_comes || since > PACE_MS {
+            if self.frame.is_none() {
+                self.frame = Some(next_frame(move || link.send_message(Message::Frame)));
+            }
+        } else if self.pause.is_none() && self.frame.is_none() {
+            self.pause = Some(Timeout::new((PACE_MS - since) as u32, move || link.send_message(Message::Frame)));
+        }
+    }
+
     fn hear(&mut self) {
         self.frame = None;
+        self.pause = None;
+        if self.heard.is_empty() {
+            return;
+        }
+        self.heard_at = js_sys::Date::now();
         for event in std::mem::take(&mut self.heard) {
             for effect in self.state.apply(Action::Worker(Box::new(event))) {
                 self.carry_out(effect);
             }
-        }
-    }
-
-    /// A page in the background has no frames; it must still hear.
-    fn hear_when_hidden(&mut self, context: &Context<Self>) {
-        if document().hidden() {
-            context.link().send_message(Message::Frame);
         }
     }
 
@@ -449,11 +471,6 @@ fn is_writing(event: &KeyboardEvent) -> bool {
         matches!(element.tag_name().as_str(), "TEXTAREA" | "SELECT")
             || (element.tag_name() == "INPUT" && !matches!(kind.as_str(), "radio" | "checkbox" | "range"))
     })
-}
-
-fn show_status(state: &State) {
-    // Setting an attribute with a legal name cannot fail.
-    let _ = body().set_attribute("data-state", state.status().name());
 }
 
 fn listeners(context: &Context<App>) -> Vec<EventListener> {

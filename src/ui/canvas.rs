@@ -119,6 +119,7 @@ impl Drop for Frame {
 /// Draws in CSS pixels on a canvas.
 pub struct Pen {
     context: CanvasRenderingContext2d,
+    font: RefCell<String>,
 }
 
 /// Where a text stands to its point.
@@ -137,7 +138,7 @@ impl Pen {
         canvas.set_width((width * ratio).round() as u32);
         canvas.set_height((height * ratio).round() as u32);
         context.scale(ratio, ratio).ok()?;
-        Some(Self { context })
+        Some(Self { context, font: RefCell::default() })
     }
 
     /// What follows is drawn in this colour, so opaque.
@@ -162,7 +163,12 @@ impl Pen {
     /// What follows is written in this size, in pixels, of the number font.
     pub fn font(&self, size: f64, bold: bool) {
         let weight = if bold { "600 " } else { "" };
-        self.context.set_font(&format!("{weight}{size}px {}", css("--mono")));
+        let font = format!("{weight}{size}px {}", css("--mono"));
+        // Browsers take long to find a font, even the one they have.
+        if *self.font.borrow() != font {
+            self.context.set_font(&font);
+            self.font.replace(font);
+        }
     }
 
     /// Writes `text`, its middle at height `y`.

@@ -10,6 +10,8 @@ struct Formats {
     language: String,
     numbers: HashMap<&'static str, Function>,
     plurals: Option<Intl::PluralRules>,
+    /// The whole percents from 0 to 100 that were written so far: pages are full of them.
+    percents: HashMap<u8, String>,
 }
 
 thread_local! {
@@ -48,6 +50,19 @@ pub fn compact(n: f64) -> String {
 
 /// `28%`, from a share between 0 and 1.
 pub fn percent(share: f64) -> String {
+    let whole = (share * 100.0).round();
+    if !(0.0..=100.0).contains(&whole) {
+        return any_percent(share);
+    }
+    let known = FORMATS.with_borrow(|formats| formats.percents.get(&(whole as u8)).cloned());
+    known.unwrap_or_else(|| {
+        let written = any_percent(whole / 100.0);
+        FORMATS.with_borrow_mut(|formats| formats.percents.insert(whole as u8, written.clone()));
+        written
+    })
+}
+
+fn any_percent(share: f64) -> String {
     number("percent", share, &[("style", "percent".into()), ("maximumFractionDigits", JsValue::from(0))])
 }
 

@@ -273,8 +273,9 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
     }
     let gap = if column > FOR_CORNERS * rem { 0.5 } else { 0.0 };
     let corners = if column > FOR_CORNERS * rem { 2.0 } else { 0.0 };
-    // All cells of an expert one after the other: changing the colour is what costs.
-    for (expert, cells) in cells_by_expert(trace, palette.len()).into_iter().enumerate() {
+    // All cells of an expert one after the other: changing the colour, and the font still more, is what costs.
+    let cells = cells_by_expert(trace, palette.len());
+    for (expert, cells) in cells.iter().enumerate() {
         let shade = palette.shade(expert as u32, dark);
         for second in [true, false] {
             pen.colour(&shade.fill, if second { 0.3 } else { 1.0 });
@@ -287,15 +288,18 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
                 }
             }
         }
-        if column >= FOR_NUMBERS * rem && row > 1.2 * rem {
-            pen.colour(shade.on_fill, 1.0);
-            pen.font(0.72 * rem, true);
-            let number = expert.to_string();
-            for cell in cells.iter().filter(|cell| !cell.second) {
-                let (x, y, height) = cell.place(layout);
-                if height >= 0.85 * rem {
-                    pen.text(&number, x + column / 2.0, y + height - 0.5 * rem, Align::Centre);
-                }
+    }
+    if column < FOR_NUMBERS * rem || row <= 1.2 * rem {
+        return;
+    }
+    pen.font(0.72 * rem, true);
+    for (expert, cells) in cells.iter().enumerate() {
+        pen.colour(palette.shade(expert as u32, dark).on_fill, 1.0);
+        let number = expert.to_string();
+        for cell in cells.iter().filter(|cell| !cell.second) {
+            let (x, y, height) = cell.place(layout);
+            if height >= 0.85 * rem {
+                pen.text(&number, x + column / 2.0, y + height - 0.5 * rem, Align::Centre);
             }
         }
     }

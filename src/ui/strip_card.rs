@@ -4,6 +4,7 @@ use super::format;
 use super::layer_select::LayerSelect;
 use super::messages::t;
 use super::playback::Playback;
+use super::settling::Settling;
 use super::shared::Shared;
 use super::state::{Action, ColourBy, LayerChoice};
 use super::token_strip::TokenStrip;
@@ -37,6 +38,9 @@ pub struct StripCardProps {
     /// The first token that the last answer brought.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
+    /// More tokens are on their way.
+    pub running: bool,
+    pub settling: Settling,
     /// What to say where there is no token.
     pub empty: String,
     pub dispatch: Callback<Action>,
@@ -67,7 +71,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by}
                     dossier={props.dossier.clone()} found={props.found.clone()} range_end={props.range_end}
                     pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} overflow={props.overflow.clone()}
-                    dispatch={props.dispatch.clone()} />
+                    running={props.running} settling={props.settling.clone()} dispatch={props.dispatch.clone()} />
                 <p class="one-line">{ one_line(props) }</p>
                 <Playback length={props.length} played={props.played} dispatch={props.dispatch.clone()} />
             }

@@ -15,6 +15,10 @@ use yew::prelude::*;
 /// Largest text file that is taken: more is far beyond any model's context.
 const LARGEST_FILE: f64 = 4e6;
 
+/// Longer texts (in UTF-16 units) are set without regard to the direction of each line: browsers take ten times as
+/// long to lay them out with it.
+const LONG: u32 = 20_000;
+
 #[derive(Properties, PartialEq)]
 pub struct TextBoxProps {
     pub node: NodeRef,
@@ -37,10 +41,11 @@ pub fn TextBox(props: &TextBoxProps) -> Html {
     {
         let (node, dispatch) = (props.node.clone(), props.dispatch.clone());
         use_effect_with((), move |()| {
-            let listener = node
-                .cast::<HtmlTextAreaElement>()
-                .map(|target| EventListener::new(&target, "compositionend", move |_| edited(&node, &dispatch)));
-            move || drop(listener)
+            let listeners = node.cast::<HtmlTextAreaElement>().map(|area| {
+                let composed = EventListener::new(&area, "compositionend", move |_| edited(&node, &dispatch));
+                (composed, prepare_for_long_pastes(&area))
+            });
+            move || drop(listeners)
         });
     }
     let drop = {
@@ -66,8 +71,23 @@ pub fn TextBox(props: &TextBoxProps) -> Html {
 
 fn edited(node: &NodeRef, dispatch: &Callback<Action>) {
     if let Some(area) = node.cast::<HtmlTextAreaElement>() {
+        set_long(&area, area.text_length() > LONG);
         dispatch.emit(Action::Edit(area.value()));
     }
+}
+
+/// Before a paste is laid out, the box knows whether it is long.
+fn prepare_for_long_pastes(area: &HtmlTextAreaElement) -> EventListener {
+    let target = area.clone();
+    EventListener::new(area, "beforeinput", move |event| {
+        let more = event.dyn_ref::<InputEvent>().and_then(InputEvent::data).map_or(0, |data| data.len());
+        set_long(&target, target.text_length() as usize + more > LONG as usize);
+    })
+}
+
+fn set_long(area: &HtmlTextAreaElement, long: bool) {
+    // Fails only for a name that is no class.
+    let _ = area.class_list().toggle_with_force("long", long);
 }
 
 fn text_file(data: &DataTransfer) -> Option<web_sys::File> {
@@ -98,6 +118,7 @@ pub fn show(node: &NodeRef, text: &Shared<String>) {
         return;
     }
     let focused = document().active_element().is_some_and(|active| active.is_same_node(Some(&area)));
+    set_long(&area, text.len() > LONG as usize);
     let appended = text.strip_prefix(old.as_str()).unwrap_or(text);
     if focused && insert(&area, &old, appended, text.starts_with(old.as_str())) {
         area.set_scroll_top(area.scroll_height());

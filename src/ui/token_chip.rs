@@ -30,14 +30,29 @@ pub enum Tint {
 /// Surprise that gets the full colour, in bits.
 const MOST_BITS: f32 = 12.0;
 
-#[derive(Properties, PartialEq)]
-pub struct TokenChipProps {
+/// Steps from no colour to the full one. Chips of one expert and one step share their style, which a browser then
+/// computes once; a step is too small to be seen.
+const STEPS: f32 = 20.0;
+
+/// With more layers than this a path is drawn without numbers.
+const LAYERS_WITH_NUMBERS: usize = 8;
+
+/// All that is drawn of one token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chip {
+    /// Counted from 0.
     pub position: usize,
+    /// In the vocabulary.
     pub id: u32,
+    /// See [`crate::routing::Token`].
     pub text: String,
+    /// See [`crate::routing::Token`].
     pub bytes: Option<Vec<u8>>,
+    /// Who reads it.
     pub reads: Reads,
+    /// It is the one chosen.
     pub selected: bool,
+    /// It is under the pointer, here or in another view.
     pub hovered: bool,
     /// It belongs to what is chosen: a token of the same kind, a range, what was searched for.
     pub alike: bool,
@@ -45,48 +60,93 @@ pub struct TokenChipProps {
     pub in_tab_order: bool,
 }
 
-/// With more layers than this a path is drawn without numbers.
-const LAYERS_WITH_NUMBERS: usize = 8;
-
-/// The chip.
-#[component]
-pub fn TokenChip(props: &TokenChipProps) -> Html {
-    let (expert, second) = match &props.reads {
-        Reads::Layer { experts, .. } => (experts.first(), experts.get(1)),
-        Reads::Path { .. } => (None, None),
-    };
-    let by_figure = matches!(&props.reads, Reads::Layer { tint, .. } if *tint != Tint::Expert);
-    let class = classes!(
-        "token",
-        props.selected.then_some("selected"),
-        props.hovered.then_some("hovered"),
-        props.alike.then_some("alike"),
-        props.text.is_empty().then_some("piece"),
-        matches!(&props.reads, Reads::Layer { dropped, .. } if dropped.contains(&true)).then_some("dropped"),
-        by_figure.then_some("by-figure"),
-    );
-    html! {
-        <span {class} role="option" data-testid="token" data-position={props.position.to_string()}
-            data-token-id={props.id.to_string()} data-experts={data_experts(&props.reads)}
-            data-e={expert.map(u32::to_string)} data-e2={second.map(u32::to_string)} style={style(&props.reads)}
-            aria-description={description(props)} aria-selected={props.selected.to_string()}
-            tabindex={if props.in_tab_order { "0" } else { "-1" }}>
-            <b>{ text(props) }</b>
-            { numbers(&props.reads) }
-        </span>
-    }
-}
-
-fn style(reads: &Reads) -> String {
-    let Reads::Layer { weights, tint, .. } = reads else { return String::new() };
-    match tint {
-        Tint::Expert => format!("--w:{:.2}", weights.first().copied().unwrap_or_default()),
-        Tint::Share(share) => format!("--w:{share:.2}"),
-        Tint::Bits(bits) => format!("--w:{:.2}", (bits / MOST_BITS).clamp(0.0, 1.0)),
-        Tint::Domain { number, of, share, .. } => {
-            let hue = *number as f32 / (*of).max(1) as f32 * 360.0;
-            format!("--w:{share:.2};--figure:oklch(0.66 0.15 {hue:.0}deg)")
+impl Chip {
+    /// The chip.
+    pub fn view(&self) -> Html {
+        html! {
+            <span key={self.position} class={self.class()} role="option" data-testid="token"
+                data-position={self.position.to_string()} data-token-id={self.id.to_string()}
+                data-experts={data_experts(&self.reads)} style={self.hue()} aria-description={self.description()}
+                aria-selected={if self.selected { "true" } else { "false" }}
+                tabindex={if self.in_tab_order { "0" } else { "-1" }}>
+                <b>{ self.text() }</b>
+                { numbers(&self.reads) }
+            </span>
         }
+    }
+
+    /// `e5` and `s0` are the first and the second expert (see palette.rs), `w13` how strong the colour is.
+    fn class(&self) -> String {
+        let mut class = String::from("token");
+        if let Reads::Layer { experts, dropped, tint, .. } = &self.reads {
+            for (prefix, expert) in [" e", " s"].iter().zip(experts) {
+                class += &format!("{prefix}{expert}");
+            }
+            class += &format!(" w{:.0}", self.strength() * STEPS);
+            class += if dropped.contains(&true) { " dropped" } else { "" };
+            class += if *tint == Tint::Expert { "" } else { " by-figure" };
+        }
+        let flags = [
+            (self.selected, " selected"),
+            (self.hovered, " hovered"),
+            (self.alike, " alike"),
+            (self.text.is_empty(), " piece"),
+        ];
+        flags.iter().filter(|(on, _)| *on).for_each(|(_, name)| class += name);
+        class
+    }
+
+    /// How strong the colour is, 0 to 1.
+    fn strength(&self) -> f32 {
+        let Reads::Layer { weights, tint, .. } = &self.reads else { return 0.0 };
+        let strength = match tint {
+            Tint::Expert => weights.first().copied().unwrap_or_default(),
+            Tint::Share(share) | Tint::Domain { share, .. } => *share,
+            Tint::Bits(bits) => bits / MOST_BITS,
+        };
+        strength.clamp(0.0, 1.0)
+    }
+
+    /// A kind of text has a hue of its own.
+    fn hue(&self) -> Option<String> {
+        let Reads::Layer { tint: Tint::Domain { number, of, .. }, .. } = &self.reads else { return None };
+        let hue = *number as f32 / (*of).max(1) as f32 * 360.0;
+        Some(format!("--figure:oklch(0.66 0.15 {hue:.0}deg)"))
+    }
+
+    /// What assistive tools say after its text and numbers.
+    fn description(&self) -> String {
+        let spoken = match &self.reads {
+            Reads::Layer { experts, weights, dropped, .. } => {
+                let spoken = experts.iter().zip(weights).enumerate().map(|(rank, (expert, weight))| {
+                    if dropped.get(rank).copied().unwrap_or_default() {
+                        t!("strip.dropped", expert = expert)
+                    } else {
+                        t!("strip.expert", expert = expert, weight = format::percent(f64::from(*weight)))
+                    }
+                });
+                spoken.collect::<Vec<_>>().join(", ")
+            }
+            Reads::Path { experts, top_k } => {
+                let firsts: Vec<u32> = experts.iter().copied().step_by(*top_k.max(&1)).collect();
+                t!("strip.path", path = firsts.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))
+            }
+        };
+        let text = quoted(&self.text, self.bytes.as_deref());
+        t!("strip.token", text = text, position = self.position, reads = spoken)
+    }
+
+    fn text(&self) -> Html {
+        if self.text.is_empty() {
+            return html! { <span class="bytes">{ hex(self.bytes.as_deref().unwrap_or_default()) }</span> };
+        }
+        visible(&self.text)
+            .into_iter()
+            .map(|part| match part {
+                Part::Plain(text) => html! { text },
+                Part::Mark(mark) => html! { <span class="blank">{ mark }</span> },
+            })
+            .collect()
     }
 }
 
@@ -100,41 +160,6 @@ fn data_experts(reads: &Reads) -> String {
 
 fn joined(experts: &[u32]) -> String {
     experts.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// What assistive tools say after its text and numbers.
-fn description(props: &TokenChipProps) -> String {
-    let spoken = match &props.reads {
-        Reads::Layer { experts, weights, dropped, .. } => {
-            let spoken = experts.iter().zip(weights).enumerate().map(|(rank, (expert, weight))| {
-                if dropped.get(rank).copied().unwrap_or_default() {
-                    t!("strip.dropped", expert = expert)
-                } else {
-                    t!("strip.expert", expert = expert, weight = format::percent(f64::from(*weight)))
-                }
-            });
-            spoken.collect::<Vec<_>>().join(", ")
-        }
-        Reads::Path { experts, top_k } => {
-            let firsts: Vec<u32> = experts.iter().copied().step_by(*top_k.max(&1)).collect();
-            t!("strip.path", path = firsts.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))
-        }
-    };
-    let text = quoted(&props.text, props.bytes.as_deref());
-    t!("strip.token", text = text, position = props.position, reads = spoken)
-}
-
-fn text(props: &TokenChipProps) -> Html {
-    if props.text.is_empty() {
-        return html! { <span class="bytes">{ hex(props.bytes.as_deref().unwrap_or_default()) }</span> };
-    }
-    visible(&props.text)
-        .into_iter()
-        .map(|part| match part {
-            Part::Plain(text) => html! { <bdi>{ text }</bdi> },
-            Part::Mark(mark) => html! { <span class="blank">{ mark }</span> },
-        })
-        .collect()
 }
 
 fn numbers(reads: &Reads) -> Html {
@@ -155,9 +180,9 @@ fn numbers(reads: &Reads) -> Html {
         Reads::Path { experts, top_k } => {
             let numbered = experts.len() / top_k.max(&1) <= LAYERS_WITH_NUMBERS;
             let steps = experts.iter().step_by(*top_k.max(&1)).map(|expert| {
-                html! { <s data-e={expert.to_string()}>{ numbered.then_some(*expert) }</s> }
+                html! { <s class={format!("e{expert}")}>{ numbered.then_some(*expert) }</s> }
             });
-            html! { <i class="path">{ for steps }</i> }
+            html! { <i class={if numbered { "path" } else { "path bare" }}>{ for steps }</i> }
         }
     }
 }

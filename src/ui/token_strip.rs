@@ -1,9 +1,11 @@
 //! Who reads each token: the text, token by token.
 
 use super::messages::t;
+use super::settling::Settling;
 use super::shared::Shared;
 use super::state::{Action, ColourBy, LayerChoice};
-use super::token_chip::{Reads, Tint, TokenChip};
+use super::strip_part::{PART, Piece, StripPart, use_parts};
+use super::token_chip::{Chip, Reads, Tint};
 use crate::routing::analytics::{domain_guess, router_entropy};
 use crate::routing::dossier::Dossier;
 use crate::routing::{Token, Trace};
@@ -31,6 +33,9 @@ pub struct TokenStripProps {
     /// The first token that the last answer brought: where it is out of sight, the strip scrolls there.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
+    /// More tokens are on their way.
+    pub running: bool,
+    pub settling: Settling,
     pub dispatch: Callback<Action>,
 }
 
@@ -74,20 +79,22 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
         })
     };
     let keys = keys(&node, props);
-    use_follow(&node, props.trace.clone(), props.changed_at);
+    let (parts, behind) = use_parts(parts(props), props.running);
+    props.settling.drawing(behind);
+    use_follow(&node, props.trace.clone(), props.changed_at, behind);
     html! {
         <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
             onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus} onkeydown={keys}>
-            { chips(props) }
+            { content(props, &parts) }
         </div>
     }
 }
 
 /// Scrolls the strip, and only the strip, to what the last answer brought.
 #[hook]
-fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize) {
+fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize, behind: bool) {
     let node = node.clone();
-    use_effect_with((trace, changed_at), move |(trace, changed_at)| {
+    use_effect_with((trace, changed_at, behind), move |(trace, changed_at, _)| {
         let Some(strip) = node.cast::<Element>() else { return };
         if strip.scroll_height() <= strip.client_height() {
             return;
@@ -186,59 +193,71 @@ fn window(props: &TokenStripProps) -> Range<usize> {
     start..(start + WINDOW).min(length)
 }
 
-/// Chips with line breaks between them; the pieces of a character stand together.
-fn chips(props: &TokenStripProps) -> Html {
-    let trace = &*props.trace;
-    let in_tab_order = props.pinned.filter(|&p| p < trace.len()).or(window(props).end.checked_sub(1));
-    let pinned_id = props.pinned.and_then(|position| trace.tokens.get(position)).map(|token| token.id);
-    let chip = |position: usize| {
-        let token = &trace.tokens[position];
-        let selected = props.pinned == Some(position);
-        html! {
-            <TokenChip key={position} {position} id={token.id} text={token.text.clone()} bytes={token.bytes.clone()}
-                reads={reads(props, position)} {selected} hovered={props.hovered == Some(position)}
-                alike={!selected && (pinned_id == Some(token.id) || props.found.get(position) == Some(&true))}
-                in_tab_order={in_tab_order == Some(position)} />
+/// The window's tokens in parts, with breaks after the text's lines.
+fn parts(props: &TokenStripProps) -> Vec<Vec<Piece>> {
+    let tokens = &props.trace.tokens;
+    let Range { start, end: stop } = window(props);
+    let mut parts = Vec::new();
+    let mut position = start;
+    while position < stop {
+        let goal = ((position / PART + 1) * PART).min(stop);
+        let mut pieces = Vec::with_capacity(PART);
+        while position < goal {
+            let end = end_of_pieces(tokens, position);
+            pieces.push(match end - position {
+                1 => Piece::Token(chip(props, position)),
+                _ => Piece::Character((position..end).map(|position| chip(props, position)).collect()),
+            });
+            if tokens[end - 1].text.contains('\n') {
+                pieces.push(Piece::Break);
+            }
+            position = end;
         }
-    };
-    let mut shown = Vec::with_capacity(trace.len());
+        parts.push(pieces);
+    }
+    parts
+}
+
+fn chip(props: &TokenStripProps, position: usize) -> Chip {
+    let trace = &*props.trace;
+    let token = &trace.tokens[position];
+    let selected = props.pinned == Some(position);
+    let chosen = props.pinned.and_then(|position| trace.tokens.get(position)).map(|token| token.id);
+    let tab_stop = props.pinned.filter(|&p| p < trace.len()).or(window(props).end.checked_sub(1));
+    Chip {
+        position,
+        id: token.id,
+        text: token.text.clone(),
+        bytes: token.bytes.clone(),
+        reads: reads(props, position),
+        selected,
+        hovered: props.hovered == Some(position),
+        alike: !selected && (chosen == Some(token.id) || props.found.get(position) == Some(&true)),
+        in_tab_order: tab_stop == Some(position),
+    }
+}
+
+/// The parts, between what leads to the tokens before and after them.
+fn content(props: &TokenStripProps, parts: &[Shared<Vec<Piece>>]) -> Html {
     let Range { start, end: stop } = window(props);
     let go = |position: usize, text: String| {
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Pin(Some(position)));
-        html! { <button key={format!("go{position}")} type="button" class="link" onclick={choose}>{ text }</button> }
+        html! { <button type="button" class="link" onclick={choose}>{ text }</button> }
     };
-    if start > 0 {
-        shown.push(go(start - 1, t!("strip.before", position = start)));
+    let parts = parts.iter().enumerate().map(|(index, pieces)| {
+        html! { <StripPart key={index} pieces={pieces.clone()} /> }
+    });
+    let overflow = props.overflow.as_ref().filter(|_| stop == props.trace.len());
+    html! {
+        <>
+            if start > 0 { { go(start - 1, t!("strip.before", position = start)) } }
+            { for parts }
+            if stop < props.trace.len() { { go(stop, t!("strip.after", position = stop)) } }
+            if let Some(overflow) = overflow {
+                <span class="overflow-mark" role="presentation">{ t!(overflow.context; "strip.overflow") }</span>
+            }
+        </>
     }
-    let mut position = start;
-    while position < stop {
-        let end = end_of_pieces(&trace.tokens, position);
-        if end > position + 1 {
-            let character = trace.tokens[end - 1].text.clone();
-            let pieces = (position..end).map(&chip);
-            shown.push(html! {
-                <span key={format!("pieces{position}")} class="pieces" role="group"
-                    aria-label={t!("strip.pieces", character = character)}>{ for pieces }</span>
-            });
-        } else {
-            shown.push(chip(position));
-        }
-        if trace.tokens[end - 1].text.contains('\n') {
-            shown.push(html! { <span key={format!("break{end}")} class="break" role="presentation"></span> });
-        }
-        position = end;
-    }
-    if stop < trace.len() {
-        shown.push(go(stop, t!("strip.after", position = stop)));
-    }
-    if let Some(overflow) = props.overflow.as_ref().filter(|_| stop == trace.len()) {
-        shown.push(html! {
-            <span key="overflow" class="overflow-mark" role="presentation">
-                { t!(overflow.context; "strip.overflow") }
-            </span>
-        });
-    }
-    shown.into_iter().collect()
 }
 
 /// Where the run of pieces that starts at `position` ends: one past the token that completes the character.

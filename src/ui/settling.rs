@@ -1,0 +1,47 @@
+//! `body[data-state]`: the page's status, which is not `ready` before the strip has drawn what came.
+
+use super::state::Status;
+use gloo::utils::body;
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// The state of the body, written by the page and by the strip.
+#[derive(Clone, Debug, Default)]
+pub struct Settling(Rc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    status: Cell<Option<Status>>,
+    drawing: Cell<bool>,
+}
+
+impl Settling {
+    /// The page has this status.
+    pub fn status(&self, status: Status) {
+        self.0.status.set(Some(status));
+        self.show();
+    }
+
+    /// The strip is still drawing, or done.
+    pub fn drawing(&self, drawing: bool) {
+        if self.0.drawing.replace(drawing) != drawing {
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        let Some(status) = self.0.status.get() else { return };
+        let shown = match status {
+            Status::Ready if self.0.drawing.get() => Status::Running,
+            status => status,
+        };
+        // Setting an attribute with a legal name cannot fail.
+        let _ = body().set_attribute("data-state", shown.name());
+    }
+}
+
+impl PartialEq for Settling {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
