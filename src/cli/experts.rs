@@ -32,7 +32,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let model = Model::new(&files)?;
     let missing = || Error::Input("the model has no tokenizer.json, so texts cannot be read".into());
     let tokenizer = Tokenizer::new(files.tokenizer.as_ref().ok_or_else(missing)?, model.architecture.vocabulary)?;
-    let texts = texts(&options.texts)?;
+    let texts = super::domains(&options.texts)?;
     let names: Vec<String> = texts.iter().map(|(name, _)| name.clone()).collect();
     let mut census = Census::new(&names);
     let mut session = Session::new(Engine::cpu(&model)?);
@@ -46,28 +46,6 @@ pub async fn run(options: &Options) -> Result<()> {
         Some(file) => std::fs::write(file, json).map_err(|e| Error::read(file.display().to_string(), e))?,
     }
     Ok(())
-}
-
-/// (domain, file) of the texts in a directory, by name.
-fn texts(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let at = || dir.display().to_string();
-    let entries = std::fs::read_dir(dir).map_err(|e| Error::read(at(), e))?;
-    let files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    let ending = |end: &str| -> Vec<(String, PathBuf)> {
-        let named = files.iter().filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(end)?;
-            Some((name.to_owned(), path.clone()))
-        });
-        let mut named: Vec<_> = named.collect();
-        named.sort();
-        named
-    };
-    let held = ending(".held.txt");
-    let texts = if held.is_empty() { ending(".txt") } else { held };
-    if texts.is_empty() {
-        return Err(Error::read(at(), "there is no .txt file in it; put one text file for each domain there"));
-    }
-    Ok(texts)
 }
 
 /// Counts the first `most` tokens of a text, window after window of the model's context.

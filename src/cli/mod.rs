@@ -2,10 +2,12 @@
 //! there; `error: ...` in one line on stderr. Exit 1 for bad input, 2 for bad usage.
 
 mod experts;
+mod record;
 mod trace;
 
 use clap::{Parser, Subcommand};
-use moescope::error::Error;
+use moescope::error::{Error, Result};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// See a sparse Mixture-of-Experts transformer think.
@@ -22,6 +24,8 @@ enum Command {
     Trace(trace::Options),
     /// Count what each expert reads over texts of known domains, and write it down as JSON.
     Experts(experts::Options),
+    /// Record how the routing of a few texts formed over a training run, from its snapshots.
+    Record(record::Options),
 }
 
 /// Parses the arguments and runs the command.
@@ -30,6 +34,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Trace(options) => pollster::block_on(trace::run(&options)),
         Command::Experts(options) => pollster::block_on(experts::run(&options)),
+        Command::Record(options) => pollster::block_on(record::run(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,8 +46,30 @@ pub fn main() -> ExitCode {
 }
 
 /// A UTF-8 file's text.
-fn read_text(file: &std::path::Path) -> moescope::error::Result<String> {
+fn read_text(file: &Path) -> Result<String> {
     let at = || file.display().to_string();
     let bytes = std::fs::read(file).map_err(|e| Error::read(at(), e))?;
     String::from_utf8(bytes).map_err(|_| Error::read(at(), "it is not UTF-8 text"))
+}
+
+/// (domain, file) of the texts in a directory, by name.
+fn domains(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let at = || dir.display().to_string();
+    let entries = std::fs::read_dir(dir).map_err(|e| Error::read(at(), e))?;
+    let files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let ending = |end: &str| -> Vec<(String, PathBuf)> {
+        let named = files.iter().filter_map(|path| {
+            let name = path.file_name()?.to_str()?.strip_suffix(end)?;
+            Some((name.to_owned(), path.clone()))
+        });
+        let mut named: Vec<_> = named.collect();
+        named.sort();
+        named
+    };
+    let held = ending(".held.txt");
+    let texts = if held.is_empty() { ending(".txt") } else { held };
+    if texts.is_empty() {
+        return Err(Error::read(at(), "there is no .txt file in it; put one text file for each domain there"));
+    }
+    Ok(texts)
 }

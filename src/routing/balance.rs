@@ -50,7 +50,8 @@ fn importance(layer: &LayerTrace) -> Vec<f32> {
     mean.iter().map(|m| (m / tokens) as f32).collect()
 }
 
-fn summarise(load: Vec<f32>, importance: Vec<f32>) -> Balance {
+/// The figures that follow from each expert's share of the assignments and its mean router probability, `[E]` each.
+pub(super) fn summarise(load: Vec<f32>, importance: Vec<f32>) -> Balance {
     let experts = load.len() as f32;
     let mean = load.iter().sum::<f32>() / experts;
     let variance = load.iter().map(|f| (f - mean).powi(2)).sum::<f32>() / experts;

@@ -8,8 +8,10 @@ pub mod dossier;
 pub mod gate;
 pub mod json;
 pub mod lens;
+pub mod recording;
 pub mod trace;
 
 pub use balance::{Balance, balance};
 pub use gate::{Gate, route, softmax};
+pub use recording::Recording;
 pub use trace::{Guess, LayerTrace, Token, Trace};
