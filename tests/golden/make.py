@@ -1,14 +1,16 @@
 """Makes the golden fixtures: tiny random checkpoints and what Hugging Face transformers computes for them.
 
     python -m venv venv && venv/bin/pip install -r tests/golden/requirements.txt
-    venv/bin/python tests/golden/make.py            # into tests/golden/fixtures
-    venv/bin/python tests/golden/make.py --out DIR  # elsewhere, to compare: same machine, same bytes
+    venv/bin/python tests/golden/make.py            # into tests/golden/fixtures and tests/golden/policies
+    venv/bin/python tests/golden/make.py policies   # only these
+    venv/bin/python tests/golden/make.py --out DIR  # DIR/fixtures, DIR/policies, to compare: same machine, same bytes
 
 Each fixtures/CASE/ is a model directory as `save_pretrained` writes it, plus expected.safetensors (its
 tensors: reference.run). The script checks what the fixtures are for: that the router decides by a margin
 and uses every expert, that the window and the rope base make the difference they should, and that the
 files are of the kind the case is about. The cases here are of families that transformers has; oracle.py must
-agree with it on every Mixtral, and then says what is expected of Moescope's own routers (routers.py).
+agree with it on every Mixtral, and then says what is expected of Moescope's own routers (routers.py) and, with
+policy.py, of every router under a policy (policy_cases.py).
 """
 
 import argparse
@@ -22,9 +24,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig, PreTr
 
 import draw
 import oracle
+import policy_cases
 import reference
 import routers
 
+HERE = Path(__file__).parent
 SMALLEST_GAP = 1e-3  # between router logits, so that no engine's rounding may change who is selected
 ORACLE_TOLERANCE = 1e-5  # between oracle.py's numbers and those of transformers
 
@@ -153,15 +157,17 @@ CASES = [
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Makes the golden fixtures.")
-    arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "fixtures")
-    arguments.add_argument("cases", nargs="*", help="only these")
+    arguments.add_argument("--out", type=Path, default=HERE)
+    arguments.add_argument("cases", nargs="*", help="only these; `policies` for all of policies/")
     options = arguments.parse_args()
     for case in CASES:
         if not options.cases or case.name in options.cases:
-            make(case, options.out / case.name)
+            make(case, options.out / "fixtures" / case.name)
     for case in routers.CASES:
         if not options.cases or case.name in options.cases:
-            routers.make(case, options.out / case.name)
+            routers.make(case, options.out / "fixtures" / case.name)
+    if not options.cases or "policies" in options.cases:
+        policy_cases.make(options.out / "policies", HERE / "fixtures")
 
 
 def make(case: Case, directory: Path) -> None:
@@ -243,12 +249,14 @@ def check_numbers(case: Case, model: PreTrainedModel, directory: Path, expected:
 
 
 def check_oracle(case: Case, directory: Path, expected: dict[str, torch.Tensor]) -> None:
-    """Stops where oracle.py computes anything else than transformers does."""
-    result, _ = oracle.run(*oracle.load(directory), expected["ids"].tolist())
-    assert result.keys() == expected.keys(), f"{case.name}: the oracle gives {result.keys()}"
-    for name, tensor in expected.items():
-        apart = (result[name] - tensor).abs().max()
-        assert apart < ORACLE_TOLERANCE, f"{case.name}: the oracle's {name} is {apart} off"
+    """Stops where oracle.py computes anything else than transformers does, by itself or under the policy that names
+    Mixtral's gate."""
+    for policy in (None, {"gate": "softmax-top-k"}):
+        result, _ = oracle.run(*oracle.load(directory), expected["ids"].tolist(), policy)
+        assert result.keys() == expected.keys(), f"{case.name}: the oracle gives {result.keys()}"
+        for name, tensor in expected.items():
+            apart = (result[name] - tensor).abs().max()
+            assert apart < ORACLE_TOLERANCE, f"{case.name}: the oracle's {name} is {apart} off"
 
 
 def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

@@ -2,7 +2,8 @@
 
 transformers has no class for these. One pass over the whole text in float32: no cache, no chunks, no dispatch;
 every expert computes every token, and a weight of 0 takes away what was not chosen. Mixtral is the case
-`softmax-top-k`, and make.py holds this file to transformers' Mixtral before it trusts it with the others.
+`softmax-top-k`, and make.py holds this file to transformers' Mixtral before it trusts it with the others. What a
+policy changes is in policy.py.
 
 T tokens, D hidden, E experts, k of them a token, G groups, F width inside an expert.
 """
@@ -18,6 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import silu
 
+from policy import OwnGate, route
+
 Weights = dict[str, Tensor]
 
 
@@ -29,12 +32,14 @@ def load(directory: Path) -> tuple[dict, Weights]:
 
 
 @torch.no_grad()
-def run(config: dict, weights: Weights, ids: list[int]) -> tuple[dict[str, Tensor], float]:
+def run(
+    config: dict, weights: Weights, ids: list[int], policy: dict | list[dict] | None = None
+) -> tuple[dict[str, Tensor], float]:
     """Logits and routing of one text, and how far the closest decision is from going the other way.
 
     The tensors of reference.run, and for each layer N, where its router has them:
     group_logits.N [T, G] f32; dropped.N [T, k] i32: 1 where the expert was full. `selected` and its order are
-    as chosen, before drops; `weights` is 0 where dropped.
+    as chosen, before drops; `weights` is 0 where dropped. With a policy rows may be of several lengths: policy.route.
     """
     eps = config["rms_norm_eps"]
     x = weights["model.embed_tokens.weight"][ids]  # [T, D]
@@ -43,8 +48,12 @@ def run(config: dict, weights: Weights, ids: list[int]) -> tuple[dict[str, Tenso
         layer = part(weights, f"model.layers.{n}.")
         x = x + attention(config, part(layer, "self_attn."), rms_norm(x, layer["input_layernorm.weight"], eps))
         normed = rms_norm(x, layer["post_attention_layernorm.weight"], eps)
-        y, routing, margin = mixture(config, part(layer, "block_sparse_moe."), normed)
-        x = x + y
+        moe = part(layer, "block_sparse_moe.")
+        if policy is None:
+            routing, margin = route_by_model(config, moe, normed)
+        else:
+            routing, margin = route(policy, own_gate(config), n, ids, moe, normed)
+        x = x + mixture(config, moe, normed, routing["selected"], routing["weights"])
         result |= {f"{name}.{n}": tensor for name, tensor in routing.items()}
         margins.append(margin)
     head = weights["model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"]
@@ -87,9 +96,9 @@ def rotate(x: Tensor, theta: float) -> Tensor:
     return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], dim=-1)
 
 
-def mixture(config: dict, weights: Weights, x: Tensor) -> tuple[Tensor, dict[str, Tensor], float]:
-    """What the experts add to the normed x [T, D], the routing, and its margin."""
-    router, experts = config.get("router", {"kind": "softmax-top-k"}), config["num_local_experts"]
+def route_by_model(config: dict, weights: Weights, x: Tensor) -> tuple[dict[str, Tensor], float]:
+    """The routing of the normed x [T, D], and its margin."""
+    router, experts = router_of(config), config["num_local_experts"]
     choice = choose(router, weights, x, config["num_experts_per_tok"])
     selected, route_weights = choice.selected, choice.weights
     routing = {"router_logits": x @ weights["gate.weight"].T, "selected": selected.to(torch.int32)}
@@ -99,13 +108,33 @@ def mixture(config: dict, weights: Weights, x: Tensor) -> tuple[Tensor, dict[str
         dropped = over_capacity(selected, capacity(config), experts)
         route_weights = route_weights.masked_fill(dropped, 0)
         routing["dropped"] = dropped.to(torch.int32)
-    routing["weights"] = route_weights
+    return routing | {"weights": route_weights}, choice.margin
 
-    by_expert = torch.zeros(len(x), experts).scatter(-1, selected, route_weights)  # [T, E]
+
+def router_of(config: dict) -> dict:
+    return config.get("router", {"kind": "softmax-top-k"})
+
+
+def own_gate(config: dict) -> OwnGate:
+    router = router_of(config)
+    return OwnGate(
+        kind=router["kind"],
+        experts=config["num_local_experts"],
+        k=config["num_experts_per_tok"],
+        groups_per_token=router.get("groups_per_token", 0),
+        scale=router.get("scale", 1.0),
+        limit=capacity(config) if "capacity_factor" in router else None,
+    )
+
+
+def mixture(config: dict, weights: Weights, x: Tensor, selected: Tensor, route_weights: Tensor) -> Tensor:
+    """What the experts add to the normed x [T, D]. A row's unused slots have the expert -1 and the weight 0."""
+    experts = config["num_local_experts"]
+    by_expert = torch.zeros(len(x), experts).scatter_add(-1, selected.clamp(min=0).long(), route_weights)  # [T, E]
     y = sum(by_expert[:, [e]] * swiglu(part(weights, f"experts.{e}."), x) for e in range(experts))
-    for n in range(router.get("shared_experts", 0)):
+    for n in range(router_of(config).get("shared_experts", 0)):
         y = y + swiglu(part(weights, f"shared_experts.{n}."), x)
-    return y, routing, choice.margin
+    return y
 
 
 def swiglu(expert: Weights, x: Tensor) -> Tensor:
