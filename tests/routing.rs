@@ -2,8 +2,16 @@
 
 use moescope::kernels::dispatch::{dispatch, tiles};
 use moescope::model::MoeShape;
-use moescope::routing::{Gate, LayerTrace, balance, route, softmax};
+use moescope::routing::{Gate, LayerTrace, Place, Scores, Setting, balance, softmax};
 use proptest::prelude::*;
+
+/// Routes one token as a model with this gate does.
+fn route(gate: Gate, router_logits: &[f32], bias: &[f32], selected: &mut [u32], weights: &mut [f32]) {
+    let experts = router_logits.len() - gate.group_logits();
+    let shape = MoeShape { gate: Some(gate), ..MoeShape::mixtral(experts, selected.len(), 1) };
+    let scores = Scores { router_logits, bias, full: &[] };
+    moescope::routing::route(&Setting::own(&shape, 1), Place::default(), &scores, selected, weights);
+}
 
 /// Router logits of `tokens` tokens over `experts` experts, and a k.
 fn routed() -> impl Strategy<Value = LayerTrace> {
@@ -95,8 +103,8 @@ proptest! {
     fn dispatch_puts_every_assignment_once_with_its_expert(layer in routed()) {
         let mut assignments = vec![0; layer.selected.len()];
         let mut offsets = vec![0; layer.experts + 1];
-        let (shape, mut weights) = (MoeShape::mixtral(layer.experts, layer.top_k, 1), layer.weights.clone());
-        dispatch(0, &shape, &layer.selected, None, &mut weights, &mut assignments, &mut offsets);
+        let weights = vec![0.5; layer.selected.len()];
+        dispatch(&layer.selected, &weights, &mut assignments, &mut offsets);
         let mut seen = assignments.clone();
         seen.sort_unstable();
         prop_assert_eq!(seen, (0..layer.selected.len() as u32).collect::<Vec<_>>());

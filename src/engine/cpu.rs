@@ -1,20 +1,24 @@
 //! The CPU engine: f32, SIMD, one thread, no allocation in a step but for what it gives back.
 
-use super::{LogitsOf, Step, record};
+use super::{LogitsOf, Step, record, with_room};
 use crate::error::Result;
 use crate::kernels::attention::{KvCache, attention};
 use crate::kernels::combine::combine;
-use crate::kernels::dispatch::{Capacity, dispatch};
+use crate::kernels::dispatch::dispatch;
 use crate::kernels::embed::embed;
 use crate::kernels::expert_ffn::{self, Expert};
-use crate::kernels::gate::gate;
+use crate::kernels::gate::{Batch, gate};
 use crate::kernels::linear::{linear, linear_add};
 use crate::kernels::lm_head::lm_head;
 use crate::kernels::panels::Panels;
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::rope::{angles, rope};
+use crate::kernels::settle::{Taken, settle};
 use crate::model::{Architecture, LayerWeights, Matrix, Model, Weights};
+use crate::routing::NONE;
 use crate::routing::lens::{Contribution, LayerLens};
+use crate::routing::policy::Settings;
+use std::sync::Arc;
 
 /// Most tokens of a step: enough that each expert's weights serve several tokens, and few enough that
 /// a newer text never waits long.
@@ -30,10 +34,22 @@ struct Layer {
     router: Option<Panels>,
     /// What the gate adds to each expert's score, `[E]` or empty.
     bias: Vec<f32>,
-    /// Routed experts of the text's tokens, `[context, k]`, where there is a capacity.
-    history: Vec<u32>,
     experts: Vec<Expert>,
     angles: Vec<[f32; 2]>,
+}
+
+/// Weights of a model, packed.
+struct Packed {
+    embed: Panels,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    lm_head: Option<Panels>,
+}
+
+/// What a layer remembers of the text.
+struct Memory {
+    /// Routed experts of the text's tokens, `[context, k]`, where an expert's tokens are limited.
+    history: Vec<u32>,
     cache: KvCache,
 }
 
@@ -66,11 +82,11 @@ enum Stage {
 
 /// The CPU engine.
 pub struct CpuEngine {
+    /// Of the model, but with as many choices as the settings need.
     architecture: Architecture,
-    embed: Panels,
-    layers: Vec<Layer>,
-    norm: Vec<f32>,
-    lm_head: Option<Panels>,
+    settings: Settings,
+    weights: Arc<Packed>,
+    memory: Vec<Memory>,
     activations: Activations,
     len: usize,
 }
@@ -79,16 +95,39 @@ impl CpuEngine {
     /// Packs a model's weights.
     pub fn new(model: &Model) -> Result<Self> {
         let weights = model.weights()?;
-        let architecture = model.architecture.clone();
-        Ok(Self {
+        let architecture = &model.architecture;
+        let packed = Packed {
             embed: Panels::stack(&[&weights.embed]),
-            layers: (0..architecture.layers.len()).map(|n| Layer::new(&architecture, n, &weights)).collect(),
+            layers: (0..architecture.layers.len()).map(|n| Layer::new(architecture, n, &weights)).collect(),
             norm: weights.norm.values().collect(),
             lm_head: weights.lm_head.as_ref().map(|matrix| Panels::stack(&[matrix])),
+        };
+        Ok(Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture)))
+    }
+
+    /// Another engine on the same weights, with no text, whose gates do as `settings` say.
+    pub fn fork(&self, settings: Settings) -> Self {
+        Self::with(self.architecture.clone(), self.weights.clone(), settings)
+    }
+
+    fn with(architecture: Architecture, weights: Arc<Packed>, settings: Settings) -> Self {
+        let architecture = with_room(&architecture, &settings);
+        let memory = |(layer, settings): (&crate::model::LayerShape, &Vec<_>)| Memory {
+            history: if super::is_limited(settings) {
+                vec![NONE; architecture.context * layer.moe.top_k]
+            } else {
+                Vec::new()
+            },
+            cache: KvCache::new(architecture.context, &layer.attention),
+        };
+        Self {
+            memory: architecture.layers.iter().zip(&settings).map(memory).collect(),
             activations: Activations::new(&architecture),
             architecture,
+            settings,
+            weights,
             len: 0,
-        })
+        }
     }
 
     /// See [`super::Engine::step`], which also checks `ids`.
@@ -97,19 +136,24 @@ impl CpuEngine {
         let (tokens, from) = (ids.len(), logits.from(ids.len()));
         if from < tokens {
             step.logits.resize((tokens - from) * self.architecture.vocabulary, 0.0);
-            let width = self.architecture.hidden;
-            let normed = &mut self.activations.normed[..tokens * width];
-            rms_norm(&self.activations.x[..tokens * width], &self.norm, normed, self.architecture.norm_eps);
-            lm_head(from, normed, self.lm_head.as_ref().unwrap_or(&self.embed), &mut step.logits);
+            self.logits(tokens, from, &mut step.logits);
         }
         step
+    }
+
+    /// Logits of the tokens `from..tokens` of the step, `[tokens - from, V]`.
+    fn logits(&mut self, tokens: usize, from: usize, logits: &mut [f32]) {
+        let (width, a) = (self.architecture.hidden, &mut self.activations);
+        let normed = &mut a.normed[..tokens * width];
+        rms_norm(&a.x[..tokens * width], &self.weights.norm, normed, self.architecture.norm_eps);
+        lm_head(from, normed, self.weights.head(), logits);
     }
 
     /// Runs one token and looks inside: what each layer added (its guesses left empty), and the logits of the
     /// residual stream after it, `[V]`.
     pub fn look(&mut self, id: u32) -> Vec<(LayerLens, Vec<f32>)> {
         let (width, eps) = (self.architecture.hidden, self.architecture.norm_eps);
-        let mut before: Vec<f32> = (0..width).map(|col| self.embed.get(id as usize, col)).collect();
+        let mut before: Vec<f32> = (0..width).map(|col| self.weights.embed.get(id as usize, col)).collect();
         let (mut views, mut attention) = (Vec::new(), 0.0);
         self.run(&[id], |n, stage, a| {
             let x = &a.x[..width];
@@ -117,9 +161,10 @@ impl CpuEngine {
                 Stage::Attended => attention = norm_of(x.iter().zip(&before).map(|(now, before)| now - before)),
                 Stage::Mixed(choices) => {
                     let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(choices);
-                    let experts = rows.map(|((y, weight), &expert)| Contribution {
-                        expert,
-                        norm: norm_of(y.iter().map(|y| weight * y)),
+                    // What was dropped has in y whatever was there before.
+                    let experts = rows.filter(|(_, expert)| **expert != NONE).map(|((y, &weight), &expert)| {
+                        let norm = if weight == 0.0 { 0.0 } else { norm_of(y.iter().map(|y| weight * y)) };
+                        Contribution { expert, norm }
                     });
                     let experts = experts.collect();
                     let residual = norm_of(x.iter().copied());
@@ -128,10 +173,10 @@ impl CpuEngine {
             }
             before.copy_from_slice(x);
         });
-        let head = self.lm_head.as_ref().unwrap_or(&self.embed);
         let logits = |x: &[f32]| {
+            let head = self.weights.head();
             let (mut normed, mut logits) = (vec![0.0; width], vec![0.0; head.rows()]);
-            rms_norm(x, &self.norm, &mut normed, eps);
+            rms_norm(x, &self.weights.norm, &mut normed, eps);
             lm_head(0, &normed, head, &mut logits);
             logits
         };
@@ -140,25 +185,85 @@ impl CpuEngine {
 
     /// Runs `ids` through all layers: their routing. `seen` looks at the activations on the way.
     fn run(&mut self, ids: &[u32], mut seen: impl FnMut(usize, Stage, &Activations)) -> Step {
-        let (a, tokens) = (&mut self.activations, ids.len());
-        let mut step = Step::new(&self.architecture);
+        let tokens = ids.len();
+        let mut step = Step::new(&self.architecture, &self.settings);
         let mut traces = step.layers.iter_mut();
-        embed(ids, &self.embed, &mut a.x[..tokens * self.architecture.hidden]);
-        for (n, layer) in self.layers.iter_mut().enumerate() {
-            let moe = &self.architecture.layers[n].moe;
-            layer.attend(&self.architecture, n, self.len, tokens, a);
-            seen(n, Stage::Attended, a);
-            layer.mix(&self.architecture, n, self.len, tokens, a);
+        embed(ids, &self.weights.embed, &mut self.activations.x[..tokens * self.architecture.hidden]);
+        for n in 0..self.memory.len() {
+            self.attend(n, tokens);
+            seen(n, Stage::Attended, &self.activations);
+            self.mix(n, ids);
+            let (moe, a) = (&self.architecture.layers[n].moe, &self.activations);
             seen(n, Stage::Mixed(moe.choices()), a);
             if moe.gate.is_some() {
                 let trace = traces.next().expect("a trace for every routed layer");
                 let (logits, assigned) = (&a.router_logits[..tokens * moe.router_rows()], tokens * moe.choices());
-                let dropped = if moe.capacity_factor.is_some() { &a.dropped[..assigned] } else { &[] };
+                let dropped = if super::is_limited(&self.settings[n]) { &a.dropped[..assigned] } else { &[] };
                 record(moe, logits, &a.selected[..assigned], &a.route_weights[..assigned], dropped, trace);
             }
         }
         self.len += tokens;
         step
+    }
+
+    /// `x += attention(norm(x))` in layer `n`, for the `tokens` tokens after those in the cache.
+    fn attend(&mut self, n: usize, tokens: usize) {
+        let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
+        let (start, cache) = (self.len, &mut self.memory[n].cache);
+        let shape = &architecture.layers[n].attention;
+        let x = &mut a.x[..tokens * architecture.hidden];
+        let normed = &mut a.normed[..tokens * architecture.hidden];
+        let qkv = &mut a.qkv[..tokens * shape.qkv_rows()];
+        let q = &mut a.q[..tokens * shape.query_width()];
+        let attended = &mut a.attended[..tokens * shape.query_width()];
+        rms_norm(x, &layer.attention_norm, normed, architecture.norm_eps);
+        linear(normed, &layer.qkv, qkv);
+        rope(start, shape, &layer.angles, qkv, q, cache);
+        attention(start, shape, q, cache, attended, &mut a.scores);
+        linear_add(attended, &layer.output, x);
+    }
+
+    /// `x += experts(norm(x))` in layer `n`.
+    fn mix(&mut self, n: usize, ids: &[u32]) {
+        let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
+        let shape = &architecture.layers[n].moe;
+        let (width, tokens) = (architecture.hidden, ids.len());
+        let assigned = tokens * shape.choices();
+        let x = &mut a.x[..tokens * width];
+        let normed = &mut a.normed[..tokens * width];
+        let selected = &mut a.selected[..assigned];
+        let route_weights = &mut a.route_weights[..assigned];
+        let assignments = &mut a.assignments[..assigned];
+        let offsets = &mut a.offsets[..=shape.all_experts()];
+        let hidden = &mut a.hidden[..assigned * shape.intermediate];
+        let y = &mut a.y[..assigned * width];
+        rms_norm(x, &layer.moe_norm, normed, architecture.norm_eps);
+        match &layer.router {
+            Some(router) => {
+                let batch = Batch { layer: n, start: self.len, ids };
+                let (settings, bias) = (&self.settings[n], &layer.bias);
+                let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
+                gate(batch, shape, settings, normed, router, bias, router_logits, selected, route_weights);
+                if super::needs_settling(settings) {
+                    let taken = Taken { history: &mut self.memory[n].history, dropped: &mut a.dropped[..assigned] };
+                    settle(batch, shape, settings, router_logits, bias, taken, selected, route_weights);
+                }
+            }
+            // A dense FFN: its one expert reads every token.
+            None => {
+                selected.fill(0);
+                route_weights.fill(1.0);
+            }
+        }
+        dispatch(selected, route_weights, assignments, offsets);
+        expert_ffn::up(normed, assignments, offsets, &layer.experts, hidden, &mut a.experts);
+        expert_ffn::down(hidden, assignments, offsets, &layer.experts, y, &mut a.experts);
+        combine(y, route_weights, x, width);
+    }
+
+    /// What its gates do.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Tokens in the cache.
@@ -190,9 +295,8 @@ impl CpuEngine {
 impl Layer {
     fn new(architecture: &Architecture, n: usize, weights: &Weights<'_>) -> Self {
         let shape = &architecture.layers[n].attention;
-        let moe = &architecture.layers[n].moe;
         let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = &weights.layers[n];
-        let routers: Vec<&Matrix<'_>> = ffn.router.iter().chain(&ffn.group_router).collect();
+        let routers = ffn.routers();
         let pack = |matrix: &Matrix<'_>| Panels::stack(&[matrix]);
         Self {
             attention_norm: attention_norm.values().collect(),
@@ -201,65 +305,20 @@ impl Layer {
             moe_norm: moe_norm.values().collect(),
             router: (!routers.is_empty()).then(|| Panels::stack(&routers)),
             bias: ffn.bias.iter().flat_map(|bias| bias.values()).collect(),
-            history: moe.capacity_factor.map_or(Vec::new(), |_| vec![0; architecture.context * moe.top_k]),
             experts: ffn
                 .experts
                 .iter()
                 .map(|e| Expert { up: Panels::stack(&[&e.w1, &e.w3]), down: pack(&e.w2) })
                 .collect(),
             angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
-            cache: KvCache::new(architecture.context, shape),
         }
     }
+}
 
-    /// `x += attention(norm(x))`
-    fn attend(&mut self, architecture: &Architecture, n: usize, start: usize, tokens: usize, a: &mut Activations) {
-        let shape = &architecture.layers[n].attention;
-        let x = &mut a.x[..tokens * architecture.hidden];
-        let normed = &mut a.normed[..tokens * architecture.hidden];
-        let qkv = &mut a.qkv[..tokens * shape.qkv_rows()];
-        let q = &mut a.q[..tokens * shape.query_width()];
-        let attended = &mut a.attended[..tokens * shape.query_width()];
-        rms_norm(x, &self.attention_norm, normed, architecture.norm_eps);
-        linear(normed, &self.qkv, qkv);
-        rope(start, shape, &self.angles, qkv, q, &mut self.cache);
-        attention(start, shape, q, &self.cache, attended, &mut a.scores);
-        linear_add(attended, &self.output, x);
-    }
-
-    /// `x += experts(norm(x))`
-    fn mix(&mut self, architecture: &Architecture, n: usize, start: usize, tokens: usize, a: &mut Activations) {
-        let shape = &architecture.layers[n].moe;
-        let (width, assigned) = (architecture.hidden, tokens * shape.choices());
-        let x = &mut a.x[..tokens * width];
-        let normed = &mut a.normed[..tokens * width];
-        let selected = &mut a.selected[..assigned];
-        let route_weights = &mut a.route_weights[..assigned];
-        let assignments = &mut a.assignments[..assigned];
-        let offsets = &mut a.offsets[..=shape.all_experts()];
-        let hidden = &mut a.hidden[..assigned * shape.intermediate];
-        let y = &mut a.y[..assigned * width];
-        rms_norm(x, &self.moe_norm, normed, architecture.norm_eps);
-        match &self.router {
-            Some(router) => {
-                let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
-                gate(shape, normed, router, &self.bias, router_logits, selected, route_weights);
-            }
-            // A dense FFN: its one expert reads every token.
-            None => {
-                selected.fill(0);
-                route_weights.fill(1.0);
-            }
-        }
-        let capacity = shape.capacity(architecture.context).map(|most| Capacity {
-            most,
-            history: &mut self.history,
-            dropped: &mut a.dropped[..assigned],
-        });
-        dispatch(start, shape, selected, capacity, route_weights, assignments, offsets);
-        expert_ffn::up(normed, assignments, offsets, &self.experts, hidden, &mut a.experts);
-        expert_ffn::down(hidden, assignments, offsets, &self.experts, y, &mut a.experts);
-        combine(y, route_weights, x, width);
+impl Packed {
+    /// The output projection, tied or not.
+    fn head(&self) -> &Panels {
+        self.lm_head.as_ref().unwrap_or(&self.embed)
     }
 }
 

@@ -6,7 +6,8 @@ pub mod gpu;
 
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Backend, Model, MoeShape};
-use crate::routing::{Gate, LayerTrace};
+use crate::routing::policy::Settings;
+use crate::routing::{Gate, LayerTrace, Setting};
 
 /// After which of a step's tokens the logits are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,19 +42,50 @@ pub struct Step {
 }
 
 impl Step {
-    /// A step of no tokens yet.
-    pub fn new(architecture: &Architecture) -> Self {
-        let routed =
-            architecture.layers.iter().enumerate().filter_map(|(n, layer)| Some((n, &layer.moe, layer.moe.gate?)));
-        let trace = |(n, moe, gate): (usize, &MoeShape, Gate)| LayerTrace {
+    /// A step of no tokens yet, with rows as long as `settings` make them.
+    pub fn new(architecture: &Architecture, settings: &Settings) -> Self {
+        let layers = architecture.layers.iter().zip(settings).enumerate();
+        let routed = layers.filter_map(|(n, (layer, settings))| Some((n, &layer.moe, settings, layer.moe.gate?)));
+        let trace = |(n, moe, settings, gate): (usize, &MoeShape, &Vec<Setting>, Gate)| LayerTrace {
             groups: gate.group_logits(),
-            ..LayerTrace::new(n, moe.experts, moe.top_k)
+            ..LayerTrace::new(n, moe.experts, longest_row(settings))
         };
         Self { logits: Vec::new(), layers: routed.map(trace).collect() }
     }
 }
 
-/// Appends to a layer's trace what its gate decided for the tokens of a step: `router_logits`, `[T, E + G]`, and
+/// What the gates of a model do by themselves.
+pub fn own_settings(architecture: &Architecture) -> Settings {
+    let own =
+        |moe: &MoeShape| if moe.gate.is_some() { vec![Setting::own(moe, architecture.context)] } else { Vec::new() };
+    architecture.layers.iter().map(|layer| own(&layer.moe)).collect()
+}
+
+/// The most experts that a token uses; 1 where there are no settings (a dense FFN).
+fn longest_row(settings: &[Setting]) -> usize {
+    settings.iter().map(Setting::row).max().unwrap_or(1)
+}
+
+/// Whether some setting limits what an expert takes.
+fn is_limited(settings: &[Setting]) -> bool {
+    settings.iter().any(|setting| setting.limit.is_some())
+}
+
+/// Whether the gate's choices are not the last word.
+fn needs_settling(settings: &[Setting]) -> bool {
+    is_limited(settings) || settings.iter().any(Setting::experts_choose)
+}
+
+/// The architecture with room for as many choices as `settings` make.
+fn with_room(architecture: &Architecture, settings: &Settings) -> Architecture {
+    let mut roomy = architecture.clone();
+    for (layer, settings) in roomy.layers.iter_mut().zip(settings) {
+        layer.moe.top_k = longest_row(settings);
+    }
+    roomy
+}
+
+/// Appends to a layer's trace what its gate decided for the tokens of a step: `router_logits`, `[T, R]`, and
 /// `selected`, `weights` and `dropped`, `[T, choices]`, of which the trace keeps the routed ones.
 fn record(
     shape: &MoeShape,
@@ -64,11 +96,11 @@ fn record(
     trace: &mut LayerTrace,
 ) {
     for row in router_logits.chunks_exact(shape.router_rows()) {
-        let (experts, groups) = row.split_at(shape.experts);
+        let (experts, rest) = row.split_at(shape.experts);
         trace.router_logits.extend_from_slice(experts);
-        trace.group_logits.extend_from_slice(groups);
+        trace.group_logits.extend_from_slice(&rest[..trace.groups]);
     }
-    let (k, choices) = (shape.top_k, shape.choices());
+    let (k, choices) = (trace.top_k, shape.choices());
     selected.chunks_exact(choices).for_each(|row| trace.selected.extend_from_slice(&row[..k]));
     weights.chunks_exact(choices).for_each(|row| trace.weights.extend_from_slice(&row[..k]));
     dropped.chunks_exact(choices).for_each(|row| trace.dropped.extend_from_slice(&row[..k]));
@@ -91,6 +123,30 @@ impl Engine {
     /// The GPU engine for `model`; an [`Error::Device`] where there is no usable GPU.
     pub async fn gpu(model: &Model) -> Result<Self> {
         Ok(Self::Gpu(Box::new(gpu::GpuEngine::new(model).await?)))
+    }
+
+    /// Another engine on the same weights, with no text, whose gates do as `settings` say.
+    pub async fn fork(&self, settings: Settings) -> Result<Self> {
+        Ok(match self {
+            Self::Cpu(engine) => Self::Cpu(Box::new(engine.fork(settings))),
+            Self::Gpu(engine) => Self::Gpu(Box::new(engine.fork(settings).await?)),
+        })
+    }
+
+    /// Makes the gates of an engine that [`Self::fork`] gave do as `settings` say; the text must be run again.
+    pub fn set_settings(&mut self, settings: Settings) {
+        match self {
+            Self::Cpu(engine) => **engine = engine.fork(settings),
+            Self::Gpu(engine) => engine.set_settings(settings),
+        }
+    }
+
+    /// What its gates do.
+    pub fn settings(&self) -> &Settings {
+        match self {
+            Self::Cpu(engine) => engine.settings(),
+            Self::Gpu(engine) => engine.settings(),
+        }
     }
 
     /// Runs `ids` after what is in the cache: at most [`Self::chunk`] of them, at least one, and no more

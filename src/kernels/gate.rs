@@ -1,15 +1,38 @@
 //! The router and its gate: `router_logits = x W^T`, then the choice (see [`crate::routing::gate`] for the kinds,
-//! their maths and sources). Shared experts follow the k chosen ones, with weight 1.
+//! their maths and sources). Shared experts follow the chosen ones, with weight 1.
 
 use super::linear::linear;
 use super::panels::Panels;
 use crate::model::MoeShape;
-use crate::routing::route;
+use crate::routing::setting::setting_at;
+use crate::routing::{Place, Scores, Setting, route};
 
-/// Routes the normed `x`, `[T, D]`, by the router `weights`, `[E + G, D]`, and `bias`, `[E]` or empty: writes
-/// `router_logits`, `[T, E + G]`, `selected` and `route_weights`, `[T, choices]`. `shape` must have a gate.
+/// The tokens of a step in one layer.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    /// The layer's number.
+    pub layer: usize,
+    /// Position of the first token.
+    pub start: usize,
+    /// The tokens' ids, `[T]`.
+    pub ids: &'a [u32],
+}
+
+impl Batch<'_> {
+    /// The token at index `t`.
+    pub fn place(&self, t: usize) -> Place {
+        Place { layer: self.layer as u32, position: (self.start + t) as u32, id: self.ids[t] }
+    }
+}
+
+/// Routes the normed `x`, `[T, D]`, by the router `weights`, `[R, D]`, and `bias`, `[E]` or empty, as `settings` say:
+/// writes `router_logits`, `[T, R]` (of experts, groups and noise), `selected` and `route_weights`, `[T, choices]`. `shape`
+/// must have a gate.
+#[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
 pub fn gate(
+    batch: Batch<'_>,
     shape: &MoeShape,
+    settings: &[Setting],
     x: &[f32],
     weights: &Panels,
     bias: &[f32],
@@ -18,12 +41,12 @@ pub fn gate(
     route_weights: &mut [f32],
 ) {
     linear(x, weights, router_logits);
-    let gate = shape.gate.expect("a routed layer");
     let rows = selected.chunks_exact_mut(shape.choices()).zip(route_weights.chunks_exact_mut(shape.choices()));
-    for (logits, (selected, route_weights)) in router_logits.chunks_exact(weights.rows()).zip(rows) {
+    for (t, (logits, (selected, route_weights))) in router_logits.chunks_exact(weights.rows()).zip(rows).enumerate() {
         let (selected, shared) = selected.split_at_mut(shape.top_k);
         let (route_weights, shared_weights) = route_weights.split_at_mut(shape.top_k);
-        route(gate, logits, bias, selected, route_weights);
+        let scores = Scores { router_logits: logits, bias, full: &[] };
+        route(setting_at(settings, batch.start + t), batch.place(t), &scores, selected, route_weights);
         shared.iter_mut().zip(shape.experts as u32..).for_each(|(choice, expert)| *choice = expert);
         shared_weights.fill(1.0);
     }

@@ -17,7 +17,19 @@ pub mod lm_head;
 pub mod panels;
 pub mod rms_norm;
 pub mod rope;
+pub mod settle;
 
 /// Every kernel by name; each has a shader, a twin and a parity case.
-pub const NAMES: [&str; 10] =
-    ["attention", "combine", "dispatch", "embed", "expert_ffn", "gate", "linear", "lm_head", "rms_norm", "rope"];
+pub const NAMES: [&str; 11] = [
+    "attention",
+    "combine",
+    "dispatch",
+    "embed",
+    "expert_ffn",
+    "gate",
+    "linear",
+    "lm_head",
+    "rms_norm",
+    "rope",
+    "settle",
+];

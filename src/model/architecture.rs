@@ -76,6 +76,8 @@ pub struct MoeShape {
     pub gate: Option<Gate>,
     /// Whether the gate adds a bias to an expert's score.
     pub bias: bool,
+    /// Whether the router has learned noise for each expert, which only a policy switches on.
+    pub noise: bool,
     /// Experts besides, of the same shape, that every token uses with weight 1. They are numbered from E on.
     pub shared: usize,
     /// An expert's capacity over that of an even load; none for no limit.
@@ -91,6 +93,7 @@ impl MoeShape {
             intermediate,
             gate: Some(Gate::SoftmaxTopK),
             bias: false,
+            noise: false,
             shared: 0,
             capacity_factor: None,
         }
@@ -111,9 +114,10 @@ impl MoeShape {
         self.top_k + self.shared
     }
 
-    /// Router logits of a token: one an expert, then one a group.
+    /// Router logits of a token: one an expert, then one a group, then one an expert where there is learned noise.
     pub fn router_rows(&self) -> usize {
-        self.gate.map_or(0, |gate| self.experts + gate.group_logits())
+        let noise = if self.noise { self.experts } else { 0 };
+        self.gate.map_or(0, |gate| self.experts + gate.group_logits() + noise)
     }
 
     /// The most tokens of a text of `context` tokens that an expert takes.

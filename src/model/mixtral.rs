@@ -58,6 +58,7 @@ pub fn ffn<'a>(tensors: &'a Tensors, at: &str, moe: &MoeShape, hidden: usize) ->
     Ok(FfnWeights {
         router: Some(tensors.matrix(&format!("{at}.gate.weight"), moe.experts, hidden)?),
         group_router: None,
+        noise_router: None,
         bias: None,
         experts: (0..moe.experts).map(expert).collect::<Result<_>>()?,
     })

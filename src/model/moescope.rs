@@ -37,6 +37,7 @@ pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
     let moe = MoeShape {
         gate: Some(gate),
         bias: matches!(gate, Gate::SigmoidBias { .. }),
+        noise: router.kind == "noisy-top-k",
         shared: router.shared_experts,
         capacity_factor: router.capacity_factor,
         ..mixtral::moe(config)?
@@ -87,6 +88,9 @@ fn add_extras<'a>(
     let at = format!("{at}.block_sparse_moe");
     if let Some(Gate::Hierarchical { groups, .. }) = moe.gate {
         ffn.group_router = Some(tensors.matrix(&format!("{at}.group_gate.weight"), groups, hidden)?);
+    }
+    if moe.noise {
+        ffn.noise_router = Some(tensors.matrix(&format!("{at}.noise.weight"), moe.experts, hidden)?);
     }
     if moe.bias {
         ffn.bias = Some(tensors.vector(&format!("{at}.gate.bias"), moe.experts)?);

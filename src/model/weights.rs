@@ -58,10 +58,19 @@ pub struct FfnWeights<'a> {
     pub router: Option<Matrix<'a>>,
     /// Router over the groups, `[G, D]`, of a hierarchical gate.
     pub group_router: Option<Matrix<'a>>,
+    /// Learned noise of the experts, `[E, D]`.
+    pub noise_router: Option<Matrix<'a>>,
     /// What the gate adds to each expert's score, `[E]`.
     pub bias: Option<Matrix<'a>>,
     /// The routed experts, then the shared ones.
     pub experts: Vec<ExpertWeights<'a>>,
+}
+
+impl<'a> FfnWeights<'a> {
+    /// What the router multiplies, one above the other: rows of the experts, of the groups, of the noise.
+    pub fn routers(&self) -> Vec<&Matrix<'a>> {
+        self.router.iter().chain(&self.group_router).chain(&self.noise_router).collect()
+    }
 }
 
 /// Weights of a whole model.
@@ -97,7 +106,7 @@ impl<'a> Weights<'a> {
     fn all(&self) -> impl Iterator<Item = &Matrix<'a>> {
         let layers = self.layers.iter().flat_map(|layer| {
             let experts = layer.ffn.experts.iter().flat_map(|e| [&e.w1, &e.w2, &e.w3]);
-            let routers = layer.ffn.router.iter().chain(&layer.ffn.group_router).chain(&layer.ffn.bias);
+            let routers = layer.ffn.routers().into_iter().chain(&layer.ffn.bias);
             [&layer.attention_norm, &layer.output, &layer.moe_norm]
                 .into_iter()
                 .chain(routers)

@@ -49,10 +49,10 @@ pub struct Flow {
 /// assignments of the next layer, so that what enters an expert is what it holds: its assignments.
 pub fn flows(trace: &Trace, index: usize, chosen: impl Fn(usize) -> bool) -> Vec<Flow> {
     let (here, next) = (&trace.layers[index], &trace.layers[index + 1]);
-    let part = 1.0 / next.top_k as f32;
     let mut sums = HashMap::<(u32, u32), (f32, f32)>::new();
     for position in 0..trace.len() {
         let is_chosen = chosen(position);
+        let part = 1.0 / next.selected_of(position).len().max(1) as f32;
         for &from in here.selected_of(position) {
             for &to in next.selected_of(position) {
                 let sum = sums.entry((from, to)).or_default();
@@ -134,7 +134,7 @@ pub fn reader(layer: &LayerTrace, ids: &[u32], expert: u32) -> Reader {
 /// The experts of a layer that no token was sent to.
 pub fn never_fired(layer: &LayerTrace) -> Vec<u32> {
     let mut fired = vec![false; layer.experts];
-    layer.selected.iter().for_each(|&expert| fired[expert as usize] = true);
+    layer.assignments().for_each(|expert| fired[expert as usize] = true);
     (0..layer.experts as u32).filter(|&expert| !fired[expert as usize]).collect()
 }
 
@@ -143,14 +143,14 @@ pub fn never_fired(layer: &LayerTrace) -> Vec<u32> {
 pub fn history(layer: &LayerTrace, step: usize) -> Vec<f32> {
     let mut counts = vec![0usize; layer.experts];
     let mut history = Vec::new();
-    let rows = layer.selected.chunks_exact(layer.top_k.max(1));
-    let total = rows.len();
-    for (position, row) in rows.enumerate() {
-        row.iter().for_each(|&expert| counts[expert as usize] += 1);
+    let total = layer.tokens();
+    for position in 0..total {
+        layer.selected_of(position).iter().for_each(|&expert| counts[expert as usize] += 1);
         let tokens = position + 1;
         if tokens % step.max(1) == 0 || tokens == total {
             let max = *counts.iter().max().unwrap_or(&0) as f32;
-            history.push(max * layer.experts as f32 / (tokens * layer.top_k) as f32);
+            let assignments = counts.iter().sum::<usize>().max(1);
+            history.push(max * layer.experts as f32 / assignments as f32);
         }
     }
     history

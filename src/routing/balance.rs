@@ -27,10 +27,10 @@ pub struct Balance {
 pub fn balance(layer: &LayerTrace) -> Balance {
     let experts = layer.experts;
     let mut load = vec![0.0f32; experts];
-    for &expert in &layer.selected {
+    for expert in layer.assignments() {
         load[expert as usize] += 1.0;
     }
-    let assignments = layer.selected.len().max(1) as f32;
+    let assignments = load.iter().sum::<f32>().max(1.0);
     load.iter_mut().for_each(|f| *f /= assignments);
     summarise(load, importance(layer))
 }

@@ -79,13 +79,14 @@ impl<'a> Document<'a> {
 
 impl<'a> LayerJson<'a> {
     fn new(layer: &'a LayerTrace) -> Self {
+        let rows = || 0..layer.tokens();
         Self {
             layer: layer.layer,
             router_logits: layer.router_logits.chunks_exact(layer.experts).collect(),
-            selected: layer.selected.chunks_exact(layer.top_k).collect(),
-            weights: layer.weights.chunks_exact(layer.top_k).collect(),
+            selected: rows().map(|t| layer.selected_of(t)).collect(),
+            weights: rows().map(|t| layer.weights_of(t)).collect(),
             group_logits: layer.group_logits.chunks_exact(layer.groups.max(1)).collect(),
-            dropped: layer.dropped.chunks_exact(layer.top_k).collect(),
+            dropped: if layer.dropped.is_empty() { Vec::new() } else { rows().map(|t| layer.dropped_of(t)).collect() },
             balance: balance(layer),
         }
     }

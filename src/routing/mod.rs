@@ -8,10 +8,15 @@ pub mod dossier;
 pub mod gate;
 pub mod json;
 pub mod lens;
+pub mod policy;
+pub mod random;
 pub mod recording;
+pub mod setting;
 pub mod trace;
 
 pub use balance::{Balance, balance};
-pub use gate::{Gate, route, softmax};
+pub use gate::{Gate, NONE, Place, Scores, route, softmax};
+pub use policy::Policy;
 pub use recording::Recording;
+pub use setting::Setting;
 pub use trace::{Guess, LayerTrace, Token, Trace};

@@ -1,6 +1,7 @@
 //! The trace: everything the router decided over a text. The product's main data type, append-only
 //! but for [`Trace::truncate`], which an edit of the text needs.
 
+use super::gate::NONE;
 use serde::{Deserialize, Serialize};
 
 /// A token as it is shown.
@@ -38,7 +39,8 @@ pub struct LayerTrace {
     pub top_k: usize,
     /// Raw scores before softmax, `[T, E]`.
     pub router_logits: Vec<f32>,
-    /// Expert ids by falling weight, ties by lower id, `[T, k]`.
+    /// Expert ids by falling weight, ties by lower id, `[T, k]`. A row that is shorter than others (a policy's) ends
+    /// with [`NONE`].
     pub selected: Vec<u32>,
     /// What multiplies each expert's output, `[T, k]`.
     pub weights: Vec<f32>,
@@ -66,19 +68,26 @@ impl LayerTrace {
         &self.router_logits[position * self.experts..][..self.experts]
     }
 
-    /// Experts of the token at `position` by falling weight, `[k]`.
+    /// Experts of the token at `position` by falling weight, at most `k`.
     pub fn selected_of(&self, position: usize) -> &[u32] {
-        &self.selected[position * self.top_k..][..self.top_k]
+        let row = &self.selected[position * self.top_k..][..self.top_k];
+        &row[..row.iter().position(|&expert| expert == NONE).unwrap_or(row.len())]
     }
 
-    /// Weights of the token at `position`, `[k]`.
+    /// Weights of the token at `position`, of each of its experts.
     pub fn weights_of(&self, position: usize) -> &[f32] {
-        &self.weights[position * self.top_k..][..self.top_k]
+        &self.weights[position * self.top_k..][..self.selected_of(position).len()]
     }
 
-    /// Which choices of the token at `position` were dropped, `[k]`; empty where the gate has no capacity.
+    /// Which choices of the token at `position` were dropped; empty where the gate has no capacity.
     pub fn dropped_of(&self, position: usize) -> &[bool] {
-        self.dropped.get(position * self.top_k..(position + 1) * self.top_k).unwrap_or(&[])
+        let row = self.dropped.get(position * self.top_k..(position + 1) * self.top_k);
+        row.map_or(&[], |row| &row[..self.selected_of(position).len()])
+    }
+
+    /// The expert of every assignment, token by token.
+    pub fn assignments(&self) -> impl Iterator<Item = u32> + '_ {
+        self.selected.iter().copied().filter(|&expert| expert != NONE)
     }
 
     /// Router probabilities (softmax over all experts) of the token at `position`, `[E]`.

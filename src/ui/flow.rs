@@ -133,7 +133,7 @@ impl Layout {
 
 fn most_assignments(layer: &crate::routing::LayerTrace) -> usize {
     let mut counts = vec![0usize; layer.experts];
-    layer.selected.iter().for_each(|&expert| counts[expert as usize] += 1);
+    layer.assignments().for_each(|expert| counts[expert as usize] += 1);
     counts.into_iter().max().unwrap_or(0)
 }
 
@@ -161,17 +161,17 @@ fn bands(layout: &Layout, index: usize, gap: &[Flow], any_chosen: bool) -> Html 
         let path = format!("M{x1:.1} {y1:.1}C{:.1} {y1:.1} {:.1} {y2:.1} {x2:.1} {y2:.1}", x1 + bend, x2 - bend);
         let key = format!("{}-{}", flow.from, flow.to);
         let class = if any_chosen { "band behind" } else { "band" };
-        shown.push((key, class, path.clone(), thickness, flow.from, flow.all));
+        shown.push((key, class, path.clone(), thickness, flow.from, flow.to));
         if flow.chosen > 0.0 {
             let key = format!("{}-{}-chosen", flow.from, flow.to);
-            shown.push((key, "band chosen", path, f64::from(flow.chosen) * layout.unit, flow.from, flow.chosen));
+            shown.push((key, "band chosen", path, f64::from(flow.chosen) * layout.unit, flow.from, flow.to));
         }
     }
     // Highlighted bands lie on top.
     shown.sort_by_key(|band| band.1 == "band chosen");
-    let bands = shown.into_iter().map(|(key, class, path, thickness, from, _)| {
+    let bands = shown.into_iter().map(|(key, class, path, thickness, from, to)| {
         html! {
-            <path {key} {class} d={path} stroke-width={format!("{:.2}", thickness.max(if class == "band chosen" { 2.0 } else { 0.6 }))} data-e={from.to_string()} />
+            <path {key} {class} d={path} data-to={to.to_string()} stroke-width={format!("{:.2}", thickness.max(if class == "band chosen" { 2.0 } else { 0.6 }))} data-e={from.to_string()} />
         }
     });
     html! { <g aria-hidden="true">{ for bands }</g> }
@@ -180,7 +180,7 @@ fn bands(layout: &Layout, index: usize, gap: &[Flow], any_chosen: bool) -> Html 
 fn nodes(layout: &Layout, trace: &Trace, index: usize, props: &FlowPictureProps) -> Html {
     let layer = &trace.layers[index];
     let mut counts = vec![0usize; layer.experts];
-    layer.selected.iter().for_each(|&expert| counts[expert as usize] += 1);
+    layer.assignments().for_each(|expert| counts[expert as usize] += 1);
     let (x, _) = layout.node(index, 0);
     let nodes = counts.into_iter().enumerate().map(|(expert, count)| {
         let chosen = ExpertOf { layer: layer.layer, expert: expert as u32 };

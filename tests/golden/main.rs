@@ -2,6 +2,8 @@
 //! fixture that `make.py` wrote, on the CPU and on the GPU. Logits and router logits within a tolerance, the same
 //! experts, the same ones dropped. No decision in a fixture is a tie; in the shipped model's texts, ties are left out.
 
+mod policies;
+
 use moescope::engine::{Engine, LogitsOf, Step};
 use moescope::model::{Model, files};
 use moescope::routing::LayerTrace;
@@ -66,7 +68,7 @@ impl Expected {
 
 /// Runs `ids` in steps of at most `chunk` tokens.
 async fn run(engine: &mut Engine, ids: &[u32], chunk: usize) -> Step {
-    let mut all = Step::new(engine.architecture());
+    let mut all = Step::new(engine.architecture(), engine.settings());
     for ids in ids.chunks(chunk.min(engine.chunk())) {
         let step = engine.step(ids, LogitsOf::All).await.unwrap();
         all.logits.extend(step.logits);

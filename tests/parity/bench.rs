@@ -2,7 +2,7 @@
 
 use moescope::engine::gpu::device::{Gpu, StepUniform};
 use moescope::engine::gpu::pack;
-use moescope::engine::gpu::plan::gate_constants;
+use moescope::engine::gpu::plan::choice_constants;
 use moescope::engine::gpu::shader::{Access, Tile, kernel};
 use moescope::model::{AttentionShape, Dtype, Matrix, MoeShape};
 
@@ -82,10 +82,9 @@ impl Run<'_> {
     }
 
     /// The constants of a gate.
-    pub fn gate(mut self, shape: &MoeShape) -> Self {
-        self.constants.extend(gate_constants(shape.gate.expect("a gate")));
-        let run = self.constant("EXPERTS", shape.experts).constant("TOP_K", shape.top_k);
-        run.constant("SHARED", shape.shared).constant("ROUTER_ROWS", shape.router_rows())
+    pub fn choice(mut self, shape: &MoeShape, policy: bool) -> Self {
+        self.constants.extend(choice_constants(shape, policy));
+        self
     }
 
     pub fn tokens(mut self, start: usize, count: usize) -> Self {

@@ -5,14 +5,19 @@
 mod bench;
 
 use bench::{Bench, Floats, Random};
+use moescope::engine::gpu::policy::words as policy_words;
 use moescope::engine::gpu::shader::{KERNELS, Tile};
 use moescope::kernels::attention::KvCache;
-use moescope::kernels::dispatch::{Capacity, tiles};
+use moescope::kernels::dispatch::tiles;
 use moescope::kernels::expert_ffn::{Expert, Scratch};
+use moescope::kernels::gate::Batch;
 use moescope::kernels::panels::Panels;
+use moescope::kernels::settle::Taken;
 use moescope::kernels::{self, NAMES};
-use moescope::model::{AttentionShape, Dtype, MoeShape};
-use moescope::routing::Gate;
+use moescope::model::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape};
+use moescope::routing::policy::GateName;
+use moescope::routing::setting::setting_at;
+use moescope::routing::{Gate, NONE, Policy, Scores, Setting, route};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -22,7 +27,7 @@ const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 /// Runs the cases of one kernel.
 type Case = fn(&mut Bench, &mut Random);
 
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 11] = [
     ("attention", attention),
     ("combine", combine),
     ("dispatch", dispatch),
@@ -33,6 +38,7 @@ const CASES: [(&str, Case); 10] = [
     ("lm_head", lm_head),
     ("rms_norm", rms_norm),
     ("rope", rope),
+    ("settle", settle),
 ];
 
 #[test]
@@ -208,97 +214,193 @@ fn attention(bench: &mut Bench, random: &mut Random) {
 }
 
 /// Every kind of gate, with and without shared experts.
-fn gate(bench: &mut Bench, random: &mut Random) {
+/// The shapes of routed layers: gate, E, k, shared experts.
+fn routed_shapes() -> Vec<MoeShape> {
     let (by_group, scaled) = (Gate::Hierarchical { groups: 4, groups_per_token: 2 }, Gate::SigmoidBias { scale: 2.5 });
-    let cases = [
-        (Gate::SoftmaxTopK, 128, 8, 2, 0, 64),
-        (Gate::SoftmaxTopK, 64, 64, 8, 0, 5),
-        (Gate::SoftmaxTopK, 7, 1, 1, 0, 1),
-        (Gate::SoftmaxTopK, 16, 17, 17, 1, 2),
-        (Gate::TopKOfSoftmax, 128, 8, 1, 0, 64),
-        (Gate::TopKOfSoftmax, 30, 5, 3, 0, 3),
-        (by_group, 128, 16, 4, 0, 64),
-        (by_group, 30, 8, 2, 1, 7),
-        (scaled, 128, 32, 8, 1, 64),
-        (scaled, 9, 6, 6, 2, 3),
+    let shapes = [
+        (Gate::SoftmaxTopK, 8, 2, 0),
+        (Gate::SoftmaxTopK, 64, 8, 0),
+        (Gate::SoftmaxTopK, 1, 1, 0),
+        (Gate::SoftmaxTopK, 17, 17, 1),
+        (Gate::TopKOfSoftmax, 8, 1, 0),
+        (Gate::TopKOfSoftmax, 5, 3, 0),
+        (by_group, 16, 4, 0),
+        (by_group, 8, 2, 1),
+        (scaled, 32, 8, 1),
+        (scaled, 6, 6, 2),
     ];
-    for (kind, width, experts, top_k, shared, tokens) in cases {
-        let shape = MoeShape { gate: Some(kind), shared, ..MoeShape::mixtral(experts, top_k, 1) };
+    let shape = |(gate, experts, top_k, shared)| MoeShape {
+        gate: Some(gate),
+        shared,
+        noise: experts == 5,
+        ..MoeShape::mixtral(experts, top_k, 1)
+    };
+    shapes.map(shape).to_vec()
+}
+
+/// Policies for a layer of this shape: every field and every gate.
+fn policies(shape: &MoeShape) -> Vec<Policy> {
+    let experts = shape.experts;
+    let mut rules = vec![
+        r#"{"temperature": 0.5, "noise": 0.7, "seed": 3}"#.to_owned(),
+        r#"{"capacity_factor": 0.6}"#.into(),
+        r#"{"capacity_factor": 0.6, "overflow": "next-best"}"#.into(),
+    ];
+    if experts > 4 {
+        rules.push(r#"{"swap": [[0, 3], [3, 4]], "capacity_factor": 0.7, "overflow": "next-best"}"#.into());
+        let bias: Vec<f32> = (0..experts).map(|e| e as f32 * 0.1).collect();
+        rules.push(format!(r#"{{"bias": {bias:?}}}"#));
+        for gate in GateName::ALL.map(GateName::name) {
+            rules.push(format!(
+                r#"{{"gate": "{gate}", "off": [2], "seed": 5{}}}"#,
+                if gate == "soft" { "" } else { r#", "top_k": 2"# }
+            ));
+        }
+        let tokens = r#"[{"gate": "softmax-top-k", "top_k": 3, "force": [4, 1]}, {"tokens": [3, 9], "gate": "random", "top_k": 1},
+            {"tokens": [8, 70], "gate": "expert-choice", "renormalise": true, "capacity_factor": 1.5}]"#;
+        rules.push(tokens.into());
+        rules.push(r#"{"gate": "top-k-of-softmax", "top_k": 4, "renormalise": true, "force": [1]}"#.into());
+        rules.push(r#"{"gate": "sigmoid-bias", "top_k": 3, "renormalise": false}"#.into());
+    }
+    rules.iter().map(|rule| Policy::parse(rule).unwrap()).collect()
+}
+
+/// Each shape the model's own way, and under policies that it takes: (shape with room, settings, policy or not).
+fn routings() -> Vec<(MoeShape, Vec<Setting>, bool)> {
+    let mut routings = Vec::new();
+    for (n, shape) in routed_shapes().into_iter().enumerate() {
+        routings.push((shape.clone(), vec![Setting::own(&shape, 64)], false));
+        // Compiling takes the time: policies for some of the shapes.
+        if ![0, 5, 7, 9].contains(&n) {
+            continue;
+        }
+        let limited = MoeShape { capacity_factor: Some(0.7), ..shape.clone() };
+        routings.push((limited.clone(), vec![Setting::own(&limited, 100)], false));
+        let attention = attention_shape((1, 1, 2, None));
+        let model = Architecture {
+            vocabulary: 1,
+            hidden: 1,
+            context: 128,
+            norm_eps: 0.0,
+            tied: true,
+            layers: vec![LayerShape { attention, moe: shape.clone() }],
+        };
+        let settings = policies(&shape).into_iter().filter_map(|policy| policy.settings(&model).ok().flatten());
+        let roomy = MoeShape { top_k: shape.experts, ..shape.clone() };
+        routings.extend(settings.map(|mut layers| (roomy.clone(), layers.remove(0), true)));
+    }
+    assert!(routings.len() > 60, "only {} routings", routings.len());
+    routings
+}
+
+fn gate(bench: &mut Bench, random: &mut Random) {
+    for (n, (shape, settings, policy)) in routings().into_iter().enumerate() {
+        let (width, tokens) = [(128, 64), (7, 1), (30, 5), (64, 33)][n % 4];
         let (rows, choices) = (shape.router_rows(), shape.choices());
         let weights = random.matrix(Dtype::F32, rows, width);
-        let (x, bias) = (random.floats(tokens * width), random.floats(experts));
+        let (x, bias, start) = (random.floats(tokens * width), random.floats(shape.experts), [0, 9][n % 2]);
+        let ids: Vec<u32> = (0..tokens).map(|_| random.below(50)).collect();
         let (mut logits, mut chosen) = (vec![0.0; tokens * rows], vec![0.0; tokens * choices]);
         let mut selected = vec![0; tokens * choices];
-        let twin = Panels::stack(&[&weights.view()]);
-        kernels::gate::gate(&shape, &x, &twin, &bias, &mut logits, &mut selected, &mut chosen);
-        let run =
-            bench.kernel("gate", "main", Dtype::F32, Tile::One).gate(&shape).constant("GROUPS", width.div_ceil(4));
-        let run = run.tokens(0, tokens).read_rows(&x, width).weights(&[&weights]).read(&bias);
+        let (twin, batch) = (Panels::stack(&[&weights.view()]), Batch { layer: 3, start, ids: &ids });
+        kernels::gate::gate(batch, &shape, &settings, &x, &twin, &bias, &mut logits, &mut selected, &mut chosen);
+        let run = bench.kernel("gate", "main", Dtype::F32, Tile::One).choice(&shape, policy);
+        let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
+        let run = run.weights(&[&weights]).read(&bias).read(&policy_words(3, &settings)).read(&ids);
         let out = run.write(logits.len()).write(chosen.len()).write(chosen.len()).run([tokens, 1]);
         bench.same("gate: router logits", &out[0].floats()[..logits.len()], &logits);
-        bench.equal("gate: selected", &out[1].ids()[..selected.len()], &selected);
+        bench.equal(&format!("gate: selected {settings:?}"), &out[1].ids()[..selected.len()], &selected);
         bench.same("gate: weights", &out[2].floats()[..chosen.len()], &chosen);
     }
     // Ties: every logit the same, so the lower ids win.
     let weights =
         bench::Weights { dtype: Dtype::F32, rows: 6, cols: 4, bytes: bytemuck::cast_slice(&[0.5f32; 24]).to_vec() };
-    let run =
-        bench.kernel("gate", "main", Dtype::F32, Tile::One).gate(&MoeShape::mixtral(6, 3, 1)).constant("GROUPS", 1);
-    let run = run.tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]).read(&[0.0f32; 6]);
-    let out = run.write(6).write(3).write(3).run([1, 1]);
+    let shape = MoeShape::mixtral(6, 3, 1);
+    let run = bench.kernel("gate", "main", Dtype::F32, Tile::One).choice(&shape, false);
+    let run = run.constant("GROUPS", 1).tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]).read(&[0.0f32; 6]);
+    let out = run.read(&[0u32]).read(&[0u32]).write(6).write(3).write(3).run([1, 1]);
     bench.equal("gate: ties", &out[1].ids()[..3], &[0, 1, 2]);
 }
 
-/// With and without shared experts and a capacity, at the start of a text and later.
-fn dispatch(bench: &mut Bench, random: &mut Random) {
-    let cases = [
-        (8, 2, 0, None, 0, 64),
-        (100, 8, 0, None, 5, 33),
-        (1, 1, 0, None, 0, 1),
-        (5, 5, 1, None, 0, 3),
-        (4, 1, 0, Some(0.5), 30, 34),
-        (4, 2, 1, Some(0.75), 20, 12),
-        (3, 1, 0, Some(0.1), 63, 1),
-    ];
-    for (tile, (experts, top_k, shared, capacity_factor, start, tokens)) in
-        TILES.into_iter().flat_map(|t| cases.map(|c| (t, c)))
-    {
-        let shape = MoeShape { shared, capacity_factor, ..MoeShape::mixtral(experts, top_k, 1) };
-        let (choices, context) = (shape.choices(), start + tokens);
-        let row = |random: &mut Random| -> Vec<u32> {
-            random.distinct(top_k, experts).into_iter().chain(experts as u32..shape.all_experts() as u32).collect()
-        };
-        let selected: Vec<u32> = (0..tokens).flat_map(|_| row(random)).collect();
-        let mut history: Vec<u32> = (0..start).flat_map(|_| random.distinct(top_k, experts)).collect();
-        history.resize(context * top_k, 0);
-        let old_history = history.clone();
-        let (mut weights, mut dropped) = (random.floats(selected.len()), vec![false; selected.len()]);
-        let old_weights = weights.clone();
-        let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; shape.all_experts() + 1]);
-        let most = shape.capacity(context);
-        let capacity = most.map(|most| Capacity { most, history: &mut history, dropped: &mut dropped });
-        kernels::dispatch::dispatch(start, &shape, &selected, capacity, &mut weights, &mut assignments, &mut offsets);
-        let expected = tiles(&offsets, tile.tokens());
-        if capacity_factor.is_some() {
-            assert!(dropped.iter().any(|&d| d), "the case should drop something");
+/// What the gate chose, settled: the model's own limits and policies, at the start of a text and later.
+fn settle(bench: &mut Bench, random: &mut Random) {
+    let (mut drops, mut shorter) = (0, 0);
+    for (n, (shape, settings, policy)) in routings().into_iter().enumerate() {
+        let limited = settings.iter().any(|setting| setting.limit.is_some());
+        if !policy && !limited {
+            continue;
         }
-        let run = bench.kernel("dispatch", "main", Dtype::F32, tile).constant("EXPERTS", experts);
-        let run =
-            run.constant("ALL_EXPERTS", shape.all_experts()).constant("TOP_K", top_k).constant("CHOICES", choices);
-        let run = run.constant("CAPACITY", most.unwrap_or(0)).constant("TILE", tile.tokens());
-        let run = run.constant("UP_WORKGROUPS", 3).constant("DOWN_WORKGROUPS", 4).tokens(start, tokens);
-        let run = run.read(&selected).read(&old_history).write(selected.len()).read(&old_weights);
+        let chooses = settings.iter().any(Setting::experts_choose);
+        let (start, tokens) = if chooses { (0, 61) } else { [(0, 64), (30, 45), (63, 1), (60, 20)][n % 4] };
+        let (rows, choices, context, k) = (shape.router_rows(), shape.choices(), 128, shape.top_k);
+        // As the gate leaves them.
+        let (bias, logits) = (random.floats(shape.experts), random.floats(tokens * rows));
+        let ids: Vec<u32> = (0..tokens).map(|_| random.below(50)).collect();
+        let batch = Batch { layer: 0, start, ids: &ids };
+        let (mut selected, mut weights) = (vec![0; tokens * choices], vec![0.0; tokens * choices]);
+        for t in 0..tokens {
+            let scores = Scores { router_logits: &logits[t * rows..][..rows], bias: &bias, full: &[] };
+            let (row, setting) = (t * choices..t * choices + k, setting_at(&settings, start + t));
+            route(setting, batch.place(t), &scores, &mut selected[row.clone()], &mut weights[row]);
+            for shared in 0..shape.shared {
+                (selected[t * choices + k + shared], weights[t * choices + k + shared]) =
+                    ((shape.experts + shared) as u32, 1.0);
+            }
+        }
+        let (old_selected, old_weights) = (selected.clone(), weights.clone());
+        let mut history: Vec<u32> = (0..context * k).map(|_| random.below(shape.experts)).collect();
+        let old_history = history.clone();
+        let mut dropped = vec![false; selected.len()];
+        let taken = Taken { history: &mut history, dropped: &mut dropped };
+        kernels::settle::settle(batch, &shape, &settings, &logits, &bias, taken, &mut selected, &mut weights);
+        drops += dropped.iter().filter(|&&d| d).count();
+        shorter += selected.iter().zip(&old_selected).filter(|(now, then)| **now == NONE && **then != NONE).count();
+
+        let most = if policy { 0 } else { settings[0].limit.map_or(0, |limit| limit.most) };
+        let run = bench.kernel("settle", "main", Dtype::F32, Tile::One).choice(&shape, policy);
+        let group = if policy { context } else { settings[0].limit.map_or(context, |limit| limit.group) };
+        let run = run.constant("CAPACITY", most).constant("CONTEXT", group).tokens(start, tokens);
+        let run = run.read(&logits).read(&bias).read(&policy_words(0, &settings)).read(&ids);
+        let run = run.read(&old_history).write(dropped.len()).read(&old_selected).read(&old_weights);
+        let out = run.run([1, 1]);
+        let what = format!("settle {settings:?} {shape:?} {start}+{tokens}");
+        if limited {
+            bench.equal(&format!("{what}: history"), &out[0].ids()[..history.len()], &history);
+        }
+        let flags: Vec<u32> = dropped.iter().map(|&flag| u32::from(flag)).collect();
+        bench.equal(&format!("{what}: dropped"), &out[1].ids()[..flags.len()], &flags);
+        bench.equal(&format!("{what}: selected"), &out[2].ids()[..selected.len()], &selected);
+        bench.same("settle: weights", &out[3].floats()[..weights.len()], &weights);
+    }
+    assert!(drops > 0 && shorter > 0, "the cases should drop and shorten something");
+}
+
+/// With and without shared experts, dropped assignments and rows that end early.
+fn dispatch(bench: &mut Bench, random: &mut Random) {
+    let cases = [(8, 2, 0, 64), (100, 8, 0, 33), (1, 1, 0, 1), (5, 5, 1, 3), (4, 1, 0, 34), (4, 2, 1, 12)];
+    for (tile, (experts, top_k, shared, tokens)) in TILES.into_iter().flat_map(|t| cases.map(|c| (t, c))) {
+        let (all, choices) = (experts + shared, top_k + shared);
+        let row = |random: &mut Random| -> Vec<u32> {
+            random.distinct(top_k, experts).into_iter().chain(experts as u32..all as u32).collect()
+        };
+        let mut selected: Vec<u32> = (0..tokens).flat_map(|_| row(random)).collect();
+        let mut weights = random.floats(selected.len());
+        weights.iter_mut().step_by(5).skip(1).for_each(|weight| *weight = 0.0);
+        selected.iter_mut().step_by(7).skip(1).for_each(|expert| *expert = NONE);
+        let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; all + 1]);
+        kernels::dispatch::dispatch(&selected, &weights, &mut assignments, &mut offsets);
+        let expected = tiles(&offsets, tile.tokens());
+        let run = bench.kernel("dispatch", "main", Dtype::F32, tile).constant("ALL_EXPERTS", all);
+        let run = run.constant("CHOICES", choices).constant("TILE", tile.tokens());
+        let run = run.constant("UP_WORKGROUPS", 3).constant("DOWN_WORKGROUPS", 4).tokens(0, tokens);
+        let run = run.read(&selected).read(&weights);
         let out = run.write(selected.len()).write(selected.len() * 4).write(6).run([1, 1]);
         let kept = *offsets.last().unwrap() as usize;
-        bench.equal("dispatch: history", &out[0].ids()[..history.len()], &history);
-        let flags: Vec<u32> = dropped.iter().map(|&flag| u32::from(flag)).collect();
-        bench.equal("dispatch: dropped", &out[1].ids()[..flags.len()], &flags);
-        bench.same("dispatch: weights", &out[2].floats()[..weights.len()], &weights);
-        bench.equal("dispatch: assignments", &out[3].ids()[..kept], &assignments[..kept]);
+        bench.equal("dispatch: assignments", &out[0].ids()[..kept], &assignments[..kept]);
         let flat: Vec<u32> = expected.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
-        bench.equal("dispatch: tiles", &out[4].ids()[..flat.len()], &flat);
+        bench.equal("dispatch: tiles", &out[1].ids()[..flat.len()], &flat);
         let count = expected.len() as u32;
-        bench.equal("dispatch: arguments", &out[5].ids()[..6], &[3, count, 1, 4, count, 1]);
+        bench.equal("dispatch: arguments", &out[2].ids()[..6], &[3, count, 1, 4, count, 1]);
     }
 }
 
@@ -318,9 +420,7 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             let x = random.floats(tokens * width);
             let selected: Vec<u32> = (0..tokens).flat_map(|_| random.distinct(top_k, experts)).collect();
             let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
-            let shape = MoeShape::mixtral(experts, top_k, inner);
-            let mut weights = vec![1.0; selected.len()];
-            kernels::dispatch::dispatch(0, &shape, &selected, None, &mut weights, &mut assignments, &mut offsets);
+            kernels::dispatch::dispatch(&selected, &vec![1.0; selected.len()], &mut assignments, &mut offsets);
             let mut scratch = Scratch::default();
             let (mut hidden, mut y) = (vec![0.0; selected.len() * inner], vec![0.0; selected.len() * width]);
             kernels::expert_ffn::up(&x, &assignments, &offsets, &twins, &mut hidden, &mut scratch);

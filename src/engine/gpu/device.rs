@@ -32,6 +32,12 @@ pub struct Gpu {
     pub step: wgpu::Buffer,
     /// Set once the device is lost or failed, to why.
     failure: Arc<Mutex<Option<String>>>,
+    made: Mutex<Made>,
+}
+
+/// What was made once and is used again.
+#[derive(Default)]
+struct Made {
     modules: HashMap<(&'static str, &'static str, Tile), wgpu::ShaderModule>,
     layouts: HashMap<&'static str, wgpu::BindGroupLayout>,
     pipelines: HashMap<String, wgpu::ComputePipeline>,
@@ -62,16 +68,7 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Ok(Self {
-            adapter: name,
-            device,
-            queue,
-            step,
-            failure,
-            modules: HashMap::new(),
-            layouts: HashMap::new(),
-            pipelines: HashMap::new(),
-        })
+        Ok(Self { adapter: name, device, queue, step, failure, made: Mutex::default() })
     }
 
     /// An error once the device was lost or did something wrong.
@@ -127,7 +124,7 @@ impl Gpu {
 
     /// The pipeline of a kernel's `entry` for weights of `dtype`, products of `tile` and these constants.
     pub fn pipeline(
-        &mut self,
+        &self,
         kernel: &'static Kernel,
         entry: &str,
         dtype: Dtype,
@@ -135,17 +132,18 @@ impl Gpu {
         constants: &[(&str, f64)],
     ) -> wgpu::ComputePipeline {
         let key = format!("{}.{entry} {dtype:?} {tile:?} {constants:?}", kernel.name);
-        if let Some(pipeline) = self.pipelines.get(&key) {
+        let mut made = self.made();
+        if let Some(pipeline) = made.pipelines.get(&key) {
             return pipeline.clone();
         }
-        let layout = self.layout(kernel);
+        let layout = made.layout(&self.device, kernel);
         let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel.name),
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
         let device = &self.device;
-        let module = self.modules.entry((kernel.name, dtype.name(), tile)).or_insert_with(|| {
+        let module = made.modules.entry((kernel.name, dtype.name(), tile)).or_insert_with(|| {
             device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
                 source: wgpu::ShaderSource::Wgsl(kernel.wgsl(dtype, tile).into()),
@@ -159,14 +157,14 @@ impl Gpu {
             compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
             cache: None,
         });
-        self.pipelines.insert(key, pipeline.clone());
+        made.pipelines.insert(key, pipeline.clone());
         pipeline
     }
 
     /// A bind group of the step and `buffers`, in the order of the kernel's bindings.
-    pub fn bind(&mut self, kernel: &'static Kernel, buffers: &[wgpu::BindingResource<'_>]) -> wgpu::BindGroup {
+    pub fn bind(&self, kernel: &'static Kernel, buffers: &[wgpu::BindingResource<'_>]) -> wgpu::BindGroup {
         assert_eq!(buffers.len(), kernel.bindings.len(), "{}", kernel.name);
-        let layout = self.layout(kernel);
+        let layout = self.made().layout(&self.device, kernel);
         let resources = std::iter::once(self.step.as_entire_binding()).chain(buffers.iter().cloned());
         let entries = resources.zip(0..).map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource });
         self.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -176,26 +174,8 @@ impl Gpu {
         })
     }
 
-    fn layout(&mut self, kernel: &'static Kernel) -> wgpu::BindGroupLayout {
-        let device = &self.device;
-        let make = || {
-            let storage = kernel
-                .bindings
-                .iter()
-                .map(|access| wgpu::BufferBindingType::Storage { read_only: *access == Access::Read });
-            let kinds = std::iter::once(wgpu::BufferBindingType::Uniform).chain(storage);
-            let entries = kinds.zip(0..).map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-                count: None,
-            });
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some(kernel.name),
-                entries: &entries.collect::<Vec<_>>(),
-            })
-        };
-        self.layouts.entry(kernel.name).or_insert_with(make).clone()
+    fn made(&self) -> std::sync::MutexGuard<'_, Made> {
+        self.made.lock().expect("no panic while it is held")
     }
 
     /// Maps the first `bytes` of a staging buffer, hands them to `read`, and unmaps.
@@ -221,6 +201,29 @@ impl Gpu {
         staging.unmap();
         self.check()?;
         Ok(result)
+    }
+}
+
+impl Made {
+    fn layout(&mut self, device: &wgpu::Device, kernel: &'static Kernel) -> wgpu::BindGroupLayout {
+        let make = || {
+            let storage = kernel
+                .bindings
+                .iter()
+                .map(|access| wgpu::BufferBindingType::Storage { read_only: *access == Access::Read });
+            let kinds = std::iter::once(wgpu::BufferBindingType::Uniform).chain(storage);
+            let entries = kinds.zip(0..).map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            });
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(kernel.name),
+                entries: &entries.collect::<Vec<_>>(),
+            })
+        };
+        self.layouts.entry(kernel.name).or_insert_with(make).clone()
     }
 }
 

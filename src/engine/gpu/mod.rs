@@ -5,23 +5,38 @@
 pub mod device;
 pub mod pack;
 pub mod plan;
+pub mod policy;
 pub mod shader;
+pub mod upload;
 
 use self::device::{Gpu, StepUniform};
 use self::plan::{Plan, Sections};
-use super::{LogitsOf, Step};
+use self::upload::Uploaded;
+use super::{LogitsOf, Step, own_settings};
 use crate::error::Result;
 use crate::model::{Architecture, Model};
+use crate::routing::policy::Settings;
+use std::sync::Arc;
 
 /// Most tokens of a step.
 pub const CHUNK: usize = 64;
 
 /// The GPU engine.
 pub struct GpuEngine {
+    /// Of the model, but with as many choices as the plan has room for.
     architecture: Architecture,
-    gpu: Gpu,
+    settings: Settings,
+    /// Whether the settings may change.
+    policy: bool,
+    shared: Arc<Shared>,
     plan: Plan,
     len: usize,
+}
+
+/// What engines of one model share.
+struct Shared {
+    gpu: Gpu,
+    weights: Uploaded,
 }
 
 impl GpuEngine {
@@ -31,9 +46,26 @@ impl GpuEngine {
     }
 
     /// Uploads the weights to `gpu` and makes all that steps need.
-    pub async fn on(mut gpu: Gpu, model: &Model) -> Result<Self> {
-        let plan = Plan::new(&mut gpu, &model.architecture, &model.weights()?)?;
-        let mut engine = Self { architecture: model.architecture.clone(), gpu, plan, len: 0 };
+    pub async fn on(gpu: Gpu, model: &Model) -> Result<Self> {
+        let architecture = model.architecture.clone();
+        let weights = Uploaded::new(&gpu, &architecture, &model.weights()?)?;
+        let settings = own_settings(&architecture);
+        Self::with(Arc::new(Shared { gpu, weights }), architecture, settings, false).await
+    }
+
+    /// Another engine on the same weights, with no text, whose gates do as `settings` say and may be told anew. Compiles
+    /// pipelines with room for as many choices as there are experts.
+    pub async fn fork(&self, settings: Settings) -> Result<Self> {
+        let mut roomy = self.architecture.clone();
+        for layer in roomy.layers.iter_mut().filter(|layer| layer.moe.gate.is_some()) {
+            layer.moe.top_k = layer.moe.experts;
+        }
+        Self::with(self.shared.clone(), roomy, settings, true).await
+    }
+
+    async fn with(shared: Arc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
+        let plan = Plan::new(&shared.gpu, &architecture, &shared.weights, &settings, policy)?;
+        let mut engine = Self { architecture, settings, policy, shared, plan, len: 0 };
         // One token, then two, through everything: compiles the pipelines, and shows a GPU that cannot run them.
         engine.step(&[0], LogitsOf::Last).await?;
         engine.len = 0;
@@ -44,20 +76,34 @@ impl GpuEngine {
         Ok(engine)
     }
 
+    /// Makes the gates of a [`GpuEngine::fork`] do as `settings` say; the text must be run again.
+    pub fn set_settings(&mut self, settings: Settings) {
+        debug_assert!(self.policy);
+        self.plan.set_settings(&self.shared.gpu, &settings);
+        self.settings = settings;
+        self.len = 0;
+    }
+
     /// See [`super::Engine::step`], which also checks `ids`.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
-        self.gpu.check()?;
         let from = logits.from(ids.len());
         let uniform =
             StepUniform { start: self.len as u32, count: ids.len() as u32, logits_from: from as u32, unused: 0 };
-        self.gpu.queue.write_buffer(&self.gpu.step, 0, bytemuck::bytes_of(&uniform));
-        self.gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
-        let sections = Sections::new(&self.architecture, ids.len(), ids.len() - from);
-        self.gpu.queue.submit([self.plan.encode(&self.gpu, &sections)]);
-        let step =
-            self.gpu.read(&self.plan.staging, sections.bytes, |bytes| sections.step(&self.architecture, bytes)).await?;
+        let sections = Sections::new(&self.architecture, &self.settings, ids.len(), ids.len() - from, self.policy);
+        let gpu = &self.shared.gpu;
+        gpu.check()?;
+        gpu.queue.write_buffer(&gpu.step, 0, bytemuck::bytes_of(&uniform));
+        gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
+        gpu.queue.submit([self.plan.encode(gpu, &sections)]);
+        let step = |bytes: &[u8]| sections.step(&self.architecture, &self.settings, bytes);
+        let step = gpu.read(&self.plan.staging, sections.bytes, step).await?;
         self.len += ids.len();
         Ok(step)
+    }
+
+    /// What its gates do.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Tokens in the cache.
@@ -82,7 +128,7 @@ impl GpuEngine {
 
     /// The adapter's name.
     pub fn adapter(&self) -> &str {
-        &self.gpu.adapter
+        &self.shared.gpu.adapter
     }
 
     /// What it computes.
@@ -92,6 +138,6 @@ impl GpuEngine {
 
     /// Gives the device up, as when a driver resets: the next step is an [`crate::error::Error::Device`].
     pub fn lose_device(&self) {
-        self.gpu.device.destroy();
+        self.shared.gpu.device.destroy();
     }
 }

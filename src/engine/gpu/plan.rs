@@ -2,13 +2,15 @@
 
 use super::CHUNK;
 use super::device::Gpu;
-use super::pack;
+use super::policy;
 use super::shader::{Tile, kernel};
-use crate::engine::{Step, record};
+use super::upload::{LayerBuffers, Matrices, Uploaded};
+use crate::engine::{Step, is_limited, needs_settling, record};
 use crate::error::Result;
-use crate::kernels::rope::angles;
-use crate::model::{Architecture, Dtype, FfnWeights, LayerShape, LayerWeights, Matrix, MoeShape, Weights};
-use crate::routing::Gate;
+use crate::model::{Architecture, Dtype, LayerShape, MoeShape};
+use crate::routing::Setting;
+use crate::routing::policy::Settings;
+use crate::routing::setting::Choice;
 use bytemuck::pod_collect_to_vec;
 use wgpu::{Buffer, BufferUsages};
 
@@ -62,8 +64,10 @@ struct Routing {
     selected: Buffer,
     weights: Buffer,
     dropped: Buffer,
-    /// Routed experts of the whole text, where there is a capacity.
+    /// Routed experts of the whole text, where an expert's tokens are limited.
     history: Buffer,
+    /// The settings, where there is a policy.
+    policy: Buffer,
 }
 
 /// Buffers that all layers share, for the numbers of a step's tokens.
@@ -81,46 +85,47 @@ struct Scratch {
 }
 
 impl Plan {
-    /// Uploads the weights and makes every buffer, pipeline and bind group.
-    pub fn new(gpu: &mut Gpu, a: &Architecture, weights: &Weights<'_>) -> Result<Self> {
+    /// Makes every buffer, pipeline and bind group. `a` has room for as many choices as the settings make; with `policy`
+    /// the settings may change later ([`Plan::set_settings`]).
+    pub fn new(gpu: &Gpu, a: &Architecture, weights: &Uploaded, settings: &Settings, policy: bool) -> Result<Self> {
         let scratch = Scratch::new(gpu, a)?;
         let ids = gpu.zeros("ids", CHUNK * WORD)?;
         let logits = gpu.zeros("logits", CHUNK * a.vocabulary * WORD)?;
-        let routing = a.layers.iter().map(|layer| Routing::new(gpu, a, &layer.moe)).collect::<Result<Vec<_>>>()?;
-        let (embed_dtype, embed) = upload(gpu, "embeddings", pack::stack(&[&weights.embed]))?;
-        let (head_dtype, head) = match &weights.lm_head {
-            None => (embed_dtype, embed.clone()),
-            Some(matrix) => upload(gpu, "output weights", pack::stack(&[matrix]))?,
-        };
-        let norm = upload_vector(gpu, &weights.norm)?;
-        let mut make = Maker { gpu, a, passes: Vec::new() };
-        make.pass(
-            "embed",
-            "main",
-            embed_dtype,
-            &[&ids, &embed, &scratch.x],
-            Grid::Invocations(groups(a.hidden)),
-            &[("GROUPS", groups(a.hidden))],
-        );
-        for ((shape, weights), routing) in a.layers.iter().zip(&weights.layers).zip(&routing) {
+        let shapes = a.layers.iter().zip(settings);
+        let routing: Vec<Routing> =
+            shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy)).collect::<Result<_>>()?;
+        let mut make = Maker { gpu, a, policy, ids: &ids, passes: Vec::new() };
+        let (embed_dtype, embed) = &weights.embed;
+        let grid = Grid::Invocations(groups(a.hidden));
+        make.pass("embed", "main", *embed_dtype, &[&ids, embed, &scratch.x], grid, &[("GROUPS", groups(a.hidden))]);
+        for (n, shape) in a.layers.iter().enumerate() {
+            let (weights, routing) = (&weights.layers[n], &routing[n]);
             make.attention(shape, weights, &scratch)?;
-            make.experts(shape, weights, &scratch, routing)?;
+            make.experts(shape, weights, &scratch, routing, &settings[n]);
         }
         let passes = std::mem::take(&mut make.passes);
-        make.norm(&norm, &scratch);
+        make.norm(&weights.norm, &scratch);
         let shapes = [("GROUPS", groups(a.hidden)), ("OUTPUTS", a.vocabulary)];
-        make.pass(
-            "lm_head",
-            "main",
-            head_dtype,
-            &[&scratch.normed, &head, &logits],
-            Grid::Product(a.vocabulary),
-            &shapes,
-        );
+        let (head_dtype, head) = &weights.head;
+        let buffers = [&scratch.normed, head, &logits];
+        make.pass("lm_head", "main", *head_dtype, &buffers, Grid::Product(a.vocabulary), &shapes);
         let output = std::mem::take(&mut make.passes);
-        let bytes = Sections::new(a, CHUNK, CHUNK).bytes as usize;
+        let bytes = Sections::new(a, settings, CHUNK, CHUNK, policy).bytes as usize;
         let staging = gpu.buffer("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
-        Ok(Self { ids, staging, passes, output, arguments: scratch.arguments, routing, logits })
+        let plan = Self { ids, staging, passes, output, arguments: scratch.arguments, routing, logits };
+        plan.set_settings(gpu, settings);
+        Ok(plan)
+    }
+
+    /// Tells the gates what to do, where there is a policy.
+    pub fn set_settings(&self, gpu: &Gpu, settings: &Settings) {
+        for (n, (routing, settings)) in self.routing.iter().zip(settings).enumerate() {
+            let words = policy::words(n, settings);
+            let bytes: &[u8] = bytemuck::cast_slice(&words);
+            if routing.policy.size() as usize >= bytes.len() {
+                gpu.queue.write_buffer(&routing.policy, 0, bytes);
+            }
+        }
     }
 
     /// The commands of a step.
@@ -164,16 +169,26 @@ impl Pass {
     }
 }
 
-/// What `shaders/gate.wgsl` calls a gate.
-pub fn gate_constants(gate: Gate) -> Vec<(&'static str, f64)> {
-    let (kind, groups, groups_per_token, scale) = match gate {
-        Gate::SoftmaxTopK => (0.0, 0, 1, 1.0),
-        Gate::TopKOfSoftmax => (1.0, 0, 1, 1.0),
-        Gate::Hierarchical { groups, groups_per_token } => (2.0, groups, groups_per_token, 1.0),
-        Gate::SigmoidBias { scale } => (3.0, 0, 1, scale),
+/// The constants of `shaders/shared/choose.wgsl` for a layer of this shape: its own way, or whatever a policy says.
+pub fn choice_constants(shape: &MoeShape, policy: bool) -> Vec<(&'static str, f64)> {
+    let own = Setting::own(shape, 1);
+    let (kind, scale) = policy::kind(own.choice);
+    let (groups, per_token) = match own.choice {
+        Choice::Groups { groups, groups_per_token } => (groups, groups_per_token),
+        _ => (0, 1),
     };
-    let (groups, per_token) = (groups as f64, groups_per_token as f64);
-    vec![("KIND", kind), ("EXPERT_GROUPS", groups), ("GROUPS_PER_TOKEN", per_token), ("SCALE", f64::from(scale))]
+    vec![
+        ("KIND", f64::from(kind)),
+        ("SCALE", f64::from(scale)),
+        ("RENORMALISE", f64::from(u32::from(own.renormalise))),
+        ("POLICY", f64::from(u32::from(policy))),
+        ("EXPERT_GROUPS", groups as f64),
+        ("GROUPS_PER_TOKEN", per_token as f64),
+        ("EXPERTS", shape.experts as f64),
+        ("TOP_K", shape.top_k as f64),
+        ("SHARED", shape.shared as f64),
+        ("ROUTER_ROWS", shape.router_rows() as f64),
+    ]
 }
 
 /// The products' form for a step of so many tokens.
@@ -183,8 +198,10 @@ fn tile_for(tokens: usize) -> Tile {
 
 /// Makes passes, in order.
 struct Maker<'a> {
-    gpu: &'a mut Gpu,
+    gpu: &'a Gpu,
     a: &'a Architecture,
+    policy: bool,
+    ids: &'a Buffer,
     passes: Vec<Pass>,
 }
 
@@ -230,31 +247,27 @@ impl Maker<'_> {
     }
 
     /// `x += attention(norm(x))`
-    fn attention(&mut self, shape: &LayerShape, weights: &LayerWeights<'_>, scratch: &Scratch) -> Result<()> {
+    fn attention(&mut self, shape: &LayerShape, weights: &LayerBuffers, scratch: &Scratch) -> Result<()> {
         let (a, s) = (self.a, &shape.attention);
-        let norm = upload_vector(self.gpu, &weights.attention_norm)?;
-        let [q, k, v] = &weights.qkv;
-        let (qkv_dtype, qkv) = upload(self.gpu, "attention weights", pack::stack(&[q, k, v]))?;
-        let (output_dtype, output) = upload(self.gpu, "attention weights", pack::stack(&[&weights.output]))?;
-        let angles = angles(a.context, s.head_dim, s.rope_theta);
-        let angles = self.gpu.filled("angles", &pod_collect_to_vec(&angles))?;
+        let LayerBuffers { attention_norm, qkv: (qkv_dtype, qkv), output: (output_dtype, output), angles, .. } =
+            weights;
         let cache_bytes = a.context * s.kv_heads * padded(s.head_dim) * WORD;
         let (keys, values) = (self.gpu.zeros("keys", cache_bytes)?, self.gpu.zeros("values", cache_bytes)?);
 
-        self.norm(&norm, scratch);
+        self.norm(attention_norm, scratch);
         let shapes = [("GROUPS", groups(a.hidden)), ("OUTPUTS", s.qkv_rows()), ("STRIDE", padded(s.qkv_rows()))];
         self.pass(
             "linear",
             "main",
-            qkv_dtype,
-            &[&scratch.normed, &qkv, &scratch.qkv],
+            *qkv_dtype,
+            &[&scratch.normed, qkv, &scratch.qkv],
             Grid::Product(s.qkv_rows()),
             &shapes,
         );
         let pairs = s.qkv_rows() / 2;
         let heads = [("HEADS", s.heads), ("KV_HEADS", s.kv_heads), ("DIM", s.head_dim)];
         let shapes = [&heads[..], &[("DIM_STRIDE", padded(s.head_dim)), ("QKV_STRIDE", padded(s.qkv_rows()))]].concat();
-        let buffers = [&angles, &scratch.qkv, &scratch.q, &keys, &values];
+        let buffers = [angles, &scratch.qkv, &scratch.q, &keys, &values];
         self.pass("rope", "main", Dtype::F32, &buffers, Grid::Invocations(pairs), &shapes);
         let window = s.window.unwrap_or(a.context).min(a.context);
         let stride = padded(s.query_width());
@@ -267,8 +280,8 @@ impl Maker<'_> {
         self.pass(
             "linear",
             "main",
-            output_dtype,
-            &[&scratch.attended, &output, &scratch.x],
+            *output_dtype,
+            &[&scratch.attended, output, &scratch.x],
             Grid::Product(a.hidden),
             &shapes,
         );
@@ -279,37 +292,31 @@ impl Maker<'_> {
     fn experts(
         &mut self,
         shape: &LayerShape,
-        weights: &LayerWeights<'_>,
+        weights: &LayerBuffers,
         scratch: &Scratch,
         routing: &Routing,
-    ) -> Result<()> {
+        settings: &[Setting],
+    ) {
         let (width, moe) = (self.a.hidden, &shape.moe);
-        let norm = upload_vector(self.gpu, &weights.moe_norm)?;
-        let ffn = &weights.ffn;
-        let ups: Vec<&Matrix<'_>> = ffn.experts.iter().flat_map(|e| [&e.w1, &e.w3]).collect();
-        let downs: Vec<&Matrix<'_>> = ffn.experts.iter().map(|e| &e.w2).collect();
-        let (up_dtype, up) = upload(self.gpu, "expert weights", pack::sequence(&ups))?;
-        let (down_dtype, down) = upload(self.gpu, "expert weights", pack::sequence(&downs))?;
-
-        self.norm(&norm, scratch);
-        if let Some(gate) = moe.gate {
-            self.gate(gate, moe, ffn, scratch, routing)?;
+        let LayerBuffers { moe_norm, router, bias, up: (up_dtype, up), down: (down_dtype, down), .. } = weights;
+        self.norm(moe_norm, scratch);
+        if let Some(router) = router {
+            self.gate(moe, router, bias, scratch, routing);
+            if self.policy || needs_settling(settings) {
+                self.settle(moe, bias, routing);
+            }
         }
-        let capacity = moe.capacity(self.a.context).unwrap_or(0);
         let constants = |tile: Tile| {
             vec![
-                ("EXPERTS", moe.experts as f64),
                 ("ALL_EXPERTS", moe.all_experts() as f64),
-                ("TOP_K", moe.top_k as f64),
                 ("CHOICES", moe.choices() as f64),
-                ("CAPACITY", capacity as f64),
                 ("TILE", tile.tokens() as f64),
                 ("UP_WORKGROUPS", f64::from(tile.workgroups(moe.intermediate))),
                 ("DOWN_WORKGROUPS", f64::from(tile.workgroups(width))),
             ]
         };
-        let Routing { selected, weights, dropped, history, .. } = routing;
-        let buffers = [selected, history, dropped, weights, &scratch.assignments, &scratch.tiles, &scratch.arguments];
+        let Routing { selected, weights, .. } = routing;
+        let buffers = [selected, weights, &scratch.assignments, &scratch.tiles, &scratch.arguments];
         self.variants("dispatch", "main", Dtype::F32, &buffers, Grid::Single, constants);
         let shapes = [
             ("GROUPS", groups(width)),
@@ -317,43 +324,41 @@ impl Maker<'_> {
             ("STRIDE", padded(moe.intermediate)),
             ("SHARE", moe.choices()),
         ];
-        let buffers = [&scratch.normed, &scratch.assignments, &scratch.tiles, &up, &scratch.hidden];
-        self.pass("expert_ffn", "up", up_dtype, &buffers, Grid::Indirect(0), &shapes);
+        let buffers = [&scratch.normed, &scratch.assignments, &scratch.tiles, up, &scratch.hidden];
+        self.pass("expert_ffn", "up", *up_dtype, &buffers, Grid::Indirect(0), &shapes);
         let shapes =
             [("GROUPS", groups(moe.intermediate)), ("OUTPUTS", width), ("STRIDE", padded(width)), ("SHARE", 1)];
-        let buffers = [&scratch.hidden, &scratch.assignments, &scratch.tiles, &down, &scratch.y];
-        self.pass("expert_ffn", "down", down_dtype, &buffers, Grid::Indirect(ARGUMENTS), &shapes);
+        let buffers = [&scratch.hidden, &scratch.assignments, &scratch.tiles, down, &scratch.y];
+        self.pass("expert_ffn", "down", *down_dtype, &buffers, Grid::Indirect(ARGUMENTS), &shapes);
         let shapes = [("GROUPS", groups(width)), ("CHOICES", moe.choices())];
         let grid = Grid::Invocations(groups(width));
         self.pass("combine", "main", Dtype::F32, &[&scratch.y, &routing.weights, &scratch.x], grid, &shapes);
-        Ok(())
     }
 
+    /// Router logits, and the experts chosen by them.
     fn gate(
         &mut self,
-        gate: Gate,
         moe: &MoeShape,
-        ffn: &FfnWeights<'_>,
+        (dtype, router): &Matrices,
+        bias: &Buffer,
         scratch: &Scratch,
         routing: &Routing,
-    ) -> Result<()> {
-        let routers: Vec<&Matrix<'_>> = ffn.router.iter().chain(&ffn.group_router).collect();
-        let (dtype, router) = upload(self.gpu, "router weights", pack::stack(&routers))?;
-        let bias: Vec<f32> = ffn.bias.iter().flat_map(|bias| bias.values()).collect();
-        let bias = self.gpu.filled("router bias", bytemuck::cast_slice(&bias))?;
-        let mut constants = gate_constants(gate);
-        let shapes = [
-            ("GROUPS", groups(self.a.hidden)),
-            ("EXPERTS", moe.experts),
-            ("TOP_K", moe.top_k),
-            ("SHARED", moe.shared),
-            ("ROUTER_ROWS", moe.router_rows()),
-        ];
-        constants.extend(shapes.map(|(name, n)| (name, n as f64)));
-        let Routing { router_logits, selected, weights, .. } = routing;
-        let buffers = [&scratch.normed, &router, &bias, router_logits, selected, weights];
-        self.variants("gate", "main", dtype, &buffers, Grid::Token, |_| constants.clone());
-        Ok(())
+    ) {
+        let mut constants = choice_constants(moe, self.policy);
+        constants.push(("GROUPS", groups(self.a.hidden) as f64));
+        let Routing { router_logits, selected, weights, policy, .. } = routing;
+        let buffers = [&scratch.normed, router, bias, policy, self.ids, router_logits, selected, weights];
+        self.variants("gate", "main", *dtype, &buffers, Grid::Token, |_| constants.clone());
+    }
+
+    /// Experts that are full, and those that choose.
+    fn settle(&mut self, moe: &MoeShape, bias: &Buffer, routing: &Routing) {
+        let mut constants = choice_constants(moe, self.policy);
+        let capacity = if self.policy { 0 } else { moe.capacity(self.a.context).unwrap_or(0) };
+        constants.extend([("CAPACITY", capacity as f64), ("CONTEXT", self.a.context as f64)]);
+        let Routing { router_logits, selected, weights, dropped, history, policy } = routing;
+        let buffers = [router_logits, bias, policy, self.ids, history, dropped, selected, weights];
+        self.variants("settle", "main", Dtype::F32, &buffers, Grid::Single, |_| constants.clone());
     }
 }
 
@@ -380,16 +385,17 @@ impl Scratch {
 }
 
 impl Routing {
-    fn new(gpu: &Gpu, a: &Architecture, moe: &MoeShape) -> Result<Self> {
+    fn new(gpu: &Gpu, a: &Architecture, moe: &MoeShape, settings: &[Setting], policy: bool) -> Result<Self> {
         let rows = |numbers: usize| gpu.zeros("routing", CHUNK * numbers * WORD);
-        let limited = usize::from(moe.capacity_factor.is_some());
+        let settles = usize::from(!settings.is_empty() && (policy || needs_settling(settings)));
         Ok(Self {
             router_logits: rows(moe.router_rows())?,
             selected: rows(moe.choices())?,
             // A dense FFN has no gate to write them.
             weights: gpu.filled("routing", bytemuck::cast_slice(&vec![1.0f32; CHUNK * moe.choices()]))?,
-            dropped: rows(limited * moe.choices())?,
-            history: gpu.zeros("routing", limited * a.context * moe.top_k * WORD)?,
+            dropped: rows(settles * moe.choices())?,
+            history: gpu.zeros("routing", settles * a.context * moe.top_k * WORD)?,
+            policy: gpu.zeros("policy", if policy { policy::room(moe.experts) * WORD } else { 0 })?,
         })
     }
 
@@ -399,15 +405,15 @@ impl Routing {
     }
 
     /// Numbers of a token in each section.
-    fn widths(moe: &MoeShape) -> [usize; 4] {
+    fn widths(moe: &MoeShape, settings: &[Setting], policy: bool) -> [usize; 4] {
         let routed = if moe.gate.is_some() { moe.choices() } else { 0 };
-        let limited = if moe.capacity_factor.is_some() { routed } else { 0 };
+        let limited = if policy || is_limited(settings) { routed } else { 0 };
         [moe.router_rows(), routed, routed, limited]
     }
 }
 
-/// What a step's readback holds: for each routed layer router logits `[T, E + G]`, selected, weights and (with a
-/// capacity) dropped, `[T, choices]`; then logits `[L, V]`.
+/// What a step's readback holds: for each routed layer router logits `[T, R]`, selected, weights and (with a
+/// limit or a policy) dropped, `[T, choices]`; then logits `[L, V]`.
 pub struct Sections {
     tokens: usize,
     logits: usize,
@@ -418,15 +424,16 @@ pub struct Sections {
 
 impl Sections {
     /// For `tokens` tokens, `logits` of which want logits.
-    pub fn new(a: &Architecture, tokens: usize, logits: usize) -> Self {
-        let routing = a.layers.iter().flat_map(|l| Routing::widths(&l.moe)).map(|numbers| numbers * tokens);
+    pub fn new(a: &Architecture, settings: &Settings, tokens: usize, logits: usize, policy: bool) -> Self {
+        let layers = a.layers.iter().zip(settings);
+        let routing = layers.flat_map(|(l, s)| Routing::widths(&l.moe, s, policy)).map(|numbers| numbers * tokens);
         let sizes: Vec<u64> = routing.chain([logits * a.vocabulary]).map(|numbers| (numbers * WORD) as u64).collect();
         Self { tokens, logits, bytes: sizes.iter().sum(), sizes }
     }
 
     /// The step in `bytes`.
-    pub fn step(&self, a: &Architecture, mut bytes: &[u8]) -> Step {
-        let mut step = Step::new(a);
+    pub fn step(&self, a: &Architecture, settings: &Settings, mut bytes: &[u8]) -> Step {
+        let mut step = Step::new(a, settings);
         let mut sizes = self.sizes.iter();
         let mut next = || {
             let (section, rest) = bytes.split_at(*sizes.next().expect("as many sections as were made") as usize);
@@ -434,19 +441,20 @@ impl Sections {
             section
         };
         let mut traces = step.layers.iter_mut();
-        for moe in a.layers.iter().map(|layer| &layer.moe) {
+        for (moe, settings) in a.layers.iter().map(|layer| &layer.moe).zip(settings) {
             let [logits, selected, weights, dropped] = std::array::from_fn(|_| next());
             if moe.gate.is_some() {
                 let (logits, weights): (Vec<f32>, Vec<f32>) = (pod_collect_to_vec(logits), pod_collect_to_vec(weights));
                 let (selected, dropped): (Vec<u32>, Vec<u32>) =
                     (pod_collect_to_vec(selected), pod_collect_to_vec(dropped));
-                let dropped: Vec<bool> = dropped.iter().map(|&flag| flag != 0).collect();
+                let flags: Vec<bool> = dropped.iter().map(|&flag| flag != 0).collect();
+                let flags = if is_limited(settings) { flags } else { Vec::new() };
                 record(
                     moe,
                     &logits,
                     &selected,
                     &weights,
-                    &dropped,
+                    &flags,
                     traces.next().expect("a trace for every routed layer"),
                 );
             }
@@ -457,21 +465,11 @@ impl Sections {
 }
 
 /// Groups of four numbers that hold `n`.
-fn groups(n: usize) -> usize {
+pub fn groups(n: usize) -> usize {
     n.div_ceil(4)
 }
 
 /// `n` rounded up to whole groups.
-fn padded(n: usize) -> usize {
+pub fn padded(n: usize) -> usize {
     groups(n) * 4
-}
-
-fn upload(gpu: &Gpu, label: &str, (dtype, bytes): (Dtype, Vec<u8>)) -> Result<(Dtype, Buffer)> {
-    Ok((dtype, gpu.filled(label, &bytes)?))
-}
-
-fn upload_vector(gpu: &Gpu, vector: &Matrix<'_>) -> Result<Buffer> {
-    let mut values: Vec<f32> = vector.values().collect();
-    values.resize(padded(values.len()), 0.0);
-    gpu.filled("norms", bytemuck::cast_slice(&values))
 }

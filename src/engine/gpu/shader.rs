@@ -63,6 +63,8 @@ enum Needs {
     Weights,
     Product,
     Reduce,
+    Choice,
+    ProductAndChoice,
 }
 
 macro_rules! kernel {
@@ -77,17 +79,18 @@ macro_rules! kernel {
 }
 
 /// All kernels.
-pub const KERNELS: [Kernel; 10] = [
+pub const KERNELS: [Kernel; 11] = [
     kernel!("attention", Needs::Nothing, &[Read, Read, Read, Write]),
     kernel!("combine", Needs::Nothing, &[Read, Read, Write]),
-    kernel!("dispatch", Needs::Nothing, &[Read, Write, Write, Write, Write, Write, Write]),
+    kernel!("dispatch", Needs::Nothing, &[Read, Read, Write, Write, Write]),
     kernel!("embed", Needs::Weights, &[Read, Read, Write]),
     kernel!("expert_ffn", Needs::Product, &[Read, Read, Read, Read, Write]),
-    kernel!("gate", Needs::Product, &[Read, Read, Read, Write, Write, Write]),
+    kernel!("gate", Needs::ProductAndChoice, &[Read, Read, Read, Read, Read, Write, Write, Write]),
     kernel!("linear", Needs::Product, &[Read, Read, Write]),
     kernel!("lm_head", Needs::Product, &[Read, Read, Write]),
     kernel!("rms_norm", Needs::Reduce, &[Read, Read, Write]),
     kernel!("rope", Needs::Nothing, &[Read, Read, Write, Write, Write]),
+    kernel!("settle", Needs::Choice, &[Read, Read, Read, Read, Write, Write, Write, Write]),
 ];
 
 /// The kernel called `name`.
@@ -107,12 +110,16 @@ impl Kernel {
             Tile::One => include_str!("../../../shaders/shared/product_one.wgsl"),
             Tile::Eight => include_str!("../../../shaders/shared/product_tile.wgsl"),
         };
+        let random = include_str!("../../../shaders/shared/random.wgsl");
+        let choose = include_str!("../../../shaders/shared/choose.wgsl");
         let panels = include_str!("../../../shaders/shared/panels.wgsl");
         let shared: &[&str] = match self.needs {
             Needs::Nothing => &[],
             Needs::Weights => &[panels, weights],
             Needs::Product => &[panels, weights, product],
             Needs::Reduce => &[include_str!("../../../shaders/shared/reduce_workgroup.wgsl")],
+            Needs::Choice => &[random, choose],
+            Needs::ProductAndChoice => &[panels, weights, product, random, choose],
         };
         let parts = [include_str!("../../../shaders/shared/step.wgsl")].into_iter().chain(shared.iter().copied());
         parts.chain([self.source]).collect::<Vec<_>>().join("\n")

@@ -1,0 +1,164 @@
+//! Settles what a gate cannot decide token by token: experts that are full, and experts that choose their tokens
+//! (docs/gates.md, "Capacity" and "Expert choice").
+
+use super::gate::Batch;
+use crate::model::MoeShape;
+use crate::routing::gate::sort_by_weight;
+use crate::routing::setting::{Choice, GROUP, Limit, setting_at};
+use crate::routing::{NONE, Scores, Setting, route};
+
+/// What the experts of a layer have taken.
+pub struct Taken<'a> {
+    /// Routed experts of every token of the text, `[context, k]`, without those that were dropped; those of this step are
+    /// written here.
+    pub history: &'a mut [u32],
+    /// Which assignments are dropped, `[T, choices]`, written here.
+    pub dropped: &'a mut [bool],
+}
+
+/// Takes what [`super::gate`] chose and settles it in place. `router_logits` are `[T, R]`, `selected` and `route_weights`
+/// are `[T, choices]`.
+#[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
+pub fn settle(
+    batch: Batch<'_>,
+    shape: &MoeShape,
+    settings: &[Setting],
+    router_logits: &[f32],
+    bias: &[f32],
+    taken: Taken<'_>,
+    selected: &mut [u32],
+    route_weights: &mut [f32],
+) {
+    taken.dropped.fill(false);
+    let mut group = Group { batch, shape, settings, router_logits, bias, taken, selected, route_weights };
+    group.experts_choose();
+    group.keep_limits();
+}
+
+struct Group<'a> {
+    batch: Batch<'a>,
+    shape: &'a MoeShape,
+    settings: &'a [Setting],
+    router_logits: &'a [f32],
+    bias: &'a [f32],
+    taken: Taken<'a>,
+    selected: &'a mut [u32],
+    route_weights: &'a mut [f32],
+}
+
+impl Group<'_> {
+    fn setting(&self, t: usize) -> &Setting {
+        setting_at(self.settings, self.batch.start + t)
+    }
+
+    /// Where the choices of token `t` are.
+    fn row(&self, t: usize) -> std::ops::Range<usize> {
+        let first = t * self.shape.choices();
+        first..first + self.shape.top_k
+    }
+
+    /// Each expert takes the tokens with the largest affinity, which the gate wrote as weights, in groups of [`GROUP`].
+    fn experts_choose(&mut self) {
+        let mut first = 0;
+        while first < self.batch.ids.len() {
+            let end = self.batch.ids.len().min(first + GROUP - (self.batch.start + first) % GROUP);
+            let choosing: Vec<usize> = (first..end).filter(|&t| self.setting(t).experts_choose()).collect();
+            first = end;
+            let Some(&t) = choosing.first() else { continue };
+            let Choice::Experts { factor } = self.setting(t).choice else { continue };
+            let share = (choosing.len() * self.setting(t).top_k) as f32 / self.shape.experts as f32;
+            let most = (factor * share).ceil() as usize;
+            self.give(&choosing, most);
+        }
+    }
+
+    /// Each expert keeps the `most` tokens with the largest weight, ties by the earlier.
+    fn give(&mut self, tokens: &[usize], most: usize) {
+        let (choices, k) = (self.shape.choices(), self.shape.top_k);
+        let slot = |t: usize, expert: usize| t * choices + expert;
+        // Before its row is settled, a token's choices are the candidates, listed by falling weight.
+        let mut weights = vec![0.0; tokens.len() * self.shape.experts];
+        for (n, &t) in tokens.iter().enumerate() {
+            for choice in slot(t, 0)..slot(t, k) {
+                if self.selected[choice] != NONE {
+                    weights[n * self.shape.experts + self.selected[choice] as usize] = self.route_weights[choice];
+                }
+            }
+        }
+        let weight = |n: usize, expert: u32| weights[n * self.shape.experts + expert as usize];
+        for (n, &t) in tokens.iter().enumerate() {
+            let setting = setting_at(self.settings, self.batch.start + t);
+            let row = self.row(t);
+            let (selected, route_weights) = (&mut self.selected[row.clone()], &mut self.route_weights[row]);
+            for (choice, of) in selected.iter_mut().zip(route_weights.iter_mut()) {
+                let (expert, mine) = (*choice, *of);
+                let before = |&m: &usize| weight(m, expert) > mine || (weight(m, expert) == mine && m < n);
+                if expert == NONE || (0..tokens.len()).filter(before).count() >= most {
+                    (*choice, *of) = (NONE, 0.0);
+                } else {
+                    *choice = setting.rename(expert);
+                }
+            }
+            sort_by_weight(selected, route_weights);
+            if setting.renormalise {
+                let sum: f32 = route_weights.iter().sum();
+                route_weights.iter_mut().filter(|weight| **weight > 0.0).for_each(|weight| *weight /= sum);
+            }
+        }
+    }
+
+    /// Goes through the tokens in the text's order; an expert that has had its share takes no more.
+    fn keep_limits(&mut self) {
+        if self.settings.iter().all(|setting| setting.limit.is_none()) {
+            return;
+        }
+        let (k, mut counts, mut full) = (self.shape.top_k, vec![0usize; self.shape.experts], Vec::new());
+        let mut counted = None;
+        for t in 0..self.batch.ids.len() {
+            let position = self.batch.start + t;
+            let limit = self.setting(t).limit;
+            if let Some(Limit { most, group, next_best }) = limit {
+                let first = position / group * group;
+                if counted != Some(first) {
+                    counts.fill(0);
+                    let before = &self.taken.history[first * k..position * k];
+                    before.iter().filter(|&&expert| expert != NONE).for_each(|&expert| counts[expert as usize] += 1);
+                    counted = Some(first);
+                }
+                if next_best {
+                    full.clear();
+                    full.extend(counts.iter().map(|&count| count >= most));
+                    self.choose_again(t, &full);
+                } else {
+                    self.drop_overflow(t, &counts, most);
+                }
+            }
+            for choice in self.row(t) {
+                let kept = self.selected[choice] != NONE && !self.taken.dropped[choice];
+                let expert = if kept { self.selected[choice] } else { NONE };
+                self.taken.history[position * k + choice - self.row(t).start] = expert;
+                if kept {
+                    counts[expert as usize] += 1;
+                }
+            }
+        }
+    }
+
+    fn drop_overflow(&mut self, t: usize, counts: &[usize], most: usize) {
+        for choice in self.row(t) {
+            let expert = self.selected[choice];
+            if expert != NONE && counts[expert as usize] >= most {
+                self.taken.dropped[choice] = true;
+                self.route_weights[choice] = 0.0;
+            }
+        }
+    }
+
+    fn choose_again(&mut self, t: usize, full: &[bool]) {
+        let rows = self.shape.router_rows();
+        let scores = Scores { router_logits: &self.router_logits[t * rows..][..rows], bias: self.bias, full };
+        let (setting, row) = (setting_at(self.settings, self.batch.start + t), self.row(t));
+        let (selected, weights) = (&mut self.selected[row.clone()], &mut self.route_weights[row]);
+        route(setting, self.batch.place(t), &scores, selected, weights);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a gate does in one layer, from one position of the text on: the model's own way, or a policy's.
+
+use super::gate::Gate;
+use crate::model::MoeShape;
+
+/// Tokens of a group, over which a policy's capacity counts and in which experts choose.
+pub const GROUP: usize = 64;
+
+/// How experts are ranked and weighed; the formulas are in docs/gates.md.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice {
+    /// By logits; weights are softmaxes.
+    Softmax,
+    /// By sigmoids and a bias.
+    Sigmoid {
+        /// Multiplies the weights.
+        scale: f32,
+    },
+    /// By groups, then in the groups.
+    Groups {
+        /// Groups of experts.
+        groups: usize,
+        /// Groups that a token uses.
+        groups_per_token: usize,
+    },
+    /// By the token's id.
+    Hash,
+    /// By chance.
+    Random,
+    /// In turn.
+    RoundRobin,
+    /// The experts choose the tokens of a group: `ceil(factor * k * n / E)` of its n tokens each.
+    Experts {
+        /// Capacity factor.
+        factor: f32,
+    },
+}
+
+/// Noise on the router logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noise {
+    /// None.
+    Off,
+    /// Of this standard deviation.
+    Of(f32),
+    /// Of the standard deviation that the model learned for each expert.
+    Learned,
+}
+
+/// The most that an expert takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// Assignments of an expert in a group.
+    pub most: usize,
+    /// Tokens of a group.
+    pub group: usize,
+    /// Whether a token whose expert is full goes to the next best; it is dropped otherwise.
+    pub next_best: bool,
+}
+
+/// What the gate of a layer does from position `first` on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// First position for which it holds; the next setting ends it.
+    pub first: usize,
+    /// Experts of the layer, `E`.
+    pub experts: usize,
+    /// How they are ranked and weighed.
+    pub choice: Choice,
+    /// Experts that a token uses (on average, where the experts choose).
+    pub top_k: usize,
+    /// Whether weights are shares of the chosen experts' sum; of all candidates' otherwise.
+    pub renormalise: bool,
+    /// Divides the router logits.
+    pub temperature: f32,
+    /// Which experts are removed, `[E]`, or none.
+    pub off: Vec<bool>,
+    /// What is added to the scores, `[E]`, or none.
+    pub bias: Vec<f32>,
+    /// Experts that are chosen first.
+    pub forced: Vec<u32>,
+    /// What each expert's tokens go to after the choice, `[E]`, or none.
+    pub renamed: Vec<u32>,
+    /// Noise on the router logits.
+    pub noise: Noise,
+    /// Seed of noise and chance.
+    pub seed: u32,
+    /// The most that an expert takes.
+    pub limit: Option<Limit>,
+}
+
+impl Setting {
+    /// The model's own gate in a layer of this shape, which must have one; `context` is the model's.
+    pub fn own(shape: &MoeShape, context: usize) -> Self {
+        let gate = shape.gate.unwrap_or(Gate::SoftmaxTopK);
+        let limit = |most| Limit { most, group: context, next_best: false };
+        Self {
+            first: 0,
+            experts: shape.experts,
+            choice: match gate {
+                Gate::SoftmaxTopK | Gate::TopKOfSoftmax => Choice::Softmax,
+                Gate::SigmoidBias { scale } => Choice::Sigmoid { scale },
+                Gate::Hierarchical { groups, groups_per_token } => Choice::Groups { groups, groups_per_token },
+            },
+            top_k: shape.top_k,
+            renormalise: gate != Gate::TopKOfSoftmax,
+            temperature: 1.0,
+            off: Vec::new(),
+            bias: Vec::new(),
+            forced: Vec::new(),
+            renamed: Vec::new(),
+            noise: Noise::Off,
+            seed: 0,
+            limit: shape.capacity(context).map(limit),
+        }
+    }
+
+    /// Whether weights are shares of all candidates.
+    pub fn shares_all(&self) -> bool {
+        !self.renormalise || self.experts_choose()
+    }
+
+    /// Whether the experts choose the tokens.
+    pub fn experts_choose(&self) -> bool {
+        matches!(self.choice, Choice::Experts { .. })
+    }
+
+    /// What stands in the place of an expert after the choice.
+    pub fn rename(&self, expert: u32) -> u32 {
+        self.renamed.get(expert as usize).copied().unwrap_or(expert)
+    }
+
+    /// Longest row of selected experts.
+    pub fn row(&self) -> usize {
+        if self.experts_choose() { self.experts } else { self.top_k }
+    }
+}
+
+/// The setting that holds at `position`. `settings` are in the order of their first position, which begins with 0.
+pub fn setting_at(settings: &[Setting], position: usize) -> &Setting {
+    &settings[settings.partition_point(|setting| setting.first <= position) - 1]
+}
