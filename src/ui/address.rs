@@ -1,9 +1,10 @@
 //! The view as the page's address keeps it: `?model=NAME|URL&text=...&layer=N|all&backend=auto|webgpu|cpu`,
-//! with `view` (the picture), `token` (the one chosen), `compare` (a second model) and `lang`. A link brings back the same view; what makes
-//! no sense is ignored, and said.
+//! with `view` (the picture), `colour` (what colours mean), `token` (the one chosen) and `to` (the end of a range), `find`,
+//! `expert` (`LAYER.EXPERT`), `compare` (a second model), `step` (of the training), `recorded` (the recorded text) and
+//! `beside` (a second step), and `lang`. A link brings back the same view; what makes no sense is ignored, and said.
 
 use super::messages::t;
-use super::state::{LayerChoice, Picture, State};
+use super::state::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State, colour_name};
 use crate::worker::protocol::BackendChoice;
 use web_sys::UrlSearchParams;
 
@@ -23,8 +24,22 @@ pub struct Address {
     pub backend: Option<BackendChoice>,
     /// The picture shown.
     pub picture: Option<Picture>,
+    /// What the colours of the strip mean.
+    pub colour_by: Option<ColourBy>,
     /// The token chosen.
     pub token: Option<usize>,
+    /// The end of the range that begins at it.
+    pub range_end: Option<usize>,
+    /// What is searched for.
+    pub search: Option<String>,
+    /// The expert chosen.
+    pub expert: Option<ExpertOf>,
+    /// The step of the training that is shown.
+    pub step: Option<u64>,
+    /// The name of the recorded text that is shown then.
+    pub recorded: Option<String>,
+    /// The step that is compared with it.
+    pub beside: Option<u64>,
     /// Name or URL of the model to compare with.
     pub compare: Option<String>,
     /// The language asked for.
@@ -43,10 +58,17 @@ impl Address {
         address.text = get("text");
         address.compare = get("compare");
         address.language = get("lang");
+        address.search = get("find");
+        address.recorded = get("recorded");
         address.layer = address.read("layer", get("layer"), t!("address.layer"), layer);
         address.backend = address.read("backend", get("backend"), t!("address.backend"), backend);
         address.picture = address.read("view", get("view"), t!("address.view"), picture);
         address.token = address.read("token", get("token"), t!("address.token"), |value| value.parse().ok());
+        address.range_end = address.read("to", get("to"), t!("address.token"), |value| value.parse().ok());
+        address.colour_by = address.read("colour", get("colour"), COLOURS.map(colour_name).join(", "), colour);
+        address.expert = address.read("expert", get("expert"), t!("address.expert"), expert);
+        address.step = address.read("step", get("step"), t!("address.step"), |value| value.parse().ok());
+        address.beside = address.read("beside", get("beside"), t!("address.step"), |value| value.parse().ok());
         address
     }
 
@@ -86,6 +108,26 @@ impl Address {
         }
         if let Some(token) = state.pinned {
             parameters.append("token", &token.to_string());
+        }
+        if let Some(end) = state.range_end {
+            parameters.append("to", &end.to_string());
+        }
+        if state.colour_by != ColourBy::Expert {
+            parameters.append("colour", colour_name(state.colour_by));
+        }
+        if !state.search.is_empty() {
+            parameters.append("find", &state.search);
+        }
+        if let Some(ExpertOf { layer, expert }) = state.expert {
+            parameters.append("expert", &format!("{layer}.{expert}"));
+        }
+        if let (Some(past), Some(recording)) = (&state.past, &state.recording) {
+            let step = |snapshot: usize| recording.snapshots()[snapshot].moment.step.to_string();
+            parameters.append("step", &step(past.moment.snapshot));
+            parameters.append("recorded", &recording.texts()[past.moment.text].id);
+            if let Some(beside) = past.moment.beside {
+                parameters.append("beside", &step(beside));
+            }
         }
         if let Some(compare) = &state.compare {
             parameters.append("compare", compare);
@@ -133,6 +175,16 @@ pub fn backend_name(backend: BackendChoice) -> &'static str {
         BackendChoice::WebGpu => "webgpu",
         BackendChoice::Cpu => "cpu",
     }
+}
+
+fn colour(value: &str) -> Option<ColourBy> {
+    COLOURS.into_iter().find(|colour| colour_name(*colour) == value)
+}
+
+/// `2.5`: expert 5 of layer 2.
+fn expert(value: &str) -> Option<ExpertOf> {
+    let (layer, expert) = value.split_once('.')?;
+    Some(ExpertOf { layer: layer.parse().ok()?, expert: expert.parse().ok()? })
 }
 
 fn picture(value: &str) -> Option<Picture> {

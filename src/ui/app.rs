@@ -3,6 +3,7 @@
 use super::address::{Address, LONGEST_TEXT};
 use super::canvas::{Frame, forget_look, next_frame};
 use super::compare::Compare;
+use super::compare_snapshots::CompareSnapshots;
 use super::cost::CostCard;
 use super::examples::Example;
 use super::expert_inspector::ExpertInspector;
@@ -15,6 +16,7 @@ use super::messages::{self, Language, t};
 use super::model_select::{absolute, shipped};
 use super::notices::Notices;
 use super::palette::Palette;
+use super::past::RECORDING;
 use super::picture::PictureCard;
 use super::settling::Settling;
 use super::shared::Shared;
@@ -23,8 +25,9 @@ use super::strip_card::StripCard;
 use super::text_box;
 use super::text_card::TextCard;
 use super::token_inspector::TokenInspector;
-use super::training::TrainingCard;
+use super::training::{TrainingCard, moment_name};
 use super::{keep, save, theme};
+use crate::routing::Recording;
 use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
 use gloo::events::{EventListener, EventListenerOptions};
 use gloo::timers::callback::Timeout;
@@ -215,7 +218,7 @@ impl App {
         let link = context.link();
         html! {
             <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
-                asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} backend={state.backend} dark={state.dark}
+                can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} backend={state.backend} dark={state.dark}
                 text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
                 language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
                 help={link.callback(|()| Message::Help(true))} speak={link.callback(Message::Speak)}
@@ -250,7 +253,8 @@ impl App {
             (Some(_), false) => t!("strip.empty.running"),
         };
         html! {
-            <StripCard dossier={state.dossier.clone()} search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.trace.len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
+            <StripCard dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
+                search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.whole().len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} running={state.status() == Status::Running} settling={self.settling.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
@@ -259,6 +263,13 @@ impl App {
 
     fn compare_card(&self) -> Html {
         let state = &self.state;
+        if let (Some(past), Some(recording)) = (&state.past, &state.recording) {
+            let Some((beside, trace)) = past.moment.beside.zip(past.beside.clone()) else { return html! {} };
+            let names = [past.moment.snapshot, beside].map(|snapshot| moment_name(recording, snapshot));
+            return html! {
+                <CompareSnapshots traces={[past.trace.clone(), trace]} {names} layer={state.layer} dispatch={self.dispatch.clone()} />
+            };
+        }
         let Some(with) = state.compare.clone() else { return html! {} };
         html! {
             <Compare {with} text={state.text.clone()} trace={state.trace.clone()} model={state.model.clone()}
@@ -270,15 +281,29 @@ impl App {
     fn picture_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <PictureCard found={state.found.clone()} length={state.trace.len()} text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()} palette={self.palette.clone()} dark={state.dark}
+            <PictureCard found={state.found.clone()} recorded={state.past.is_some()} length={state.whole().len()} text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()} palette={self.palette.clone()} dark={state.dark}
                 picture={state.picture} layer={state.layer} inspected={state.inspected()} pinned={state.pinned}
                 expert={state.expert} dispatch={self.dispatch.clone()} />
         }
     }
 
     fn training_card(&self) -> Html {
-        let curves = self.state.curves.clone().filter(|curves| curves.training.len() > 1);
-        curves.map(|curves| html! { <TrainingCard {curves} /> }).unwrap_or_default()
+        let state = &self.state;
+        let curves = state.curves.clone().filter(|curves| curves.training.len() > 1);
+        if curves.is_none() && !state.can_watch() {
+            return html! {};
+        }
+        html! {
+            <TrainingCard {curves} can_watch={state.can_watch()} recording={state.recording.clone()}
+                moment={state.past.as_ref().map(|past| past.moment)} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    /// The moment of the training that is shown.
+    fn moment_in_words(&self) -> Option<String> {
+        let (past, recording) = (self.state.past.as_ref()?, self.state.recording.as_ref()?);
+        let text = &recording.texts()[past.moment.text].label;
+        Some(t!("recorded.note", text = text, when = moment_name(recording, past.moment.snapshot)))
     }
 
     fn load_card(&self) -> Html {
@@ -295,7 +320,7 @@ impl App {
             <>
                 <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
                     pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
-                <ExpertInspector dossier={state.dossier.clone()} trace={state.shown.clone()} expert={state.inspected_expert()}
+                <ExpertInspector dossier={state.dossier.clone().filter(|_| state.past.is_none())} trace={state.shown.clone()} expert={state.inspected_expert()}
                     pinned={state.expert.is_some()} dispatch={self.dispatch.clone()} />
             </>
         }
@@ -354,6 +379,7 @@ impl App {
             Effect::Send(command) => self.link.send(command),
             Effect::ShowText => text_box::show(&self.text_area, &self.state.text),
             Effect::ForgetKept => keep::forget(),
+            Effect::FetchRecording(name) => fetch_recording(name, &self.dispatch),
             Effect::FetchExtras { name, files } => fetch_extras(name, &files, &self.dispatch),
             Effect::Colours(experts) => {
                 self.palette = Shared::new(Palette::new(experts.max(1)));
@@ -390,6 +416,12 @@ impl App {
             event.prevent_default();
             let action = if self.state.is_generating() { Action::Stop } else { Action::Generate };
             self.dispatch.emit(action);
+            return false;
+        }
+        if control && !is_writing(event) && matches!(event.key().as_str(), "z" | "Z" | "y") {
+            event.prevent_default();
+            let forth = event.shift_key() || event.key() == "y";
+            self.dispatch.emit(if forth { Action::Redo } else { Action::Undo });
             return false;
         }
         if control || event.alt_key() || event.is_composing() || is_writing(event) {
@@ -584,6 +616,18 @@ fn fetch_extras(name: String, files: &[String], dispatch: &Callback<Action>) {
             }
         });
     }
+}
+
+/// Fetches how a shipped model's routing formed: a file that only those who want to see it need.
+fn fetch_recording(name: String, dispatch: &Callback<Action>) {
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let recording = match fetch_text(&format!("models/{name}/{RECORDING}")).await {
+            Some(json) => Recording::read(&json).map(Box::new).map_err(|error| error.to_string()),
+            None => Err(t!("recorded.missing", name = name)),
+        };
+        dispatch.emit(Action::Recording(name, recording));
+    });
 }
 
 async fn fetch_json<T: serde::de::DeserializeOwned>(path: &str) -> Option<T> {

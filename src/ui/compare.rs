@@ -171,13 +171,27 @@ fn select(props: &CompareProps) -> Html {
 type ChangeEvent = web_sys::Event;
 type Side<'a> = (&'a Shared<ModelInfo>, &'a Shared<Trace>);
 
-/// The two models' figures, a row a figure.
-fn figures(sides: [Side<'_>; 2], layer: LayerChoice) -> Html {
-    let row = |name: String, values: [Option<String>; 2]| {
-        let values = values.map(|value| html! { <td>{ value.unwrap_or_else(|| "\u{2013}".into()) }</td> });
+/// A figure's name, and what it is for each of the two.
+pub type Row = (String, [Option<String>; 2]);
+
+/// Two sides' figures, a row a figure.
+pub fn figures_table(names: &[String; 2], rows: &[Row]) -> Html {
+    let heads = names.iter().map(|name| html! { <th scope="col">{ name }</th> });
+    let rows = rows.iter().map(|(name, values)| {
+        let values = values.iter().map(|value| html! { <td>{ value.as_deref().unwrap_or("\u{2013}") }</td> });
         html! { <tr><th scope="row">{ name }</th>{ for values }</tr> }
-    };
-    let heads = sides.map(|(model, _)| html! { <th scope="col">{ &model.name }</th> });
+    });
+    html! {
+        <div class="scroll" tabindex="0" role="region" aria-label={t!("compare.figures")}>
+            <table class="figures-table">
+                <thead><tr><td></td>{ for heads }</tr></thead>
+                <tbody>{ for rows }</tbody>
+            </table>
+        </div>
+    }
+}
+
+fn figures(sides: [Side<'_>; 2], layer: LayerChoice) -> Html {
     let balances = sides.map(|(_, trace)| match layer {
         LayerChoice::One(number) => trace.layer(number).map(balance),
         LayerChoice::All => None,
@@ -187,21 +201,18 @@ fn figures(sides: [Side<'_>; 2], layer: LayerChoice) -> Html {
         balances.each_ref().map(|b| b.as_ref().map(|b| figure(b.max_over_mean))),
         balances.each_ref().map(|b| b.as_ref().map(|b| figure(b.entropy))),
     ];
-    html! {
-        <div class="scroll" tabindex="0" role="region" aria-label={t!("compare.figures")}>
-            <table class="figures-table">
-                <thead><tr><td></td>{ for heads }</tr></thead>
-                <tbody>
-                    { row(t!("compare.shape"), sides.map(|(model, _)| Some(shape(model)))) }
-                    { row(t!("compare.active"), sides.map(|(model, _)| Some(format::compact(model.cost.active_parameters() as f64)))) }
-                    { row(t!("compare.tokens"), sides.map(|(_, trace)| Some(format::count(trace.len() as f64)))) }
-                    { row(t!("compare.bits"), sides.map(|(_, trace)| bits_per_byte(trace).map(format::decimal))) }
-                    { row(t!("figure.max"), max) }
-                    { row(t!("figure.entropy"), entropy) }
-                </tbody>
-            </table>
-        </div>
-    }
+    let active = |model: &ModelInfo| format::compact(model.cost.active_parameters() as f64);
+    figures_table(
+        &sides.map(|(model, _)| model.name.clone()),
+        &[
+            (t!("compare.shape"), sides.map(|(model, _)| Some(shape(model)))),
+            (t!("compare.active"), sides.map(|(model, _)| Some(active(model)))),
+            (t!("compare.tokens"), sides.map(|(_, trace)| Some(format::count(trace.len() as f64)))),
+            (t!("compare.bits"), sides.map(|(_, trace)| bits_per_byte(trace).map(format::decimal))),
+            (t!("figure.max"), max),
+            (t!("figure.entropy"), entropy),
+        ],
+    )
 }
 
 fn shape(model: &ModelInfo) -> String {
@@ -209,7 +220,7 @@ fn shape(model: &ModelInfo) -> String {
 }
 
 /// Surprise over the text's bytes, the first token left out: what a compressor made of the model would need.
-fn bits_per_byte(trace: &Trace) -> Option<f64> {
+pub fn bits_per_byte(trace: &Trace) -> Option<f64> {
     let bytes: usize = trace.tokens.iter().skip(1).map(|token| token.text.len()).sum();
     let bits: f64 = trace.surprise.iter().skip(1).map(|bits| f64::from(*bits)).sum();
     (bytes > 0 && trace.surprise.len() == trace.len()).then(|| bits / bytes as f64)

@@ -1,6 +1,7 @@
 //! What the model on screen costs: memory, work a token, and what a dense model of its size would need.
 
 use super::as_table::AsTable;
+use super::fold::Fold;
 use super::format;
 use super::messages::t;
 use super::mixtral_card::MixtralCard;
@@ -34,7 +35,7 @@ pub fn CostCard(props: &CostCardProps) -> Html {
     });
     html! {
         <section class="card cost-card" aria-labelledby="cost-title">
-            <div class="head"><h2 id="cost-title">{ t!("cost.title") }</h2><p>{ t!("cost.about", dtype = model.dtype) }</p></div>
+            <div class="head"><h2 id="cost-title">{ t!("cost.title") }</h2><p>{ t!("cost.about", dtype = model.dtype) }</p><Fold name="cost" folded=true /></div>
             { bars(model) }
             <dl class="cost">{ for rows }</dl>
             <AsTable caption={t!("cost.parts")} {content} />

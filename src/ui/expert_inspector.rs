@@ -1,6 +1,7 @@
 //! One expert: what it reads on this page, how often it is the first, and which experts work beside it.
 
 use super::dossier::DossierView;
+use super::fold::Fold;
 use super::format;
 use super::messages::t;
 use super::shared::Shared;
@@ -52,6 +53,7 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
                     { t!("expert.name", expert = chosen.expert, layer = chosen.layer) }
                 </h2>
                 <p>{ about }</p>
+                <Fold name="expert" folded=true />
                 if props.pinned {
                     <button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button>
                 }

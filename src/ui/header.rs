@@ -21,6 +21,8 @@ pub struct HeaderProps {
     pub asked: Option<String>,
     /// The model that this one is compared with.
     pub compare: Option<String>,
+    /// There is a view to go back to.
+    pub can_undo: bool,
     pub speed: Option<Speed>,
     pub backend: BackendChoice,
     pub dark: bool,
@@ -39,6 +41,7 @@ pub fn Header(props: &HeaderProps) -> Html {
     let dark = props.dark;
     let theme = props.dispatch.reform(move |_: MouseEvent| Action::Dark(!dark));
     let help = props.help.reform(|_: MouseEvent| ());
+    let undo = props.dispatch.reform(|_: MouseEvent| Action::Undo);
     let theme_label = if dark { t!("theme.light") } else { t!("theme.dark") };
     html! {
         <header>
@@ -49,6 +52,8 @@ pub fn Header(props: &HeaderProps) -> Html {
             <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref()) }</p>
             <BackendBadge model={props.model.clone()} speed={props.speed} choice={props.backend}
                 dispatch={props.dispatch.clone()} />
+            <button type="button" class="quiet icon-only" data-testid="undo-view" onclick={undo} disabled={!props.can_undo}
+                aria-label={t!("undo")} title={t!("undo")}>{ icon("undo") }</button>
             <Share too_long={props.text_too_long} refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
             { languages(props) }
             <button type="button" class="quiet icon-only" data-testid="theme" onclick={theme} aria-label={theme_label.clone()}

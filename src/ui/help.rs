@@ -25,6 +25,7 @@ pub fn Help(props: &HelpProps) -> Html {
         ("Shift ← →", "range"),
         ("↑ ↓", "rows"),
         ("Ctrl Enter", "generate"),
+        ("Ctrl Z", "undo"),
         ("Esc", "escape"),
     ];
     let keys = keys.map(|(key, name)| {

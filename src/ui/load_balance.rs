@@ -1,5 +1,6 @@
 //! How evenly a layer's work is spread: a bar an expert, the even share, and four figures in plain words.
 
+use super::fold::Fold;
 use super::format;
 use super::judge::{Figure, Grade, figures};
 use super::messages::t;
@@ -45,7 +46,7 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
     };
     html! {
         <section class="card" aria-labelledby="load-title">
-            <div class="head"><h2 id="load-title">{ t!("load.title") }</h2><p>{ about }</p></div>
+            <div class="head"><h2 id="load-title">{ t!("load.title") }</h2><p>{ about }</p><Fold name="load" /></div>
             { content }
         </section>
     }
@@ -54,12 +55,14 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
 fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
     let balance = balance(layer);
     let figures = figures(&balance, layer.selected.len(), layer.top_k);
+    // Without the router's scores, as in a recording, its mean probabilities are not known.
+    let known = |figure: &&Figure| figure.name != "aux" || !layer.router_logits.is_empty();
     html! {
         <>
             { bars(layer, &balance, props, true) }
             { idle(layer) }
             { full(layer, props.capacity) }
-            <dl class="figures">{ for figures.iter().map(figure) }</dl>
+            <dl class="figures">{ for figures.iter().filter(known).map(figure) }</dl>
             { grows(layer) }
         </>
     }

@@ -1,6 +1,7 @@
 //! The card of pictures of the whole text: routing map, load, flow.
 
 use super::flow::FlowPicture;
+use super::fold::Fold;
 use super::load_map::LoadMap;
 use super::messages::t;
 use super::palette::Palette;
@@ -18,6 +19,8 @@ pub struct PictureCardProps {
     /// Tokens of the whole text; during playback `trace` has fewer.
     pub length: usize,
     pub text: Shared<String>,
+    /// The trace is one of the training, not of the text.
+    pub recorded: bool,
     /// Gets the trace of a text as the command line's JSON.
     pub ask: Callback<String>,
     pub palette: Shared<Palette>,
@@ -71,11 +74,12 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
             <div class="head">
                 <h2 id="picture-title">{ title }</h2>
                 <p>{ about }</p>
+                <Fold name="picture" />
                 <Segments name="picture" label={t!("picture.label")} {segments} {on} {choose} testid="picture-select" />
             </div>
             { picture }
             if !props.trace.is_empty() {
-                <SaveRow {node} picture={props.picture} trace={props.trace.clone()} text={props.text.clone()}
+                <SaveRow {node} recorded={props.recorded} picture={props.picture} trace={props.trace.clone()} text={props.text.clone()}
                     ask={props.ask.clone()} dispatch={props.dispatch.clone()} />
             }
         </section>

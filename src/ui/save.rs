@@ -20,6 +20,8 @@ pub struct SaveRowProps {
     pub picture: Picture,
     pub trace: Shared<Trace>,
     pub text: Shared<String>,
+    /// The trace is one of the training: the engine has no JSON of it, and it has no probabilities.
+    pub recorded: bool,
     /// Saves the trace of a text as JSON.
     pub ask: Callback<String>,
     pub dispatch: Callback<Action>,
@@ -55,8 +57,10 @@ pub fn SaveRow(props: &SaveRowProps) -> Html {
         <div class="row wrap save" role="group" aria-label={t!("save.label")}>
             <span>{ icon("save") }{ " " }{ t!("save.label") }</span>
             <button type="button" class="quiet small" data-testid="save-picture" onclick={picture}>{ t!("save.picture") }{ format!(" ({format})") }</button>
-            <button type="button" class="quiet small" data-testid="save-json" onclick={json}>{ t!("save.json") }</button>
-            <button type="button" class="quiet small" data-testid="save-csv" onclick={as_csv}>{ t!("save.csv") }</button>
+            if !props.recorded {
+                <button type="button" class="quiet small" data-testid="save-json" onclick={json}>{ t!("save.json") }</button>
+                <button type="button" class="quiet small" data-testid="save-csv" onclick={as_csv}>{ t!("save.csv") }</button>
+            }
         </div>
     }
 }

@@ -3,14 +3,16 @@
 
 use super::address::Address;
 use super::examples::Example;
+use super::history::{History, Place};
 use super::messages::t;
+use super::past::{self, Moment, Past, RECORDING};
 use super::shared::Shared;
 use super::training::Curves;
 use crate::model::ModelInfo;
-use crate::routing::Trace;
 use crate::routing::analytics::find;
 use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
+use crate::routing::{Recording, Trace};
 use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
 
 /// Runs of fewer tokens say nothing about speed.
@@ -56,6 +58,21 @@ pub enum ColourBy {
     Surprise,
     /// The kind of text that the experts' dossiers speak for.
     Domain,
+}
+
+/// All there are.
+pub const COLOURS: [ColourBy; 5] =
+    [ColourBy::Expert, ColourBy::Weight, ColourBy::Entropy, ColourBy::Surprise, ColourBy::Domain];
+
+/// Its name in links and among the messages.
+pub fn colour_name(colour_by: ColourBy) -> &'static str {
+    match colour_by {
+        ColourBy::Expert => "expert",
+        ColourBy::Weight => "weight",
+        ColourBy::Entropy => "entropy",
+        ColourBy::Surprise => "surprise",
+        ColourBy::Domain => "domain",
+    }
 }
 
 /// One expert of one layer.
@@ -144,6 +161,12 @@ pub struct State {
     pub dossier: Option<Shared<Dossier>>,
     /// How the model learned, where it comes with that.
     pub curves: Option<Shared<Curves>>,
+    /// Its routing while it learned, once it was asked for.
+    pub recording: Option<Shared<Recording>>,
+    /// The moment of its training that is shown in place of the finished model.
+    pub past: Option<Past>,
+    /// Where the visitor has been.
+    pub history: History,
     /// The models on offer.
     pub offered: Shared<Vec<Offered>>,
     /// Example texts.
@@ -215,6 +238,12 @@ pub struct State {
     look_request: u64,
     /// The layer that the link asked for, until a model says whether it has it.
     layer_asked: Option<LayerChoice>,
+    /// The training step that the link asked for, and that beside it.
+    step_asked: Option<(u64, Option<u64>)>,
+    /// The recorded text that the link asked for.
+    recorded_asked: Option<String>,
+    /// The link asked for a token.
+    token_asked: bool,
 }
 
 /// What happens to the page.
@@ -233,6 +262,20 @@ pub enum Action {
     Dossier(String, Box<Dossier>),
     /// The training curves of the model of that name came.
     Curves(String, Curves),
+    /// Show how the model learned: its recording is fetched where it is not here yet.
+    Watch,
+    /// The recording of the model of that name came, or did not.
+    Recording(String, Result<Box<Recording>, String>),
+    /// Show a snapshot of the training, or the finished model again.
+    Snapshot(Option<usize>),
+    /// Show another of the recorded texts.
+    RecordedText(usize),
+    /// Compare with another snapshot, or with none.
+    Beside(Option<usize>),
+    /// Back to the view before.
+    Undo,
+    /// Forth to the view that was left by going back.
+    Redo,
     /// `examples.json` came.
     Examples(Vec<Example>),
     /// Load a model; `asked` is what a link calls it, where it can.
@@ -306,6 +349,30 @@ pub enum Action {
     ForgetKept,
 }
 
+impl Action {
+    /// Whether it takes the visitor to another view, so that undo takes it back.
+    fn goes_somewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::Load { .. }
+                | Self::Layer(_)
+                | Self::Picture(_)
+                | Self::ColourBy(_)
+                | Self::Pin(_)
+                | Self::Extend(_)
+                | Self::Search(_)
+                | Self::FindNext
+                | Self::Expert(_)
+                | Self::Compare(_)
+                | Self::Watch
+                | Self::Recording(..)
+                | Self::Snapshot(_)
+                | Self::RecordedText(_)
+                | Self::Beside(_)
+        )
+    }
+}
+
 /// What the browser or the worker must do after an action.
 pub enum Effect {
     /// Tell the worker.
@@ -321,6 +388,8 @@ pub enum Effect {
         /// What there is.
         files: Vec<String>,
     },
+    /// Fetch the recording of the shipped model of that name.
+    FetchRecording(String),
     /// Colours for this many experts.
     Colours(usize),
 }
@@ -337,19 +406,22 @@ impl State {
             model: None,
             dossier: None,
             curves: None,
+            recording: None,
+            past: None,
+            history: History::default(),
             offered: Shared::default(),
             examples: Shared::default(),
             kept_text: kept_text.map(Shared::new),
             layer: address.layer.unwrap_or(LayerChoice::One(0)),
             picture: address.picture.unwrap_or_default(),
-            colour_by: ColourBy::default(),
+            colour_by: address.colour_by.unwrap_or_default(),
             look: None,
-            search: String::new(),
-            range_end: None,
+            search: address.search.clone().unwrap_or_default(),
+            range_end: address.range_end.filter(|_| address.token.is_some()),
             found: Shared::default(),
             hovered: None,
             pinned: address.token,
-            expert: None,
+            expert: address.expert,
             compare: address.compare.clone(),
             sampling: Sampling::default(),
             tokens: 64,
@@ -375,6 +447,9 @@ impl State {
             looked_at: None,
             look_request: 0,
             layer_asked: address.layer,
+            step_asked: address.step.map(|step| (step, address.beside)),
+            recorded_asked: address.recorded.clone(),
+            token_asked: address.token.is_some(),
         }
     }
 
@@ -421,9 +496,24 @@ impl State {
         Some(ExpertOf { layer: layer.layer, expert })
     }
 
+    /// The trace of the text, or that of the past.
+    pub fn whole(&self) -> &Shared<Trace> {
+        self.past.as_ref().map_or(&self.trace, |past| &past.trace)
+    }
+
+    /// Whether the model comes with a recording of its training.
+    pub fn can_watch(&self) -> bool {
+        self.offered_model().is_some_and(|offered| offered.files.iter().any(|file| file == RECORDING))
+    }
+
+    /// The entry of the model in use among those on offer.
+    fn offered_model(&self) -> Option<&Offered> {
+        self.offered.iter().find(|offered| Some(&offered.name) == self.model_asked.as_ref())
+    }
+
     /// Cuts what is shown to what is played.
     fn show_played(&mut self) {
-        self.shown = self.trace.clone();
+        self.shown = self.whole().clone();
         if let Some(tokens) = self.played {
             self.shown.change(|trace| trace.truncate(tokens));
             self.changed_at = tokens.saturating_sub(1);
@@ -445,14 +535,125 @@ impl State {
 
     /// Changes the state by `action`.
     pub fn apply(&mut self, action: Action) -> Vec<Effect> {
+        let old = action.goes_somewhere().then(|| self.place());
         let mut effects = self.change(action);
+        if let Some(old) = old {
+            let new = self.place();
+            if old != new && old.model.is_some() {
+                self.history.went(old, &new);
+            }
+        }
         effects.extend(self.look_inside());
         effects
     }
 
+    /// Where the visitor is.
+    fn place(&self) -> Place {
+        Place {
+            model: self.source.clone().map(|source| (source, self.model_asked.clone())),
+            layer: self.layer,
+            picture: self.picture,
+            colour_by: self.colour_by,
+            pinned: self.pinned,
+            range_end: self.range_end,
+            search: self.search.clone(),
+            expert: self.expert,
+            compare: self.compare.clone(),
+            past: self.past.as_ref().map(|past| past.moment),
+        }
+    }
+
+    fn go_to(&mut self, place: Place) -> Vec<Effect> {
+        let here = self.place();
+        self.layer = place.layer;
+        self.picture = place.picture;
+        self.colour_by = place.colour_by;
+        self.pinned = place.pinned;
+        self.range_end = place.range_end;
+        self.search = place.search;
+        self.expert = place.expert;
+        self.compare = place.compare;
+        self.recall(place.past);
+        match place.model {
+            Some((source, asked)) if here.model.as_ref() != Some(&(source.clone(), asked.clone())) => {
+                self.change(Action::Load { source, asked })
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Shows a moment of the training, or the text again.
+    fn recall(&mut self, moment: Option<Moment>) {
+        let recording = self.recording.clone();
+        self.past = moment.zip(recording).map(|(moment, recording)| Past::new(&recording, moment));
+        self.played = None;
+        let changed_at = self.changed_at;
+        self.show_played();
+        self.changed_at = changed_at;
+    }
+
+    /// Changes the moment that is shown.
+    fn move_past(&mut self, change: impl FnOnce(&mut Moment)) {
+        if let Some(mut moment) = self.past.as_ref().map(|past| past.moment) {
+            change(&mut moment);
+            self.recall(Some(moment));
+        }
+    }
+
+    /// What is chosen belongs to another text.
+    fn let_go(&mut self) {
+        self.hovered = None;
+        self.pinned = None;
+        self.range_end = None;
+        self.expert = None;
+    }
+
+    /// Back to the visitor's own text, where a moment of the training is shown.
+    fn leave_past(&mut self) {
+        if self.past.is_some() {
+            self.let_go();
+            self.recall(None);
+        }
+    }
+
+    fn watch(&mut self) -> Vec<Effect> {
+        if let Some(recording) = &self.recording {
+            let text = past::text_like(recording, &self.text);
+            self.let_go();
+            self.recall(Some(Moment { snapshot: 0, text, beside: None }));
+            return Vec::new();
+        }
+        self.offered_model().map(|offered| Effect::FetchRecording(offered.name.clone())).into_iter().collect()
+    }
+
+    /// The recording is here: shows the moment that the link asked for, else the first.
+    fn recorded(&mut self, recording: Recording) {
+        let asked = self.step_asked.take();
+        let text = self.recorded_asked.take();
+        let mut at = |step: u64| {
+            let found = past::snapshot_at(&recording, step);
+            if found.is_none() {
+                let expected = t!("address.step");
+                self.notes.push(t!("address.ignored", name = "step", value = step, expected = expected));
+            }
+            found
+        };
+        let (snapshot, beside) = match asked {
+            Some((step, beside)) => (at(step), beside.and_then(&mut at)),
+            None => (Some(0), None),
+        };
+        let named = text.and_then(|id| recording.texts().iter().position(|text| text.id == id));
+        let text = named.unwrap_or_else(|| past::text_like(&recording, &self.text));
+        self.recording = Some(Shared::new(recording));
+        if asked.is_none() {
+            self.let_go();
+        }
+        self.recall(snapshot.map(|snapshot| Moment { snapshot, text, beside }));
+    }
+
     /// Once the page has come to rest, asks what each layer did to the chosen token.
     fn look_inside(&mut self) -> Option<Effect> {
-        let chosen = self.pinned.filter(|&position| position < self.trace.len());
+        let chosen = self.pinned.filter(|&position| position < self.trace.len() && self.past.is_none());
         let wanted = chosen.map(|position| (position, self.generation));
         if wanted == self.looked_at || (wanted.is_some() && self.status() != Status::Ready) {
             return None;
@@ -467,6 +668,7 @@ impl State {
     fn change(&mut self, action: Action) -> Vec<Effect> {
         match action {
             Action::Edit(text) => {
+                self.leave_past();
                 self.text_before = None;
                 self.text = Shared::new(text);
                 return self.route();
@@ -492,11 +694,38 @@ impl State {
                     self.curves = Some(Shared::new(curves));
                 }
             }
+            Action::Watch => return self.watch(),
+            Action::Recording(name, recording) => {
+                if self.model_asked.as_deref() == Some(name.as_str()) {
+                    match recording {
+                        Ok(recording) => self.recorded(*recording),
+                        Err(message) => self.note(message),
+                    }
+                }
+            }
+            Action::Snapshot(Some(snapshot)) => self.move_past(|moment| moment.snapshot = snapshot),
+            Action::Snapshot(None) => self.leave_past(),
+            Action::RecordedText(text) => {
+                self.let_go();
+                self.move_past(|moment| moment.text = text);
+            }
+            Action::Beside(beside) => self.move_past(|moment| moment.beside = beside),
+            Action::Undo => {
+                let here = self.place();
+                return self.history.back(here).map_or_else(Vec::new, |place| self.go_to(place));
+            }
+            Action::Redo => {
+                let here = self.place();
+                return self.history.forth(here).map_or_else(Vec::new, |place| self.go_to(place));
+            }
             Action::Examples(examples) => {
                 self.examples = Shared::new(examples);
                 if let (true, Some(first)) = (self.text.is_empty(), self.examples.first()) {
-                    let text = first.text.clone();
-                    return self.replace(Shared::new(text));
+                    // What the link chose is meant for it.
+                    self.text = Shared::new(first.text.clone());
+                    let mut effects = self.route();
+                    effects.push(Effect::ShowText);
+                    return effects;
                 }
             }
             Action::Load { source, asked } => {
@@ -551,7 +780,7 @@ impl State {
             }
             Action::Expert(expert) => self.expert = expert,
             Action::Play(tokens) => {
-                self.played = tokens.filter(|&tokens| tokens < self.trace.len());
+                self.played = tokens.filter(|&tokens| tokens < self.whole().len());
                 self.show_played();
             }
             Action::Compare(with) => self.compare = with,
@@ -614,6 +843,7 @@ impl State {
     }
 
     fn replace(&mut self, text: Shared<String>) -> Vec<Effect> {
+        self.leave_past();
         self.text = text;
         self.pinned = None;
         self.range_end = None;
@@ -637,6 +867,7 @@ impl State {
         if self.model.is_none() || self.running {
             return Vec::new();
         }
+        self.leave_past();
         self.text_before = Some(self.text.clone());
         self.generating = Some(Generating { before: (*self.text).clone(), tokens: self.trace.len() });
         self.pinned = None;
@@ -674,8 +905,10 @@ impl State {
                     trace.extend(&more);
                 });
                 let changed_at = self.changed_at;
-                self.played = None;
-                self.show_played();
+                if self.past.is_none() {
+                    self.played = None;
+                    self.show_played();
+                }
                 self.changed_at = changed_at;
                 // A run that comes in parts changed the text where its first part begins; generated text grows.
                 if generation != self.changed_in || self.generating.is_some() {
@@ -723,27 +956,60 @@ impl State {
         self.failed = false;
         self.problem = None;
         self.trace = Shared::default();
+        self.past = None;
+        self.recording = None;
         self.played = None;
         self.show_played();
         self.speed = None;
         self.overflow = None;
         self.hovered = None;
-        self.expert = None;
+        self.expert = self.expert_for(&info);
         self.look = None;
         self.looked_at = None;
         self.layer = self.layer_for(&info);
         self.in_use = self.source.clone().map(|source| (source, self.model_asked.clone()));
         let experts = info.experts;
+        let info_name = info.name.clone();
         self.model = Some(Shared::new(info));
         self.dossier = None;
         self.curves = None;
         let mut effects = vec![Effect::Colours(experts)];
-        let offered = self.offered.iter().find(|offered| Some(&offered.name) == self.model_asked.as_ref());
+        let offered = self.offered_model();
         effects.extend(
             offered.map(|offered| Effect::FetchExtras { name: offered.name.clone(), files: offered.files.clone() }),
         );
         effects.extend(self.route());
+        if let Some((step, _)) = self.step_asked {
+            if self.can_watch() {
+                effects.extend(self.watch());
+            } else {
+                self.step_asked = None;
+                self.note(t!("note.no-recording", name = info_name, step = step));
+            }
+        }
         effects
+    }
+
+    /// The expert that the link asked for, where the model has it.
+    fn expert_for(&mut self, info: &ModelInfo) -> Option<ExpertOf> {
+        // Another model's experts have nothing to do with the one chosen.
+        let asked = self.expert.take().filter(|_| self.model.is_none())?;
+        if asked.layer < info.layers && (asked.expert as usize) < info.experts {
+            return Some(asked);
+        }
+        self.note(t!("note.expert", layer = asked.layer, expert = asked.expert, name = info.name));
+        None
+    }
+
+    /// A token that the link asked for, and that the text does not have, is nobody's.
+    fn check_token(&mut self) {
+        if std::mem::take(&mut self.token_asked) && self.past.is_none() {
+            let length = self.trace.len();
+            if let Some(position) = self.pinned.take_if(|position| *position >= length) {
+                self.range_end = None;
+                self.note(t!(length; "note.token", position = position));
+            }
+        }
     }
 
     /// The layer to show of a model: the one the link asked for, the one shown so far if a model was in use,
@@ -764,6 +1030,7 @@ impl State {
     fn run_went_on(&mut self, done: bool) -> Vec<Effect> {
         if done {
             self.running = false;
+            self.check_token();
         }
         let Some(generating) = &self.generating else { return Vec::new() };
         let new = self.trace.tokens.iter().skip(generating.tokens).map(|token| token.text.as_str());

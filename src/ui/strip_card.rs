@@ -6,7 +6,7 @@ use super::messages::t;
 use super::playback::Playback;
 use super::settling::Settling;
 use super::shared::Shared;
-use super::state::{Action, ColourBy, LayerChoice};
+use super::state::{Action, COLOURS, ColourBy, LayerChoice, colour_name};
 use super::token_strip::TokenStrip;
 use super::visible::quoted;
 use crate::routing::Trace;
@@ -41,6 +41,8 @@ pub struct StripCardProps {
     /// More tokens are on their way.
     pub running: bool,
     pub settling: Settling,
+    /// The moment of the training that is shown, in words.
+    pub recorded: Option<String>,
     /// What to say where there is no token.
     pub empty: String,
     pub dispatch: Callback<Action>,
@@ -51,12 +53,19 @@ pub struct StripCardProps {
 pub fn StripCard(props: &StripCardProps) -> Html {
     let about = match props.layer {
         _ if !props.routed => t!("strip.about.dense"),
-        LayerChoice::One(_) => t!(&format!("strip.about.{}", name(props.colour_by))),
+        LayerChoice::One(_) => t!(&format!("strip.about.{}", colour_name(props.colour_by))),
         LayerChoice::All => t!("strip.about.all"),
     };
     html! {
         <section class="card" aria-labelledby="strip-title">
             <div class="head"><h2 id="strip-title">{ t!("strip.title") }</h2><p>{ about }</p></div>
+            if let Some(moment) = &props.recorded {
+                <p class="recorded" role="status" data-testid="recorded">{ moment }{ " " }
+                    <button type="button" class="link" onclick={props.dispatch.reform(|_: MouseEvent| Action::Snapshot(None))}>
+                        { t!("recorded.back") }
+                    </button>
+                </p>
+            }
             if props.routed {
                 <div class="row wrap strip-controls">
                     <LayerSelect layers={props.layers} layer={props.layer} dispatch={props.dispatch.clone()} />
@@ -79,19 +88,6 @@ pub fn StripCard(props: &StripCardProps) -> Html {
     }
 }
 
-const COLOURS: [ColourBy; 5] =
-    [ColourBy::Expert, ColourBy::Weight, ColourBy::Entropy, ColourBy::Surprise, ColourBy::Domain];
-
-fn name(colour_by: ColourBy) -> &'static str {
-    match colour_by {
-        ColourBy::Expert => "expert",
-        ColourBy::Weight => "weight",
-        ColourBy::Entropy => "entropy",
-        ColourBy::Surprise => "surprise",
-        ColourBy::Domain => "domain",
-    }
-}
-
 fn colour_by(props: &StripCardProps) -> Html {
     if props.layer == LayerChoice::All {
         return html! {};
@@ -101,15 +97,20 @@ fn colour_by(props: &StripCardProps) -> Html {
         Callback::from(move |event: Event| {
             let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
             let Some(value) = select.map(|select| select.value()) else { return };
-            if let Some(choice) = COLOURS.into_iter().find(|choice| name(*choice) == value) {
+            if let Some(choice) = COLOURS.into_iter().find(|choice| colour_name(*choice) == value) {
                 dispatch.emit(Action::ColourBy(choice));
             }
         })
     };
-    let possible = COLOURS.into_iter().filter(|choice| *choice != ColourBy::Domain || props.dossier.is_some());
+    let possible = COLOURS.into_iter().filter(|choice| match choice {
+        ColourBy::Domain => props.dossier.is_some(),
+        // A recording has no scores, only what was chosen.
+        ColourBy::Entropy => props.recorded.is_none(),
+        _ => true,
+    });
     let options = possible.map(|choice| {
         html! {
-            <option value={name(choice)} selected={choice == props.colour_by}>{ t!(&format!("colour.{}", name(choice))) }</option>
+            <option value={colour_name(choice)} selected={choice == props.colour_by}>{ t!(&format!("colour.{}", colour_name(choice))) }</option>
         }
     });
     html! {

@@ -1,6 +1,7 @@
 //! One token: what the router thought of every expert in every layer, how expected the token was, what the model
 //! expects next, and who took the same path.
 
+use super::fold::Fold;
 use super::format;
 use super::lens::Lens;
 use super::messages::t;
@@ -56,6 +57,7 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
             <div class="head">
                 <h2 id="token-title">{ t!("token.title") }{ " " }<code>{ quoted(&token.text, token.bytes.as_deref()) }</code></h2>
                 <p>{ about }</p>
+                <Fold name="token" />
                 if props.pinned {
                     <button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button>
                 }
@@ -67,7 +69,7 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
             { groups(trace, position, props.layer) }
             { surprise(trace, position) }
             { guesses(trace, position) }
-            <Lens look={props.look.clone()} next={trace.tokens.get(position + 1).map(|token| token.id)} />
+            if !trace.guesses.is_empty() { <Lens look={props.look.clone()} next={trace.tokens.get(position + 1).map(|token| token.id)} /> }
             { companions(trace, position, &props.dispatch) }
         </section>
     }
@@ -75,8 +77,8 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
 
 /// A layer's probabilities, stacked by falling size: the selected experts full, the others pale.
 fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html {
-    let probabilities = layer.probabilities_of(position);
     let selected = layer.selected_of(position);
+    let probabilities = shares(layer, position);
     let mut order: Vec<u32> = (0..layer.experts as u32).collect();
     order.sort_by(|a, b| probabilities[*b as usize].total_cmp(&probabilities[*a as usize]));
     order.sort_by_key(|expert| !selected.contains(expert));
@@ -118,13 +120,25 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
     }
 }
 
+/// A layer's probabilities, `[E]`; where a recording has kept none, the weights of what was chosen.
+fn shares(layer: &LayerTrace, position: usize) -> Vec<f32> {
+    if !layer.router_logits.is_empty() {
+        return layer.probabilities_of(position);
+    }
+    let mut shares = vec![0.0; layer.experts];
+    for (&expert, &weight) in layer.selected_of(position).iter().zip(layer.weights_of(position)) {
+        shares[expert as usize] = weight;
+    }
+    shares
+}
+
 /// The shown layer's decision in one sentence; the path where all layers are shown.
 fn sentence(trace: &Trace, position: usize, layer: LayerChoice) -> String {
     let layer = match layer {
         LayerChoice::One(number) => trace.layer(number),
         LayerChoice::All => None,
     };
-    let Some(layer) = layer else {
+    let Some(layer) = layer.filter(|layer| !layer.router_logits.is_empty()) else {
         let path = path(trace, position).iter().map(u32::to_string).collect::<Vec<_>>().join(" \u{2192} ");
         return t!("token.path", path = path);
     };

@@ -279,6 +279,8 @@ fn reads(props: &TokenStripProps, position: usize) -> Reads {
     let tint = match props.colour_by {
         ColourBy::Expert => Tint::Expert,
         ColourBy::Weight => Tint::Share(layer.weights_of(position)[0]),
+        // A recording has no scores.
+        ColourBy::Entropy if layer.router_logits.is_empty() => Tint::Expert,
         ColourBy::Entropy => Tint::Share(router_entropy(layer, position)),
         ColourBy::Surprise => Tint::Bits(trace.surprise.get(position).copied().unwrap_or_default()),
         ColourBy::Domain => domain(props, position).unwrap_or(Tint::Expert),

@@ -46,6 +46,8 @@ pub struct About {
 
 const NEWEST: &str = "newest.ckpt";
 const BEFORE: &str = "before.ckpt";
+/// Whole, but not the newest yet.
+const NEXT: &str = "next.ckpt";
 
 /// Writes into `folder`; the newest so far becomes the one before.
 pub fn write(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
@@ -61,11 +63,12 @@ pub fn write(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let mut bytes = safetensors::serialize(tensors, Some(about))?;
     let sum = Sha256::digest(&bytes);
     bytes.extend_from_slice(&sum);
-    let newest = folder.join(NEWEST);
+    let (newest, next) = (folder.join(NEWEST), folder.join(NEXT));
+    write_whole(&next, &bytes)?;
     if newest.exists() {
         fs::rename(&newest, folder.join(BEFORE)).context("cannot keep the checkpoint before")?;
     }
-    write_whole(&newest, &bytes)
+    fs::rename(&next, &newest).with_context(|| format!("cannot write {}", newest.display()))
 }
 
 /// The newest whole checkpoint in `folder`, if there is any; says on stderr when the newest was damaged.
@@ -124,6 +127,23 @@ mod tests {
             curves: Curves::default(),
         };
         Checkpoint { about, values: vec![1.5, -2.0, step as f32], first: vec![0.1; 3], second: vec![0.2; 3] }
+    }
+
+    /// A file that leads to /dev/full takes nothing, as a full disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_leaves_the_checkpoints_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &checkpoint(1)).unwrap();
+        write(folder.path(), &checkpoint(2)).unwrap();
+        let part = crate::files::beside(&folder.path().join(NEXT));
+        std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+        let error = format!("{:#}", write(folder.path(), &checkpoint(3)).unwrap_err());
+        assert!(error.contains("the disk is full, make room"), "{error}");
+        assert_eq!(read(folder.path()).unwrap(), Some(checkpoint(2)));
+        assert!(folder.path().join(BEFORE).exists() && !part.is_symlink());
+        write(folder.path(), &checkpoint(3)).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), Some(checkpoint(3)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::gate::GateLosses;
+use crate::gate::{GateKind, GateLosses};
 use crate::model::ModelShape;
 use crate::optimizer::Rates;
 use crate::schedule::Schedule;
@@ -93,6 +93,14 @@ impl Config {
         ensure!((1..=64).contains(&t.replicas), "training.replicas is {}; it must be 1 to 64", t.replicas);
         ensure!((0.0..=1.0).contains(&t.mixed), "training.mixed is {}; it must be 0 to 1", t.mixed);
         ensure!(t.balance_loss >= 0.0 && t.z_loss >= 0.0, "a loss's factor must not be negative");
+        let own_balance = match self.model.router {
+            GateKind::NoisyTopK { .. } => Some("noisy-top-k is balanced by its importance and load losses"),
+            GateKind::SigmoidBias { .. } => Some("sigmoid-bias is balanced by its bias"),
+            _ => None,
+        };
+        if let Some(why) = own_balance.filter(|_| t.balance_loss > 0.0 || t.z_loss > 0.0) {
+            return Err(anyhow!("{why}; set training.balance_loss and training.z_loss to 0"));
+        }
         let o = &self.optimizer;
         ensure!(o.muon > 0.0 && o.adam > 0.0, "a learning rate must be above 0");
         ensure!((0.0..1.0).contains(&o.momentum), "optimizer.momentum is {}; it must be 0 to below 1", o.momentum);
@@ -152,9 +160,11 @@ pub mod tests {
                 ff: 12,
                 experts: 4,
                 top_k: 2,
+                shared_experts: 0,
                 context: 24,
                 rope_theta: 10000.0,
                 norm_eps: 1e-5,
+                router: GateKind::SoftmaxTopK,
             },
             training: Training {
                 tokens: 2000,
@@ -183,6 +193,16 @@ pub mod tests {
         assert!(count >= 1);
     }
 
+    const NOISY: GateKind = GateKind::NoisyTopK { importance_loss: 0.1, load_loss: 0.1 };
+
+    fn switch(capacity_factor: Option<f64>) -> GateKind {
+        GateKind::TopKOfSoftmax { capacity_factor }
+    }
+
+    fn grouped(groups: usize, groups_per_token: usize) -> GateKind {
+        GateKind::Hierarchical { groups, groups_per_token }
+    }
+
     #[test]
     fn impossible_configurations_are_refused_by_name() {
         let refuse = |change: fn(&mut Config), words: &str| {
@@ -201,6 +221,17 @@ pub mod tests {
         refuse(|c| c.training.mixed = 1.5, "mixed is 1.5");
         refuse(|c| c.optimizer.muon = 0.0, "learning rate must be above 0");
         refuse(|c| c.schedule.decay = 2.0, "schedule.decay is 2");
+        refuse(|c| c.model.router = switch(Some(0.0)), "capacity_factor is 0");
+        refuse(|c| c.model.router = switch(Some(-1.0)), "capacity_factor is -1");
+        refuse(|c| c.model.router = grouped(3, 1), "groups is 3, which does not divide 4 experts");
+        refuse(|c| c.model.router = grouped(0, 1), "groups is 0");
+        refuse(|c| c.model.router = grouped(2, 3), "groups_per_token is 3");
+        refuse(|c| (c.model.router, c.model.top_k) = (grouped(4, 2), 4), "cannot share evenly");
+        refuse(|c| c.model.router = GateKind::SigmoidBias { bias_rate: 0.0 }, "bias_rate is 0");
+        refuse(|c| c.model.router = GateKind::SigmoidBias { bias_rate: 0.1 }, "balanced by its bias");
+        refuse(|c| c.model.router = NOISY, "balanced by its importance and load losses");
+        refuse(|c| (c.model.router, c.model.top_k) = (NOISY, 4), "noisy-top-k needs at least one");
+        refuse(|c| (c.model.experts, c.model.top_k, c.model.shared_experts) = (1, 1, 1), "no shared experts");
         refuse(|c| c.recording = Some(Recording { snapshots: 0 }), "recording.snapshots is 0");
         assert!(Config::parse("shows = 1").is_err());
         let misspelt = toml::to_string(&tiny()).unwrap().replace("seed", "sead");

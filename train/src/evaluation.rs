@@ -29,8 +29,10 @@ pub struct DomainResult {
 /// Where a layer's assignments went: domains x experts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerLoad {
-    /// Assignments of each domain's tokens to each expert.
+    /// Assignments of each domain's tokens to each expert, dropped ones too.
     pub counts: Vec<Vec<usize>>,
+    /// Of these, how many were dropped because the expert was full.
+    pub dropped: usize,
 }
 
 impl LayerLoad {
@@ -41,6 +43,11 @@ impl LayerLoad {
     /// Assignments of each expert.
     pub fn totals(&self) -> Vec<usize> {
         (0..self.experts()).map(|e| self.counts.iter().map(|c| c[e]).sum()).collect()
+    }
+
+    /// Part of the assignments that were dropped.
+    pub fn dropped_share(&self) -> f64 {
+        self.dropped as f64 / self.totals().iter().sum::<usize>().max(1) as f64
     }
 
     /// Busiest expert's load over the mean.
@@ -148,7 +155,7 @@ struct Tally {
 
 impl Tally {
     fn new(domains: usize, layers: usize, experts: usize) -> Self {
-        let load = LayerLoad { counts: vec![vec![0; experts]; domains] };
+        let load = LayerLoad { counts: vec![vec![0; experts]; domains], dropped: 0 };
         Self { nats: vec![0.0; domains], tokens: vec![0; domains], layers: vec![load; layers] }
     }
 
@@ -162,6 +169,7 @@ impl Tally {
             inputs[row * context..][..n].copy_from_slice(&ids[..n]);
             targets[row * context..][..n].copy_from_slice(&ids[1..n + 1]);
         }
+        let gate = replica.shape().gate();
         let mut loss = vec![0.0f32; replica.tokens()];
         replica.evaluate(parameters, &inputs, &targets, &mut loss);
         for (row, (domain, window)) in batch.iter().enumerate() {
@@ -169,10 +177,9 @@ impl Tally {
                 self.nats[*domain] += f64::from(loss[t]);
                 self.tokens[*domain] += 1;
                 for (load, routing) in self.layers.iter_mut().zip(replica.routing()) {
-                    let top_k = routing.selected.len() / loss.len();
-                    for &e in &routing.selected[t * top_k..(t + 1) * top_k] {
-                        load.counts[*domain][usize::from(e)] += 1;
-                    }
+                    let row = t * gate.choices()..t * gate.choices() + gate.top_k;
+                    routing.selected[row.clone()].iter().for_each(|&e| load.counts[*domain][usize::from(e)] += 1);
+                    load.dropped += routing.dropped.get(row).map_or(0, |row| row.iter().filter(|&&d| d).count());
                 }
             }
         }
@@ -182,6 +189,7 @@ impl Tally {
         self.nats.iter_mut().zip(other.nats).for_each(|(a, b)| *a += b);
         self.tokens.iter_mut().zip(other.tokens).for_each(|(a, b)| *a += b);
         for (a, b) in self.layers.iter_mut().zip(other.layers) {
+            a.dropped += b.dropped;
             for (a, b) in a.counts.iter_mut().flatten().zip(b.counts.into_iter().flatten()) {
                 *a += b;
             }
@@ -208,10 +216,11 @@ mod tests {
 
     #[test]
     fn information_is_zero_for_even_experts_and_one_bit_for_two_split_domains() {
-        let even = LayerLoad { counts: vec![vec![5, 5], vec![5, 5]] };
-        let split = LayerLoad { counts: vec![vec![10, 0], vec![0, 10]] };
+        let even = LayerLoad { counts: vec![vec![5, 5], vec![5, 5]], dropped: 5 };
+        let split = LayerLoad { counts: vec![vec![10, 0], vec![0, 10]], dropped: 0 };
         assert!(even.domain_information().abs() < 1e-12);
         assert!((split.domain_information() - 1.0).abs() < 1e-12);
         assert_eq!((even.max_over_mean(), split.specialists()), (1.0, 2));
+        assert_eq!((even.dropped_share(), split.dropped_share()), (0.25, 0.0));
     }
 }

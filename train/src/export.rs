@@ -14,7 +14,9 @@ use crate::corpus::Manifest;
 use crate::curves::Curves;
 use crate::evaluation::Evaluation;
 use crate::files::replace_folder;
-use crate::model::{Layout, ModelShape, Parameter};
+use crate::gate::GateKind;
+use crate::model::{Kind, Layout, ModelShape};
+use crate::results::{Results, parameters};
 use crate::tokenizer::END_OF_TEXT_ID;
 
 /// A model to write.
@@ -39,12 +41,62 @@ pub struct Export<'a> {
     pub manifest: &'a Manifest,
 }
 
+/// What kind of network it is, in words.
+fn kind(m: &ModelShape) -> String {
+    if m.experts == 1 {
+        return "dense".into();
+    }
+    let experts = match m.shared_experts {
+        0 => format!("{} experts, top-{}", m.experts, m.top_k),
+        1 => format!("{} experts, top-{}, and a shared one", m.experts, m.top_k),
+        n => format!("{} experts, top-{}, and {n} shared ones", m.experts, m.top_k),
+    };
+    let how = match m.router {
+        GateKind::SoftmaxTopK => String::new(),
+        GateKind::TopKOfSoftmax { capacity_factor: None } => ", weighted by the softmax over all".into(),
+        GateKind::TopKOfSoftmax { capacity_factor: Some(factor) } => {
+            format!(", weighted by the softmax over all, capacity factor {factor}")
+        }
+        GateKind::NoisyTopK { .. } => ", chosen with learned noise while training".into(),
+        GateKind::Hierarchical { groups, groups_per_token } => {
+            format!(", {groups_per_token} of {groups} groups")
+        }
+        GateKind::SigmoidBias { .. } => ", sigmoid scores with a bias".into(),
+    };
+    experts + &how
+}
+
+/// What was minimised, and what else balances the load.
+fn losses(config: &Config) -> String {
+    let t = &config.training;
+    let mut parts = vec!["cross-entropy".to_string()];
+    let mut add = |factor: f32, what: &str| {
+        if factor > 0.0 {
+            parts.push(format!("{factor} x {what} (each layer)"));
+        }
+    };
+    let switch = config.model.gate().capacity.is_some();
+    add(t.balance_loss, if switch { "load balancing over each sequence" } else { "load balancing" });
+    add(t.z_loss, "router z-loss");
+    if let GateKind::NoisyTopK { importance_loss, load_loss } = config.model.router {
+        add(importance_loss, "importance loss");
+        add(load_loss, "load loss");
+    }
+    let sum = parts.join(" + ");
+    match config.model.router {
+        GateKind::SigmoidBias { bias_rate } => format!("{sum}; each bias moves by {bias_rate} against its load a step"),
+        _ => sum,
+    }
+}
+
 impl Export<'_> {
     /// Writes the directory `target`; `tokenizer` is copied into it.
     pub fn write(&self, target: &Path, tokenizer: &Path) -> Result<()> {
         replace_folder(target, |folder| {
             write_model(folder, self.config, self.values, tokenizer)?;
             fs::write(folder.join("curves.json"), serde_json::to_string(self.curves)?)?;
+            let results = Results::new(self.config, self.tokens, self.seconds, self.evaluation, self.manifest);
+            fs::write(folder.join("results.json"), serde_json::to_string_pretty(&results)? + "\n")?;
             fs::write(folder.join("card.md"), self.card())?;
             Ok(())
         })
@@ -53,11 +105,9 @@ impl Export<'_> {
     fn card(&self) -> String {
         let m = &self.config.model;
         let t = &self.config.training;
-        let written = |p: &&Parameter| file_name(m, &p.name).is_some();
-        let total: usize = Layout::new(m).parameters.iter().filter(written).map(|p| p.range.len()).sum();
-        let active = total - m.idle_parameters();
+        let (total, active) = parameters(m);
         let e = self.evaluation;
-        let kind = if m.experts == 1 { "dense".into() } else { format!("{} experts, top-{}", m.experts, m.top_k) };
+        let kind = kind(m);
         let mut out = format!(
             "# {}\n\n{}\n\n\
              | | |\n| --- | --- |\n\
@@ -65,7 +115,7 @@ impl Export<'_> {
              | parameters | {total}, active for a token {active} |\n\
              | file | f16, {:.1} MB |\n\
              | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.0} minutes on this project's build machine, {:.0} tokens/s on {} threads |\n\
-             | losses | cross-entropy + {} x load balancing (each layer) + {} x router z-loss (each layer) |\n\
+             | losses | {} |\n\
              | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
              | made by | `cargo xtask corpus`, then `cargo xtask train {}` (configuration: `train/configs/{}.toml`) |\n\n",
             self.name,
@@ -88,8 +138,7 @@ impl Export<'_> {
             self.seconds / 60.0,
             self.tokens as f64 / self.seconds.max(1e-9),
             t.replicas,
-            t.balance_loss,
-            t.z_loss,
+            losses(self.config),
             self.config.optimizer.muon,
             self.config.optimizer.momentum,
             self.config.optimizer.adam,
@@ -138,6 +187,11 @@ impl Export<'_> {
                     l.specialists(),
                     m.experts
                 );
+            }
+            if m.gate().capacity.is_some() {
+                let dropped: Vec<String> =
+                    e.layers.iter().map(|l| format!("{:.1} %", 100.0 * l.dropped_share())).collect();
+                let _ = writeln!(out, "\nDropped for want of capacity, layer by layer: {}.", dropped.join(", "));
             }
         }
         out
@@ -193,6 +247,14 @@ fn config_json(m: &ModelShape) -> serde_json::Value {
     });
     let kind = if m.experts == 1 {
         json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": false, "mlp_bias": false})
+    } else if let Some(router) = router_json(m) {
+        json!({
+            "model_type": "moescope",
+            "num_local_experts": m.experts,
+            "num_experts_per_tok": m.top_k,
+            "sliding_window": null,
+            "router": router,
+        })
     } else {
         json!({
             "architectures": ["MixtralForCausalLM"],
@@ -209,6 +271,27 @@ fn config_json(m: &ModelShape) -> serde_json::Value {
         all.extend(kind);
     }
     config
+}
+
+/// What Moescope's own family says of its router (docs/model-format.md); none for Mixtral's way.
+fn router_json(m: &ModelShape) -> Option<serde_json::Value> {
+    let mut router = match m.router {
+        GateKind::SoftmaxTopK if m.shared_experts == 0 => return None,
+        GateKind::SoftmaxTopK => json!({"kind": "softmax-top-k"}),
+        GateKind::TopKOfSoftmax { capacity_factor: None } => json!({"kind": "top-k-of-softmax"}),
+        GateKind::TopKOfSoftmax { capacity_factor } => {
+            json!({"kind": "top-k-of-softmax", "capacity_factor": capacity_factor})
+        }
+        GateKind::NoisyTopK { .. } => json!({"kind": "noisy-top-k"}),
+        GateKind::Hierarchical { groups, groups_per_token } => {
+            json!({"kind": "hierarchical", "groups": groups, "groups_per_token": groups_per_token})
+        }
+        GateKind::SigmoidBias { .. } => json!({"kind": "sigmoid-bias"}),
+    };
+    if m.shared_experts > 0 {
+        router["shared_experts"] = m.shared_experts.into();
+    }
+    Some(router)
 }
 
 /// The name that Hugging Face's class gives a parameter; none for the router of a network of one expert.
@@ -232,7 +315,8 @@ fn weights(m: &ModelShape, values: &[f32]) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for p in Layout::new(m).parameters {
         let Some(name) = file_name(m, &p.name) else { continue };
-        let shape = if p.rows == 1 && name.contains("norm") { vec![p.cols] } else { vec![p.rows, p.cols] };
+        let vector = matches!(p.kind, Kind::Gain | Kind::Bias);
+        let shape = if vector { vec![p.cols] } else { vec![p.rows, p.cols] };
         let bytes: &[u8] = bytemuck::cast_slice(&halves[p.range]);
         tensors.push((name, TensorView::new(Dtype::F16, shape, bytes)?));
     }

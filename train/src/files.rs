@@ -41,11 +41,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write()
         .map_err(|error| {
             let _ = fs::remove_file(&part);
-            let full = error.kind() == io::ErrorKind::StorageFull;
-            let advice = if full { "; the disk is full, make room and run the same command again" } else { "" };
-            anyhow::anyhow!("{error}{advice}")
+            anyhow::anyhow!("{error}{}", advice(&error))
         })
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What to do about an error, where there is something.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; the disk is full, make room and run the same command again",
+        _ => "",
+    }
 }
 
 /// Writes a folder beside and renames: `target` is the old folder or the new one, whole. Where `write` fails, nothing is
@@ -65,9 +71,34 @@ pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
         fs::rename(&part, target)?;
         Ok(fs::remove_dir_all(&old)?)
     };
-    replace()
-        .inspect_err(|_| {
-            let _ = fs::remove_dir_all(&part);
-        })
-        .with_context(|| format!("cannot write {}; what was there before is untouched", target.display()))
+    replace().map_err(|error| {
+        let _ = fs::remove_dir_all(&part);
+        let advice = error.root_cause().downcast_ref::<io::Error>().map_or("", advice);
+        error.context(format!("cannot write {}; what was there before is untouched{advice}", target.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that leads to /dev/full takes nothing, as a full disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_leaves_the_old_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("model");
+        replace_folder(&target, |part| Ok(fs::write(part.join("weights"), "old")?)).unwrap();
+        let full = replace_folder(&target, |part| {
+            fs::write(part.join("config"), "new")?;
+            std::os::unix::fs::symlink("/dev/full", part.join("weights"))?;
+            Ok(fs::write(part.join("weights"), "new")?)
+        });
+        let error = format!("{:#}", full.unwrap_err());
+        assert!(error.contains("what was there before is untouched; the disk is full, make room"), "{error}");
+        assert_eq!(fs::read_to_string(target.join("weights")).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        replace_folder(&target, |part| Ok(fs::write(part.join("weights"), "new")?)).unwrap();
+        assert_eq!(fs::read_to_string(target.join("weights")).unwrap(), "new");
+    }
 }

@@ -3,11 +3,12 @@
 //! - `corpus`: text of several domains from packages, cleaned, split, balanced;
 //! - `tokenizer`: one byte-level BPE for all models;
 //! - `data`: the order of the text, the same for every model;
-//! - `model`, `reference`: sizes and layout; the model written plainly, to test against;
+//! - `model`: sizes and layout; for tests, `reference`: the model written plainly, and `parity`: exports in the engine;
 //! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: a layer's way there and back, side by side;
 //! - `replica`: the whole network over a part of a batch, on one thread;
 //! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
-//! - `evaluation`, `export`: held-out measurements; the finished Hugging Face directory.
+//! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
+//! - `table`: all finished models on one page.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,14 +32,18 @@ mod linalg;
 mod model;
 mod moe;
 mod optimizer;
+#[cfg(test)]
+mod parity;
 mod random;
 #[cfg(test)]
 mod reference;
 mod replica;
+mod results;
 mod rms_norm;
 mod rope;
 mod schedule;
 mod snapshots;
+mod table;
 mod tokenizer;
 mod trainer;
 
@@ -72,7 +77,16 @@ enum Command {
         #[arg(long)]
         to: Option<PathBuf>,
     },
-    /// Writes the model of an unfinished run as it is
+    /// Writes docs/models.md and its picture from the finished models
+    Models {
+        /// Where the models are
+        #[arg(long, default_value = "www/models")]
+        models: PathBuf,
+        /// Where the page goes
+        #[arg(long, default_value = "docs")]
+        docs: PathBuf,
+    },
+    /// Writes the model of a run as its newest checkpoint has it
     Export {
         /// The model's name
         name: String,
@@ -111,6 +125,7 @@ fn run(arguments: Arguments) -> Result<()> {
             let target = to.unwrap_or_else(|| Path::new("www/models").join(&name));
             write(&mut trainer, &name, &manifest, &corpus, &target, true)
         }
+        Command::Models { models, docs } => table::write(&models, &docs),
         Command::Export { name, to, quick } => {
             let (mut trainer, manifest) = open(&name, &corpus, &runs)?;
             if trainer.step == 0 {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::AttentionShape;
-use crate::gate::GateShape;
+use crate::gate::{GateKind, GateShape};
 use crate::moe::ExpertShape;
 use crate::random::normal;
 
@@ -30,14 +30,28 @@ pub struct ModelShape {
     pub ff: usize,
     /// Experts of a layer; 1 is a dense network.
     pub experts: usize,
-    /// Experts a token uses.
+    /// Experts a token uses by choice.
     pub top_k: usize,
+    /// Experts that every token uses, beside the others and of their size.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared_experts: usize,
     /// Tokens a text may have.
     pub context: usize,
     /// Base of the rotary angles.
     pub rope_theta: f64,
     /// Added under the root of every norm.
     pub norm_eps: f32,
+    /// How experts are chosen; Mixtral's way where it is left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub router: GateKind,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+fn is_default(kind: &GateKind) -> bool {
+    *kind == GateKind::default()
 }
 
 impl ModelShape {
@@ -75,6 +89,53 @@ impl ModelShape {
         if vocabulary > usize::from(u16::MAX) || experts > usize::from(u16::MAX) {
             return Err("model.vocabulary and model.experts must be below 65536".into());
         }
+        if experts == 1 && (self.router != GateKind::default() || self.shared_experts > 0) {
+            return Err("model.experts is 1, a dense network, which has no router and no shared experts".into());
+        }
+        self.check_router()
+    }
+
+    fn check_router(&self) -> Result<(), String> {
+        let Self { experts, top_k, .. } = *self;
+        match self.router {
+            GateKind::SoftmaxTopK => {}
+            GateKind::TopKOfSoftmax { capacity_factor } => {
+                if let Some(factor) = capacity_factor.filter(|&f| !(f > 0.0 && f.is_finite())) {
+                    return Err(format!("model.router.capacity_factor is {factor}; it must be above 0, or left out"));
+                }
+            }
+            GateKind::NoisyTopK { importance_loss, load_loss } => {
+                if top_k == experts {
+                    return Err(format!(
+                        "model.top_k is {top_k}, all experts; noisy-top-k needs at least one that is not selected"
+                    ));
+                }
+                if importance_loss < 0.0 || load_loss < 0.0 {
+                    return Err("a loss's factor must not be negative".into());
+                }
+            }
+            GateKind::Hierarchical { groups, groups_per_token } => {
+                if groups == 0 || !experts.is_multiple_of(groups) {
+                    return Err(format!("model.router.groups is {groups}, which does not divide {experts} experts"));
+                }
+                if groups_per_token == 0 || groups_per_token > groups {
+                    return Err(format!(
+                        "model.router.groups_per_token is {groups_per_token}; it must be 1 to the {groups} groups"
+                    ));
+                }
+                if !top_k.is_multiple_of(groups_per_token) || top_k / groups_per_token > experts / groups {
+                    return Err(format!(
+                        "model.top_k is {top_k}, which {groups_per_token} groups of {} experts cannot share evenly",
+                        experts / groups
+                    ));
+                }
+            }
+            GateKind::SigmoidBias { bias_rate } => {
+                if !(bias_rate > 0.0 && bias_rate.is_finite()) {
+                    return Err(format!("model.router.bias_rate is {bias_rate}; it must be above 0"));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -90,7 +151,18 @@ impl ModelShape {
 
     /// The gate's sizes.
     pub fn gate(&self) -> GateShape {
-        GateShape { experts: self.experts, top_k: self.top_k }
+        let capacity = match self.router {
+            GateKind::TopKOfSoftmax { capacity_factor } => capacity_factor,
+            _ => None,
+        };
+        let share = (self.top_k * self.context) as f64 / self.experts as f64;
+        GateShape {
+            kind: self.router,
+            experts: self.experts,
+            top_k: self.top_k,
+            shared: self.shared_experts,
+            capacity: capacity.map(|factor| (factor * share).ceil() as usize),
+        }
     }
 
     /// The experts' sizes.
@@ -98,10 +170,11 @@ impl ModelShape {
         ExpertShape { width: self.width, ff: self.ff }
     }
 
-    /// Parameters of the experts that a token does not use.
+    /// Parameters of the experts that a token does not use, and of the noise, which only training has.
     pub fn idle_parameters(&self) -> usize {
         let expert = self.expert().w13() + self.expert().w2();
-        self.layers * (self.experts - self.top_k) * expert
+        let noise = if matches!(self.router, GateKind::NoisyTopK { .. }) { self.experts * self.width } else { 0 };
+        self.layers * ((self.experts - self.top_k) * expert + noise)
     }
 }
 
@@ -114,6 +187,8 @@ pub enum Kind {
     Table,
     /// A norm's gain: AdamW without decay.
     Gain,
+    /// A gate's bias: no gradient reaches it, the load moves it.
+    Bias,
 }
 
 /// One named parameter: `rows` x `cols` at `range` of the flat vector, row-major.
@@ -144,11 +219,13 @@ pub struct LayerLayout {
     pub output: Range<usize>,
     /// Gain of the norm before the experts.
     pub expert_norm: Range<usize>,
-    /// Router, experts x width.
+    /// Router, experts x width, then what else it scores: groups, or the noise's size.
     pub router: Range<usize>,
-    /// W1 and W3 of all experts.
+    /// The gate's bias, one an expert; empty where the kind has none.
+    pub bias: Range<usize>,
+    /// W1 and W3 of all experts, the shared ones last.
     pub w13: Range<usize>,
-    /// W2 of all experts.
+    /// W2 of all experts, the shared ones last.
     pub w2: Range<usize>,
 }
 
@@ -186,20 +263,24 @@ impl Layout {
             let v = list.add(name("self_attn.v_proj"), attention.kv_width(), d, Kind::Hidden, into);
             let output = list.add(name("self_attn.o_proj"), d, attention.q_width(), Kind::Hidden, into * depth);
             let expert_norm = list.add(name("post_attention_layernorm"), 1, d, Kind::Gain, 0.0);
-            let router = list.add(name("block_sparse_moe.gate"), shape.experts, d, Kind::Table, 0.02);
-            let expert = |e: usize, w: &str| name(&format!("block_sparse_moe.experts.{e}.{w}"));
+            let (router, bias) = add_router(&mut list, shape, n);
+            let expert = |e: usize, w: &str| match e.checked_sub(shape.experts) {
+                None => name(&format!("block_sparse_moe.experts.{e}.{w}")),
+                Some(shared) => name(&format!("block_sparse_moe.shared_experts.{shared}.{w}")),
+            };
+            let all = shape.experts + shape.shared_experts;
             let mut w13 = list.total()..list.total();
-            for e in 0..shape.experts {
+            for e in 0..all {
                 list.add(expert(e, "w1"), shape.ff, d, Kind::Hidden, into);
                 w13.end = list.add(expert(e, "w3"), shape.ff, d, Kind::Hidden, into).end;
             }
             let mut w2 = w13.end..w13.end;
-            for e in 0..shape.experts {
+            for e in 0..all {
                 let deviation = 0.5 / (shape.ff as f64).sqrt() * depth;
                 w2.end = list.add(expert(e, "w2"), d, shape.ff, Kind::Hidden, deviation).end;
             }
             let qkv = q.start..v.end;
-            layers.push(LayerLayout { attention_norm, qkv, output, expert_norm, router, w13, w2 });
+            layers.push(LayerLayout { attention_norm, qkv, output, expert_norm, router, bias, w13, w2 });
         }
         let final_norm = list.add("model.norm.weight".into(), 1, d, Kind::Gain, 0.0);
         let total = list.total();
@@ -216,6 +297,27 @@ impl Layout {
         }
         values
     }
+}
+
+/// The router of layer `n`, whose rows lie one after the other, and its bias.
+fn add_router(list: &mut ParameterList, shape: &ModelShape, n: usize) -> (Range<usize>, Range<usize>) {
+    let (d, experts) = (shape.width, shape.experts);
+    let name = |rest: &str| format!("model.layers.{n}.block_sparse_moe.{rest}");
+    // Shazeer et al. 2017, appendix A: all zeros, so that at first the noise alone chooses, and evenly.
+    let deviation = if matches!(shape.router, GateKind::NoisyTopK { .. }) { 0.0 } else { 0.02 };
+    let mut router = list.add(name("gate.weight"), experts, d, Kind::Table, deviation);
+    match shape.router {
+        GateKind::NoisyTopK { .. } => router.end = list.add(name("noise.weight"), experts, d, Kind::Table, 0.0).end,
+        GateKind::Hierarchical { groups, .. } => {
+            router.end = list.add(name("group_gate.weight"), groups, d, Kind::Table, 0.02).end;
+        }
+        _ => {}
+    }
+    let bias = match shape.router {
+        GateKind::SigmoidBias { .. } => list.add(name("gate.bias"), 1, experts, Kind::Bias, 0.0),
+        _ => router.end..router.end,
+    };
+    (router, bias)
 }
 
 #[derive(Default)]

@@ -33,22 +33,27 @@ impl ExpertShape {
 pub struct Dispatch {
     /// `starts[e]..starts[e + 1]` are expert `e`'s assignments.
     pub starts: Vec<usize>,
-    /// For each place in that order, the assignment `token * top_k + rank`.
+    /// For each place in that order, the assignment `token * choices + choice`.
     pub order: Vec<usize>,
 }
 
 impl Dispatch {
-    /// Counting sort of a routing's assignments by expert; tokens keep their order within an expert.
-    pub fn fill(&mut self, routing: &Routing) {
+    /// Counting sort of a routing's assignments by expert, the shared ones last, without those that were dropped; tokens
+    /// keep their order within an expert.
+    pub fn fill(&mut self, gate: GateShape, routing: &Routing) {
+        let kept = |a: usize| !routing.dropped.get(a).copied().unwrap_or(false);
+        let assignments = || routing.selected.iter().enumerate().filter(|(a, _)| kept(*a));
         self.starts.clear();
-        self.starts.push(0);
-        self.starts.extend(routing.counts.iter().scan(0, |sum, count| {
-            *sum += count;
-            Some(*sum)
-        }));
+        self.starts.resize(gate.experts + gate.shared + 1, 0);
+        for (_, &expert) in assignments() {
+            self.starts[expert as usize + 1] += 1;
+        }
+        for expert in 1..self.starts.len() {
+            self.starts[expert] += self.starts[expert - 1];
+        }
         let mut next = self.starts.clone();
         self.order.resize(routing.selected.len(), 0);
-        for (assignment, &expert) in routing.selected.iter().enumerate() {
+        for (assignment, &expert) in assignments() {
             self.order[next[expert as usize]] = assignment;
             next[expert as usize] += 1;
         }
@@ -104,9 +109,9 @@ fn chunks(starts: &[usize]) -> impl Iterator<Item = (usize, std::ops::Range<usiz
 }
 
 /// Copies the tokens' rows of these assignments together.
-fn gather(x: &[f32], width: usize, top_k: usize, assignments: &[usize], rows: &mut [f32]) {
+fn gather(x: &[f32], width: usize, choices: usize, assignments: &[usize], rows: &mut [f32]) {
     for (row, a) in rows.chunks_exact_mut(width).zip(assignments) {
-        row.copy_from_slice(&x[a / top_k * width..][..width]);
+        row.copy_from_slice(&x[a / choices * width..][..width]);
     }
 }
 
@@ -120,7 +125,8 @@ fn activate(ff: usize, hidden: &[f32], activation: &mut [f32]) {
     }
 }
 
-/// Adds the experts' output to `out` (tokens x width); `w13` and `w2` are the weights of all experts in a row.
+/// Adds the experts' output to `out` (tokens x width); `w13` and `w2` are the weights of all experts in a row, the shared
+/// ones last.
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
     shape: ExpertShape,
@@ -134,12 +140,12 @@ pub fn forward(
     scratch: &mut MoeScratch,
 ) {
     let ExpertShape { width, ff } = shape;
-    state.dispatch.fill(routing);
+    state.dispatch.fill(gate, routing);
     for (e, places) in chunks(&state.dispatch.starts) {
         let n = places.len();
         let assignments = &state.dispatch.order[places.clone()];
         let rows = &mut scratch.rows[..n * width];
-        gather(x, width, gate.top_k, assignments, rows);
+        gather(x, width, gate.choices(), assignments, rows);
         let hidden = &mut state.hidden[places.start * 2 * ff..places.end * 2 * ff];
         let w13 = matrix(&w13[e * shape.w13()..][..shape.w13()], 2 * ff, width);
         product(matrix_mut(hidden, n, 2 * ff), 0.0, 1.0, matrix(rows, n, width), w13.t());
@@ -149,7 +155,7 @@ pub fn forward(
         let y = &mut scratch.out[..n * width];
         product(matrix_mut(y, n, width), 0.0, 1.0, matrix(activation, n, ff), w2.t());
         for (y, &a) in y.chunks_exact(width).zip(assignments) {
-            add_scaled(&mut out[a / gate.top_k * width..][..width], routing.weights[a], y);
+            add_scaled(&mut out[a / gate.choices() * width..][..width], routing.weights[a], y);
         }
     }
 }
@@ -162,7 +168,7 @@ pub struct MoeGradients<'a> {
     pub w13: &'a mut [f32],
     /// Of W2 of all experts: added to.
     pub w2: &'a mut [f32],
-    /// Of the gate's weights, tokens x top_k: written.
+    /// Of the gate's weights, tokens x choices: written, but for those of dropped assignments.
     pub weights: &'a mut [f32],
 }
 
@@ -193,7 +199,7 @@ pub fn backward(
         let rows = &mut scratch.rows[..n * width];
         let (w13_at, w2_at) = (e * shape.w13()..(e + 1) * shape.w13(), e * shape.w2()..(e + 1) * shape.w2());
 
-        gather(d_out, width, gate.top_k, assignments, rows);
+        gather(d_out, width, gate.choices(), assignments, rows);
         let w2 = matrix(&w2[w2_at.clone()], width, ff);
         product(matrix_mut(d_activation, n, ff), 0.0, 1.0, matrix(rows, n, width), w2);
         for (i, &a) in assignments.iter().enumerate() {
@@ -219,7 +225,7 @@ pub fn backward(
             matrix(rows, n, width).t(),
             matrix(activation, n, ff),
         );
-        gather(x, width, gate.top_k, assignments, rows);
+        gather(x, width, gate.choices(), assignments, rows);
         let d_hidden = matrix(d_hidden, n, 2 * ff);
         product(
             matrix_mut(&mut gradients.w13[w13_at.clone()], 2 * ff, width),
@@ -231,7 +237,7 @@ pub fn backward(
         let dx = &mut scratch.out[..n * width];
         product(matrix_mut(dx, n, width), 0.0, 1.0, d_hidden, matrix(&w13[w13_at], 2 * ff, width));
         for (dx, &a) in dx.chunks_exact(width).zip(assignments) {
-            add_scaled(&mut gradients.x[a / gate.top_k * width..][..width], 1.0, dx);
+            add_scaled(&mut gradients.x[a / gate.choices() * width..][..width], 1.0, dx);
         }
     }
 }

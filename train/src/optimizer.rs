@@ -82,6 +82,7 @@ impl Optimizer {
                             Kind::Hidden => muon(piece, rates, factor),
                             Kind::Table => adam(piece, rates, rates.decay, step, factor),
                             Kind::Gain => adam(piece, rates, 0.0, step, factor),
+                            Kind::Bias => {}
                         }
                     }
                 });

@@ -5,10 +5,11 @@
 
 use crate::attention::{self, AttentionScratch};
 use crate::cross_entropy::{self, LossScratch};
-use crate::gate::{self, GateLosses, Routing};
+use crate::gate::{self, Batch, GateLosses, Routing};
 use crate::linalg::{matrix, matrix_mut, product};
 use crate::model::{Layout, ModelShape};
 use crate::moe::{self, MoeGradients, MoeScratch, MoeState};
+use crate::random::hash;
 use crate::rms_norm;
 use crate::rope::Rope;
 
@@ -32,10 +33,10 @@ struct LayerState {
 pub struct Losses {
     /// Sum over the tokens of `-log p(target)`, in nats.
     pub cross_entropy: f64,
-    /// Balancing losses of all layers, times their factor.
+    /// Balancing losses of all layers without their factor: 1 a layer is even.
     pub balance: f64,
-    /// Router z-losses of all layers, times their factor.
-    pub z: f64,
+    /// The gates' losses of all layers, times their factors.
+    pub gates: f64,
 }
 
 /// One copy of the activations, for `sequences` sequences of `context` tokens.
@@ -56,7 +57,7 @@ pub struct Replica {
     d_width: Vec<f32>,
     d_attended: Vec<f32>,
     d_qkv: Vec<f32>,
-    d_logits: Vec<f32>,
+    d_scores: Vec<f32>,
     d_weights: Vec<f32>,
     /// The gradient of the last [`Replica::train`], laid out like the parameters.
     pub gradient: Vec<f32>,
@@ -81,7 +82,7 @@ impl Replica {
             middle_inverse: zeros(tokens),
             middle_normed: zeros(tokens * d),
             routing: Routing::new(shape.gate(), tokens),
-            moe: MoeState::new(shape.expert(), tokens * shape.top_k),
+            moe: MoeState::new(shape.expert(), tokens * shape.gate().choices()),
         };
         Self {
             layers: (0..shape.layers).map(|_| layer()).collect(),
@@ -96,8 +97,8 @@ impl Replica {
             d_width: zeros(tokens * d),
             d_attended: zeros(tokens * attention.q_width()),
             d_qkv: zeros(tokens * attention.qkv_width()),
-            d_logits: zeros(tokens * shape.experts),
-            d_weights: zeros(tokens * shape.top_k),
+            d_scores: zeros(tokens * shape.gate().rows()),
+            d_weights: zeros(tokens * shape.gate().choices()),
             gradient: zeros(layout.total),
             shape: shape.clone(),
             layout,
@@ -133,13 +134,14 @@ impl Replica {
 
     /// Each token's loss in nats, without a gradient. `inputs` and `targets` are sequences x context token ids.
     pub fn evaluate(&mut self, parameters: &[f32], inputs: &[u16], targets: &[u16], loss: &mut [f32]) {
-        self.forward(parameters, inputs);
+        self.forward(parameters, inputs, None);
         let embedding = &parameters[self.layout.embedding.clone()];
         cross_entropy::forward(&self.last_normed, embedding, self.shape.width, targets, loss, &mut self.loss_scratch);
     }
 
     /// One pass there and back. `share` is this replica's part of the whole batch (1 / replicas for equal parts): the
-    /// gradient is that of `share * (mean cross-entropy + balancing losses + z-losses)`, so replicas' gradients add up.
+    /// gradient is that of `share * (mean cross-entropy + the gates' losses)`, so replicas' gradients add up. `noise` is the
+    /// seed of what gates draw in this pass.
     pub fn train(
         &mut self,
         parameters: &[f32],
@@ -147,14 +149,15 @@ impl Replica {
         targets: &[u16],
         factors: GateLosses,
         share: f32,
+        noise: u64,
     ) -> Losses {
-        self.forward(parameters, inputs);
+        self.forward(parameters, inputs, Some(noise));
         self.gradient.fill(0.0);
         let mut losses = Losses::default();
         for layer in &self.layers {
-            let (balance, z) = gate::losses(self.shape.gate(), &layer.routing, factors);
-            losses.balance += f64::from(balance);
-            losses.z += f64::from(z);
+            let report = gate::losses(self.shape.gate(), &layer.routing, factors, self.batch(None));
+            losses.balance += f64::from(report.balance);
+            losses.gates += f64::from(report.loss);
         }
         losses.cross_entropy = self.backward_head(parameters, targets, share);
         for n in (0..self.layers.len()).rev() {
@@ -165,7 +168,12 @@ impl Replica {
         losses
     }
 
-    fn forward(&mut self, parameters: &[f32], inputs: &[u16]) {
+    /// How the tokens of a pass belong together; each layer draws noise of its own.
+    fn batch(&self, noise: Option<u64>) -> Batch {
+        Batch { context: self.context, noise }
+    }
+
+    fn forward(&mut self, parameters: &[f32], inputs: &[u16], noise: Option<u64>) {
         assert_eq!(inputs.len(), self.tokens(), "a pass takes exactly the replica's tokens");
         let d = self.shape.width;
         let embedding = &parameters[self.layout.embedding.clone()];
@@ -174,7 +182,7 @@ impl Replica {
         }
         for n in 0..self.layers.len() {
             self.forward_attention(n, parameters);
-            self.forward_experts(n, parameters);
+            self.forward_experts(n, parameters, noise.map(|seed| hash(seed, n as u64)));
         }
         let gain = &parameters[self.layout.final_norm.clone()];
         rms_norm::forward(&self.last, gain, self.shape.norm_eps, &mut self.last_normed, &mut self.last_inverse);
@@ -220,19 +228,19 @@ impl Replica {
     }
 
     /// From the layer's `middle` to the stream in `last`.
-    fn forward_experts(&mut self, n: usize, parameters: &[f32]) {
-        let (tokens, d, gate) = (self.tokens(), self.shape.width, self.shape.gate());
+    fn forward_experts(&mut self, n: usize, parameters: &[f32], noise: Option<u64>) {
+        let (tokens, d, gate, batch) = (self.tokens(), self.shape.width, self.shape.gate(), self.batch(noise));
         let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
         let gain = &parameters[at.expert_norm.clone()];
         rms_norm::forward(&s.middle, gain, self.shape.norm_eps, &mut s.middle_normed, &mut s.middle_inverse);
         product(
-            matrix_mut(&mut s.routing.logits, tokens, gate.experts),
+            matrix_mut(&mut s.routing.scores, tokens, gate.rows()),
             0.0,
             1.0,
             matrix(&s.middle_normed, tokens, d),
-            matrix(&parameters[at.router.clone()], gate.experts, d).t(),
+            matrix(&parameters[at.router.clone()], gate.rows(), d).t(),
         );
-        gate::forward(gate, &mut s.routing);
+        gate::forward(gate, &parameters[at.bias.clone()], batch, &mut s.routing);
         self.last.copy_from_slice(&s.middle);
         moe::forward(
             self.shape.expert(),
@@ -275,10 +283,11 @@ impl Replica {
 
     /// `d_stream` is the gradient after the layer and becomes that of its `middle`.
     fn backward_experts(&mut self, n: usize, parameters: &[f32], factors: GateLosses, share: f32) {
-        let (tokens, d, gate) = (self.tokens(), self.shape.width, self.shape.gate());
+        let (tokens, d, gate, batch) = (self.tokens(), self.shape.width, self.shape.gate(), self.batch(None));
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);
         let (before_w2, from_w2) = self.gradient.split_at_mut(at.w2.start);
         self.d_width.fill(0.0);
+        self.d_weights.fill(0.0);
         moe::backward(
             self.shape.expert(),
             gate,
@@ -296,17 +305,17 @@ impl Replica {
             },
             &mut self.moe_scratch,
         );
-        gate::backward(gate, &s.routing, &self.d_weights, factors, share, &mut self.d_logits);
-        let d_logits = matrix(&self.d_logits, tokens, gate.experts);
+        gate::backward(gate, &s.routing, &self.d_weights, factors, batch, share, &mut self.d_scores);
+        let d_scores = matrix(&self.d_scores, tokens, gate.rows());
         product(
-            matrix_mut(&mut self.gradient[at.router.clone()], gate.experts, d),
+            matrix_mut(&mut self.gradient[at.router.clone()], gate.rows(), d),
             1.0,
             1.0,
-            d_logits.t(),
+            d_scores.t(),
             matrix(&s.middle_normed, tokens, d),
         );
-        let router = matrix(&parameters[at.router.clone()], gate.experts, d);
-        product(matrix_mut(&mut self.d_width, tokens, d), 1.0, 1.0, d_logits, router);
+        let router = matrix(&parameters[at.router.clone()], gate.rows(), d);
+        product(matrix_mut(&mut self.d_width, tokens, d), 1.0, 1.0, d_scores, router);
         rms_norm::backward(
             &s.middle,
             &parameters[at.expert_norm.clone()],

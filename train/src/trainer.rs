@@ -14,9 +14,10 @@ use crate::config::Config;
 use crate::curves::{Curves, HeldOutPoint, TrainingPoint};
 use crate::data::{Data, Stream};
 use crate::evaluation::{Evaluation, evaluate};
-use crate::gate::max_over_mean;
+use crate::gate::{self, GateKind, max_over_mean};
 use crate::model::Layout;
 use crate::optimizer::Optimizer;
+use crate::random::hash;
 use crate::replica::{Losses, Replica};
 use crate::snapshots::{self, Album, Moment};
 
@@ -164,11 +165,13 @@ impl Trainer {
         let begin = Instant::now();
         let (count, step, factors) = (self.config.training.replicas, self.step, self.config.gate_losses());
         let phase = self.phase();
+        let seed = self.config.training.seed;
         let Phase { data, replicas, begins, .. } = &mut self.phases[phase];
         let (values, data, begins) = (&self.values, &*data, *begins);
         let work = |(n, replica): (usize, &mut Replica)| {
             let (inputs, targets) = data.part((step - begins) * count + n);
-            replica.train(values, &inputs, &targets, factors, 1.0 / count as f32)
+            let noise = hash(seed ^ 0x901e, (step * count + n) as u64);
+            replica.train(values, &inputs, &targets, factors, 1.0 / count as f32, noise)
         };
         let work = &work;
         let losses: Vec<Losses> = std::thread::scope(|scope| {
@@ -183,12 +186,12 @@ impl Trainer {
         let total = self.config.training.tokens;
         let factor = self.config.schedule.factor(self.tokens + tokens, tokens, total);
         let gradient_norm = self.optimizer.step(step, factor, &mut self.values, &mut self.gradient, count);
+        self.move_biases(phase);
         self.step += 1;
         self.tokens += tokens;
         self.seconds += begin.elapsed().as_secs_f64();
         let layers = self.config.model.layers;
-        let balance: f64 = losses.iter().map(|l| l.balance).sum::<f64>()
-            / (f64::from(factors.balance).max(1e-30) * (layers * count) as f64);
+        let balance = losses.iter().map(|l| l.balance).sum::<f64>() / (layers * count) as f64;
         StepReport {
             tokens,
             loss: losses.iter().map(|l| l.cross_entropy).sum::<f64>() / tokens as f64,
@@ -198,15 +201,28 @@ impl Trainer {
         }
     }
 
+    /// Assignments of each expert over the whole batch, layer by layer.
+    fn counts(&self, phase: usize) -> Vec<Vec<usize>> {
+        let mut sums = vec![vec![0; self.config.model.experts]; self.config.model.layers];
+        for replica in &self.phases[phase].replicas {
+            for (sums, routing) in sums.iter_mut().zip(replica.routing()) {
+                sums.iter_mut().zip(&routing.counts).for_each(|(sum, count)| *sum += count);
+            }
+        }
+        sums
+    }
+
     /// Over the whole batch, the worst layer.
     fn max_over_mean(&self, phase: usize) -> f32 {
-        let layers: Vec<Vec<&Vec<usize>>> =
-            self.phases[phase].replicas.iter().map(|r| r.routing().map(|routing| &routing.counts).collect()).collect();
-        let layer = |n: usize| {
-            let sum = |e: usize| layers.iter().map(|l| l[n][e]).sum();
-            max_over_mean(&(0..self.config.model.experts).map(sum).collect::<Vec<usize>>())
-        };
-        (0..self.config.model.layers).map(layer).fold(0.0, f32::max)
+        self.counts(phase).iter().map(|counts| max_over_mean(counts)).fold(0.0, f32::max)
+    }
+
+    /// Moves the gates' biases against the load of the whole batch, where the kind has them.
+    fn move_biases(&mut self, phase: usize) {
+        let GateKind::SigmoidBias { bias_rate } = self.config.model.router else { return };
+        for (counts, layer) in self.counts(phase).iter().zip(&self.layout.layers) {
+            gate::move_bias(&mut self.values[layer.bias.clone()], counts, bias_rate);
+        }
     }
 
     /// Bits per byte and load on held-out text: a quick look with windows side by side, or all of it with each window

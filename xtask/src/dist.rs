@@ -13,8 +13,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Files that may come with a model: what its experts read, and how its training went.
-const EXTRAS: [&str; 3] = ["experts.json", "curves.json", "training.json"];
+/// Files that may come with a model: what its experts read, how its training went, and how its routing formed.
+const EXTRAS: [&str; 4] = ["experts.json", "curves.json", "training.json", "recording.json"];
 
 /// Where index.html wants the size of the program in bytes, for its progress bar.
 const PROGRAM_BYTES: &str = "{{program-bytes}}";

@@ -45,11 +45,27 @@ enum Command {
         /// Run only the tests whose name contains one of these, and none of the other checks.
         filters: Vec<String>,
     },
-    /// Measure the built page in a browser: first routed token, tokens/s, sizes.
+    /// Measure the built page in a browser: first routed token, tokens/s, longest tasks, sizes, Lighthouse.
     Measure,
+    /// Take the pictures of docs/guide.md from the built page.
+    Pictures,
     /// Collect the training corpus: `cargo xtask corpus --help`.
     #[command(disable_help_flag = true)]
     Corpus {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Write the model of a training run as its newest checkpoint has it: `cargo xtask export --help`.
+    #[command(disable_help_flag = true)]
+    Export {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Write docs/models.md and its picture from the finished models: `cargo xtask models --help`.
+    #[command(disable_help_flag = true)]
+    Models {
         /// Passed on.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
@@ -109,7 +125,13 @@ fn run(command: Command) -> Result<()> {
             dist::build(Profile::Release, "dist".as_ref())?;
             test::measure()
         }
+        Command::Pictures => {
+            dist::build(Profile::Release, "dist".as_ref())?;
+            test::pictures()
+        }
         Command::Corpus { args } => trainer("corpus", &args),
+        Command::Export { args } => trainer("export", &args),
+        Command::Models { args } => trainer("models", &args),
         Command::Train { args } => trainer("run", &args),
     }
 }

@@ -90,11 +90,27 @@ pub fn test_tools() -> Result<TestTools> {
     })
 }
 
-/// Fetches axe-core in the version that tests/e2e/package-lock.json names, and runs none of its scripts.
+/// axe-core's script.
 fn axe_core(npm: &Path) -> Result<PathBuf> {
-    let sources = workspace::root().join("tests/e2e");
-    let directory = workspace::target_directory().join("chores/npm");
-    let script = directory.join("node_modules/axe-core/axe.min.js");
+    from_npm(npm, "tests/e2e", "node_modules/axe-core/axe.min.js")
+}
+
+/// Lighthouse's command line. It is large, and only measuring needs it.
+///
+/// # Errors
+/// There is no npm, or its registry cannot be reached.
+pub fn lighthouse() -> Result<PathBuf> {
+    let npm =
+        find_program(&["npm"]).context("Lighthouse comes by npm, which is not on this machine: install Node.js")?;
+    from_npm(&npm, "tests/e2e/lighthouse", "node_modules/lighthouse/cli/index.js")
+}
+
+/// Fetches what the package-lock.json in `sources` names, in just those versions, and runs none of its scripts; gives
+/// the path of `script` in it.
+fn from_npm(npm: &Path, sources: &str, script: &str) -> Result<PathBuf> {
+    let directory = workspace::target_directory().join("chores/npm").join(sources);
+    let script = directory.join(script);
+    let sources = workspace::root().join(sources);
     let same = |name: &str| {
         let read = |directory: &Path| fs::read(directory.join(name)).ok();
         read(&sources) == read(&directory)
@@ -105,11 +121,11 @@ fn axe_core(npm: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     fs::copy(sources.join("package.json"), directory.join("package.json"))?;
     fs::copy(sources.join("package-lock.json"), directory.join("package-lock.json"))?;
-    println!("Fetching axe-core");
+    println!("Fetching what {} names from npm", sources.join("package.json").display());
     workspace::run(
         Command::new(npm).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&directory),
     )
-    .context("axe-core could not be fetched from npm's registry: is the network there?")?;
+    .context("it could not be fetched from npm's registry: is the network there?")?;
     Ok(script)
 }
 

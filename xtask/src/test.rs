@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Where the browser tests find the site.
 const SITE: &str = "dist";
 
+/// Where the guide's pictures are.
+const PICTURES: &str = "docs/pictures";
+
 /// Runs everything; with `filters` only the tests whose names contain one of them.
 ///
 /// # Errors
@@ -88,6 +91,20 @@ pub fn measure() -> Result<()> {
     let tools = setup::test_tools()?;
     let mut command = workspace::cargo();
     command.args(["run", "--package", "moescope-e2e", "--bin", "measure"]);
+    test_environment(&mut command, &tools);
+    command.env("MOESCOPE_LIGHTHOUSE", setup::lighthouse()?);
+    workspace::run(&mut command)
+}
+
+/// Takes the guide's pictures from the site, in a browser.
+///
+/// # Errors
+/// The tools are missing, or a view cannot be shown.
+pub fn pictures() -> Result<()> {
+    let tools = setup::test_tools()?;
+    workspace::run(workspace::cargo().args(["build", "--workspace", "--bin", "moescope"]))?;
+    let mut command = workspace::cargo();
+    command.args(["run", "--package", "moescope-e2e", "--bin", "pictures", "--"]).arg(workspace::root().join(PICTURES));
     test_environment(&mut command, &tools);
     workspace::run(&mut command)
 }

@@ -12,6 +12,9 @@ pub struct Trace {
     pub tokens: Vec<Token>,
     /// The layers that have experts.
     pub layers: Vec<Layer>,
+    /// `[T][V]`, where they were asked for.
+    #[serde(default)]
+    pub logits: Vec<Vec<f64>>,
 }
 
 /// A token of the text.
@@ -19,6 +22,8 @@ pub struct Trace {
 pub struct Token {
     /// Its id in the vocabulary.
     pub id: u32,
+    /// The characters that it completes.
+    pub text: String,
 }
 
 /// What a layer's router decided.
@@ -30,6 +35,8 @@ pub struct Layer {
     pub router_logits: Vec<Vec<f64>>,
     /// `[T][k]`: expert ids by falling weight.
     pub selected: Vec<Vec<usize>>,
+    /// `[T][k]`: what multiplies each expert's output.
+    pub weights: Vec<Vec<f64>>,
     /// How even the load is.
     pub balance: Balance,
 }
@@ -39,6 +46,14 @@ pub struct Layer {
 pub struct Balance {
     /// `[E]`: shares of the assignments; they sum to 1.
     pub load: Vec<f64>,
+    /// Busiest expert against the average.
+    pub max_over_mean: f64,
+    /// 1 is even.
+    pub entropy: f64,
+    /// Standard deviation over mean.
+    pub cv: f64,
+    /// 1 is even.
+    pub aux_loss: f64,
 }
 
 impl Trace {

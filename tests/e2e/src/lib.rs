@@ -6,9 +6,11 @@
 //! - [`browser`]: ChromeDriver, and browsers with and without WebGPU.
 //! - [`page`]: the page as a visitor and a script see it, by the hooks that the design promises.
 //! - [`cli`]: what `moescope trace` says.
+//! - [`typing`]: how long the page's thread is busy while someone works with a long text.
 
 pub mod browser;
 pub mod cli;
 pub mod page;
 pub mod server;
 pub mod tools;
+pub mod typing;

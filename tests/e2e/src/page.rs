@@ -207,6 +207,69 @@ impl Page {
         .await
     }
 
+    /// What the engine says of the text on the page, as the command line's JSON has it.
+    ///
+    /// # Errors
+    /// The text cannot be routed.
+    pub async fn trace(&self, logits: &str) -> Result<crate::cli::Trace> {
+        let call = "return await window.moescope.trace(
+            document.querySelector('[data-testid=text-input]').value, { logits: arguments[0] });";
+        self.promise(call, vec![json!(logits)]).await
+    }
+
+    /// Chooses the entry with that value in a list.
+    ///
+    /// # Errors
+    /// There is no such list or entry.
+    pub async fn choose(&self, testid: &str, value: &str) -> Result<()> {
+        let list = self.find(testid).await?;
+        let entry = list.find(By::Css(format!("option[value='{value}']"))).await;
+        Ok(entry.with_context(|| format!("{testid} has no {value}"))?.click().await?)
+    }
+
+    /// Turns a row of choices to the one with that value.
+    ///
+    /// # Errors
+    /// There is no such row or choice.
+    pub async fn turn(&self, testid: &str, value: &str) -> Result<()> {
+        let choice = By::Css(format!("[data-testid={testid}] label:has(input[value='{value}'])"));
+        Ok(self.browser.find(choice).await.with_context(|| format!("{testid} has no {value}"))?.click().await?)
+    }
+
+    /// Clicks the element with that `data-testid`.
+    ///
+    /// # Errors
+    /// There is none, or something covers it.
+    pub async fn click(&self, testid: &str) -> Result<()> {
+        Ok(self.find(testid).await?.click().await?)
+    }
+
+    /// Runs a function body again and again until it gives something else than `null` or `false`; gives that.
+    ///
+    /// # Errors
+    /// It does not within [`PATIENCE`].
+    pub async fn until<T: DeserializeOwned>(&self, what: &str, body: &str, arguments: Vec<Value>) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            let value: Value = self.script(body, arguments.clone()).await?;
+            if !matches!(value, Value::Null | Value::Bool(false)) {
+                return Ok(serde_json::from_value(value)?);
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("waited {} s for {what}", PATIENCE.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Presses keys where the focus is.
+    ///
+    /// # Errors
+    /// The browser does not answer.
+    pub async fn press(&self, keys: impl AsRef<str>) -> Result<()> {
+        Ok(self.browser.action_chain().send_keys(keys.as_ref()).perform().await?)
+    }
+
     /// Shows a layer.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::Html;
 use axum::routing::any;
+use serde_json::{Value, json};
 use std::path::Path;
 use tokio::task::JoinHandle;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -95,4 +96,81 @@ pub fn without_program(tools: &Tools, directory: &Path) -> Result<Router> {
         std::fs::copy(tools.site.join(name), directory.join(name))?;
     }
     xtask::serve::router(directory)
+}
+
+/// The site, with a recording of the main model's training: the last of its snapshots is the model itself on the first
+/// example, in those before it every expert has another's place. Gives the recording too.
+///
+/// # Errors
+/// The site was not built, or the model cannot be run.
+pub fn recorded(tools: &Tools) -> Result<(Router, Value)> {
+    let recording = recording(tools)?;
+    let text = recording.to_string();
+    Ok((with_recording(tools, text)?, recording))
+}
+
+/// The site, with a recording that ends in its middle.
+///
+/// # Errors
+/// As [`recorded`].
+pub fn damaged_recording(tools: &Tools) -> Result<Router> {
+    let mut text = recording(tools)?.to_string();
+    text.truncate(text.len() / 2);
+    with_recording(tools, text)
+}
+
+fn with_recording(tools: &Tools, recording: String) -> Result<Router> {
+    let index = std::fs::read_to_string(tools.site.join("models/index.json"))?;
+    let mut index: Value = serde_json::from_str(&index)?;
+    let files = index[0]["files"].as_array_mut().context("the list of models has no files")?;
+    if !files.contains(&json!("recording.json")) {
+        files.push(json!("recording.json"));
+    }
+    let index = index.to_string();
+    Ok(Router::new()
+        .route("/models/index.json", any(|| async { index }))
+        .route("/models/main/recording.json", any(|| async { recording }))
+        .fallback_service(xtask::serve::router(&tools.site)?))
+}
+
+/// Snapshots in a recording of the tests.
+const SNAPSHOTS: usize = 4;
+
+fn recording(tools: &Tools) -> Result<Value> {
+    let examples = std::fs::read_to_string(tools.site.join("examples.json"))?;
+    let examples: Vec<Value> = serde_json::from_str(&examples)?;
+    let text = examples[0]["text"].as_str().context("the first example has a text")?;
+    let trace = crate::cli::trace(tools, "main", text, "cpu")?;
+    let experts = trace.layers[0].balance.load.len();
+    let snapshots: Vec<Value> = (0..SNAPSHOTS).map(|snapshot| recorded_snapshot(&trace, snapshot, experts)).collect();
+    Ok(json!({
+        "schema": 1,
+        "experts": experts,
+        "top_k": trace.layers[0].selected[0].len(),
+        "layers": trace.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(),
+        "texts": [{
+            "id": examples[0]["id"],
+            "label": examples[0]["label"],
+            "tokens": trace.tokens.iter().map(|token| json!({ "id": token.id, "text": token.text, "bytes": null })).collect::<Vec<_>>(),
+        }],
+        "snapshots": snapshots,
+    }))
+}
+
+fn recorded_snapshot(trace: &crate::cli::Trace, snapshot: usize, experts: usize) -> Value {
+    let turned = |expert: usize| (expert + SNAPSHOTS - 1 - snapshot) % experts;
+    let layers = trace.layers.iter().map(|layer| {
+        let digits = layer.selected.iter().flatten().filter_map(|&e| char::from_digit(turned(e) as u32, 36));
+        let weights = layer.weights.iter().flatten().map(|weight| (weight * 100.0).round() as u8);
+        json!({ "selected": digits.collect::<String>(), "weights": weights.collect::<Vec<_>>() })
+    });
+    let balance =
+        trace.layers.iter().map(|layer| json!({ "load": layer.balance.load, "importance": layer.balance.load }));
+    json!({
+        "step": snapshot * 100,
+        "tokens": snapshot * 1_228_800,
+        "loss": 7.6 - snapshot as f64,
+        "balance": balance.collect::<Vec<_>>(),
+        "texts": [{ "surprise": vec![400 - 100 * snapshot; trace.tokens.len()], "layers": layers.collect::<Vec<_>>() }],
+    })
 }

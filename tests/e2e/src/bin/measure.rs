@@ -5,9 +5,11 @@ use moescope_e2e::browser::{self, Driver, Visitor};
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
+use moescope_e2e::typing::{self, Where};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Command;
 
 /// Visits of each kind; the middle one of their times is printed.
 const VISITS: usize = 5;
@@ -38,7 +40,8 @@ fn main() -> Result<()> {
             first_routed_token(&tools, &driver, visitor, name, &site.url(path)).await?;
             speed(&tools, &driver, visitor, name, &site.url(path)).await?;
         }
-        Ok(())
+        responsiveness(&tools, &driver, &site.url("/?backend=cpu")).await?;
+        lighthouse(&tools, &site.url("/"))
     })
 }
 
@@ -108,6 +111,71 @@ async fn speed(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url
         median(prefill),
         median(decode)
     );
+    Ok(())
+}
+
+/// The longest tasks on the page's thread while it is worked with; browsers report none under 50 ms.
+async fn responsiveness(tools: &Tools, driver: &Driver, url: &str) -> Result<()> {
+    let browser = browser::open(tools, driver, Visitor::WEBGPU).await?;
+    let page = Page::new(browser.clone());
+    page.goto(url).await?;
+    page.routed().await?;
+    typing::fill(&page).await?;
+    let say = |what: &str, longest: f64| match longest {
+        0.0 => println!("{what}: no task of 50 ms or more on the page's thread"),
+        longest => println!("{what}: longest task on the page's thread {longest:.0} ms"),
+    };
+    let text = typing::TOKENS;
+    for (place, name) in [(Where::End, "end"), (Where::Start, "start")] {
+        say(
+            &format!("typing 10 characters/s at the {name} of {text} tokens"),
+            typing::longest_task(&page, place).await?,
+        );
+    }
+    say(&format!("switching layers with {text} tokens"), typing::longest_task_of_layers(&page).await?);
+    for characters in [2_000, 1 << 20] {
+        let longest = typing::longest_task_of_paste(&page, characters).await?;
+        say(&format!("pasting {characters} characters"), longest);
+    }
+    browser.quit().await?;
+    Ok(())
+}
+
+/// Lighthouse's scores, as on a desk and on a phone, out of 100.
+fn lighthouse(tools: &Tools, url: &str) -> Result<()> {
+    let script =
+        std::env::var_os("MOESCOPE_LIGHTHOUSE").context("MOESCOPE_LIGHTHOUSE is not set: run `cargo xtask measure`")?;
+    for (name, form) in [("desk", &["--preset=desktop"][..]), ("phone", &[])] {
+        let output = Command::new("node")
+            .arg(&script)
+            .args([url, "--quiet", "--output=json", "--chrome-flags=--headless=new --no-sandbox"])
+            .arg("--only-categories=performance,accessibility,best-practices")
+            .args(form)
+            .env("CHROME_PATH", &tools.browser)
+            .output()
+            .context("cannot run `node`")?;
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("Lighthouse: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
+        let categories = report["categories"].as_object().context("Lighthouse's report has no categories")?;
+        let score = |category: &Value| {
+            category["score"].as_f64().map_or("none".into(), |score| format!("{:.0}", score * 100.0))
+        };
+        let scores: Vec<String> =
+            categories.iter().map(|(name, category)| format!("{name} {}", score(category))).collect();
+        println!("Lighthouse, {name}: {}", scores.join(", "));
+        let failed = report["audits"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, audit)| audit["score"].as_f64().is_some_and(|s| s < 0.9));
+        failed.for_each(|(name, audit)| {
+            println!(
+                "  {name}: {} {}",
+                audit["title"].as_str().unwrap_or_default(),
+                audit["displayValue"].as_str().unwrap_or_default()
+            )
+        });
+    }
     Ok(())
 }
 

@@ -6,7 +6,15 @@ use moescope_e2e::browser::Visitor;
 use moescope_e2e::page::Page;
 use serde_json::Value;
 
-tests![fits_a_desk, fits_a_phone, no_barriers_in_light_and_dark, no_barriers_on_a_phone, works_by_keyboard_alone];
+tests![
+    fits_a_desk,
+    fits_a_phone,
+    no_barriers_in_light_and_dark,
+    no_barriers_on_a_phone,
+    no_barriers_on_any_view_in_light,
+    no_barriers_on_any_view_in_dark,
+    works_by_keyboard_alone,
+];
 
 async fn fits_a_desk(stage: &Stage) -> Result<()> {
     fits(stage, Visitor::NO_WEBGPU).await
@@ -56,6 +64,45 @@ async fn no_barriers(stage: &Stage, visitor: Visitor) -> Result<()> {
     // With a token chosen there is more to see.
     page.find("token").await?.click().await?;
     assert_no_barriers(stage, &page, &format!("{} px, dark: {}, a token chosen", visitor.width, visitor.dark)).await
+}
+
+/// Views by their links, and what to do there first.
+const VIEWS: [(&str, &str); 8] = [
+    ("layer=all&compare=main", ""),
+    ("view=load&expert=2.5&colour=weight", ""),
+    ("view=flow&expert=1.3&colour=entropy", ""),
+    ("colour=surprise&find=the&token=3&to=9", "document.querySelectorAll('details').forEach(d => d.open = true);"),
+    ("colour=domain&lang=zh", ""),
+    ("text=hello", "document.querySelector('[data-testid=help]').click();"),
+    ("text=hello&layer=seven", ""),
+    ("model=nothing/here", ""),
+];
+
+async fn no_barriers_on_any_view_in_light(stage: &Stage) -> Result<()> {
+    no_barriers_on_any_view(stage, false).await
+}
+
+async fn no_barriers_on_any_view_in_dark(stage: &Stage) -> Result<()> {
+    no_barriers_on_any_view(stage, true).await
+}
+
+async fn no_barriers_on_any_view(stage: &Stage, dark: bool) -> Result<()> {
+    stage.expect_in_console("404");
+    let page = stage.browser(Visitor { dark, ..Visitor::NO_WEBGPU }).await?;
+    for (query, first) in VIEWS {
+        page.goto(&stage.url(&format!("/?{query}"))).await?;
+        page.wait("the view", |view| view.state == "error" || (view.state == "ready" && !view.tokens.is_empty()))
+            .await?;
+        page.script::<()>(first, Vec::new()).await?;
+        if query.contains("compare") {
+            page.until::<bool>("the comparison", "return !!document.querySelector('.compared .stretch')", Vec::new())
+                .await?;
+        }
+        // What is fetched after the model is here, what fades has faded.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        assert_no_barriers(stage, &page, &format!("{query}, dark: {dark}")).await?;
+    }
+    Ok(())
 }
 
 async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()> {

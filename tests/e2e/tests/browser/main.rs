@@ -4,19 +4,37 @@
 //! takes what `cargo test` takes; filters may be several.
 
 mod api;
+mod balance;
 mod errors;
 mod generate;
 mod harness;
+mod inspectors;
+mod keeping;
 mod layout;
 mod links;
+mod panels;
+mod pictures;
 mod routing;
+mod sheets;
 mod shell;
+mod speed;
+mod strip;
+mod training;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
         routing::tests(),
+        strip::tests(),
+        pictures::tests(),
+        balance::tests(),
+        inspectors::tests(),
+        panels::tests(),
+        training::tests(),
+        keeping::tests(),
+        sheets::tests(),
+        speed::tests(),
         links::tests(),
         generate::tests(),
         errors::tests(),

@@ -1,0 +1,88 @@
+//! Takes the pictures of docs/guide.md from the built page: `cargo xtask pictures`.
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::page::Page;
+use moescope_e2e::server::{self, Server};
+use moescope_e2e::tools::Tools;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// A picture: its file, the address, what to do first, and the card to show (the window's top where there is none).
+struct Picture {
+    name: &'static str,
+    visitor: Visitor,
+    query: &'static str,
+    first: &'static str,
+    card: &'static str,
+}
+
+const DESK: Picture = Picture { name: "", visitor: Visitor::NO_WEBGPU, query: "", first: "", card: "" };
+
+const PICTURES: [Picture; 13] = [
+    Picture { name: "page", ..DESK },
+    Picture { name: "page-dark", visitor: Visitor { dark: true, ..Visitor::NO_WEBGPU }, ..DESK },
+    Picture { name: "phone", visitor: Visitor::PHONE, ..DESK },
+    Picture { name: "strip", query: "colour=domain", card: ".strip", ..DESK },
+    Picture { name: "strip-all", query: "layer=all", card: ".strip", ..DESK },
+    Picture { name: "map", query: "token=20", card: ".map", ..DESK },
+    Picture { name: "load", query: "view=load&expert=2.5", card: ".map", ..DESK },
+    Picture { name: "flow", query: "view=flow&expert=1.3", card: ".map", ..DESK },
+    Picture { name: "balance", card: "[data-testid=load-bar]", ..DESK },
+    Picture { name: "token", query: "token=20", card: "[data-testid=lens]", ..DESK },
+    Picture { name: "expert", query: "expert=2.5", card: "[data-testid=dossier]", ..DESK },
+    Picture { name: "training", card: "[data-testid=training]", ..DESK },
+    Picture { name: "cost", first: "document.querySelector('.calculator').open = true;", card: ".cost-card", ..DESK },
+];
+
+fn main() -> Result<()> {
+    let tools = Tools::from_environment()?;
+    let out: PathBuf = std::env::args_os().nth(1).context("usage: pictures DIRECTORY")?.into();
+    std::fs::create_dir_all(&out)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let site = Server::start(server::site(&tools)?).await?;
+        let driver = Driver::start(&tools)?;
+        for picture in &PICTURES {
+            let path = out.join(format!("{}.webp", picture.name));
+            take(&tools, &driver, picture, &site, &path).await.with_context(|| picture.name)?;
+            println!("{}: {} bytes", path.display(), std::fs::metadata(&path)?.len());
+        }
+        Ok(())
+    })
+}
+
+async fn take(tools: &Tools, driver: &Driver, picture: &Picture, site: &Server, path: &Path) -> Result<()> {
+    let browser = browser::open(tools, driver, picture.visitor).await?;
+    let page = Page::new(browser.clone());
+    page.goto(&site.url(&format!("/?{}", picture.query))).await?;
+    page.wait("the page", |view| view.state == "ready" && !view.tokens.is_empty()).await?;
+    page.script::<()>(picture.first, Vec::new()).await?;
+    if !picture.card.is_empty() {
+        let there = "return !!document.querySelector(arguments[0])";
+        page.until::<bool>(picture.card, there, vec![json!(picture.card)]).await?;
+    }
+    // What grows has grown, what is fetched is here.
+    tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    let [x, y, width, height]: [f64; 4] = page
+        .script(
+            "const card = arguments[0] && document.querySelector(arguments[0]).closest('.card');
+             if (!card) return [0, 0, innerWidth, innerHeight];
+             const { left, top, width, height } = card.getBoundingClientRect();
+             return [left + scrollX - 8, top + scrollY - 8, width + 16, height + 16];",
+            vec![json!(picture.card)],
+        )
+        .await?;
+    let clip = json!({ "x": x, "y": y, "width": width, "height": height, "scale": 1 });
+    let shot: Value = browser
+        .cdp()
+        .send_raw(
+            "Page.captureScreenshot",
+            json!({ "format": "webp", "quality": 82, "clip": clip, "captureBeyondViewport": true }),
+        )
+        .await?;
+    std::fs::write(path, STANDARD.decode(shot["data"].as_str().context("no picture came")?)?)?;
+    browser.quit().await?;
+    Ok(())
+}

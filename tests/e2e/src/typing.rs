@@ -1,0 +1,93 @@
+//! How long the page's thread is busy at a time while someone types in a long text, changes the layer, or pastes.
+
+use crate::page::Page;
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::time::Duration;
+use thirtyfour::prelude::*;
+
+/// Tokens of the long text.
+pub const TOKENS: usize = 400;
+
+/// Time between two keys: ten a second.
+const KEY: Duration = Duration::from_millis(100);
+
+/// Where in the text something is typed.
+#[derive(Clone, Copy, Debug)]
+pub enum Where {
+    /// Behind everything: only what is new is routed.
+    End,
+    /// Before everything: all is routed again with every key.
+    Start,
+}
+
+const WATCH: &str = "
+    window.longest = 0;
+    window.watcher ??= new PerformanceObserver(list => {
+      for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
+    });
+    window.watcher.observe({ type: 'longtask' });";
+
+/// Puts a text of some [`TOKENS`] tokens into the page.
+///
+/// # Errors
+/// It is not routed.
+pub async fn fill(page: &Page) -> Result<()> {
+    let start = page.view().await?;
+    let characters = start.text.chars().count() * TOKENS / start.tokens.len().max(1);
+    let text: String = start.text.chars().cycle().take(characters).collect();
+    page.paste(&text).await?;
+    let view = page.wait("the long text", |view| view.is_settled() && view.text == text).await?;
+    if view.tokens.len().abs_diff(TOKENS) > TOKENS / 5 {
+        bail!("the text has {} tokens, not about {TOKENS}", view.tokens.len());
+    }
+    Ok(())
+}
+
+/// Types 30 characters, ten a second; the longest task of the page's thread until all is routed, in ms. A task under
+/// 50 ms is not seen and counts as 0.
+///
+/// # Errors
+/// The text is not routed.
+pub async fn longest_task(page: &Page, place: Where) -> Result<f64> {
+    page.script::<()>(WATCH, Vec::new()).await?;
+    let at = "const box = document.querySelector('[data-testid=text-input]');
+        box.focus(); const at = arguments[0] ? 0 : box.value.length; box.setSelectionRange(at, at);";
+    page.script::<()>(at, vec![json!(matches!(place, Where::Start))]).await?;
+    for letter in "and so on, as one types a line".chars() {
+        page.press(letter.to_string()).await?;
+        tokio::time::sleep(KEY).await;
+    }
+    watched(page).await
+}
+
+/// Shows one layer after the other and all of them; the longest task.
+///
+/// # Errors
+/// There is no choice of layers.
+pub async fn longest_task_of_layers(page: &Page) -> Result<f64> {
+    page.script::<()>(WATCH, Vec::new()).await?;
+    for choice in ["all", "0", "all", "1"] {
+        let choice = By::Css(format!("[data-testid=layer-select] label:has(input[value='{choice}'])"));
+        page.browser().find(choice).await.context("no such layer")?.click().await?;
+        tokio::time::sleep(4 * KEY).await;
+    }
+    watched(page).await
+}
+
+/// Pastes so many characters; the longest task, the browser's own layout of the text box among it.
+///
+/// # Errors
+/// The text is not routed.
+pub async fn longest_task_of_paste(page: &Page, characters: usize) -> Result<f64> {
+    page.script::<()>(WATCH, Vec::new()).await?;
+    let line = "The quick brown fox jumps over the lazy dog; 0123456789. ";
+    page.paste(&line.chars().cycle().take(characters).collect::<String>()).await?;
+    watched(page).await
+}
+
+async fn watched(page: &Page) -> Result<f64> {
+    page.wait("the routing", |view| view.state == "ready" && !view.tokens.is_empty()).await?;
+    tokio::time::sleep(5 * KEY).await;
+    page.script("return window.longest;", Vec::new()).await
+}

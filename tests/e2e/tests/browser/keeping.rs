@@ -1,0 +1,173 @@
+//! Nothing is lost: exports, the text kept in the browser, links, and going back.
+
+use crate::harness::{Stage, tests};
+use anyhow::{Context, Result};
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::page::Page;
+use serde_json::Value;
+
+tests![
+    exports_hold_what_is_shown,
+    the_text_is_kept_until_it_is_forgotten,
+    nonsense_of_every_kind_in_a_link_is_ignored_and_said,
+    a_link_brings_back_every_choice,
+    undo_goes_back_and_forth,
+];
+
+/// What a button saves: its name and, for pictures, width and height, else the text.
+async fn saved(page: &Page, button: &str) -> Result<(String, Value)> {
+    page.promise(
+        "const click = HTMLAnchorElement.prototype.click;
+         const link = new Promise(done => { HTMLAnchorElement.prototype.click = function () { done(this); }; });
+         document.querySelector(`[data-testid=${arguments[0]}]`).click();
+         const { href, download } = await link;
+         HTMLAnchorElement.prototype.click = click;
+         const blob = await (await fetch(href)).blob();
+         if (blob.type !== 'image/png') return [download, await blob.text()];
+         const { width, height } = await createImageBitmap(blob);
+         const canvas = document.querySelector('.map canvas');
+         return [download, { width, height, canvas: [canvas.width, canvas.height] }];",
+        vec![button.into()],
+    )
+    .await
+}
+
+async fn exports_hold_what_is_shown(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    let trace = page.trace("none").await?;
+
+    let (name, json) = saved(&page, "save-json").await?;
+    let json: moescope_e2e::cli::Trace = serde_json::from_str(json.as_str().context("text")?)?;
+    assert_eq!(name, "trace.json");
+    assert_eq!(json.ids(), trace.ids());
+    assert_eq!(json.layer(1).selected, trace.layer(1).selected);
+
+    let (name, csv) = saved(&page, "save-csv").await?;
+    let csv = csv.as_str().context("text")?.to_owned();
+    assert_eq!(name, "trace.csv");
+    assert!(csv.starts_with("position,token_id,token,layer,rank,expert,weight,probability,surprise_bits\r\n"));
+    let assignments: usize = trace.layers.iter().map(|layer| layer.selected.iter().map(Vec::len).sum::<usize>()).sum();
+    assert_eq!(csv.matches("\r\n").count(), assignments + 1);
+    let first = format!("0,{},{},0,0,{},", trace.tokens[0].id, trace.tokens[0].text, trace.layer(0).selected[0][0]);
+    assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with(&first)), "{first}: {csv:.200}");
+
+    let (name, picture) = saved(&page, "save-picture").await?;
+    assert_eq!(name, "routing-map.png");
+    assert_eq!(picture["canvas"][0], picture["width"]);
+    assert!(picture["width"].as_u64().is_some_and(|width| width > 300), "{picture}");
+
+    page.turn("picture-select", "flow").await?;
+    page.until::<bool>("the flow", "return !!document.querySelector('.band')", Vec::new()).await?;
+    let bands: usize = page.script("return document.querySelectorAll('.band').length", Vec::new()).await?;
+    let (name, svg) = saved(&page, "save-picture").await?;
+    let svg = svg.as_str().context("text")?.to_owned();
+    assert_eq!(name, "flow.svg");
+    assert!(svg.starts_with("<svg") && svg.contains("xmlns="), "{svg:.200}");
+    assert_eq!(svg.matches("<path").count(), bands);
+    assert!(svg.contains("stroke=\"rgb"), "its colours go with it");
+    Ok(())
+}
+
+async fn the_text_is_kept_until_it_is_forgotten(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    let example = page.routed().await?.text;
+    page.paste("Words of my own").await?;
+    page.wait("them routed", |view| view.is_settled() && view.text == "Words of my own").await?;
+    page.until::<bool>("the text kept", "return !!localStorage.getItem('moescope.text')", Vec::new()).await?;
+    page.goto(&stage.url("/")).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.text, example, "the page opens as ever");
+    let kept = "return [...document.querySelectorAll('.examples .joined button')].length === 2";
+    page.until::<bool>("the offer of the text left here", kept, Vec::new()).await?;
+    page.script::<()>("document.querySelector('.examples .joined button').click()", Vec::new()).await?;
+    page.wait("the text left here", |view| view.is_settled() && view.text == "Words of my own").await?;
+    page.wait_for_address(|address| address.contains("text=Words")).await?;
+    page.browser().refresh().await?;
+    assert_eq!(page.routed().await?.text, "Words of my own", "after loading the page again");
+    page.goto(&stage.url("/")).await?;
+    page.routed().await?;
+    page.until::<bool>("the offer", kept, Vec::new()).await?;
+    page.script::<()>("document.querySelectorAll('.examples .joined button')[1].click()", Vec::new()).await?;
+    let gone = "return !localStorage.getItem('moescope.text') && !document.querySelector('.examples .joined')";
+    page.until::<bool>("the text forgotten", gone, Vec::new()).await?;
+    Ok(())
+}
+
+async fn nonsense_of_every_kind_in_a_link_is_ignored_and_said(stage: &Stage) -> Result<()> {
+    let nonsense = "/?text=hello&layer=-1&backend=abacus&view=film&token=many&to=x&colour=plaid&expert=9&step=soon&beside=later&lang=xx";
+    let page = stage.open(Visitor::NO_WEBGPU, nonsense).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.text, "hello");
+    page.until::<bool>("a note on the language", "return document.body.innerText.includes('lang=xx')", Vec::new())
+        .await?;
+    let notes = page.find("notes").await?.text().await?;
+    for part in [
+        "layer=-1",
+        "backend=abacus",
+        "view=film",
+        "token=many",
+        "to=x",
+        "colour=plaid",
+        "expert=9",
+        "step=soon",
+        "beside=later",
+    ] {
+        assert!(notes.contains(part), "{part} is not in {notes}");
+    }
+    page.goto(&stage.url("/?text=hello&token=500&expert=2.99&layer=7&step=1")).await?;
+    page.routed().await?;
+    page.until::<bool>("a note on the token", "return document.body.innerText.includes('500')", Vec::new()).await?;
+    let notes = page.find("notes").await?.text().await?;
+    for part in ["500", "99", "layer 7", "step"] {
+        assert!(notes.contains(part), "{part} is not in {notes}");
+    }
+    Ok(())
+}
+
+async fn a_link_brings_back_every_choice(stage: &Stage) -> Result<()> {
+    let query = "?layer=1&view=flow&token=3&to=6&colour=surprise&find=the&lang=zh&text=the+cat+and+the+dog+and+the+cow";
+    let page = stage.open(Visitor::NO_WEBGPU, &format!("/{query}")).await?;
+    page.routed().await?;
+    page.until::<bool>("Chinese", "return document.documentElement.lang === 'zh'", Vec::new()).await?;
+    // Whatever the page makes of it, its own address says the same.
+    page.script::<()>("history.replaceState(null, '', '?'); window.dispatchEvent(new Event('pagehide'));", Vec::new())
+        .await?;
+    let address = page.wait_for_address(|address| address.contains("layer=1")).await?;
+    let sorted = |query: &str| {
+        let mut parts: Vec<String> = query.trim_start_matches('?').split('&').map(str::to_owned).collect();
+        parts.sort();
+        parts
+    };
+    let (_, written) = address.split_once('?').context("a query")?;
+    assert_eq!(sorted(written), sorted(query));
+    Ok(())
+}
+
+async fn undo_goes_back_and_forth(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?layer=1").await?;
+    page.routed().await?;
+    assert!(!page.find("undo-view").await?.is_enabled().await?);
+    page.choose_layer(3).await?;
+    page.turn("picture-select", "load").await?;
+    page.choose("colour-by", "surprise").await?;
+    page.wait_for_address(|address| {
+        address.contains("layer=3") && address.contains("view=load") && address.contains("colour=surprise")
+    })
+    .await?;
+    page.click("undo-view").await?;
+    page.wait_for_address(|address| !address.contains("colour=") && address.contains("view=load")).await?;
+    page.script::<()>("document.activeElement.blur()", Vec::new()).await?;
+    page.press("\u{e009}z\u{e000}").await?;
+    page.press("\u{e009}z\u{e000}").await?;
+    page.wait_for_address(|address| address.contains("layer=1") && !address.contains("view=load")).await?;
+    page.press("\u{e009}y\u{e000}").await?;
+    page.wait_for_address(|address| address.contains("layer=3") && !address.contains("view=load")).await?;
+    // In the text box it is the text's own undo.
+    let before = page.view().await?.text;
+    page.type_keys(" more").await?;
+    page.wait("the words", |view| view.text.ends_with(" more")).await?;
+    page.press("\u{e009}z\u{e000}").await?;
+    page.wait("the text before", |view| view.text == before && view.layer == Some(3)).await?;
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! The page's thread stays free. Limits here are far above what `cargo xtask measure` prints, because the machine may be
+//! busy with other tests; they catch what would be felt on any machine.
+
+use crate::harness::{Stage, tests};
+use anyhow::Result;
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::typing::{self, Where};
+
+tests![typing_in_a_long_text_never_holds_the_page_up];
+
+async fn typing_in_a_long_text_never_holds_the_page_up(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
+    page.routed().await?;
+    typing::fill(&page).await?;
+    for place in [Where::End, Where::Start] {
+        let longest = typing::longest_task(&page, place).await?;
+        println!("longest task on the page's thread while typing at {place:?} of 400 tokens: {longest:.0} ms");
+        assert!(longest < 400.0, "{longest:.0} ms at {place:?}");
+    }
+    Ok(())
+}

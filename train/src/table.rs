@@ -1,0 +1,281 @@
+//! `docs/models.md` and its picture, made from what lies beside the models: `results.json` and `curves.json`.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::curves::{Curves, TrainingPoint};
+use crate::files::write_whole;
+use crate::gate::GateKind;
+use crate::model::ModelShape;
+use crate::results::{Results, flops};
+
+/// The order in which models are told about.
+const ORDER: [&str; 8] =
+    ["main", "dense", "dense-wide", "switch", "collapse", "noisy-top-k", "hierarchical", "fine-grained"];
+
+/// Models in the picture and their colours (Okabe and Ito 2008).
+const DRAWN: [(&str, &str); 4] =
+    [("main", "#0072b2"), ("dense", "#d55e00"), ("dense-wide", "#cc79a7"), ("switch", "#009e73")];
+
+/// A model that was found.
+struct Model {
+    name: String,
+    results: Results,
+    curves: Curves,
+}
+
+/// The page and the picture for the models in a folder.
+pub struct Pages {
+    /// `docs/models.md`.
+    pub text: String,
+    /// `docs/models.svg`.
+    pub picture: String,
+}
+
+/// Writes both into `docs`.
+pub fn write(models: &Path, docs: &Path) -> Result<()> {
+    let pages = pages(models)?;
+    write_whole(&docs.join("models.md"), pages.text.as_bytes())?;
+    write_whole(&docs.join("models.svg"), pages.picture.as_bytes())
+}
+
+/// Makes both.
+pub fn pages(models: &Path) -> Result<Pages> {
+    let found = find(models)?;
+    ensure!(!found.is_empty(), "there is no model with a results.json in {}; train one", models.display());
+    Ok(Pages { text: page(&found), picture: picture(&found) })
+}
+
+/// The models of a folder in the order of [`ORDER`], others by name after them.
+fn find(folder: &Path) -> Result<Vec<Model>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut models = Vec::new();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("results.json").exists()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        models.push(Model {
+            results: read(&path.join("results.json"))?,
+            curves: read(&path.join("curves.json"))?,
+            name,
+        });
+    }
+    let place = |name: &str| ORDER.iter().position(|n| *n == name).unwrap_or(ORDER.len());
+    models.sort_by(|a, b| (place(&a.name), &a.name).cmp(&(place(&b.name), &b.name)));
+    Ok(models)
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged; export the model again", path.display()))
+}
+
+/// What kind of network it is, in a few words.
+fn kind(m: &ModelShape) -> String {
+    if m.experts == 1 {
+        return format!("dense, ff {}", m.ff);
+    }
+    let how = match m.router {
+        GateKind::SoftmaxTopK => "softmax",
+        GateKind::TopKOfSoftmax { capacity_factor: None } => "softmax of all",
+        GateKind::TopKOfSoftmax { .. } => "softmax of all, capacity",
+        GateKind::NoisyTopK { .. } => "noisy",
+        GateKind::Hierarchical { .. } => "two levels",
+        GateKind::SigmoidBias { .. } => "sigmoid, bias",
+    };
+    let shared = if m.shared_experts > 0 { format!(" + {} shared", m.shared_experts) } else { String::new() };
+    format!("{} x ff {}, top-{}{shared}, {how}", m.experts, m.ff, m.top_k)
+}
+
+/// `a / b / c` of a figure of every layer.
+fn by_layer(results: &Results, figure: impl Fn(&crate::results::Layer) -> String) -> String {
+    results.layers.iter().map(figure).collect::<Vec<_>>().join(" / ")
+}
+
+fn page(models: &[Model]) -> String {
+    let mut out = String::from(
+        "# The models\n\n\
+         All of them have 4 layers of width 128, a context of 512 and one tokenizer of 2,048 tokens, and saw the same text in the same\n\
+         order ([CORPUS.md](../www/models/CORPUS.md)); each one's card (`www/models/NAME/card.md`) has its configuration and how to make\n\
+         it again. This page and its picture are made from the files beside the models by `cargo xtask models`.\n\n\
+         | model | kind | parameters | a token uses | training tokens | MFLOPs a token | bits per byte |\n\
+         | --- | --- | --: | --: | --: | --: | --: |\n",
+    );
+    for Model { name, results: r, .. } in models {
+        let _ = writeln!(
+            out,
+            "| [{name}](../www/models/{name}/card.md) | {} | {:.2} M | {:.2} M | {:.1} M | {:.1} | {:.3} |",
+            kind(&r.model),
+            r.parameters as f64 / 1e6,
+            r.active as f64 / 1e6,
+            r.tokens as f64 / 1e6,
+            flops(&r.model, r.model.context) / 1e6,
+            r.mean(),
+        );
+    }
+    out.push_str(
+        "\nBits per byte are on held-out text, the mean over the domains. MFLOPs are of training, way back included, with full sequences.\n\n",
+    );
+    out.push_str("## Held-out bits per byte, domain by domain\n\n| domain | xz -9e |");
+    models.iter().for_each(|m| out.push_str(&format!(" {} |", m.name)));
+    out.push_str("\n| --- | --: |");
+    models.iter().for_each(|_| out.push_str(" --: |"));
+    out.push('\n');
+    for (n, domain) in models[0].results.domains.iter().enumerate() {
+        let _ = write!(out, "| {} | {:.3} |", domain.name, domain.xz);
+        for m in models {
+            let figure = m.results.domains.get(n).map_or(String::new(), |d| format!("{:.3}", d.bits_per_byte));
+            let _ = write!(out, " {figure} |");
+        }
+        out.push('\n');
+    }
+    out.push_str(
+        "\n## Balance and specialisation\n\n\
+         On the same text, layer by layer. Max/mean is the busiest expert's load over the mean: 1 is even. Information is the mutual\n\
+         information of expert and domain in bits: what an expert's number says about the kind of text. Specialists have over half of\n\
+         their load from two domains.\n\n\
+         | model | max/mean load | information, bits | specialists | dropped |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for Model { name, results: r, .. } in models.iter().filter(|m| !m.results.layers.is_empty()) {
+        let dropped = match r.model.gate().capacity {
+            Some(_) => by_layer(r, |l| format!("{:.1} %", 100.0 * l.dropped)),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "| {name} | {} | {} | {} of {} | {dropped} |",
+            by_layer(r, |l| format!("{:.2}", l.max_over_mean)),
+            by_layer(r, |l| format!("{:.2}", l.domain_information)),
+            by_layer(r, |l| l.specialists.to_string()),
+            r.model.experts,
+        );
+    }
+    out.push_str(
+        "\n## Loss against computation\n\n\
+         ![Training loss against training FLOPs](models.svg)\n\n\
+         Training loss in nats a token, each point the mean of some 0.5 M tokens, over the FLOPs spent so far. All saw the same text in\n\
+         the same order; the drop at the end of each line is the learning rate's decay.\n",
+    );
+    out
+}
+
+/// (FLOPs so far, loss), means over neighbouring points of the curve.
+fn line(model: &Model) -> Vec<(f64, f64)> {
+    const JOINED: usize = 5;
+    let r = &model.results;
+    let (short, context) = r.short.unwrap_or((0, r.model.context));
+    let spent = |tokens: f64| {
+        let before = tokens.min(short as f64);
+        before * flops(&r.model, context) + (tokens - before) * flops(&r.model, r.model.context)
+    };
+    let mean = |points: &[TrainingPoint], f: fn(&TrainingPoint) -> f64| {
+        points.iter().map(f).sum::<f64>() / points.len() as f64
+    };
+    let point = |p: &[TrainingPoint]| (spent(mean(p, |p| p.tokens as f64)), mean(p, |p| p.loss));
+    model.curves.training.chunks(JOINED).map(point).collect()
+}
+
+/// The picture: loss against FLOPs on a logarithmic scale, a line a model.
+fn picture(models: &[Model]) -> String {
+    const WIDTH: f64 = 760.0;
+    const HEIGHT: f64 = 440.0;
+    let (left, right, top, bottom) = (56.0, 96.0, 20.0, 48.0);
+    let drawn = DRAWN.iter().filter_map(|(name, colour)| Some((models.iter().find(|m| m.name == *name)?, *colour)));
+    let lines: Vec<(&str, &str, Vec<(f64, f64)>)> = drawn.map(|(m, colour)| (&m.name[..], colour, line(m))).collect();
+    let highest = 5.0;
+    let points = || lines.iter().flat_map(|(_, _, line)| line).filter(|p| p.1 < highest);
+    let bound = |f: fn(&(f64, f64)) -> f64, pick: fn(f64, f64) -> f64| points().map(f).reduce(pick).unwrap_or(1.0);
+    let (x0, x1) = (bound(|p| p.0, f64::min).log10(), bound(|p| p.0, f64::max).log10());
+    let lowest = (bound(|p| p.1, f64::min) * 5.0).floor() / 5.0;
+    let x = |flops: f64| left + (flops.log10() - x0) / (x1 - x0).max(1e-9) * (WIDTH - left - right);
+    let y = |loss: f64| top + (highest - loss) / (highest - lowest) * (HEIGHT - top - bottom);
+
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <title>Training loss against training FLOPs</title>\n\
+         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
+    );
+    let ticks = ((highest - lowest) / 0.4).floor() as usize;
+    for n in 0..=ticks {
+        let loss = highest - 0.4 * n as f64;
+        let _ = writeln!(
+            out,
+            "<path d=\"M{left} {at:.1}H{end}\" stroke=\"#ddd\"/><text x=\"{text}\" y=\"{base:.1}\" text-anchor=\"end\">{loss:.1}</text>",
+            at = y(loss),
+            end = WIDTH - right,
+            text = left - 8.0,
+            base = y(loss) + 4.0,
+        );
+    }
+    for exponent in x0.floor() as i32..=x1.ceil() as i32 {
+        for (factor, strong) in [(1.0, true), (2.0, false), (5.0, false)] {
+            let flops = factor * 10f64.powi(exponent);
+            if !(x0..=x1).contains(&flops.log10()) {
+                continue;
+            }
+            let label = if strong {
+                format!("10<tspan dy=\"-5\" font-size=\"10\">{exponent}</tspan>")
+            } else {
+                format!("{factor:.0}")
+            };
+            let _ = writeln!(
+                out,
+                "<path d=\"M{at:.1} {top}V{base}\" stroke=\"{grey}\"/><text x=\"{at:.1}\" y=\"{text}\" text-anchor=\"middle\">{label}</text>",
+                at = x(flops),
+                base = HEIGHT - bottom,
+                grey = if strong { "#ccc" } else { "#eee" },
+                text = HEIGHT - bottom + 18.0,
+            );
+        }
+    }
+    let _ = writeln!(
+        out,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">training FLOPs</text>\n\
+         <text transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">training loss, nats a token</text>",
+        (left + WIDTH - right) / 2.0,
+        HEIGHT - 8.0,
+        (top + HEIGHT - bottom) / 2.0,
+    );
+    for (name, colour, line) in &lines {
+        let path: Vec<String> = line
+            .iter()
+            .filter(|p| p.1 < highest)
+            .map(|&(flops, loss)| format!("{:.1} {:.1}", x(flops), y(loss)))
+            .collect();
+        let Some(&(flops, loss)) = line.last() else { continue };
+        let _ = writeln!(
+            out,
+            "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>\n\
+             <text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>",
+            path.join("L"),
+            x(flops) + 6.0,
+            y(loss) + 4.0,
+        );
+    }
+    out + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_and_its_picture_are_those_of_the_models_that_ship() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let pages = pages(&root.join("www/models")).unwrap();
+        let same = |file: &str, made: &str| {
+            let kept = fs::read_to_string(root.join("docs").join(file)).unwrap_or_default();
+            assert!(kept == made, "docs/{file} is out of date: run cargo xtask models");
+        };
+        same("models.md", &pages.text);
+        same("models.svg", &pages.picture);
+    }
+
+    #[test]
+    fn a_folder_without_models_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = pages(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("there is no model with a results.json"), "{error}");
+    }
+}
