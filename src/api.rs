@@ -2,6 +2,8 @@
 //! promise, but for `backend()`; a promise that fails says in one sentence what is wrong and what to do.
 
 use crate::model::{Backend, ModelInfo};
+use crate::routing::Policy;
+use crate::routing::policy::Rule;
 use crate::ui::address;
 use crate::ui::link::Link;
 use crate::ui::model_select::{absolute, named_blob, shipped};
@@ -38,7 +40,7 @@ pub fn install(link: Rc<Link>, dispatch: Callback<Action>) {
         set(&api, "backend", &Closure::<dyn Fn() -> JsValue>::new(backend).into_js_value());
     }
     method(&api, "load", {
-        let link = link.clone();
+        let (link, dispatch) = (link.clone(), dispatch.clone());
         move |source, options| load(link.clone(), dispatch.clone(), source, options)
     });
     method(&api, "trace", {
@@ -49,7 +51,11 @@ pub fn install(link: Rc<Link>, dispatch: Callback<Action>) {
         let link = link.clone();
         move |prompt, options| generate(link.clone(), prompt, options)
     });
-    method(&api, "policy", |policy, _| set_policy(policy));
+    method(&api, "policy", {
+        let link = link.clone();
+        let dispatch = dispatch.clone();
+        move |policy, _| set_policy(link.clone(), dispatch.clone(), policy)
+    });
     set(&gloo::utils::window(), "moescope", &api);
 }
 
@@ -125,19 +131,15 @@ async fn generate(link: Rc<Link>, prompt: JsValue, options: JsValue) -> Outcome 
     JSON::parse(&link.ask(command).await.map_err(sentence)?)
 }
 
-/// `policy(p)`: so far only the policy that changes nothing.
-async fn set_policy(policy: JsValue) -> Outcome {
-    let changes = policy.is_object()
-        && Object::entries(policy.unchecked_ref()).iter().any(|entry| {
-            let value = Array::from(&entry).get(1);
-            let is_empty_list = Array::is_array(&value) && Array::from(&value).length() == 0;
-            !value.is_null() && !value.is_undefined() && !is_empty_list
-        });
-    if changes || !(policy.is_object() || policy.is_null() || policy.is_undefined()) {
-        return Err(sentence(
-            "policy: this version can only route as the model was trained to; pass {} or null".into(),
-        ));
-    }
+/// `policy(p)`: routes the page's text, and what `trace` and `generate` are asked for, as `p` says (docs/gates.md); null or {} for
+/// the model's own way.
+async fn set_policy(link: Rc<Link>, dispatch: Callback<Action>, policy: JsValue) -> Outcome {
+    let json = if policy.is_undefined() { None } else { JSON::stringify(&policy)?.as_string() };
+    let policy = Policy::parse(json.as_deref().unwrap_or("null")).map_err(|error| sentence(error.to_string()))?;
+    link.ready().await.map_err(sentence)?;
+    let policy = Policy(policy.0.into_iter().filter(|rule| *rule != Rule::default()).collect());
+    dispatch.emit(Action::Policy(policy));
+    link.policy_answer().await.map_err(sentence)?;
     Ok(JsValue::UNDEFINED)
 }
 

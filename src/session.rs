@@ -3,12 +3,16 @@
 
 mod lens;
 mod sample;
+mod sweep;
 
 pub use lens::Lens;
 pub use sample::Sampler;
+pub use sweep::{choices_sweep, sweep_point};
 
 use crate::engine::{Engine, LogitsOf};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::routing::policy::{Settings, experts_choose};
+use crate::routing::setting::GROUP;
 use crate::routing::{Guess, Trace};
 use crate::tokenizer::Tokenizer;
 
@@ -22,7 +26,7 @@ pub struct Session {
     ids: Vec<u32>,
     /// Logits after the last token that ran, `[V]`; empty where they are not known.
     last: Vec<f32>,
-    /// How many of the next tokens to run have been given before: 0 or 1.
+    /// How many of the next tokens to run have been given before: 0, 1, or a whole group where the experts choose.
     again: usize,
 }
 
@@ -44,6 +48,23 @@ impl Session {
         self.again = 0;
     }
 
+    /// Makes the gates of an engine that is a fork do as `settings` say; what was routed must be run again.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.engine.set_settings(settings);
+        self.last.clear();
+        self.again = 0;
+    }
+
+    /// Refuses what expert choice cannot do: later tokens change the earlier ones of their group.
+    pub fn check_causal(&self, what: &str) -> Result<()> {
+        if experts_choose(self.engine.settings()) {
+            return Err(Error::Input(format!(
+                "with expert choice the experts of a token depend on tokens after it, so there is no {what}; choose another gate for it"
+            )));
+        }
+        Ok(())
+    }
+
     /// The ids wanted.
     pub fn ids(&self) -> &[u32] {
         &self.ids
@@ -59,11 +80,16 @@ impl Session {
     pub fn set(&mut self, mut ids: Vec<u32>) -> usize {
         ids.truncate(self.engine.architecture().context);
         let ran = self.engine.len();
-        let keep = self.ids[..ran].iter().zip(&ids).take_while(|(a, b)| a == b).count();
+        let mut keep = self.ids[..ran].iter().zip(&ids).take_while(|(a, b)| a == b).count();
+        // The last kept token runs again, unseen: the surprise of the next one needs its logits.
+        let mut unseen = 1;
+        if experts_choose(self.engine.settings()) && (keep, ids.len()) != (ran, ran) {
+            // Where the experts choose, only whole groups can be kept and run again.
+            (keep, unseen) = (keep / GROUP * GROUP, GROUP);
+        }
         if keep < ran {
-            // The last kept token runs again, unseen: the surprise of the next one needs its logits.
             self.last.clear();
-            self.again = keep.min(1);
+            self.again = keep.min(unseen);
             self.engine.truncate(keep - self.again);
         }
         self.ids = ids;
@@ -116,7 +142,8 @@ impl Session {
         mut on_logits: impl FnMut(&[f32]),
     ) -> Result<Trace> {
         let (start, again) = (self.engine.len(), self.again);
-        let count = self.pending().min(self.engine.chunk()).min(most.max(1) + again);
+        let most = if experts_choose(self.engine.settings()) { GROUP } else { most.max(1) + again };
+        let count = self.pending().min(self.engine.chunk()).min(most);
         if count == 0 {
             return Ok(Trace::default());
         }

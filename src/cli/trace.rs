@@ -5,7 +5,7 @@ use moescope::engine::{Engine, check_prompt};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelInfo, files};
 use moescope::routing::json::Document;
-use moescope::routing::{Trace, balance};
+use moescope::routing::{Policy, Trace, balance};
 use moescope::session::Session;
 use moescope::tokenizer::Tokenizer;
 use std::io::Write;
@@ -19,6 +19,9 @@ pub struct Options {
     model: PathBuf,
     #[command(flatten)]
     prompt: Prompt,
+    /// What is changed about the routing: JSON, or a file with it (docs/gates.md)
+    #[arg(long, value_name = "FILE|JSON")]
+    policy: Option<String>,
     /// Which engine runs it; auto takes the GPU where there is one
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineChoice,
@@ -30,9 +33,10 @@ pub struct Options {
     format: Format,
 }
 
+/// The text of a command.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct Prompt {
+pub struct Prompt {
     /// The text to trace
     #[arg(long)]
     text: Option<String>,
@@ -73,7 +77,13 @@ pub async fn run(options: &Options) -> Result<()> {
         None => None,
     };
     let ids = ids(&options.prompt, &model, tokenizer.as_ref())?;
-    let mut session = Session::new(engine(&model, options.engine).await?);
+    let policy = super::policy::read(options.policy.as_deref())?;
+    let settings = policy.settings(&model.architecture)?;
+    let mut engine = engine(&model, options.engine).await?;
+    if let Some(settings) = settings {
+        engine = engine.fork(settings).await?;
+    }
+    let mut session = Session::new(engine);
     let mut logits = Vec::new();
     let keep = |rows: &[f32]| {
         if options.logits == Logits::All {
@@ -83,7 +93,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let trace = session.run(&ids, tokenizer.as_ref(), keep).await?;
     let info = model.info(session.engine().backend(), None);
     let out = match options.format {
-        Format::Json => json(&info, &trace, &session, options.logits, &logits),
+        Format::Json => json(&info, &policy, &trace, &session, options.logits, &logits),
         Format::Text => text(&info, &trace),
     };
     // A reader that has gone (`| head`) is no error of ours.
@@ -91,7 +101,8 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+/// The ids of a prompt, checked.
+pub fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
     let ids = match (&prompt.text, &prompt.text_file, &prompt.tokens) {
         (Some(text), ..) => encode(text, tokenizer)?,
         (_, Some(file), _) => encode(&super::read_text(file)?, tokenizer)?,
@@ -120,8 +131,8 @@ async fn engine(model: &Model, choice: EngineChoice) -> Result<Engine> {
     })
 }
 
-fn json(info: &ModelInfo, trace: &Trace, session: &Session, wanted: Logits, all: &[f32]) -> String {
-    let mut document = Document::new(info, trace);
+fn json(info: &ModelInfo, policy: &Policy, trace: &Trace, session: &Session, wanted: Logits, all: &[f32]) -> String {
+    let mut document = Document::new(info, policy, trace);
     match wanted {
         Logits::None => {}
         Logits::Last => document.logits_last = Some(session.last_logits()),

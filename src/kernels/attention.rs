@@ -25,6 +25,16 @@ impl KvCache {
         }
     }
 
+    /// Takes the first `len` positions of another layer of the same shape.
+    pub fn copy_from(&mut self, other: &Self, len: usize) {
+        for (mine, its) in self.keys.iter_mut().zip(&other.keys) {
+            mine.copy_rows(its, len);
+        }
+        for (mine, its) in self.values.iter_mut().zip(&other.values) {
+            mine[..len * self.head_dim].copy_from_slice(&its[..len * self.head_dim]);
+        }
+    }
+
     /// Sets dimension `i` of the key of `head` at `position`.
     pub fn set_key(&mut self, head: usize, position: usize, i: usize, x: f32) {
         self.keys[head].set(position, i, x);

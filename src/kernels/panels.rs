@@ -65,6 +65,12 @@ impl Panels {
         self.panels[row / ROWS * self.cols + col].as_array()[row % ROWS]
     }
 
+    /// Takes the first `rows` rows (and up to 7 more) of a matrix of the same shape.
+    pub fn copy_rows(&mut self, other: &Self, rows: usize) {
+        let end = rows.div_ceil(ROWS) * self.cols;
+        self.panels[..end].copy_from_slice(&other.panels[..end]);
+    }
+
     /// Sets the number at (`row`, `col`).
     pub fn set(&mut self, row: usize, col: usize, value: f32) {
         self.panels[row / ROWS * self.cols + col].as_mut_array()[row % ROWS] = value;

@@ -1,6 +1,6 @@
 //! The JSON of a trace, the same for the command line and `window.moescope`.
 
-use super::{Balance, LayerTrace, Trace, balance};
+use super::{Balance, LayerTrace, Policy, Trace, balance};
 use crate::model::{Backend, ModelInfo};
 use serde::Serialize;
 
@@ -10,6 +10,8 @@ pub struct Document<'a> {
     schema: u32,
     model: ModelJson<'a>,
     engine: String,
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    policy: serde_json::Value,
     tokens: Vec<TokenJson<'a>>,
     layers: Vec<LayerJson<'a>>,
     /// Logits after the last token, `[V]`.
@@ -53,8 +55,8 @@ struct LayerJson<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// The document of `trace`, without logits.
-    pub fn new(model: &'a ModelInfo, trace: &'a Trace) -> Self {
+    /// The document of `trace`, which ran under `policy`, without logits.
+    pub fn new(model: &'a ModelInfo, policy: &Policy, trace: &'a Trace) -> Self {
         Self {
             schema: 1,
             model: ModelJson {
@@ -69,6 +71,7 @@ impl<'a> Document<'a> {
                 active_parameters: model.cost.active_parameters(),
             },
             engine: engine_name(&model.backend),
+            policy: policy.to_json(),
             tokens: trace.tokens.iter().map(|t| TokenJson { id: t.id, text: &t.text }).collect(),
             layers: trace.layers.iter().map(LayerJson::new).collect(),
             logits_last: None,

@@ -5,6 +5,7 @@ pub mod analytics;
 pub mod balance;
 pub mod csv;
 pub mod dossier;
+pub mod effect;
 pub mod gate;
 pub mod json;
 pub mod lens;

@@ -6,6 +6,7 @@ use crate::engine::cpu::CpuEngine;
 use crate::error::Result;
 use crate::model::Model;
 use crate::routing::lens::LayerLens;
+use crate::routing::policy::Settings;
 use crate::tokenizer::Tokenizer;
 
 /// A second engine for looking inside tokens. Walking through a text runs each token once.
@@ -18,6 +19,19 @@ impl Lens {
     /// A lens for `model`.
     pub fn new(model: &Model) -> Result<Self> {
         Ok(Self { engine: CpuEngine::new(model)?, ids: Vec::new() })
+    }
+
+    /// Looks through gates that do as `settings` say, which must not let the experts choose.
+    pub fn set_settings(&mut self, settings: &Settings) {
+        if self.engine.settings() != settings {
+            self.engine = self.engine.fork(settings.clone());
+            self.ids.clear();
+        }
+    }
+
+    /// Its engine, for forks.
+    pub fn engine(&self) -> &CpuEngine {
+        &self.engine
     }
 
     /// What each layer did to the last of `ids` (at least one, all in the vocabulary and within the context).

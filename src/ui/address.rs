@@ -1,10 +1,11 @@
 //! The view as the page's address keeps it: `?model=NAME|URL&text=...&layer=N|all&backend=auto|webgpu|cpu`,
 //! with `view` (the picture), `colour` (what colours mean), `token` (the one chosen) and `to` (the end of a range), `find`,
 //! `expert` (`LAYER.EXPERT`), `compare` (a second model), `step` (of the training), `recorded` (the recorded text) and
-//! `beside` (a second step), and `lang`. A link brings back the same view; what makes no sense is ignored, and said.
+//! `beside` (a second step), `policy` (what is changed about the routing, docs/gates.md), and `lang`. A link brings back the same view; what makes no sense is ignored, and said.
 
 use super::messages::t;
 use super::state::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State, colour_name};
+use crate::routing::Policy;
 use crate::worker::protocol::BackendChoice;
 use web_sys::UrlSearchParams;
 
@@ -42,6 +43,8 @@ pub struct Address {
     pub beside: Option<u64>,
     /// Name or URL of the model to compare with.
     pub compare: Option<String>,
+    /// What is changed about the routing.
+    pub policy: Option<Policy>,
     /// The language asked for.
     pub language: Option<String>,
     /// What was ignored, a sentence each.
@@ -67,6 +70,7 @@ impl Address {
         address.range_end = address.read("to", get("to"), t!("address.token"), |value| value.parse().ok());
         address.colour_by = address.read("colour", get("colour"), COLOURS.map(colour_name).join(", "), colour);
         address.expert = address.read("expert", get("expert"), t!("address.expert"), expert);
+        address.policy = address.read("policy", get("policy"), t!("address.policy"), |value| Policy::parse(value).ok());
         address.step = address.read("step", get("step"), t!("address.step"), |value| value.parse().ok());
         address.beside = address.read("beside", get("beside"), t!("address.step"), |value| value.parse().ok());
         address
@@ -128,6 +132,9 @@ impl Address {
             if let Some(beside) = past.moment.beside {
                 parameters.append("beside", &step(beside));
             }
+        }
+        if state.changes.asked != Policy::default() {
+            parameters.append("policy", &state.changes.asked.to_json().to_string());
         }
         if let Some(compare) = &state.compare {
             parameters.append("compare", compare);

@@ -133,7 +133,7 @@ impl Layout {
 
 fn most_assignments(layer: &crate::routing::LayerTrace) -> usize {
     let mut counts = vec![0usize; layer.experts];
-    layer.selected.iter().for_each(|&expert| counts[expert as usize] += 1);
+    layer.assignments().for_each(|expert| counts[expert as usize] += 1);
     counts.into_iter().max().unwrap_or(0)
 }
 
@@ -180,7 +180,7 @@ fn bands(layout: &Layout, index: usize, gap: &[Flow], any_chosen: bool) -> Html 
 fn nodes(layout: &Layout, trace: &Trace, index: usize, props: &FlowPictureProps) -> Html {
     let layer = &trace.layers[index];
     let mut counts = vec![0usize; layer.experts];
-    layer.selected.iter().for_each(|&expert| counts[expert as usize] += 1);
+    layer.assignments().for_each(|expert| counts[expert as usize] += 1);
     let (x, _) = layout.node(index, 0);
     let nodes = counts.into_iter().enumerate().map(|(expert, count)| {
         let chosen = ExpertOf { layer: layer.layer, expert: expert as u32 };

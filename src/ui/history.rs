@@ -3,6 +3,7 @@
 
 use super::past::Moment;
 use super::state::{ColourBy, ExpertOf, LayerChoice, Picture};
+use crate::routing::Policy;
 use crate::worker::protocol::Source;
 
 /// Places kept.
@@ -31,6 +32,8 @@ pub struct Place {
     pub compare: Option<String>,
     /// The moment of the training.
     pub past: Option<Moment>,
+    /// What is changed about the routing.
+    pub policy: Policy,
 }
 
 impl Place {
@@ -39,7 +42,9 @@ impl Place {
         let typed = !self.search.is_empty() && !other.search.is_empty();
         let pulled = self.past.is_some() && other.past.is_some();
         let same = Self { search: other.search.clone(), past: other.past, ..self.clone() };
-        (typed || pulled) && same == *other
+        let slid = Self { policy: other.policy.clone(), ..self.clone() };
+        let same_fields = fields(&self.policy) == fields(&other.policy);
+        ((typed || pulled) && same == *other) || (slid == *other && same_fields && self.policy != other.policy)
     }
 }
 
@@ -81,4 +86,16 @@ impl History {
     pub fn has_back(&self) -> bool {
         !self.back.is_empty()
     }
+}
+
+/// A policy without its numbers: what a slider pulls stays the same policy.
+fn fields(policy: &Policy) -> Policy {
+    let mut policy = policy.clone();
+    for rule in &mut policy.0 {
+        for number in [&mut rule.temperature, &mut rule.noise, &mut rule.capacity_factor] {
+            *number = number.map(|_| 1.0);
+        }
+        rule.top_k = rule.top_k.map(|_| 1);
+    }
+    policy
 }

@@ -41,6 +41,8 @@ struct Desk {
     /// One entry a `Load` command, in order: loads are answered in order.
     loads: RefCell<VecDeque<Option<WaitingForModel>>>,
     requests: RefCell<HashMap<u64, Waiting>>,
+    /// Who waits to hear that the routing changed.
+    policies: RefCell<Vec<oneshot::Sender<Answer<()>>>>,
 }
 
 impl Link {
@@ -82,6 +84,13 @@ impl Link {
         let (sender, receiver) = oneshot::channel();
         self.desk.requests.borrow_mut().insert(request, sender);
         self.line.borrow().bridge.send(command(request));
+        receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
+    }
+
+    /// Waits until the engine says that it routes as it was told last, or why not.
+    pub async fn policy_answer(&self) -> Answer<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.desk.policies.borrow_mut().push(sender);
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
@@ -140,6 +149,7 @@ impl Desk {
     /// Nobody will answer any more.
     fn end(&self) {
         *self.model.borrow_mut() = None;
+        self.policy_answered(&Err(ENDED.into()));
         self.requests.take().into_values().for_each(|waiting| drop(waiting.send(Err(ENDED.into()))));
         self.loads.take().into_iter().flatten().for_each(|waiting| drop(waiting.send(Err(ENDED.into()))));
     }
@@ -153,7 +163,21 @@ impl Desk {
                 self.answer(*request, Ok(json.clone()));
             }
             Event::RequestFailed { request, message } => self.answer(*request, Err(message.clone())),
-            Event::Progress { .. } | Event::Routed { .. } | Event::RunFailed { .. } | Event::Inspected { .. } => {}
+            Event::PolicySet { .. } => self.policy_answered(&Ok(())),
+            Event::PolicyRefused { message, .. } => self.policy_answered(&Err(message.clone())),
+            Event::Progress { .. }
+            | Event::Routed { .. }
+            | Event::Baseline { .. }
+            | Event::Swept { .. }
+            | Event::RunFailed { .. }
+            | Event::Inspected { .. } => {}
+        }
+    }
+
+    /// A policy that a newer one replaced has the newer one's answer.
+    fn policy_answered(&self, answer: &Answer<()>) {
+        for waiting in self.policies.take() {
+            let _ = waiting.send(answer.clone());
         }
     }
 

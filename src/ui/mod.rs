@@ -8,6 +8,7 @@ mod app;
 mod as_table;
 mod backend_badge;
 mod canvas;
+mod changes;
 mod compare;
 mod compare_snapshots;
 mod compared_strip;

@@ -2,6 +2,7 @@
 //! Nothing here touches the browser; `app.rs` carries the effects out.
 
 use super::address::Address;
+use super::changes::Changes;
 use super::examples::Example;
 use super::history::{History, Place};
 use super::messages::t;
@@ -12,8 +13,8 @@ use crate::model::ModelInfo;
 use crate::routing::analytics::find;
 use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
-use crate::routing::{Recording, Trace};
-use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed};
+use crate::routing::{Policy, Recording, Trace};
+use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed, Sweep};
 
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
@@ -22,6 +23,9 @@ const TOKENS_TO_MEASURE: usize = 4;
 pub const DOSSIER: &str = "experts.json";
 /// See [`DOSSIER`].
 pub const CURVES: &str = "curves.json";
+
+/// The page's own requests have numbers from here on, those of `window.moescope` below.
+const PAGE_REQUESTS: u64 = 1 << 40;
 
 /// Which layer the views show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +169,8 @@ pub struct State {
     pub recording: Option<Shared<Recording>>,
     /// The moment of its training that is shown in place of the finished model.
     pub past: Option<Past>,
+    /// What is changed about the routing.
+    pub changes: Changes,
     /// Where the visitor has been.
     pub history: History,
     /// The models on offer.
@@ -272,6 +278,10 @@ pub enum Action {
     RecordedText(usize),
     /// Compare with another snapshot, or with none.
     Beside(Option<usize>),
+    /// Change the routing.
+    Policy(Policy),
+    /// Run the text again and again.
+    Sweep(Sweep),
     /// Back to the view before.
     Undo,
     /// Forth to the view that was left by going back.
@@ -369,6 +379,7 @@ impl Action {
                 | Self::Snapshot(_)
                 | Self::RecordedText(_)
                 | Self::Beside(_)
+                | Self::Policy(_)
         )
     }
 }
@@ -408,6 +419,7 @@ impl State {
             curves: None,
             recording: None,
             past: None,
+            changes: Changes { asked: address.policy.clone().unwrap_or_default(), ..Changes::default() },
             history: History::default(),
             offered: Shared::default(),
             examples: Shared::default(),
@@ -445,7 +457,7 @@ impl State {
             generating: None,
             changed_in: 0,
             looked_at: None,
-            look_request: 0,
+            look_request: PAGE_REQUESTS,
             layer_asked: address.layer,
             step_asked: address.step.map(|step| (step, address.beside)),
             recorded_asked: address.recorded.clone(),
@@ -560,6 +572,7 @@ impl State {
             expert: self.expert,
             compare: self.compare.clone(),
             past: self.past.as_ref().map(|past| past.moment),
+            policy: self.changes.asked.clone(),
         }
     }
 
@@ -576,8 +589,10 @@ impl State {
         self.recall(place.past);
         match place.model {
             Some((source, asked)) if here.model.as_ref() != Some(&(source.clone(), asked.clone())) => {
+                self.changes.asked = place.policy;
                 self.change(Action::Load { source, asked })
             }
+            _ if here.policy != place.policy => self.change(Action::Policy(place.policy)),
             _ => Vec::new(),
         }
     }
@@ -710,6 +725,16 @@ impl State {
                 self.move_past(|moment| moment.text = text);
             }
             Action::Beside(beside) => self.move_past(|moment| moment.beside = beside),
+            Action::Policy(policy) => {
+                self.leave_past();
+                return self.set_policy(policy);
+            }
+            Action::Sweep(sweep) => {
+                self.look_request += 1;
+                let request = self.look_request;
+                self.changes.sweep(request, sweep);
+                return vec![Effect::Send(Command::Sweep { request, sweep })];
+            }
             Action::Undo => {
                 let here = self.place();
                 return self.history.back(here).map_or_else(Vec::new, |place| self.go_to(place));
@@ -863,6 +888,18 @@ impl State {
         vec![Effect::Send(Command::Route { generation: self.generation, text: (*self.text).clone() })]
     }
 
+    /// Asks for the text routed in another way.
+    fn set_policy(&mut self, policy: Policy) -> Vec<Effect> {
+        self.changes.asked = policy.clone();
+        self.changes.refused = None;
+        if self.model.is_none() {
+            return Vec::new();
+        }
+        self.generating = None;
+        self.begin_run();
+        vec![Effect::Send(Command::SetPolicy { generation: self.generation, policy })]
+    }
+
     fn generate(&mut self) -> Vec<Effect> {
         if self.model.is_none() || self.running {
             return Vec::new();
@@ -880,6 +917,9 @@ impl State {
         self.generation += 1;
         self.running = true;
         self.failed = false;
+        // Both are of the text as it was.
+        self.changes.effect = None;
+        self.changes.sweep = None;
     }
 
     fn hear(&mut self, event: Event) -> Vec<Effect> {
@@ -921,9 +961,27 @@ impl State {
                     self.speed = Some(speed);
                 }
                 if generation == self.generation {
+                    self.changes.compare(&self.trace, total);
                     return self.run_went_on(done);
                 }
             }
+            Event::PolicySet { policy, .. } => {
+                self.trace = self.changes.set(policy, &self.trace);
+                self.speed = None;
+            }
+            Event::PolicyRefused { generation, message } => {
+                if generation == self.generation {
+                    self.running = false;
+                    self.changes.refused = Some(message);
+                    // The link of the page and its undo say what is, not what was refused.
+                    self.changes.asked = self.changes.in_use.clone();
+                }
+            }
+            Event::Baseline { from, more, speed, .. } => {
+                self.changes.hear_baseline(from, &more, speed);
+                self.changes.compare(&self.trace, self.total);
+            }
+            Event::Swept { request, found, progress, done } => self.changes.hear_swept(request, found, progress, done),
             Event::RunFailed { generation, message } => {
                 if generation == self.generation {
                     self.running = false;
@@ -944,8 +1002,9 @@ impl State {
                     self.look = Some(Shared::new(layers));
                 }
             }
+            Event::RequestFailed { request, message } => self.changes.sweep_failed(request, message),
             // Answers to `window.moescope`: link.rs hands them on.
-            Event::Traced { .. } | Event::Generated { .. } | Event::RequestFailed { .. } => {}
+            Event::Traced { .. } | Event::Generated { .. } => {}
         }
         Vec::new()
     }
@@ -956,6 +1015,7 @@ impl State {
         self.failed = false;
         self.problem = None;
         self.trace = Shared::default();
+        self.changes = Changes { asked: self.changes.asked.clone(), ..Changes::default() };
         self.past = None;
         self.recording = None;
         self.played = None;
@@ -979,6 +1039,9 @@ impl State {
             offered.map(|offered| Effect::FetchExtras { name: offered.name.clone(), files: offered.files.clone() }),
         );
         effects.extend(self.route());
+        if self.changes.asked != Policy::default() {
+            effects.extend(self.set_policy(self.changes.asked.clone()));
+        }
         if let Some((step, _)) = self.step_asked {
             if self.can_watch() {
                 effects.extend(self.watch());

@@ -1,15 +1,17 @@
 //! What the worker has on its desk: a loaded model, its engine and the page's text.
 
 use super::protocol::{BackendChoice, Logits, Overflow, Prompt, Sampling};
+use crate::engine::cpu::ablation::Ablation;
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::device::Gpu;
-use crate::engine::{Engine, check_prompt};
+use crate::engine::{Engine, check_prompt, own_settings};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, ModelInfo};
-use crate::routing::Trace;
+use crate::routing::effect::KPoint;
 use crate::routing::json::Document;
 use crate::routing::lens::LayerLens;
-use crate::session::{Lens, Sampler, Session};
+use crate::routing::{Policy, Trace};
+use crate::session::{Lens, Sampler, Session, choices_sweep, sweep_point};
 use crate::tokenizer::Tokenizer;
 use std::rc::Rc;
 
@@ -20,7 +22,12 @@ const MOST_BYTES_PER_TOKEN: usize = 64;
 pub struct Desk {
     model: Rc<Model>,
     tokenizer: Option<Tokenizer>,
+    /// The text as the model routes it by itself.
     session: Session,
+    /// What is changed about that; nothing in the default policy.
+    policy: Policy,
+    /// The text under the policy, on a fork of the engine; kept when the policy is taken back, for the next one.
+    changed: Option<Session>,
     /// A GPU that no engine has been made on yet.
     gpu: Option<Gpu>,
     /// Made when somebody looks inside a token.
@@ -49,7 +56,8 @@ impl Desk {
             (_, None) => Engine::cpu(&model)?,
         };
         let info = model.info(engine.backend(), note);
-        Ok(Self { model, tokenizer, session: Session::new(engine), gpu: ready, lens: None, info })
+        let (session, policy) = (Session::new(engine), Policy::default());
+        Ok(Self { model, tokenizer, session, policy, changed: None, gpu: ready, lens: None, info })
     }
 
     /// The work that makes the GPU engine, where a GPU waits for it: compiling takes a while, and the CPU
@@ -65,6 +73,10 @@ impl Desk {
         let note = match gpu {
             Ok(engine) => {
                 self.session.replace_engine(engine);
+                // A policy that is on goes on where it is; the next one gets a fork of the GPU's engine.
+                if !self.is_changed() {
+                    self.changed = None;
+                }
                 None
             }
             Err(error) => Some(format!("Running on the CPU: {error}")),
@@ -72,27 +84,127 @@ impl Desk {
         self.info = self.model.info(self.session.engine().backend(), note);
     }
 
-    /// The page's text, being routed.
+    /// The page's text, being routed: under the policy where there is one.
     pub fn session(&mut self) -> &mut Session {
-        &mut self.session
+        match &mut self.changed {
+            Some(changed) if self.policy != Policy::default() => changed,
+            _ => &mut self.session,
+        }
+    }
+
+    /// The page's text as the model routes it by itself, while a policy is on.
+    pub fn baseline(&mut self) -> Option<&mut Session> {
+        self.is_changed().then_some(&mut self.session)
+    }
+
+    fn is_changed(&self) -> bool {
+        self.policy != Policy::default()
+    }
+
+    /// The policy in use.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Routes as `policy` says from now on. Nothing has run under it yet; where it changes nothing the baseline is the text
+    /// again, as far as it ran.
+    pub async fn set_policy(&mut self, policy: &Policy) -> Result<()> {
+        let Some(settings) = policy.settings(&self.model.architecture)? else {
+            let ids = self.session().ids().to_vec();
+            self.policy = Policy::default();
+            self.session.set(ids);
+            return Ok(());
+        };
+        let ids = self.session().ids().to_vec();
+        match &mut self.changed {
+            Some(changed) => changed.set_settings(settings),
+            none => *none = Some(Session::new(self.session.engine().fork(settings).await?)),
+        }
+        self.policy = policy.clone();
+        self.session().set(Vec::new());
+        self.session().set(ids);
+        Ok(())
     }
 
     /// Runs the next chunk of the text. Where the GPU fails, the CPU engine takes over: the text stays, and
     /// what was routed runs again.
     pub async fn advance(&mut self, most: usize) -> Result<Advance> {
-        match self.session.advance(self.tokenizer.as_ref(), most, |_| {}).await {
+        let tokenizer = self.tokenizer.as_ref();
+        let session = match &mut self.changed {
+            Some(changed) if self.policy != Policy::default() => changed,
+            _ => &mut self.session,
+        };
+        match session.advance(tokenizer, most, |_| {}).await {
             Ok(trace) => Ok(Advance::Routed(trace)),
             Err(Error::Device(why)) => {
-                self.fall_back(&why)?;
+                self.fall_back(&why).await?;
                 Ok(Advance::EngineChanged)
             }
             Err(error) => Err(error),
         }
     }
 
+    /// Runs the next chunk of what the model does by itself.
+    pub async fn advance_baseline(&mut self, most: usize) -> Result<Trace> {
+        self.session.advance(self.tokenizer.as_ref(), most, |_| {}).await
+    }
+
+    /// What switching experts off starts from: the page's text, run under the policy.
+    pub fn ablation(&mut self) -> Result<Ablation> {
+        let (ids, bytes) = self.swept()?;
+        let settings = self.session().engine().settings().clone();
+        let own = !self.is_changed();
+        let settings = if own { own_settings(&self.model.architecture) } else { settings };
+        Ablation::check(&settings)?;
+        Ok(Ablation::new(self.lens()?.engine(), settings, &ids, bytes))
+    }
+
+    /// The policies of a sweep over k, and the page's text.
+    pub fn choices(&mut self) -> Result<(Vec<(usize, Policy)>, Vec<u32>)> {
+        let (ids, _) = self.swept()?;
+        Ok((choices_sweep(&self.policy, &self.model.architecture)?, ids))
+    }
+
+    /// The page's text with k experts a token.
+    pub async fn choices_point(
+        &mut self,
+        session: &mut Option<Session>,
+        k: usize,
+        policy: &Policy,
+        ids: &[u32],
+    ) -> Result<KPoint> {
+        let architecture = &self.model.architecture;
+        let settings = policy.settings(architecture)?.unwrap_or_else(|| own_settings(architecture));
+        let session = match session {
+            Some(session) => {
+                session.set_settings(settings);
+                session
+            }
+            none => none.insert(Session::new(self.session.engine().fork(settings).await?)),
+        };
+        sweep_point(session, architecture, ids, self.tokenizer.as_ref(), k, now).await
+    }
+
+    /// The text of a sweep: ids, and bytes without the first token.
+    fn swept(&mut self) -> Result<(Vec<u32>, usize)> {
+        let ids = self.session().ids().to_vec();
+        if ids.len() < 2 {
+            return Err(Error::Input("type a text first: a loss needs at least two tokens".into()));
+        }
+        let bytes = self.tokenizer()?.tokens(&ids, 1).iter().map(|token| token.text.len()).sum();
+        Ok((ids, bytes))
+    }
+
     /// Puts the CPU engine in the place of a GPU that failed.
-    fn fall_back(&mut self, why: &str) -> Result<()> {
+    async fn fall_back(&mut self, why: &str) -> Result<()> {
+        let ids = self.session().ids().to_vec();
         self.session.replace_engine(Engine::cpu(&self.model)?);
+        if let Some(changed) = self.changed.take() {
+            let settings = changed.engine().settings().clone();
+            let mut changed = Session::new(self.session.engine().fork(settings).await?);
+            changed.set(ids);
+            self.changed = Some(changed);
+        }
         self.info = self.model.info(self.session.engine().backend(), Some(format!("The CPU took over: {why}")));
         Ok(())
     }
@@ -107,7 +219,10 @@ impl Desk {
             context,
             routed_bytes: ends.get(context.min(ends.len()).saturating_sub(1)).copied().unwrap_or(0),
         });
-        Ok((self.session.set(ids), overflow))
+        if self.is_changed() {
+            self.session.set(ids.clone());
+        }
+        Ok((self.session().set(ids), overflow))
     }
 
     /// The ids of a prompt, checked.
@@ -122,27 +237,35 @@ impl Desk {
 
     /// What each layer did to the token at `position` of the page's text.
     pub fn inspect(&mut self, position: usize) -> Result<Vec<LayerLens>> {
-        let ids = self.session.ids().get(..=position);
-        let ids = ids.ok_or_else(|| Error::Input(format!("the text has no token at position {position}")))?;
-        let lens = match &mut self.lens {
-            Some(lens) => lens,
-            none => none.insert(Lens::new(&self.model)?),
-        };
-        Ok(lens.inspect(ids, self.tokenizer.as_ref()))
+        let session = self.session();
+        session.check_causal("look inside a token")?;
+        let settings = session.engine().settings().clone();
+        let ids = session.ids().get(..=position);
+        let ids = ids.ok_or_else(|| Error::Input(format!("the text has no token at position {position}")))?.to_vec();
+        self.lens()?.set_settings(&settings);
+        let tokenizer = self.tokenizer.as_ref();
+        Ok(self.lens.as_mut().map(|lens| lens.inspect(&ids, tokenizer)).unwrap_or_default())
+    }
+
+    fn lens(&mut self) -> Result<&mut Lens> {
+        match &mut self.lens {
+            Some(lens) => Ok(lens),
+            none => Ok(none.insert(Lens::new(&self.model)?)),
+        }
     }
 
     /// Traces `ids` beside the page's text, and gives the JSON of `moescope trace`.
     pub async fn trace(&mut self, ids: &[u32], wanted: Logits) -> Result<String> {
-        let page = self.session.ids().to_vec();
+        let page = self.session().ids().to_vec();
         let mut traced = self.run(ids).await;
         if let Err(Error::Device(why)) = &traced {
-            self.fall_back(why)?;
+            self.fall_back(why).await?;
             traced = self.run(ids).await;
         }
-        let last = self.session.last_logits().to_vec();
-        self.session.set(page);
+        let last = self.session().last_logits().to_vec();
+        self.session().set(page);
         let (trace, logits) = traced?;
-        let mut document = Document::new(&self.info, &trace);
+        let mut document = Document::new(&self.info, &self.policy, &trace);
         match wanted {
             Logits::None => {}
             Logits::Last => document.logits_last = Some(&last),
@@ -153,19 +276,20 @@ impl Desk {
 
     /// Generates after `ids` beside the page's text: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
     pub async fn complete(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<String> {
-        let page = self.session.ids().to_vec();
+        self.session().check_causal("generation")?;
+        let page = self.session().ids().to_vec();
         let mut completed = self.continue_from(ids, tokens, sampling).await;
         if let Err(Error::Device(why)) = &completed {
-            self.fall_back(why)?;
+            self.fall_back(why).await?;
             completed = self.continue_from(ids, tokens, sampling).await;
         }
-        self.session.set(page);
+        self.session().set(page);
         let (trace, prefill_ms, decode_ms) = completed?;
         let new = &trace.tokens[ids.len()..];
         let json = serde_json::json!({
             "ids": new.iter().map(|token| token.id).collect::<Vec<_>>(),
             "text": new.iter().map(|token| token.text.as_str()).collect::<String>(),
-            "trace": Document::new(&self.info, &trace),
+            "trace": Document::new(&self.info, &self.policy, &trace),
             "prefill_ms": prefill_ms,
             "decode_ms": decode_ms,
         });
@@ -178,11 +302,19 @@ impl Desk {
         let prefilled = now();
         let mut sampler = Sampler::new(sampling);
         for _ in 0..tokens {
-            if !self.session.has_room() {
+            let session = self.session();
+            if !session.has_room() {
                 break;
             }
-            self.session.push(sampler.next(self.session.last_logits()));
-            trace.extend(&self.session.advance(self.tokenizer.as_ref(), 1, |_| {}).await?);
+            session.push(sampler.next(session.last_logits()));
+            match self.advance(1).await? {
+                Advance::Routed(more) => trace.extend(&more),
+                Advance::EngineChanged => {
+                    return Err(Error::Input(
+                        "the GPU failed in the middle of this; ask again, the CPU is ready".into(),
+                    ));
+                }
+            }
         }
         Ok((trace, prefilled - start, now() - prefilled))
     }
@@ -190,7 +322,11 @@ impl Desk {
     /// Runs `ids` from scratch: the trace and the logits of all of them.
     async fn run(&mut self, ids: &[u32]) -> Result<(Trace, Vec<f32>)> {
         let mut logits = Vec::new();
-        let trace = self.session.run(ids, self.tokenizer.as_ref(), |rows| logits.extend_from_slice(rows)).await?;
+        let session = match &mut self.changed {
+            Some(changed) if self.policy != Policy::default() => changed,
+            _ => &mut self.session,
+        };
+        let trace = session.run(ids, self.tokenizer.as_ref(), |rows| logits.extend_from_slice(rows)).await?;
         Ok((trace, logits))
     }
 

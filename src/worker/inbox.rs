@@ -73,7 +73,10 @@ impl Inbox {
     /// Lets new commands in, then says whether one of them ends the run in progress.
     pub async fn interrupts_run(&self) -> bool {
         breathe().await;
-        let ends = |command: &Command| matches!(command, Command::Route { .. } | Command::Stop | Command::Load { .. });
+        let ends = |command: &Command| {
+            use Command::{Load, Route, SetPolicy, Stop};
+            matches!(command, Route { .. } | SetPolicy { .. } | Stop | Load { .. })
+        };
         self.queue.borrow().iter().any(ends)
     }
 
@@ -85,12 +88,14 @@ impl Inbox {
 
 /// Whether `newer` makes an `older` command that has not been started pointless.
 fn supersedes(newer: &Command, older: &Command) -> bool {
-    use Command::{Generate, Inspect, Load, Route, Stop};
+    use Command::{Generate, Inspect, Load, Route, SetPolicy, Stop, Sweep};
     match newer {
         Load { .. } => matches!(older, Load { .. } | Generate { .. } | Stop),
         Route { .. } => matches!(older, Route { .. } | Generate { .. } | Stop),
         Stop | Generate { .. } => matches!(older, Generate { .. }),
         Inspect { .. } => matches!(older, Inspect { .. }),
+        SetPolicy { .. } => matches!(older, SetPolicy { .. } | Generate { .. } | Sweep { .. }),
+        Sweep { .. } => matches!(older, Sweep { .. }),
         _ => false,
     }
 }

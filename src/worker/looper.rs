@@ -4,11 +4,12 @@
 use super::desk::{Advance, Desk, now};
 use super::fetch::model_files;
 use super::inbox::{Inbox, Load, Work};
-use super::protocol::{BackendChoice, Command, Event, Logits, Overflow, Prompt, Sampling, Source, Speed};
+use super::protocol::{BackendChoice, Command, Event, Logits, Overflow, Prompt, Sampling, Source, Speed, Sweep, Swept};
 use crate::engine::Engine;
 use crate::engine::gpu::device::Gpu;
 use crate::error::{Error, Result};
 use crate::model::Backend;
+use crate::routing::Policy;
 use crate::session::Sampler;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use std::rc::Rc;
@@ -83,6 +84,12 @@ impl Looper {
             Command::Route { generation, text } => {
                 let done = self.route(generation, &text).await;
                 self.report(generation, done);
+            }
+            Command::SetPolicy { generation, policy } => self.set_policy(generation, policy).await,
+            Command::Sweep { request, sweep } => {
+                if let Err(error) = self.sweep(request, sweep).await {
+                    (self.send)(Event::RequestFailed { request, message: error.to_string() });
+                }
             }
             Command::Generate { generation, tokens, sampling } => {
                 let done = self.generate(generation, tokens, sampling).await;
@@ -167,13 +174,92 @@ impl Looper {
     async fn route(&mut self, generation: u64, text: &str) -> Result<()> {
         let (keep, overflow) = self.desk()?.set_text(text)?;
         let mut run = Run { generation, from: keep, overflow, speed: Speed::default() };
-        self.run_pending(&mut run, true).await?;
+        if !self.run_pending(&mut run, true).await? {
+            self.run_baseline(generation).await?;
+        }
         Ok(())
+    }
+
+    /// Changes the routing, and runs the text that way.
+    async fn set_policy(&mut self, generation: u64, policy: Policy) {
+        let set = match self.desk() {
+            Ok(desk) => desk.set_policy(&policy).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = set {
+            return (self.send)(Event::PolicyRefused { generation, message: error.to_string() });
+        }
+        let Some(desk) = &mut self.desk else { return };
+        let (policy, from) = (desk.policy().clone(), desk.session().given());
+        (self.send)(Event::PolicySet { generation, policy });
+        let mut run = Run { generation, from, overflow: None, speed: Speed::default() };
+        let done = match self.run_pending(&mut run, true).await {
+            Ok(false) => self.run_baseline(generation).await,
+            done => done.map(|_| ()),
+        };
+        self.report(generation, done);
+    }
+
+    /// Runs what the model does with the text by itself, while a policy is on, until something else is wanted.
+    async fn run_baseline(&mut self, generation: u64) -> Result<()> {
+        let mut speed = Speed::default();
+        loop {
+            let desk = self.desk()?;
+            let Some(baseline) = desk.baseline() else { return Ok(()) };
+            let from = baseline.given();
+            if baseline.pending() == 0 {
+                let (more, done) = (crate::routing::Trace::default(), true);
+                (self.send)(Event::Baseline { generation, from, more, speed, done });
+                return Ok(());
+            }
+            let start = now();
+            let more = desk.advance_baseline(CHUNK).await?;
+            speed = Speed { tokens: speed.tokens + more.len(), ms: speed.ms + now() - start };
+            (self.send)(Event::Baseline { generation, from, more, speed, done: false });
+            if self.inbox.interrupts_run().await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs the text in every case of a sweep, and sends what comes out case by case.
+    async fn sweep(&mut self, request: u64, sweep: Sweep) -> Result<()> {
+        match sweep {
+            Sweep::Ablation => {
+                let mut ablation = self.desk()?.ablation()?;
+                let cases = ablation.cases();
+                for (n, &(layer, expert)) in cases.iter().enumerate() {
+                    let found = Swept::Ablation(vec![ablation.without(layer, expert)]);
+                    if self.tell_swept(request, found, (n + 1, cases.len())).await {
+                        return Ok(());
+                    }
+                }
+            }
+            Sweep::Choices => {
+                let (cases, ids) = self.desk()?.choices()?;
+                let mut session = None;
+                for (n, (k, policy)) in cases.iter().enumerate() {
+                    let point = self.desk()?.choices_point(&mut session, *k, policy, &ids).await?;
+                    if self.tell_swept(request, Swept::Choices(vec![point]), (n + 1, cases.len())).await {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what a case gave; true where the sweep ends, because it is whole or something else is wanted.
+    async fn tell_swept(&self, request: u64, found: Swept, progress: (usize, usize)) -> bool {
+        let done = self.inbox.interrupts_run().await || progress.0 == progress.1;
+        (self.send)(Event::Swept { request, found, progress, done });
+        done
     }
 
     /// Samples a token, runs it, and so on; the last answer says `done`.
     async fn generate(&mut self, generation: u64, tokens: usize, sampling: Sampling) -> Result<()> {
         let session = self.desk()?.session();
+        session.check_causal("generation")?;
         if session.ids().is_empty() {
             return Err(Error::Input("there is no text to continue; type a few words first".into()));
         }

@@ -2,8 +2,9 @@
 //! [`Event`]s, in order. The worker owns the engine; the page owns only view state.
 
 use crate::model::ModelInfo;
-use crate::routing::Trace;
+use crate::routing::effect::{Ablated, KPoint};
 use crate::routing::lens::LayerLens;
+use crate::routing::{Policy, Trace};
 use serde::{Deserialize, Serialize};
 
 /// Which engine the visitor asked for.
@@ -95,6 +96,23 @@ pub enum Command {
         /// How to choose them.
         sampling: Sampling,
     },
+    /// Route as `policy` says from now on (the default policy: as the model does by itself). Answers `PolicySet`, then the text's
+    /// `Routed`* as `Route` does; or `PolicyRefused`, and what was before stays. While a policy is on, `Baseline`* follow each
+    /// routed text: what the model does by itself.
+    SetPolicy {
+        /// Named again in the answers.
+        generation: u64,
+        /// The policy.
+        policy: Policy,
+    },
+    /// Run the page's text again and again, each time changed a little. Answers `Swept`*, the last with `done`; or
+    /// `RequestFailed`. Ends early as a run does.
+    Sweep {
+        /// Named again in the answers.
+        request: u64,
+        /// What is changed.
+        sweep: Sweep,
+    },
     /// End the run in progress after its current chunk; it answers a last `Routed` with `done`.
     Stop,
     /// Trace a prompt for the API, beside the page's own text. Answers `Traced` or `RequestFailed`.
@@ -125,6 +143,24 @@ pub enum Command {
         /// How to choose them.
         sampling: Sampling,
     },
+}
+
+/// What a sweep changes about the text's routing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sweep {
+    /// One expert of one layer off.
+    Ablation,
+    /// Experts a token, 1 to E.
+    Choices,
+}
+
+/// What a sweep has found so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Swept {
+    /// An expert off.
+    Ablation(Vec<Ablated>),
+    /// Experts a token.
+    Choices(Vec<KPoint>),
 }
 
 /// How fast a run went.
@@ -179,6 +215,44 @@ pub enum Event {
         /// Speed of this run.
         speed: Speed,
         /// True in the last answer to the command.
+        done: bool,
+    },
+    /// The policy in use. The default one where the model does as it does by itself.
+    PolicySet {
+        /// The command's.
+        generation: u64,
+        /// The policy.
+        policy: Policy,
+    },
+    /// A policy cannot be; the one before stays.
+    PolicyRefused {
+        /// The command's.
+        generation: u64,
+        /// What is wrong, where, and what to do.
+        message: String,
+    },
+    /// More of what the model does with the text by itself, while a policy is on; as `Routed`.
+    Baseline {
+        /// The generation of the text.
+        generation: u64,
+        /// How many tokens of the page's baseline stay.
+        from: usize,
+        /// What follows them.
+        more: Trace,
+        /// Speed of this run.
+        speed: Speed,
+        /// True where the whole text is there.
+        done: bool,
+    },
+    /// More of a sweep.
+    Swept {
+        /// The command's.
+        request: u64,
+        /// What was found since the last answer.
+        found: Swept,
+        /// Cases done, and all of them.
+        progress: (usize, usize),
+        /// True in the last answer, also where the sweep was stopped.
         done: bool,
     },
     /// A run failed; the trace up to here stays.

@@ -1,5 +1,7 @@
 //! The CPU engine: f32, SIMD, one thread, no allocation in a step but for what it gives back.
 
+pub mod ablation;
+
 use super::{LogitsOf, Step, record, with_room};
 use crate::error::Result;
 use crate::kernels::attention::{KvCache, attention};
@@ -14,7 +16,7 @@ use crate::kernels::panels::Panels;
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::rope::{angles, rope};
 use crate::kernels::settle::{Taken, settle};
-use crate::model::{Architecture, LayerWeights, Matrix, Model, Weights};
+use crate::model::{Architecture, LayerShape, LayerWeights, Matrix, Model, Weights};
 use crate::routing::NONE;
 use crate::routing::lens::{Contribution, LayerLens};
 use crate::routing::policy::Settings;
@@ -112,7 +114,7 @@ impl CpuEngine {
 
     fn with(architecture: Architecture, weights: Arc<Packed>, settings: Settings) -> Self {
         let architecture = with_room(&architecture, &settings);
-        let memory = |(layer, settings): (&crate::model::LayerShape, &Vec<_>)| Memory {
+        let memory = |(layer, settings): (&LayerShape, &Vec<_>)| Memory {
             history: if super::is_limited(settings) {
                 vec![NONE; architecture.context * layer.moe.top_k]
             } else {
@@ -312,6 +314,15 @@ impl Layer {
                 .collect(),
             angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
         }
+    }
+}
+
+impl Memory {
+    /// Takes the first `len` tokens of another layer of this shape.
+    fn copy_from(&mut self, other: &Self, len: usize, top_k: usize) {
+        self.cache.copy_from(&other.cache, len);
+        let choices = (len * top_k).min(self.history.len());
+        self.history[..choices].copy_from_slice(&other.history[..choices]);
     }
 }
 

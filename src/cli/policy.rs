@@ -1,0 +1,117 @@
+//! `--policy`, and the commands that try policies: `moescope ablate` and `moescope choices`.
+
+use super::trace::{self, Prompt};
+use clap::Args;
+use moescope::engine::cpu::CpuEngine;
+use moescope::engine::cpu::ablation::Ablation;
+use moescope::engine::{Engine, own_settings};
+use moescope::error::{Error, Result};
+use moescope::model::{Model, files};
+use moescope::routing::Policy;
+use moescope::routing::effect::{Ablated, KPoint};
+use moescope::routing::policy::Settings;
+use moescope::session::{Session, choices_sweep, sweep_point};
+use moescope::tokenizer::Tokenizer;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Reads `--policy`: JSON, or a file that holds it.
+pub fn read(argument: Option<&str>) -> Result<Policy> {
+    match argument {
+        None => Ok(Policy::default()),
+        Some(json) if json.trim_start().starts_with(['{', '[']) => Policy::parse(json),
+        Some(file) => Policy::parse(&super::read_text(Path::new(file))?),
+    }
+}
+
+/// Options of `moescope ablate` and `moescope choices`.
+#[derive(Args)]
+pub struct Options {
+    /// A Hugging Face model directory, or a .safetensors file inside one
+    #[arg(long, value_name = "DIR|FILE")]
+    model: PathBuf,
+    #[command(flatten)]
+    prompt: Prompt,
+    /// What is changed about the routing besides: JSON, or a file with it (docs/gates.md)
+    #[arg(long, value_name = "FILE|JSON")]
+    policy: Option<String>,
+}
+
+/// A model, a text and a policy, opened.
+struct Opened {
+    model: Model,
+    tokenizer: Option<Tokenizer>,
+    ids: Vec<u32>,
+    policy: Policy,
+    settings: Settings,
+}
+
+impl Opened {
+    fn new(options: &Options) -> Result<Self> {
+        let files = files::read_dir(&options.model)?;
+        let model = Model::new(&files)?;
+        let vocabulary = model.architecture.vocabulary;
+        let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
+        let ids = trace::ids(&options.prompt, &model, tokenizer.as_ref())?;
+        if ids.len() < 2 {
+            return Err(Error::Input("the text has only one token; a loss needs at least two".into()));
+        }
+        let policy = read(options.policy.as_deref())?;
+        let settings = policy.settings(&model.architecture)?.unwrap_or_else(|| own_settings(&model.architecture));
+        Ok(Self { model, tokenizer, ids, policy, settings })
+    }
+
+    /// Bytes of the text but for its first token.
+    fn bytes(&self) -> usize {
+        let tokens = self.tokenizer.as_ref().map(|tokenizer| tokenizer.tokens(&self.ids, 1));
+        tokens.map_or(0, |tokens| tokens.iter().map(|token| token.text.len()).sum())
+    }
+}
+
+/// Runs `moescope ablate`: each expert of each layer off in turn.
+pub fn ablate(options: &Options) -> Result<()> {
+    let opened = Opened::new(options)?;
+    let engine = CpuEngine::new(&opened.model)?;
+    Ablation::check(&opened.settings)?;
+    let begin = Instant::now();
+    let mut ablation = Ablation::new(&engine, opened.settings.clone(), &opened.ids, opened.bytes());
+    let cases = ablation.cases();
+    let ablated: Vec<Ablated> = cases.iter().map(|&(layer, expert)| ablation.without(layer, expert)).collect();
+    print(&serde_json::json!({
+        "schema": 1,
+        "policy": opened.policy.to_json(),
+        "tokens": opened.ids.len(),
+        "bits_per_token": ablation.bits_per_token(),
+        "seconds": begin.elapsed().as_secs_f64(),
+        "experts": ablated,
+    }));
+    Ok(())
+}
+
+/// Runs `moescope choices`: the text with each number of experts a token.
+pub async fn choices(options: &Options) -> Result<()> {
+    let opened = Opened::new(options)?;
+    let (model, tokenizer) = (&opened.model.architecture, opened.tokenizer.as_ref());
+    let engine = Engine::cpu(&opened.model)?;
+    let mut session = Session::new(engine.fork(opened.settings).await?);
+    let begin = Instant::now();
+    let now = || begin.elapsed().as_secs_f64() * 1000.0;
+    let mut points: Vec<KPoint> = Vec::new();
+    for (k, policy) in choices_sweep(&opened.policy, model)? {
+        session.set_settings(policy.settings(model)?.unwrap_or_else(|| own_settings(model)));
+        points.push(sweep_point(&mut session, model, &opened.ids, tokenizer, k, now).await?);
+    }
+    print(&serde_json::json!({
+        "schema": 1,
+        "policy": opened.policy.to_json(),
+        "tokens": opened.ids.len(),
+        "choices": points,
+    }));
+    Ok(())
+}
+
+fn print(value: &serde_json::Value) {
+    // A reader that has gone (`| head`) is no error of ours.
+    let _ = writeln!(std::io::stdout(), "{value}");
+}

@@ -1,0 +1,225 @@
+//! One text again and again, each time with one expert of one layer off, at a fraction of a whole run each: below that
+//! layer everything stays as it was, in it all tokens that the expert did not serve, and before the first token that it served
+//! the whole text.
+
+use super::{CHUNK, CpuEngine, Stage};
+use crate::error::{Error, Result};
+use crate::routing::effect::Ablated;
+use crate::routing::policy::{Policy, Rule, Settings, experts_choose};
+use crate::routing::setting::{Choice, Noise, Setting};
+
+/// A text that was run, with all that cases start from.
+pub struct Ablation {
+    ids: Vec<u32>,
+    /// Bytes of the text but for its first token.
+    bytes: usize,
+    /// The text, run; its caches hold it.
+    base: CpuEngine,
+    /// Where cases run.
+    case: CpuEngine,
+    /// The residual stream before and after the experts of each layer, `[T, D]`.
+    attended: Vec<Vec<f32>>,
+    mixed: Vec<Vec<f32>>,
+    /// Which tokens each expert of each layer served, `[E][..]`.
+    served: Vec<Vec<Vec<usize>>>,
+    /// Nats of the token after each token but the last.
+    nats: Vec<f64>,
+}
+
+impl Ablation {
+    /// Refuses settings under which switching one expert off means nothing or needs the whole text.
+    pub fn check(settings: &Settings) -> Result<()> {
+        let why = if settings.iter().all(Vec::is_empty) {
+            "the model has no experts to switch off"
+        } else if experts_choose(settings) {
+            "where the experts choose their tokens, no expert can be switched off alone; choose another gate first"
+        } else if settings.iter().flatten().any(|setting| !setting.renamed.is_empty()) {
+            "take swap out of the policy first: which of two swapped experts is off would not be clear"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Input(why.into()))
+    }
+
+    /// Runs `ids`, a text of `bytes` bytes without its first token, with gates that do as `settings` say (experts must
+    /// not choose).
+    pub fn new(engine: &CpuEngine, settings: Settings, ids: &[u32], bytes: usize) -> Self {
+        let mut base = engine.fork(settings.clone());
+        let (layers, width) = (base.architecture.layers.len(), base.architecture.hidden);
+        let experts = |n: usize| base.architecture.layers[n].moe.experts;
+        let mut served: Vec<Vec<Vec<usize>>> = (0..layers).map(|n| vec![Vec::new(); experts(n)]).collect();
+        let (mut attended, mut mixed) = (vec![Vec::new(); layers], vec![Vec::new(); layers]);
+        let mut nats = Vec::new();
+        for chunk in ids.chunks(CHUNK) {
+            let start = base.len;
+            let step = base.run(chunk, |n, stage, a| {
+                let rows = &a.x[..chunk.len() * width];
+                match stage {
+                    Stage::Attended => attended[n].extend_from_slice(rows),
+                    Stage::Mixed(_) => mixed[n].extend_from_slice(rows),
+                }
+            });
+            for layer in &step.layers {
+                for t in 0..layer.tokens() {
+                    layer.selected_of(t).iter().for_each(|&e| served[layer.layer][e as usize].push(start + t));
+                }
+            }
+            nats.extend(base.losses(chunk.len(), &ids[start + 1..]));
+        }
+        let case = engine.fork(settings);
+        Self { ids: ids.to_vec(), bytes, base, case, attended, mixed, served, nats }
+    }
+
+    /// Every (layer, expert) that can be switched off.
+    pub fn cases(&self) -> Vec<(usize, u32)> {
+        let layers = self.base.settings.iter().enumerate();
+        let routed = layers.filter(|(_, settings)| !settings.is_empty());
+        routed.flat_map(|(n, settings)| (0..settings[0].experts as u32).map(move |expert| (n, expert))).collect()
+    }
+
+    /// The text's loss, in bits a token.
+    pub fn bits_per_token(&self) -> f64 {
+        self.nats.iter().sum::<f64>() / std::f64::consts::LN_2 / self.nats.len().max(1) as f64
+    }
+
+    /// The text without `expert` of layer `n`.
+    pub fn without(&mut self, n: usize, expert: u32) -> Ablated {
+        let served = &self.served[n][expert as usize];
+        let mut change = 0.0;
+        if let (Some(&first), Some(settings)) = (served.first(), without(&self.base.settings[n], expert)) {
+            let old = std::mem::replace(&mut self.case.settings[n], settings);
+            change = self.rerun(n, expert, first);
+            self.case.settings[n] = old;
+        }
+        let bits = change / std::f64::consts::LN_2;
+        Ablated {
+            layer: n,
+            expert,
+            tokens: self.served[n][expert as usize].len(),
+            bits_per_token: bits / self.nats.len().max(1) as f64,
+            bits_per_byte: bits / self.bytes.max(1) as f64,
+        }
+    }
+
+    /// Runs the text from its token `first` and layer `n` on; gives how much larger the loss is, in nats.
+    fn rerun(&mut self, n: usize, expert: u32, first: usize) -> f64 {
+        let (layers, width) = (self.base.memory.len(), self.base.architecture.hidden);
+        let alone = self.case.settings[n].iter().all(by_token_alone);
+        let last = n + 1 == layers;
+        for layer in n..layers {
+            let top_k = self.base.architecture.layers[layer].moe.top_k;
+            self.case.memory[layer].copy_from(&self.base.memory[layer], first, top_k);
+        }
+        let served = &self.served[n][expert as usize];
+        let (mut change, mut start) = (0.0, first);
+        while start < self.ids.len() {
+            let end = self.ids.len().min(start + CHUNK);
+            let here: Vec<usize> = served.iter().copied().filter(|t| (start..end).contains(t)).collect();
+            self.case.len = start;
+            if alone {
+                // Only the tokens that the expert served have to be mixed anew.
+                let ids: Vec<u32> = here.iter().map(|&t| self.ids[t]).collect();
+                self.case.take(&self.attended[n], width, here.iter().copied());
+                if !here.is_empty() {
+                    self.case.mix(n, &ids);
+                }
+            } else {
+                self.case.take(&self.attended[n], width, start..end);
+                self.case.mix(n, &self.ids[start..end]);
+            }
+            if alone && last {
+                // No token after them sees a difference.
+                let next: Vec<Option<u32>> = here.iter().map(|&t| self.ids.get(t + 1).copied()).collect();
+                let losses = self.case.losses_of(&next);
+                change += here.iter().zip(losses).filter_map(|(&t, nats)| Some(nats? - self.nats[t])).sum::<f64>();
+            } else {
+                if alone {
+                    self.case.spread(&self.mixed[n], width, start..end, &here);
+                }
+                for layer in n + 1..layers {
+                    self.case.attend(layer, end - start);
+                    self.case.mix(layer, &self.ids[start..end]);
+                }
+                let losses = self.case.losses(end - start, &self.ids[start + 1..]);
+                change += losses.iter().zip(&self.nats[start..]).map(|(new, old)| new - old).sum::<f64>();
+            }
+            start = end;
+        }
+        change
+    }
+}
+
+impl CpuEngine {
+    /// Puts these rows of `from`, `[T, D]`, into the residual stream, one after the other.
+    fn take(&mut self, from: &[f32], width: usize, tokens: impl Iterator<Item = usize>) {
+        for (row, t) in self.activations.x.chunks_exact_mut(width).zip(tokens) {
+            row.copy_from_slice(&from[t * width..][..width]);
+        }
+    }
+
+    /// Moves the rows in the residual stream, those of the tokens `of`, to where these stand among `tokens`, and fills the others
+    /// from `rest`, `[T, D]`.
+    fn spread(&mut self, rest: &[f32], width: usize, tokens: std::ops::Range<usize>, of: &[usize]) {
+        let x = &mut self.activations.x;
+        let mut left = of.len();
+        for t in tokens.clone().rev() {
+            let to = (t - tokens.start) * width;
+            if left > 0 && of[left - 1] == t {
+                left -= 1;
+                x.copy_within(left * width..(left + 1) * width, to);
+            } else {
+                x[to..][..width].copy_from_slice(&rest[t * width..][..width]);
+            }
+        }
+    }
+
+    /// Nats of each of `next` after the `tokens` tokens in the residual stream, as far as there are any.
+    fn losses(&mut self, tokens: usize, next: &[u32]) -> Vec<f64> {
+        let next: Vec<Option<u32>> = (0..tokens).map(|t| next.get(t).copied()).collect();
+        self.losses_of(&next).into_iter().flatten().collect()
+    }
+
+    /// Nats of the token that follows each token in the residual stream, where one does.
+    fn losses_of(&mut self, next: &[Option<u32>]) -> Vec<Option<f64>> {
+        let (tokens, vocabulary) = (next.len(), self.architecture.vocabulary);
+        if tokens == 0 {
+            return Vec::new();
+        }
+        let mut logits = vec![0.0; tokens * vocabulary];
+        self.logits(tokens, 0, &mut logits);
+        let nats = |(row, id): (&[f32], &Option<u32>)| {
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = row.iter().map(|x| (x - max).exp()).sum();
+            id.map(|id| f64::from(sum.ln()) - f64::from(row[id as usize] - max))
+        };
+        logits.chunks_exact(vocabulary).zip(next).map(nats).collect()
+    }
+}
+
+/// Whether the choice for a token depends on its id and its router logits alone.
+fn by_token_alone(setting: &Setting) -> bool {
+    let by_place = matches!(setting.choice, Choice::Random | Choice::RoundRobin | Choice::Experts { .. });
+    setting.first == 0 && setting.limit.is_none() && setting.noise == Noise::Off && !by_place
+}
+
+/// The settings of a layer with one more expert off, with fewer choices where too few are left; none where it is the last
+/// one.
+fn without(settings: &[Setting], expert: u32) -> Option<Vec<Setting>> {
+    let off = |setting: &Setting| {
+        let mut setting = setting.clone();
+        setting.off.resize(setting.experts, false);
+        setting.off[expert as usize] = true;
+        setting.forced.retain(|&forced| forced != expert);
+        let left = setting.off.iter().filter(|off| !**off).count();
+        setting.top_k = setting.top_k.min(left);
+        (left > 0).then_some(setting)
+    };
+    settings.iter().map(off).collect()
+}
+
+/// The policy of a case on top of `policy`: what [`Ablation::without`] computes, as a whole run would be told.
+pub fn policy_without(policy: &Policy, layer: usize, expert: u32) -> Policy {
+    let mut policy = policy.clone();
+    policy.0.push(Rule { layers: Some(vec![layer]), off: vec![expert], ..Rule::default() });
+    policy
+}
