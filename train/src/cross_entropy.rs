@@ -1,7 +1,7 @@
 //! The loss over the vocabulary with the tied embedding, fused: a chunk of tokens gets its logits, its loss and its
 //! gradient before the next chunk begins, so the full tokens x vocabulary matrix never exists.
 
-use crate::linalg::{exp_in_place, matrix, matrix_mut, max, product};
+use crate::linalg::{Linear, exp_in_place, max};
 
 /// Tokens whose logits exist at one time.
 const CHUNK: usize = 128;
@@ -29,10 +29,11 @@ pub fn forward(
     scratch: &mut LossScratch,
 ) {
     let vocabulary = embedding.len() / width;
+    let head = Linear { inputs: width, outputs: vocabulary };
     for (c, loss) in loss.chunks_mut(CHUNK).enumerate() {
         let start = c * CHUNK;
         let logits = &mut scratch.logits[..loss.len() * vocabulary];
-        score(&x[start * width..][..loss.len() * width], embedding, width, logits);
+        head.forward(&x[start * width..][..loss.len() * width], embedding, 0.0, logits);
         for ((row, loss), &target) in logits.chunks_exact_mut(vocabulary).zip(loss).zip(&targets[start..]) {
             let aim = row[target as usize];
             let shift = max(row);
@@ -55,12 +56,13 @@ pub fn forward_backward(
     scratch: &mut LossScratch,
 ) -> f64 {
     let vocabulary = embedding.len() / width;
+    let head = Linear { inputs: width, outputs: vocabulary };
     let mut total = 0.0;
     for (c, targets) in targets.chunks(CHUNK).enumerate() {
         let n = targets.len();
         let at = c * CHUNK * width..(c * CHUNK + n) * width;
         let logits = &mut scratch.logits[..n * vocabulary];
-        score(&x[at.clone()], embedding, width, logits);
+        head.forward(&x[at.clone()], embedding, 0.0, logits);
         for (row, &target) in logits.chunks_exact_mut(vocabulary).zip(targets) {
             let aim = row[target as usize];
             let shift = max(row);
@@ -70,15 +72,8 @@ pub fn forward_backward(
             row.iter_mut().for_each(|p| *p *= factor);
             row[target as usize] -= share;
         }
-        let logits = matrix(logits, n, vocabulary);
-        let embedding = matrix(embedding, vocabulary, width);
-        product(matrix_mut(&mut dx[at.clone()], n, width), 0.0, 1.0, logits, embedding);
-        product(matrix_mut(d_embedding, vocabulary, width), 1.0, 1.0, logits.t(), matrix(&x[at], n, width));
+        head.to_input(logits, embedding, 0.0, &mut dx[at.clone()]);
+        head.add_to_weight(logits, &x[at], d_embedding);
     }
     total
-}
-
-fn score(x: &[f32], embedding: &[f32], width: usize, logits: &mut [f32]) {
-    let (n, vocabulary) = (x.len() / width, embedding.len() / width);
-    product(matrix_mut(logits, n, vocabulary), 0.0, 1.0, matrix(x, n, width), matrix(embedding, vocabulary, width).t());
 }

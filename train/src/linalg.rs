@@ -85,6 +85,39 @@ pub fn product(out: MatrixMut<'_>, keep: f32, scale: f32, a: Matrix<'_>, b: Matr
     }
 }
 
+/// A linear map without a bias, `y = x W^T`, for `W` outputs x inputs: its way there and back. `x` and `y` have as many rows
+/// as the slices hold.
+#[derive(Clone, Copy)]
+pub struct Linear {
+    /// Width of `x`.
+    pub inputs: usize,
+    /// Width of `y`.
+    pub outputs: usize,
+}
+
+impl Linear {
+    /// `y = keep y + x W^T`.
+    pub fn forward(self, x: &[f32], weight: &[f32], keep: f32, y: &mut [f32]) {
+        let rows = y.len() / self.outputs;
+        let weight = matrix(weight, self.outputs, self.inputs);
+        product(matrix_mut(y, rows, self.outputs), keep, 1.0, matrix(x, rows, self.inputs), weight.t());
+    }
+
+    /// `dW += dy^T x`.
+    pub fn add_to_weight(self, dy: &[f32], x: &[f32], d_weight: &mut [f32]) {
+        let rows = dy.len() / self.outputs;
+        let d_weight = matrix_mut(d_weight, self.outputs, self.inputs);
+        product(d_weight, 1.0, 1.0, matrix(dy, rows, self.outputs).t(), matrix(x, rows, self.inputs));
+    }
+
+    /// `dx = keep dx + dy W`.
+    pub fn to_input(self, dy: &[f32], weight: &[f32], keep: f32, dx: &mut [f32]) {
+        let rows = dx.len() / self.inputs;
+        let weight = matrix(weight, self.outputs, self.inputs);
+        product(matrix_mut(dx, rows, self.inputs), keep, 1.0, matrix(dy, rows, self.outputs), weight);
+    }
+}
+
 /// `e^x` for `f32` without branches, so that loops over it become SIMD code; relative error below 3e-7 on [-87, 88],
 /// clamped outside. `2^n` comes from the exponent bits, `e^r` for |r| <= ln 2 / 2 from its Taylor polynomial.
 #[inline(always)]

@@ -5,7 +5,7 @@
 //! `sum over its experts of w_e y_e`. W1 and W3 lie one after the other, so that one product makes both.
 
 use crate::gate::{GateShape, Routing};
-use crate::linalg::{add_scaled, dot, exp, matrix, matrix_mut, product};
+use crate::linalg::{Linear, add_scaled, dot, exp};
 
 /// The sizes of the experts of one layer.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,16 @@ impl ExpertShape {
     /// Elements of one expert's W2, width x ff.
     pub fn w2(&self) -> usize {
         self.width * self.ff
+    }
+
+    /// W1 and W3.
+    fn up(&self) -> Linear {
+        Linear { inputs: self.width, outputs: 2 * self.ff }
+    }
+
+    /// W2.
+    fn down(&self) -> Linear {
+        Linear { inputs: self.ff, outputs: self.width }
     }
 }
 
@@ -147,13 +157,11 @@ pub fn forward(
         let rows = &mut scratch.rows[..n * width];
         gather(x, width, gate.choices(), assignments, rows);
         let hidden = &mut state.hidden[places.start * 2 * ff..places.end * 2 * ff];
-        let w13 = matrix(&w13[e * shape.w13()..][..shape.w13()], 2 * ff, width);
-        product(matrix_mut(hidden, n, 2 * ff), 0.0, 1.0, matrix(rows, n, width), w13.t());
+        shape.up().forward(rows, &w13[e * shape.w13()..][..shape.w13()], 0.0, hidden);
         let activation = &mut scratch.activation[..n * ff];
         activate(ff, hidden, activation);
-        let w2 = matrix(&w2[e * shape.w2()..][..shape.w2()], width, ff);
         let y = &mut scratch.out[..n * width];
-        product(matrix_mut(y, n, width), 0.0, 1.0, matrix(activation, n, ff), w2.t());
+        shape.down().forward(activation, &w2[e * shape.w2()..][..shape.w2()], 0.0, y);
         for (y, &a) in y.chunks_exact(width).zip(assignments) {
             add_scaled(&mut out[a / gate.choices() * width..][..width], routing.weights[a], y);
         }
@@ -200,8 +208,7 @@ pub fn backward(
         let (w13_at, w2_at) = (e * shape.w13()..(e + 1) * shape.w13(), e * shape.w2()..(e + 1) * shape.w2());
 
         gather(d_out, width, gate.choices(), assignments, rows);
-        let w2 = matrix(&w2[w2_at.clone()], width, ff);
-        product(matrix_mut(d_activation, n, ff), 0.0, 1.0, matrix(rows, n, width), w2);
+        shape.down().to_input(rows, &w2[w2_at.clone()], 0.0, d_activation);
         for (i, &a) in assignments.iter().enumerate() {
             let (h1, h3) = hidden[i * 2 * ff..(i + 1) * 2 * ff].split_at(ff);
             let (d1, d3) = d_hidden[i * 2 * ff..(i + 1) * 2 * ff].split_at_mut(ff);
@@ -218,24 +225,11 @@ pub fn backward(
             gradients.weights[a] = dot(u, act);
             act.iter_mut().for_each(|a| *a *= w);
         }
-        product(
-            matrix_mut(&mut gradients.w2[w2_at], width, ff),
-            1.0,
-            1.0,
-            matrix(rows, n, width).t(),
-            matrix(activation, n, ff),
-        );
+        shape.down().add_to_weight(rows, activation, &mut gradients.w2[w2_at]);
         gather(x, width, gate.choices(), assignments, rows);
-        let d_hidden = matrix(d_hidden, n, 2 * ff);
-        product(
-            matrix_mut(&mut gradients.w13[w13_at.clone()], 2 * ff, width),
-            1.0,
-            1.0,
-            d_hidden.t(),
-            matrix(rows, n, width),
-        );
+        shape.up().add_to_weight(d_hidden, rows, &mut gradients.w13[w13_at.clone()]);
         let dx = &mut scratch.out[..n * width];
-        product(matrix_mut(dx, n, width), 0.0, 1.0, d_hidden, matrix(&w13[w13_at], 2 * ff, width));
+        shape.up().to_input(d_hidden, &w13[w13_at], 0.0, dx);
         for (dx, &a) in dx.chunks_exact(width).zip(assignments) {
             add_scaled(&mut gradients.x[a / gate.choices() * width..][..width], 1.0, dx);
         }

@@ -6,7 +6,7 @@
 use crate::attention::{self, AttentionScratch};
 use crate::cross_entropy::{self, LossScratch};
 use crate::gate::{self, Batch, GateLosses, Routing};
-use crate::linalg::{matrix, matrix_mut, product};
+use crate::linalg::Linear;
 use crate::model::{Layout, ModelShape};
 use crate::moe::{self, MoeGradients, MoeScratch, MoeState};
 use crate::random::hash;
@@ -190,19 +190,14 @@ impl Replica {
 
     /// From the stream in `last` to the layer's `middle`.
     fn forward_attention(&mut self, n: usize, parameters: &[f32]) {
-        let (tokens, d, attention) = (self.tokens(), self.shape.width, self.shape.attention());
+        let attention = self.shape.attention();
         let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
         let width = attention.qkv_width();
         s.input.copy_from_slice(&self.last);
         let gain = &parameters[at.attention_norm.clone()];
         rms_norm::forward(&s.input, gain, self.shape.norm_eps, &mut s.input_normed, &mut s.input_inverse);
-        product(
-            matrix_mut(&mut s.qkv, tokens, width),
-            0.0,
-            1.0,
-            matrix(&s.input_normed, tokens, d),
-            matrix(&parameters[at.qkv.clone()], width, d).t(),
-        );
+        let qkv = Linear { inputs: self.shape.width, outputs: width };
+        qkv.forward(&s.input_normed, &parameters[at.qkv.clone()], 0.0, &mut s.qkv);
         let rotated = attention.q_width() + attention.kv_width();
         for (t, row) in s.qkv.chunks_exact_mut(width).enumerate() {
             self.rope.forward(&mut row[..rotated], t % self.context);
@@ -218,28 +213,18 @@ impl Replica {
             );
         }
         s.middle.copy_from_slice(&s.input);
-        product(
-            matrix_mut(&mut s.middle, tokens, d),
-            1.0,
-            1.0,
-            matrix(&s.attended, tokens, q_width),
-            matrix(&parameters[at.output.clone()], d, q_width).t(),
-        );
+        let output = Linear { inputs: q_width, outputs: self.shape.width };
+        output.forward(&s.attended, &parameters[at.output.clone()], 1.0, &mut s.middle);
     }
 
     /// From the layer's `middle` to the stream in `last`.
     fn forward_experts(&mut self, n: usize, parameters: &[f32], noise: Option<u64>) {
-        let (tokens, d, gate, batch) = (self.tokens(), self.shape.width, self.shape.gate(), self.batch(noise));
+        let (gate, batch) = (self.shape.gate(), self.batch(noise));
         let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
         let gain = &parameters[at.expert_norm.clone()];
         rms_norm::forward(&s.middle, gain, self.shape.norm_eps, &mut s.middle_normed, &mut s.middle_inverse);
-        product(
-            matrix_mut(&mut s.routing.scores, tokens, gate.rows()),
-            0.0,
-            1.0,
-            matrix(&s.middle_normed, tokens, d),
-            matrix(&parameters[at.router.clone()], gate.rows(), d).t(),
-        );
+        let router = Linear { inputs: self.shape.width, outputs: gate.rows() };
+        router.forward(&s.middle_normed, &parameters[at.router.clone()], 0.0, &mut s.routing.scores);
         gate::forward(gate, &parameters[at.bias.clone()], batch, &mut s.routing);
         self.last.copy_from_slice(&s.middle);
         moe::forward(
@@ -283,7 +268,7 @@ impl Replica {
 
     /// `d_stream` is the gradient after the layer and becomes that of its `middle`.
     fn backward_experts(&mut self, n: usize, parameters: &[f32], factors: GateLosses, share: f32) {
-        let (tokens, d, gate, batch) = (self.tokens(), self.shape.width, self.shape.gate(), self.batch(None));
+        let (gate, batch) = (self.shape.gate(), self.batch(None));
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);
         let (before_w2, from_w2) = self.gradient.split_at_mut(at.w2.start);
         self.d_width.fill(0.0);
@@ -306,16 +291,9 @@ impl Replica {
             &mut self.moe_scratch,
         );
         gate::backward(gate, &s.routing, &self.d_weights, factors, batch, share, &mut self.d_scores);
-        let d_scores = matrix(&self.d_scores, tokens, gate.rows());
-        product(
-            matrix_mut(&mut self.gradient[at.router.clone()], gate.rows(), d),
-            1.0,
-            1.0,
-            d_scores.t(),
-            matrix(&s.middle_normed, tokens, d),
-        );
-        let router = matrix(&parameters[at.router.clone()], gate.rows(), d);
-        product(matrix_mut(&mut self.d_width, tokens, d), 1.0, 1.0, d_scores, router);
+        let router = Linear { inputs: self.shape.width, outputs: gate.rows() };
+        router.add_to_weight(&self.d_scores, &s.middle_normed, &mut self.gradient[at.router.clone()]);
+        router.to_input(&self.d_scores, &parameters[at.router.clone()], 1.0, &mut self.d_width);
         rms_norm::backward(
             &s.middle,
             &parameters[at.expert_norm.clone()],
@@ -328,19 +306,12 @@ impl Replica {
 
     /// `d_stream` is the gradient of the layer's `middle` and becomes that of its input.
     fn backward_attention(&mut self, n: usize, parameters: &[f32]) {
-        let (tokens, d, attention) = (self.tokens(), self.shape.width, self.shape.attention());
+        let (d, attention) = (self.shape.width, self.shape.attention());
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);
         let (width, q_width, context) = (attention.qkv_width(), attention.q_width(), self.context);
-        let d_stream = matrix(&self.d_stream, tokens, d);
-        product(
-            matrix_mut(&mut self.gradient[at.output.clone()], d, q_width),
-            1.0,
-            1.0,
-            d_stream.t(),
-            matrix(&s.attended, tokens, q_width),
-        );
-        let output = matrix(&parameters[at.output.clone()], d, q_width);
-        product(matrix_mut(&mut self.d_attended, tokens, q_width), 0.0, 1.0, d_stream, output);
+        let output = Linear { inputs: q_width, outputs: d };
+        output.add_to_weight(&self.d_stream, &s.attended, &mut self.gradient[at.output.clone()]);
+        output.to_input(&self.d_stream, &parameters[at.output.clone()], 0.0, &mut self.d_attended);
         for i in 0..self.sequences {
             let rows = |w: usize| i * context * w..(i + 1) * context * w;
             attention::backward(
@@ -357,16 +328,9 @@ impl Replica {
         for (t, row) in self.d_qkv.chunks_exact_mut(width).enumerate() {
             self.rope.backward(&mut row[..rotated], t % context);
         }
-        let d_qkv = matrix(&self.d_qkv, tokens, width);
-        product(
-            matrix_mut(&mut self.gradient[at.qkv.clone()], width, d),
-            1.0,
-            1.0,
-            d_qkv.t(),
-            matrix(&s.input_normed, tokens, d),
-        );
-        let qkv = matrix(&parameters[at.qkv.clone()], width, d);
-        product(matrix_mut(&mut self.d_width, tokens, d), 0.0, 1.0, d_qkv, qkv);
+        let qkv = Linear { inputs: d, outputs: width };
+        qkv.add_to_weight(&self.d_qkv, &s.input_normed, &mut self.gradient[at.qkv.clone()]);
+        qkv.to_input(&self.d_qkv, &parameters[at.qkv.clone()], 0.0, &mut self.d_width);
         rms_norm::backward(
             &s.input,
             &parameters[at.attention_norm.clone()],

@@ -324,7 +324,14 @@ pub fn summary(evaluation: &Evaluation) -> String {
     let domains: Vec<String> =
         evaluation.domains.iter().map(|d| format!("{} {:.3}", d.name, d.bits_per_byte)).collect();
     let layers: Vec<String> = evaluation.layers.iter().map(|l| format!("{:.2}", l.max_over_mean())).collect();
-    format!("held-out bits per byte: {}; max/mean load by layer: {}", domains.join(", "), layers.join(" "))
+    let mut line =
+        format!("held-out bits per byte: {}; max/mean load by layer: {}", domains.join(", "), layers.join(" "));
+    if evaluation.layers.iter().any(|l| l.dropped > 0) {
+        let dropped: Vec<String> =
+            evaluation.layers.iter().map(|l| format!("{:.1} %", 100.0 * l.dropped_share())).collect();
+        line += &format!("; dropped by layer: {}", dropped.join(" "));
+    }
+    line
 }
 
 /// A bar on a terminal, lines elsewhere.
