@@ -67,7 +67,7 @@ return {
   tokens: all("token").map(t => ({
     position: +t.dataset.position,
     id: +t.dataset.tokenId,
-    experts: (t.dataset.experts ?? "").split(",").filter(e => e !== "").map(Number),
+    experts: (t.dataset.experts ?? "").split(/[,;]/).filter(e => e !== "").map(Number),
   })),
   bars: all("load-bar").map(b => ({ expert: +b.dataset.expert, load: +b.dataset.load })),
   backend: visible(one("backend")),
@@ -260,6 +260,15 @@ impl Page {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Presses a key with Ctrl where the focus is.
+    ///
+    /// # Errors
+    /// The browser does not answer.
+    pub async fn press_with_control(&self, key: &str) -> Result<()> {
+        let keys = self.browser.action_chain().key_down(Key::Control).send_keys(key).key_up(Key::Control);
+        Ok(keys.perform().await?)
     }
 
     /// Presses keys where the focus is.

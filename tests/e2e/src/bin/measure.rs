@@ -145,7 +145,7 @@ async fn responsiveness(tools: &Tools, driver: &Driver, url: &str) -> Result<()>
 fn lighthouse(tools: &Tools, url: &str) -> Result<()> {
     let script =
         std::env::var_os("MOESCOPE_LIGHTHOUSE").context("MOESCOPE_LIGHTHOUSE is not set: run `cargo xtask measure`")?;
-    for (name, form) in [("desk", &["--preset=desktop"][..]), ("phone", &[])] {
+    for (name, form) in [("desk", &["--preset=desktop"][..]), ("phone", &[][..])] {
         let output = Command::new("node")
             .arg(&script)
             .args([url, "--quiet", "--output=json", "--chrome-flags=--headless=new --no-sandbox"])
