@@ -37,6 +37,10 @@ impl Settling {
         };
         // Setting an attribute with a legal name cannot fail.
         let _ = body().set_attribute("data-state", shown.name());
+        if matches!(shown, Status::Ready | Status::Error) {
+            // From here on cards are as high as what is in them (see style.css).
+            let _ = body().set_attribute("data-opened", "");
+        }
     }
 }
 
