@@ -14,9 +14,9 @@ pub fn router_entropy(layer: &LayerTrace, position: usize) -> f32 {
     (entropy / (layer.experts as f32).ln()).clamp(0.0, 1.0)
 }
 
-/// The path of one token: its first expert in each routed layer.
-pub fn path(trace: &Trace, position: usize) -> Vec<u32> {
-    trace.layers.iter().map(|layer| layer.selected_of(position)[0]).collect()
+/// The path of one token: its first expert in each routed layer, where it has one.
+pub fn path(trace: &Trace, position: usize) -> Vec<Option<u32>> {
+    trace.layers.iter().map(|layer| layer.selected_of(position).first().copied()).collect()
 }
 
 /// The other tokens that took the same path as the token at `position`.

@@ -18,6 +18,8 @@ use super::notices::Notices;
 use super::palette::Palette;
 use super::past::RECORDING;
 use super::picture::PictureCard;
+use super::policy_bar::PolicyBar;
+use super::policy_card::PolicyCard;
 use super::settling::Settling;
 use super::shared::Shared;
 use super::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State, Status};
@@ -147,7 +149,8 @@ impl Component for App {
         match message {
             Message::Act(action) => self.act(action),
             Message::Heard(event) => {
-                let more_comes = matches!(event, Event::Routed { done: false, .. });
+                let more_comes =
+                    matches!(event, Event::Routed { done: false, .. } | Event::Baseline { done: false, .. });
                 self.heard.push(event);
                 self.hear_soon(context, more_comes);
                 return false;
@@ -198,7 +201,7 @@ impl Component for App {
                 { self.header(context) }
                 <main key={self.language.clone()}>
                     { self.notices() }
-                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.compare_card() }{ self.picture_card() }
+                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.compare_card() }{ self.picture_card() }{ self.policy_card() }
                         { self.training_card() }
                         <CostCard model={self.state.model.clone()} /></div>
                     <aside>{ self.load_card() }{ self.inspectors() }</aside>
@@ -229,8 +232,12 @@ impl App {
     fn notices(&self) -> Html {
         let state = &self.state;
         html! {
-            <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.clone()}
-                notes={state.notes.clone()} dispatch={self.dispatch.clone()} />
+            <>
+                <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.clone()}
+                    notes={state.notes.clone()} dispatch={self.dispatch.clone()} />
+                <PolicyBar in_use={state.changes.in_use.clone()} refused={state.changes.refused.clone()}
+                    dispatch={self.dispatch.clone()} />
+            </>
         }
     }
 
@@ -287,6 +294,21 @@ impl App {
         }
     }
 
+    fn policy_card(&self) -> Html {
+        let state = &self.state;
+        let Some(model) = state.model.clone().filter(|model| model.experts > 0 && state.past.is_none()) else {
+            return html! {};
+        };
+        let end = |first: usize| state.range_end.unwrap_or(first);
+        let chosen = state.pinned.map(|first| (first.min(end(first)), first.max(end(first))));
+        let chosen = chosen.filter(|(_, last)| *last < state.trace.len());
+        let speed = state.speed.map(|speed| speed.tokens as f64 / speed.ms.max(1e-3) * 1000.0);
+        html! {
+            <PolicyCard {model} changes={state.changes.clone()} trace={state.trace.clone()} layer={state.layer} {chosen}
+                inspected={state.inspected()} running={state.status() == Status::Running} {speed} dispatch={self.dispatch.clone()} />
+        }
+    }
+
     fn training_card(&self) -> Html {
         let state = &self.state;
         let curves = state.curves.clone().filter(|curves| curves.training.len() > 1);
@@ -321,7 +343,7 @@ impl App {
                 <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
                     pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
                 <ExpertInspector dossier={state.dossier.clone().filter(|_| state.past.is_none())} trace={state.shown.clone()} expert={state.inspected_expert()}
-                    pinned={state.expert.is_some()} dispatch={self.dispatch.clone()} />
+                    pinned={state.expert.is_some()} policy={state.past.is_none().then(|| state.changes.asked.clone())} dispatch={self.dispatch.clone()} />
             </>
         }
     }

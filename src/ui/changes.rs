@@ -141,3 +141,29 @@ pub fn rule_of(policy: &Policy, layers: Option<usize>) -> Rule {
     let layers = layers.map(|layer| vec![layer]);
     policy.0.iter().find(|rule| rule.layers == layers && rule.tokens.is_none()).cloned().unwrap_or_default()
 }
+
+/// Whether a policy has the expert off in the layer, for all tokens.
+pub fn is_off(policy: &Policy, layer: usize, expert: u32) -> bool {
+    let holds =
+        |rule: &&Rule| rule.tokens.is_none() && rule.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
+    policy.0.iter().filter(holds).any(|rule| rule.off.contains(&expert))
+}
+
+/// The policy with the expert on again, or off: in this layer, or everywhere where there is none.
+pub fn toggled(policy: &Policy, layer: Option<usize>, expert: u32, off: bool) -> Policy {
+    if off {
+        return with_rule(policy, layer, None, |rule| {
+            rule.off.push(expert);
+            rule.off.sort_unstable();
+        });
+    }
+    // It may be off by this layer's rule and by that for all layers.
+    let on = |rule: &mut Rule| rule.off.retain(|&e| e != expert);
+    let policy = with_rule(policy, layer, None, on);
+    let mut policy = with_rule(&policy, None, None, on);
+    if layer.is_none() {
+        policy.0.iter_mut().for_each(on);
+        policy.0.retain(|rule| *rule != Rule { layers: rule.layers.clone(), tokens: rule.tokens, ..Rule::default() });
+    }
+    policy
+}

@@ -85,11 +85,14 @@ fn chip(trace: &Trace, position: usize, layer: LayerChoice) -> Html {
         LayerChoice::All => None,
     };
     let Some(layer) = layer.filter(|layer| layer.top_k > 0) else {
-        let path =
-            path(trace, position).into_iter().map(|expert| html! { <s data-e={expert.to_string()}>{ expert }</s> });
+        let path = path(trace, position)
+            .into_iter()
+            .flatten()
+            .map(|expert| html! { <s data-e={expert.to_string()}>{ expert }</s> });
         return html! { <span class="token"><b>{ text(token) }</b><i class="path">{ for path }</i></span> };
     };
-    let (experts, weight) = (layer.selected_of(position), layer.weights_of(position)[0]);
+    let (experts, weight) =
+        (layer.selected_of(position), layer.weights_of(position).first().copied().unwrap_or_default());
     let second = experts.get(1);
     html! {
         <span class="token" data-e={experts[0].to_string()} data-e2={second.map(u32::to_string)}

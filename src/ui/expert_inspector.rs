@@ -1,5 +1,6 @@
 //! One expert: what it reads on this page, how often it is the first, and which experts work beside it.
 
+use super::changes::{is_off, toggled};
 use super::dossier::DossierView;
 use super::fold::Fold;
 use super::format;
@@ -7,9 +8,9 @@ use super::messages::t;
 use super::shared::Shared;
 use super::state::{Action, ExpertOf};
 use super::visible::quoted;
-use crate::routing::Trace;
 use crate::routing::analytics::{Reader, reader};
 use crate::routing::dossier::Dossier;
+use crate::routing::{Policy, Trace};
 use yew::prelude::*;
 
 /// Kinds of token that are named at most, and partners.
@@ -24,6 +25,8 @@ pub struct ExpertInspectorProps {
     pub dossier: Option<Shared<Dossier>>,
     /// It was chosen, and does not merely follow the token shown.
     pub pinned: bool,
+    /// What is changed about the routing; none where it cannot be.
+    pub policy: Option<Policy>,
     pub dispatch: Callback<Action>,
 }
 
@@ -54,6 +57,7 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
                 </h2>
                 <p>{ about }</p>
                 <Fold name="expert" folded=true />
+                if let Some(policy) = &props.policy { { switch(policy, chosen, &props.dispatch) } }
                 if props.pinned {
                     <button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button>
                 }
@@ -63,6 +67,18 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
             { partners(reader, chosen, &props.dispatch) }
             if let Some(dossier) = props.dossier.clone() { <DossierView {dossier} expert={chosen} /> }
         </section>
+    }
+}
+
+/// Switches the expert off in its layer, or on again.
+fn switch(policy: &Policy, chosen: ExpertOf, dispatch: &Callback<Action>) -> Html {
+    let off = is_off(policy, chosen.layer, chosen.expert);
+    let toggled = toggled(policy, Some(chosen.layer), chosen.expert, !off);
+    let toggle = dispatch.reform(move |_: MouseEvent| Action::Policy(toggled.clone()));
+    html! {
+        <button type="button" class="quiet small" onclick={toggle} aria-pressed={off.to_string()} data-testid="expert-off">
+            { if off { t!("expert.switch-on") } else { t!("expert.switch-off") } }
+        </button>
     }
 }
 

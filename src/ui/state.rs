@@ -280,6 +280,8 @@ pub enum Action {
     Beside(Option<usize>),
     /// Change the routing.
     Policy(Policy),
+    /// A policy that cannot even be read.
+    PolicyRefused(String),
     /// Run the text again and again.
     Sweep(Sweep),
     /// Back to the view before.
@@ -729,6 +731,7 @@ impl State {
                 self.leave_past();
                 return self.set_policy(policy);
             }
+            Action::PolicyRefused(message) => self.changes.refused = Some(message),
             Action::Sweep(sweep) => {
                 self.look_request += 1;
                 let request = self.look_request;

@@ -165,7 +165,7 @@ fn one_line(props: &StripCardProps) -> Html {
             let weights = layer.weights_of(position).iter().copied().map(Some);
             layer.selected_of(position).iter().copied().zip(weights).collect()
         }
-        None => path(trace, position).into_iter().map(|expert| (expert, None)).collect(),
+        None => path(trace, position).into_iter().flatten().map(|expert| (expert, None)).collect(),
     };
     let experts = experts.into_iter().map(|(expert, weight)| {
         html! {

@@ -10,8 +10,8 @@ use yew::prelude::*;
 pub enum Reads {
     /// One layer: experts by falling weight, their weights, and which of them were full.
     Layer { experts: Vec<u32>, weights: Vec<f32>, dropped: Vec<bool>, tint: Tint },
-    /// All layers: the experts of each, `[layers, top_k]`.
-    Path { experts: Vec<u32>, top_k: usize },
+    /// All layers: the experts of each.
+    Path(Vec<Vec<u32>>),
 }
 
 /// What the colour of a chip means.
@@ -68,7 +68,7 @@ impl Chip {
                 data-position={self.position.to_string()} data-token-id={self.id.to_string()}
                 data-experts={data_experts(&self.reads)} style={self.hue()} aria-description={self.description()}
                 aria-selected={if self.selected { "true" } else { "false" }}
-                tabindex={if self.in_tab_order { "0" } else { "-1" }}>
+                tabindex={if self.in_tab_order { "0" } else { "-1" }} draggable="true">
                 <b>{ self.text() }</b>
                 { numbers(&self.reads) }
             </span>
@@ -127,9 +127,9 @@ impl Chip {
                 });
                 spoken.collect::<Vec<_>>().join(", ")
             }
-            Reads::Path { experts, top_k } => {
-                let firsts: Vec<u32> = experts.iter().copied().step_by(*top_k.max(&1)).collect();
-                t!("strip.path", path = firsts.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))
+            Reads::Path(layers) => {
+                let firsts = layers.iter().map(|experts| experts.first().map_or("–".into(), u32::to_string));
+                t!("strip.path", path = firsts.collect::<Vec<_>>().join(", "))
             }
         };
         let text = quoted(&self.text, self.bytes.as_deref());
@@ -154,7 +154,7 @@ impl Chip {
 fn data_experts(reads: &Reads) -> String {
     match reads {
         Reads::Layer { experts, .. } => joined(experts),
-        Reads::Path { experts, top_k } => experts.chunks(*top_k.max(&1)).map(joined).collect::<Vec<_>>().join(";"),
+        Reads::Path(layers) => layers.iter().map(|experts| joined(experts)).collect::<Vec<_>>().join(";"),
     }
 }
 
@@ -177,10 +177,11 @@ fn numbers(reads: &Reads) -> Html {
             html! { <i>{ number(0) }if let Some(second) = number(1) { <u>{ second }</u> }</i> }
         }
         Reads::Layer { tint, .. } => html! { <i class="figure">{ figure(tint) }</i> },
-        Reads::Path { experts, top_k } => {
-            let numbered = experts.len() / top_k.max(&1) <= LAYERS_WITH_NUMBERS;
-            let steps = experts.iter().step_by(*top_k.max(&1)).map(|expert| {
-                html! { <s class={format!("e{expert}")}>{ numbered.then_some(*expert) }</s> }
+        Reads::Path(layers) => {
+            let numbered = layers.len() <= LAYERS_WITH_NUMBERS;
+            let steps = layers.iter().map(|experts| match experts.first() {
+                Some(expert) => html! { <s class={format!("e{expert}")}>{ numbered.then_some(*expert) }</s> },
+                None => html! { <s>{ numbered.then_some("–") }</s> },
             });
             html! { <i class={if numbered { "path" } else { "path bare" }}>{ for steps }</i> }
         }

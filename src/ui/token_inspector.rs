@@ -139,7 +139,7 @@ fn sentence(trace: &Trace, position: usize, layer: LayerChoice) -> String {
         LayerChoice::All => None,
     };
     let Some(layer) = layer.filter(|layer| !layer.router_logits.is_empty()) else {
-        let path = path(trace, position).iter().map(u32::to_string).collect::<Vec<_>>().join(" \u{2192} ");
+        let path = path_in_words(&path(trace, position));
         return t!("token.path", path = path);
     };
     let sure = match router_entropy(layer, position) {
@@ -209,7 +209,7 @@ fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Ht
         return html! {};
     }
     let same = same_path(trace, position);
-    let path = path(trace, position).iter().map(u32::to_string).collect::<Vec<_>>().join(" \u{2192} ");
+    let path = path_in_words(&path(trace, position));
     let named = same.iter().take(MOST_NAMED).map(|&other| {
         let token = &trace.tokens[other];
         let choose = dispatch.reform(move |_: MouseEvent| Action::Pin(Some(other)));
@@ -228,4 +228,10 @@ fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Ht
             if !same.is_empty() { <div class="likes">{ for named }</div> }
         </>
     }
+}
+
+/// `3 → 0 → 5`
+fn path_in_words(path: &[Option<u32>]) -> String {
+    let steps = path.iter().map(|expert| expert.map_or("–".into(), |expert| expert.to_string()));
+    steps.collect::<Vec<_>>().join(" \u{2192} ")
 }

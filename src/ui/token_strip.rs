@@ -1,6 +1,7 @@
 //! Who reads each token: the text, token by token.
 
 use super::messages::t;
+use super::policy_card::TOKEN;
 use super::settling::Settling;
 use super::shared::Shared;
 use super::state::{Action, ColourBy, LayerChoice};
@@ -84,7 +85,7 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     use_follow(&node, props.trace.clone(), props.changed_at, behind);
     html! {
         <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
-            onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus} onkeydown={keys}>
+            onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus} onkeydown={keys} ondragstart={drag()}>
             { content(props, &parts) }
         </div>
     }
@@ -107,6 +108,16 @@ fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize, behind: b
             strip.set_scroll_top(strip.scroll_top() + (inner.bottom() - outer.bottom()).ceil() as i32);
         }
     });
+}
+
+/// A token that is dragged carries its position: dropped on an expert it is sent there (policy_card.rs).
+fn drag() -> Callback<DragEvent> {
+    Callback::from(|event: DragEvent| {
+        if let (Some(position), Some(data)) = (position_of(event.target()), event.data_transfer()) {
+            // Refused only for data of another event.
+            let _ = data.set_data(TOKEN, &position.to_string());
+        }
+    })
 }
 
 fn position_of(target: Option<web_sys::EventTarget>) -> Option<usize> {
@@ -273,12 +284,11 @@ fn reads(props: &TokenStripProps, position: usize) -> Reads {
         LayerChoice::All => None,
     };
     let Some(layer) = layer else {
-        let experts = trace.layers.iter().flat_map(|layer| layer.selected_of(position)).copied().collect();
-        return Reads::Path { experts, top_k: trace.layers.first().map_or(1, |layer| layer.top_k) };
+        return Reads::Path(trace.layers.iter().map(|layer| layer.selected_of(position).to_vec()).collect());
     };
     let tint = match props.colour_by {
         ColourBy::Expert => Tint::Expert,
-        ColourBy::Weight => Tint::Share(layer.weights_of(position)[0]),
+        ColourBy::Weight => Tint::Share(layer.weights_of(position).first().copied().unwrap_or_default()),
         // A recording has no scores.
         ColourBy::Entropy if layer.router_logits.is_empty() => Tint::Expert,
         ColourBy::Entropy => Tint::Share(router_entropy(layer, position)),
