@@ -9,9 +9,7 @@
 //! - [`engine`]: two backends with one interface, and the KV cache.
 //! - [`routing`]: gate, trace, balance: pure functions, no wasm, no GPU.
 //! - [`session`]: one text on one engine: runs only what an edit changed.
-//! - [`worker`]: the protocol between page and engine, and the worker's loop (browser).
-//! - `ui`: the page (browser).
-//! - `api`: `window.moescope` (browser).
+//! - [`worker`]: the protocol between page and engine, and the worker's loop (browser). The page itself is the crate in `page/`.
 
 pub mod engine;
 pub mod error;
@@ -21,22 +19,3 @@ pub mod routing;
 pub mod session;
 pub mod tokenizer;
 pub mod worker;
-
-#[cfg(target_arch = "wasm32")]
-mod api;
-#[cfg(target_arch = "wasm32")]
-mod ui;
-
-/// Starts the page, or the worker: the same module serves both.
-#[cfg(target_arch = "wasm32")]
-#[wasm_bindgen::prelude::wasm_bindgen(start)]
-pub fn start() {
-    use gloo_worker::Registrable;
-    use wasm_bindgen::JsCast;
-    console_error_panic_hook::set_once();
-    if js_sys::global().is_instance_of::<web_sys::Window>() {
-        ui::start();
-    } else {
-        worker::EngineWorker::registrar().register();
-    }
-}

@@ -7,7 +7,7 @@ mod sweep;
 
 pub use lens::Lens;
 pub use sample::Sampler;
-pub use sweep::{choices_sweep, sweep_point};
+pub use sweep::{ByChoices, choices_sweep, sweep_point};
 
 use crate::engine::{Engine, LogitsOf};
 use crate::error::{Error, Result};

@@ -61,7 +61,7 @@ fn a_text_for_a_number_has_a_form_for_every_other_number() {
 fn the_code_asks_for_texts_that_there_are() {
     let english = texts(&root().join("www/messages/en.json"));
     let mut asked = BTreeSet::new();
-    for entry in std::fs::read_dir(root().join("src/ui")).expect("the page's code") {
+    for entry in std::fs::read_dir(root().join("page/src/ui")).expect("the page's code") {
         let path = entry.expect("a file of the page's code").path();
         let code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // Comments show the macro in use.

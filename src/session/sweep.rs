@@ -7,8 +7,11 @@ use crate::routing::effect::{KPoint, mean_bits};
 use crate::routing::policy::{Policy, Rule};
 use crate::tokenizer::Tokenizer;
 
+/// Policies by the number of experts that a token uses under them.
+pub type ByChoices = Vec<(usize, Policy)>;
+
 /// The policies of a sweep over k = 1 ..= E on top of `policy`; an [`Error::Input`] where the gate has no k of its own.
-pub fn choices_sweep(policy: &Policy, architecture: &Architecture) -> Result<Vec<(usize, Policy)>> {
+pub fn choices_sweep(policy: &Policy, architecture: &Architecture) -> Result<ByChoices> {
     let experts = architecture.layers.iter().filter(|layer| layer.moe.gate.is_some()).map(|layer| layer.moe.experts);
     let Some(most) = experts.min() else {
         return Err(Error::Input("the model has no experts, so there is no k to change".into()));
@@ -18,8 +21,7 @@ pub fn choices_sweep(policy: &Policy, architecture: &Architecture) -> Result<Vec
         policy.0.push(Rule { top_k: Some(k), ..Rule::default() });
         (k, policy)
     };
-    let sweep: Vec<(usize, Policy)> =
-        (1..=most).map(with).filter(|(_, policy)| policy.settings(architecture).is_ok()).collect();
+    let sweep: ByChoices = (1..=most).map(with).filter(|(_, policy)| policy.settings(architecture).is_ok()).collect();
     match sweep.is_empty() {
         false => Ok(sweep),
         true => with(1).1.settings(architecture).map(|_| sweep),

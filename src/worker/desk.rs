@@ -11,7 +11,7 @@ use crate::routing::effect::KPoint;
 use crate::routing::json::Document;
 use crate::routing::lens::LayerLens;
 use crate::routing::{Policy, Trace};
-use crate::session::{Lens, Sampler, Session, choices_sweep, sweep_point};
+use crate::session::{ByChoices, Lens, Sampler, Session, choices_sweep, sweep_point};
 use crate::tokenizer::Tokenizer;
 use std::rc::Rc;
 
@@ -160,7 +160,7 @@ impl Desk {
     }
 
     /// The policies of a sweep over k, and the page's text.
-    pub fn choices(&mut self) -> Result<(Vec<(usize, Policy)>, Vec<u32>)> {
+    pub fn choices(&mut self) -> Result<(ByChoices, Vec<u32>)> {
         let (ids, _) = self.swept()?;
         Ok((choices_sweep(&self.policy, &self.model.architecture)?, ids))
     }

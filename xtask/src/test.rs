@@ -47,7 +47,8 @@ fn checks(steps: &mut Steps) -> Result<()> {
     steps.cargo("lints", &[&["clippy", "--workspace", "--all-targets"][..], &deny].concat())?;
     steps
         .cargo("lints of the browser tests", &[&["clippy", "--workspace", "--test", "browser"][..], &deny].concat())?;
-    let wasm = ["clippy", "--package", "moescope", "--lib", "--target", setup::WASM_TARGET];
+    let packages = ["--package", "moescope", "--package", "moescope-page", "--package", "moescope-entry"];
+    let wasm = [&["clippy"][..], &packages, &["--lib", "--target", setup::WASM_TARGET]].concat();
     steps.cargo("lints of the page's code", &[&wasm[..], &deny].concat())?;
     steps.command(
         "documentation",

@@ -26,6 +26,8 @@ impl Profile {
     }
 }
 
+/// The library with the page, as cargo calls it.
+const LIBRARY: &str = "moescope_entry";
 /// The name of the JavaScript module: `moescope.js`, which loads `moescope_bg.wasm`.
 pub const MODULE: &str = "moescope";
 
@@ -58,7 +60,7 @@ fn compile(profile: Profile) -> Result<PathBuf> {
     let mut command = workspace::cargo();
     // Only this package: features that other members switch on would end in the page.
     command
-        .args(["build", "--package", "moescope", "--lib", "--target", setup::WASM_TARGET])
+        .args(["build", "--package", "moescope-entry", "--lib", "--target", setup::WASM_TARGET])
         .args(["--profile", profile.cargo_name(), "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
@@ -68,7 +70,7 @@ fn compile(profile: Profile) -> Result<PathBuf> {
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == MODULE)
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == LIBRARY)
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|name| name.as_str().map(PathBuf::from))

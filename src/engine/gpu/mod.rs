@@ -16,7 +16,7 @@ use super::{LogitsOf, Step, own_settings};
 use crate::error::Result;
 use crate::model::{Architecture, Model};
 use crate::routing::policy::Settings;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Most tokens of a step.
 pub const CHUNK: usize = 64;
@@ -28,7 +28,7 @@ pub struct GpuEngine {
     settings: Settings,
     /// Whether the settings may change.
     policy: bool,
-    shared: Arc<Shared>,
+    shared: Rc<Shared>,
     plan: Plan,
     len: usize,
 }
@@ -50,7 +50,7 @@ impl GpuEngine {
         let architecture = model.architecture.clone();
         let weights = Uploaded::new(&gpu, &architecture, &model.weights()?)?;
         let settings = own_settings(&architecture);
-        Self::with(Arc::new(Shared { gpu, weights }), architecture, settings, false).await
+        Self::with(Rc::new(Shared { gpu, weights }), architecture, settings, false).await
     }
 
     /// Another engine on the same weights, with no text, whose gates do as `settings` say and may be told anew. Compiles
@@ -63,7 +63,7 @@ impl GpuEngine {
         Self::with(self.shared.clone(), roomy, settings, true).await
     }
 
-    async fn with(shared: Arc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
+    async fn with(shared: Rc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
         let plan = Plan::new(&shared.gpu, &architecture, &shared.weights, &settings, policy)?;
         let mut engine = Self { architecture, settings, policy, shared, plan, len: 0 };
         // One token, then two, through everything: compiles the pipelines, and shows a GPU that cannot run them.

@@ -14,6 +14,7 @@ mod layout;
 mod links;
 mod panels;
 mod pictures;
+mod policy;
 mod routing;
 mod sheets;
 mod shell;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         inspectors::tests(),
         panels::tests(),
         training::tests(),
+        policy::tests(),
         keeping::tests(),
         sheets::tests(),
         speed::tests(),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-const ENGLISH: &str = include_str!("../../www/messages/en.json");
+const ENGLISH: &str = include_str!("../../../www/messages/en.json");
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]

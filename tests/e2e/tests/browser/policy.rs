@@ -1,0 +1,231 @@
+//! Interventions: the page does with a policy what the command line does, says what it changed, and goes back.
+
+use crate::harness::{Stage, tests};
+use crate::links::encoded;
+use anyhow::{Context, Result, bail};
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::cli;
+use moescope_e2e::page::Page;
+use moescope_e2e::tools::Tools;
+use serde_json::{Value, json};
+use std::process::Command;
+
+tests![
+    an_expert_goes_off_and_on_again,
+    a_link_brings_the_policy_and_webgpu_obeys_it,
+    an_impossible_policy_leaves_the_last_good_one,
+    tokens_are_sent_to_an_expert,
+    the_sweeps_say_what_the_command_line_says,
+    expert_choice_does_not_generate,
+];
+
+const TEXT: &str = "The boat went down the river. fn main() { let x = 1; }";
+
+/// What a command of the native program prints.
+fn command(tools: &Tools, name: &str, extra: &[&str]) -> Result<Value> {
+    let output = Command::new(&tools.cli).arg(name).arg("--model").arg(tools.model("main")).args(extra).output()?;
+    if !output.status.success() {
+        bail!("moescope {name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn traced(tools: &Tools, policy: &str) -> Result<cli::Trace> {
+    let trace = command(tools, "trace", &["--engine", "cpu", "--text", TEXT, "--policy", policy])?;
+    Ok(serde_json::from_value(trace)?)
+}
+
+/// Waits until the text runs under a policy and beside it the model by itself.
+async fn changed(page: &Page) -> Result<()> {
+    let done = "return document.body.dataset.state === 'ready' && !!document.querySelector('[data-testid=effect]')";
+    page.until::<bool>("the effect", done, Vec::new()).await?;
+    Ok(())
+}
+
+async fn open(stage: &Stage, visitor: Visitor, more: &str) -> Result<Page> {
+    let page = stage.open(visitor, &format!("/?text={}&layer=1{more}", encoded(TEXT))).await?;
+    page.routed().await?;
+    Ok(page)
+}
+
+async fn shows(page: &Page, trace: &cli::Trace) -> Result<()> {
+    let view = page.routed().await?;
+    let layer = trace.layer(view.layer.context("one layer")?);
+    assert_eq!(view.experts(), layer.selected);
+    for bar in &view.bars {
+        assert!((bar.load - layer.balance.load[bar.expert]).abs() < 1e-4, "load of expert {}", bar.expert);
+    }
+    Ok(())
+}
+
+async fn an_expert_goes_off_and_on_again(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu").await?;
+    let before = page.view().await?;
+    page.script::<()>("document.querySelector('[data-testid=policy-expert][data-expert=\"2\"]').click()", Vec::new())
+        .await?;
+    changed(&page).await?;
+    shows(&page, &traced(stage.tools(), r#"{"layers":[1],"off":[2]}"#)?).await?;
+    let said = page.find("policy-bar").await?.text().await?;
+    assert!(said.contains("layer 1: expert 2 off"), "{said}");
+    // What the model does by itself stands beside it, and is what the page showed before.
+    let figures: Vec<String> = page
+        .script(
+            "return [...document.querySelectorAll('[data-testid=effect-max] td')].map(cell => cell.textContent)",
+            Vec::new(),
+        )
+        .await?;
+    let own = traced(stage.tools(), "{}")?.layer(1).balance.max_over_mean;
+    let now = traced(stage.tools(), r#"{"layers":[1],"off":[2]}"#)?.layer(1).balance.max_over_mean;
+    assert_eq!(figures, [format!("{own:.2}"), format!("{now:.2}")]);
+    let address = page.wait_for_address(|address| address.contains("policy=")).await?;
+    assert!(address.contains("off"), "{address}");
+
+    // Typing goes on under the policy.
+    page.paste(&format!("{TEXT} more")).await?;
+    changed(&page).await?;
+    assert!(page.view().await?.experts().iter().all(|experts| !experts.contains(&2)));
+    page.paste(TEXT).await?;
+    changed(&page).await?;
+
+    page.script::<()>("document.activeElement.blur()", Vec::new()).await?;
+    page.press_with_control("z").await?;
+    page.until::<bool>("no policy", "return !document.querySelector('[data-testid=policy-bar]')", Vec::new()).await?;
+    let after =
+        page.wait("the model's own routing", |view| view.is_settled() && view.experts() == before.experts()).await?;
+    assert_eq!(after.bars, before.bars);
+    page.wait_for_address(|address| !address.contains("policy=")).await?;
+    Ok(())
+}
+
+async fn a_link_brings_the_policy_and_webgpu_obeys_it(stage: &Stage) -> Result<()> {
+    let policy = r#"[{"gate":"top-k-of-softmax","top_k":3,"off":[0]},{"layers":[1],"tokens":[2,9],"capacity_factor":0.5,"overflow":"next-best"}]"#;
+    let page = open(stage, Visitor::WEBGPU, &format!("&backend=webgpu&policy={}", encoded(policy))).await?;
+    changed(&page).await?;
+    shows(&page, &traced(stage.tools(), policy)?).await?;
+    assert!(page.view().await?.backend.contains("WebGPU"));
+    // A token of the text with a policy that makes no sense: said, and ignored.
+    let page = open(stage, Visitor::NO_WEBGPU, "&policy=%7B%22of%22%3A1%7D").await?;
+    page.until::<bool>(
+        "the note",
+        "return document.querySelector('[data-testid=notes]')?.innerText.includes('policy={')",
+        Vec::new(),
+    )
+    .await?;
+    shows(&page, &traced(stage.tools(), "{}")?).await
+}
+
+async fn an_impossible_policy_leaves_the_last_good_one(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "").await?;
+    let set = "return await window.moescope.policy(arguments[0]);";
+    page.promise::<()>(set, vec![json!({"top_k": 1})]).await?;
+    changed(&page).await?;
+    let one = traced(stage.tools(), r#"{"top_k":1}"#)?;
+    shows(&page, &one).await?;
+    for (policy, sentence) in [
+        (json!({"off": [0, 1, 2, 3, 4, 5, 6, 7]}), "all experts of layer 0 are off"),
+        (json!({"top_k": 9}), "take at most 8"),
+        (json!({"force": [3], "off": [3]}), "forced and off"),
+        (json!({"temperature": -1}), "temperature is -1"),
+        (json!({"capacity_factor": 0}), "capacity_factor is 0"),
+        (json!({"layers": [7], "off": [1]}), "layer 7 does not exist"),
+        (json!({"offf": [1]}), "unknown field"),
+    ] {
+        let refused = page.promise::<()>(set, vec![policy.clone()]).await;
+        let error = refused.err().with_context(|| format!("{policy} was taken"))?.to_string();
+        assert!(error.contains(sentence), "{policy}: {error}");
+    }
+    shows(&page, &one).await?;
+    // The page says so beside the controls, too.
+    page.script::<()>(
+        "const area = document.querySelector('[data-testid=policy-json]');
+         area.closest('details').open = true;
+         area.value = '{\"top_k\": 0}';
+         area.dispatchEvent(new Event('change', { bubbles: true }));",
+        Vec::new(),
+    )
+    .await?;
+    let said =
+        "return document.querySelector('[data-testid=policy-refused]')?.innerText.includes('at least one expert')";
+    page.until::<bool>("the refusal", said, Vec::new()).await?;
+    shows(&page, &one).await?;
+    page.promise::<()>(set, vec![Value::Null]).await?;
+    page.until::<bool>("no policy", "return !document.querySelector('[data-testid=policy-bar]')", Vec::new()).await?;
+    shows(&page, &traced(stage.tools(), "{}")?).await
+}
+
+async fn tokens_are_sent_to_an_expert(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "&token=4&to=6").await?;
+    page.choose("policy-force", "7").await?;
+    changed(&page).await?;
+    shows(&page, &traced(stage.tools(), r#"{"layers":[1],"tokens":[4,7],"force":[7]}"#)?).await?;
+    let view = page.view().await?;
+    assert!(view.tokens[4..7].iter().all(|token| token.experts.contains(&7)));
+    page.click("policy-back").await?;
+    // By dragging, too.
+    page.script::<()>(
+        "const data = new DataTransfer();
+         const token = document.querySelector('[data-testid=token][data-position=\"1\"]');
+         token.dispatchEvent(new DragEvent('dragstart', { bubbles: true, dataTransfer: data }));
+         const expert = document.querySelector('[data-testid=policy-expert][data-expert=\"6\"]');
+         expert.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }));",
+        Vec::new(),
+    )
+    .await?;
+    let sent = "return document.querySelector('[data-testid=token][data-position=\"1\"]').dataset.experts.split(',').includes('6')";
+    page.until::<bool>("the dragged token", sent, Vec::new()).await?;
+    Ok(())
+}
+
+async fn the_sweeps_say_what_the_command_line_says(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "").await?;
+    page.script::<()>("document.querySelector('[data-testid=sweep-ablation]').click()", Vec::new()).await?;
+    let cells: Vec<[f64; 3]> = page
+        .until(
+            "32 experts off in turn",
+            "const cells = [...document.querySelectorAll('[data-testid=ablated]')];
+             return cells.length === 32 && cells.map(c => [+c.dataset.layer, +c.dataset.expert, +c.dataset.bits]);",
+            Vec::new(),
+        )
+        .await?;
+    let expected = command(stage.tools(), "ablate", &["--text", TEXT])?;
+    let expected = expected["experts"].as_array().context("experts")?;
+    assert_eq!(cells.len(), expected.len());
+    for ([layer, expert, bits], case) in cells.iter().zip(expected) {
+        assert_eq!((case["layer"].as_f64(), case["expert"].as_f64()), (Some(*layer), Some(*expert)));
+        let difference = bits - case["bits_per_byte"].as_f64().context("bits")?;
+        assert!(difference.abs() < 1e-3, "layer {layer}, expert {expert}: {difference} bits a byte apart");
+    }
+    page.script::<()>("document.querySelector('[data-testid=sweep-choices]').click()", Vec::new()).await?;
+    let rows: Vec<Vec<String>> = page
+        .until(
+            "every k",
+            "const rows = [...document.querySelectorAll('[data-testid=k-point]')];
+             return rows.length === 8 && rows.map(row => [row.dataset.k, ...[...row.querySelectorAll('td')].map(c => c.textContent)]);",
+            Vec::new(),
+        )
+        .await?;
+    let points = command(stage.tools(), "choices", &["--text", TEXT])?;
+    for (row, point) in rows.iter().zip(points["choices"].as_array().context("points")?) {
+        assert_eq!(row[0], point["k"].to_string());
+        let loss = point["bits_per_byte"].as_f64().context("loss")?;
+        assert!((row[1].parse::<f64>()? - loss).abs() < 2e-3, "{row:?} and {loss}");
+    }
+    Ok(())
+}
+
+async fn expert_choice_does_not_generate(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "").await?;
+    page.promise::<()>("await window.moescope.policy({ gate: 'expert-choice' });", Vec::new()).await?;
+    changed(&page).await?;
+    let trace = page.trace("none").await?;
+    let expected = traced(stage.tools(), r#"{"gate":"expert-choice"}"#)?;
+    assert_eq!(trace.layer(0).selected, expected.layer(0).selected);
+    // Every expert has as many tokens as the next.
+    let load = &trace.layer(0).balance.load;
+    assert!(load.iter().all(|share| (share - load[0]).abs() < 1e-6), "{load:?}");
+    let refused =
+        page.promise::<Value>("return await window.moescope.generate('The boat', { tokens: 2 });", Vec::new()).await;
+    let error = refused.err().context("it generated")?.to_string();
+    assert!(error.contains("no generation"), "{error}");
+    Ok(())
+}
