@@ -8,7 +8,7 @@
 //! - `replica`: the whole network over a part of a batch, on one thread;
 //! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
 //! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
-//! - `table`: all finished models on one page.
+//! - `table`, `picture`: all finished models on one page.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +34,7 @@ mod moe;
 mod optimizer;
 #[cfg(test)]
 mod parity;
+mod picture;
 mod random;
 #[cfg(test)]
 mod reference;

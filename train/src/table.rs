@@ -10,6 +10,7 @@ use crate::curves::{Curves, TrainingPoint};
 use crate::files::write_whole;
 use crate::gate::GateKind;
 use crate::model::ModelShape;
+use crate::picture::{self, Line};
 use crate::results::{Results, flops};
 
 /// The order in which models are told about.
@@ -160,7 +161,7 @@ fn page(models: &[Model]) -> String {
     out
 }
 
-/// (FLOPs so far, loss), means over neighbouring points of the curve.
+/// The picture's lines: (FLOPs so far, loss), means over neighbouring points of the curve.
 fn line(model: &Model) -> Vec<(f64, f64)> {
     const JOINED: usize = 5;
     let r = &model.results;
@@ -176,84 +177,11 @@ fn line(model: &Model) -> Vec<(f64, f64)> {
     model.curves.training.chunks(JOINED).map(point).collect()
 }
 
-/// The picture: loss against FLOPs on a logarithmic scale, a line a model.
+/// Loss against FLOPs of the models in [`DRAWN`].
 fn picture(models: &[Model]) -> String {
-    const WIDTH: f64 = 760.0;
-    const HEIGHT: f64 = 440.0;
-    let (left, right, top, bottom) = (56.0, 96.0, 20.0, 48.0);
     let drawn = DRAWN.iter().filter_map(|(name, colour)| Some((models.iter().find(|m| m.name == *name)?, *colour)));
-    let lines: Vec<(&str, &str, Vec<(f64, f64)>)> = drawn.map(|(m, colour)| (&m.name[..], colour, line(m))).collect();
-    let highest = 5.0;
-    let points = || lines.iter().flat_map(|(_, _, line)| line).filter(|p| p.1 < highest);
-    let bound = |f: fn(&(f64, f64)) -> f64, pick: fn(f64, f64) -> f64| points().map(f).reduce(pick).unwrap_or(1.0);
-    let (x0, x1) = (bound(|p| p.0, f64::min).log10(), bound(|p| p.0, f64::max).log10());
-    let lowest = (bound(|p| p.1, f64::min) * 5.0).floor() / 5.0;
-    let x = |flops: f64| left + (flops.log10() - x0) / (x1 - x0).max(1e-9) * (WIDTH - left - right);
-    let y = |loss: f64| top + (highest - loss) / (highest - lowest) * (HEIGHT - top - bottom);
-
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <title>Training loss against training FLOPs</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
-    );
-    let ticks = ((highest - lowest) / 0.4).floor() as usize;
-    for n in 0..=ticks {
-        let loss = highest - 0.4 * n as f64;
-        let _ = writeln!(
-            out,
-            "<path d=\"M{left} {at:.1}H{end}\" stroke=\"#ddd\"/><text x=\"{text}\" y=\"{base:.1}\" text-anchor=\"end\">{loss:.1}</text>",
-            at = y(loss),
-            end = WIDTH - right,
-            text = left - 8.0,
-            base = y(loss) + 4.0,
-        );
-    }
-    for exponent in x0.floor() as i32..=x1.ceil() as i32 {
-        for (factor, strong) in [(1.0, true), (2.0, false), (5.0, false)] {
-            let flops = factor * 10f64.powi(exponent);
-            if !(x0..=x1).contains(&flops.log10()) {
-                continue;
-            }
-            let label = if strong {
-                format!("10<tspan dy=\"-5\" font-size=\"10\">{exponent}</tspan>")
-            } else {
-                format!("{factor:.0}")
-            };
-            let _ = writeln!(
-                out,
-                "<path d=\"M{at:.1} {top}V{base}\" stroke=\"{grey}\"/><text x=\"{at:.1}\" y=\"{text}\" text-anchor=\"middle\">{label}</text>",
-                at = x(flops),
-                base = HEIGHT - bottom,
-                grey = if strong { "#ccc" } else { "#eee" },
-                text = HEIGHT - bottom + 18.0,
-            );
-        }
-    }
-    let _ = writeln!(
-        out,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">training FLOPs</text>\n\
-         <text transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">training loss, nats a token</text>",
-        (left + WIDTH - right) / 2.0,
-        HEIGHT - 8.0,
-        (top + HEIGHT - bottom) / 2.0,
-    );
-    for (name, colour, line) in &lines {
-        let path: Vec<String> = line
-            .iter()
-            .filter(|p| p.1 < highest)
-            .map(|&(flops, loss)| format!("{:.1} {:.1}", x(flops), y(loss)))
-            .collect();
-        let Some(&(flops, loss)) = line.last() else { continue };
-        let _ = writeln!(
-            out,
-            "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>\n\
-             <text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>",
-            path.join("L"),
-            x(flops) + 6.0,
-            y(loss) + 4.0,
-        );
-    }
-    out + "</svg>\n"
+    let line = |(model, colour): (&Model, &'static str)| Line { name: model.name.clone(), colour, points: line(model) };
+    picture::draw(&drawn.map(line).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
