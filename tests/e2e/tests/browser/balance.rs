@@ -5,6 +5,7 @@ use anyhow::Result;
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli::Layer;
 use serde::Deserialize;
+use serde_json::json;
 
 tests![bars_figures_and_history_follow_from_the_trace, all_layers_are_small_multiples];
 
@@ -42,12 +43,13 @@ const CARD: &str = "
 async fn bars_figures_and_history_follow_from_the_trace(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
     page.routed().await?;
+    // Without motion bars have their height at once.
+    let still = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
+    page.browser().cdp().send_raw("Emulation.setEmulatedMedia", still).await?;
     let trace = page.trace("none").await?;
     for layer in &trace.layers {
         page.choose_layer(layer.layer).await?;
         page.wait("that layer", |view| view.is_settled() && view.layer == Some(layer.layer)).await?;
-        // Bars grow to their height.
-        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
         let card: Card = page.script(CARD, Vec::new()).await?;
         let balance = &layer.balance;
         let busiest = card.loads.iter().copied().fold(0.0, f64::max);

@@ -50,6 +50,7 @@ async fn drawn(page: &Page) -> Result<(f64, f64, f64)> {
 }
 
 async fn a_cell_of_the_map_has_its_experts_colour_and_leads_to_its_token(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("willReadFrequently");
     let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
     page.routed().await?;
     let trace = page.trace("none").await?;
@@ -92,6 +93,7 @@ async fn a_cell_of_the_map_has_its_experts_colour_and_leads_to_its_token(stage: 
 }
 
 async fn the_load_map_has_each_layers_loads(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("willReadFrequently");
     let page = stage.open(Visitor::NO_WEBGPU, "/?view=load").await?;
     page.routed().await?;
     let trace = page.trace("none").await?;
