@@ -204,3 +204,21 @@ fn logits_that_are_not_numbers() {
     route(Gate::SoftmaxTopK, &[f32::NAN, 1.0, f32::NAN], &[], &mut selected, &mut weights);
     assert_eq!(selected, [1, 0]);
 }
+
+/// A trace that was cut to nothing takes rows of another length, as another policy makes them.
+#[test]
+fn an_emptied_trace_takes_other_rows() {
+    use moescope::routing::{Token, Trace};
+    let one = |top_k: usize| {
+        let mut layer = LayerTrace::new(0, 4, top_k);
+        layer.router_logits = vec![0.0; 4];
+        layer.selected = (0..top_k as u32).collect();
+        layer.weights = vec![1.0; top_k];
+        Trace { tokens: vec![Token::default()], layers: vec![layer], ..Trace::default() }
+    };
+    let mut trace = one(2);
+    trace.truncate(0);
+    trace.extend(&one(1));
+    trace.extend(&one(1));
+    assert_eq!((trace.len(), trace.layers[0].top_k, trace.layers[0].tokens()), (2, 1, 2));
+}

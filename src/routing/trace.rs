@@ -167,12 +167,14 @@ impl Trace {
         self.layers.iter_mut().for_each(|l| l.truncate(len));
     }
 
-    /// Appends what was routed next. An empty trace takes the layers of `more`.
+    /// Appends what was routed next. An empty trace takes the layers of `more`, which under another policy may have other
+    /// rows.
     pub fn extend(&mut self, more: &Trace) {
+        let empty = self.is_empty() && !more.is_empty();
         self.tokens.extend_from_slice(&more.tokens);
         self.guesses.extend_from_slice(&more.guesses);
         self.surprise.extend_from_slice(&more.surprise);
-        if self.layers.is_empty() {
+        if empty || self.layers.is_empty() {
             self.layers = more.layers.clone();
             return;
         }
