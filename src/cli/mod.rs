@@ -24,7 +24,7 @@ enum Command {
     /// Run a text through a model and print what its routers decided.
     Trace(trace::Options),
     /// Switch each expert of each layer off in turn, and print how the text's loss changes.
-    Ablate(policy::Options),
+    Ablate(policy::AblateOptions),
     /// Run a text with 1 to E experts a token, and print its loss, its cost and the speed.
     Choices(policy::Options),
     /// Count what each expert reads over texts of known domains, and write it down as JSON.
@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Trace(options) => pollster::block_on(trace::run(&options)),
-        Command::Ablate(options) => policy::ablate(&options),
+        Command::Ablate(options) => pollster::block_on(policy::ablate(&options)),
         Command::Choices(options) => pollster::block_on(policy::choices(&options)),
         Command::Experts(options) => pollster::block_on(experts::run(&options)),
         Command::Record(options) => pollster::block_on(record::run(&options)),

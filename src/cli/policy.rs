@@ -3,12 +3,12 @@
 use super::trace::{self, Prompt};
 use clap::Args;
 use moescope::engine::cpu::CpuEngine;
-use moescope::engine::cpu::ablation::Ablation;
+use moescope::engine::cpu::ablation::{Ablation, policy_without};
 use moescope::engine::{Engine, own_settings};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, files};
 use moescope::routing::Policy;
-use moescope::routing::effect::{Ablated, KPoint};
+use moescope::routing::effect::{Ablated, KPoint, mean_bits};
 use moescope::routing::policy::Settings;
 use moescope::session::{Session, choices_sweep, sweep_point};
 use moescope::tokenizer::Tokenizer;
@@ -69,24 +69,55 @@ impl Opened {
     }
 }
 
+/// Options of `moescope ablate`.
+#[derive(Args)]
+pub struct AblateOptions {
+    #[command(flatten)]
+    text: Options,
+    /// Also run every case from scratch, and say how long that takes and how far apart the results are
+    #[arg(long)]
+    from_scratch: bool,
+}
+
 /// Runs `moescope ablate`: each expert of each layer off in turn.
-pub fn ablate(options: &Options) -> Result<()> {
-    let opened = Opened::new(options)?;
+pub async fn ablate(options: &AblateOptions) -> Result<()> {
+    let opened = Opened::new(&options.text)?;
     let engine = CpuEngine::new(&opened.model)?;
     Ablation::check(&opened.settings)?;
     let begin = Instant::now();
     let mut ablation = Ablation::new(&engine, opened.settings.clone(), &opened.ids, opened.bytes());
     let cases = ablation.cases();
     let ablated: Vec<Ablated> = cases.iter().map(|&(layer, expert)| ablation.without(layer, expert)).collect();
-    print(&serde_json::json!({
+    let mut document = serde_json::json!({
         "schema": 1,
         "policy": opened.policy.to_json(),
         "tokens": opened.ids.len(),
         "bits_per_token": ablation.bits_per_token(),
         "seconds": begin.elapsed().as_secs_f64(),
         "experts": ablated,
-    }));
+    });
+    if options.from_scratch {
+        let (seconds, difference) = from_scratch(&opened, &ablated, ablation.bits_per_token()).await?;
+        document["from_scratch"] = serde_json::json!({ "seconds": seconds, "largest_difference": difference });
+    }
+    print(&document);
     Ok(())
+}
+
+/// Runs every case as a whole: seconds, and the largest difference of a loss in bits a token.
+async fn from_scratch(opened: &Opened, ablated: &[Ablated], base: f64) -> Result<(f64, f64)> {
+    let engine = Engine::cpu(&opened.model)?;
+    let mut session = Session::new(engine.fork(opened.settings.clone()).await?);
+    let begin = Instant::now();
+    let mut difference = 0.0f64;
+    for case in ablated {
+        let policy = policy_without(&opened.policy, case.layer, case.expert);
+        let Some(settings) = policy.settings(&opened.model.architecture)? else { continue };
+        session.set_settings(settings);
+        let trace = session.run(&opened.ids, None, |_| {}).await?;
+        difference = difference.max((mean_bits(&trace).per_token - base - case.bits_per_token).abs());
+    }
+    Ok((begin.elapsed().as_secs_f64(), difference))
 }
 
 /// Runs `moescope choices`: the text with each number of experts a token.

@@ -5,8 +5,8 @@ use super::messages::t;
 use super::shared::Shared;
 use super::state::{Action, LayerChoice};
 use super::visible::quoted;
-use crate::routing::Trace;
 use crate::routing::effect::{Effect, LayerEffect};
+use crate::routing::{LayerTrace, Trace};
 use crate::worker::protocol::Speed;
 use yew::prelude::*;
 
@@ -59,11 +59,24 @@ pub fn EffectView(props: &EffectViewProps) -> Html {
             <p class="hint">
                 { t!(effect.rerouted; "effect.rerouted", share = share(effect.rerouted)) }{ " " }
                 if let LayerChoice::One(layer) = props.layer { { t!(rerouted_here; "effect.rerouted.here", layer = layer) }{ " " } }
-                if dropped > 0 { { t!(dropped; "effect.dropped") } }
+                if dropped > 0 { { saved(props, &layers, dropped) } }
             </p>
             { strip(props) }
         </div>
     }
+}
+
+/// What a capacity took away in these layers: how much, from where on, and what that saves.
+fn saved(props: &EffectViewProps, layers: &[&LayerEffect], dropped: usize) -> String {
+    let traces = layers.iter().filter_map(|layer| props.after.layer(layer.layer));
+    let first = |layer: &LayerTrace| (0..layer.tokens()).find(|&t| layer.dropped_of(t).contains(&true));
+    let (mut assignments, mut from) = (0, usize::MAX);
+    for layer in traces {
+        assignments += layer.assignments().count();
+        from = from.min(first(layer).unwrap_or(usize::MAX));
+    }
+    let share = format::percent(dropped as f64 / assignments.max(1) as f64);
+    t!(dropped; "effect.dropped", first = from, share = share)
 }
 
 fn row(what: String, before: String, after: String, testid: &'static str) -> Html {
