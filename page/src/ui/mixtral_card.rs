@@ -146,7 +146,7 @@ fn answer(numbers: &Numbers) -> Html {
                     naive = billions(numbers.naive()), shared = billions(shared), total = billions(total)) }
             </p>
             <p class="hint">{ t!("calculator.work", flops = format::flops(cost.flops_per_token() as f64)) }</p>
-            <div class="scroll" tabindex="0" role="region" aria-label={t!("cost.parts")}>
+            <div class="scroll" tabindex="0" role="region" aria-label={t!("calculator.title")}>
                 <table>
                     <thead><tr><th scope="col">{ t!("cost.part") }</th><th scope="col">{ t!("cost.total") }</th>
                         <th scope="col">{ t!("cost.per-token") }</th></tr></thead>
