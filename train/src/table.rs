@@ -156,7 +156,8 @@ fn page(models: &[Model]) -> String {
         "\n## Loss against computation\n\n\
          ![Training loss against training FLOPs](models.svg)\n\n\
          Training loss in nats a token, each point the mean of some 0.5 M tokens, over the FLOPs spent so far. All saw the same text in\n\
-         the same order; the drop at the end of each line is the learning rate's decay.\n",
+         the same order. The fall in the middle is where sequences, and with them batches, become twice as long; the one at the end is\n\
+         the learning rate's decay.\n",
     );
     out
 }
