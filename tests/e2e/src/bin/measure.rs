@@ -39,6 +39,7 @@ fn main() -> Result<()> {
         {
             first_routed_token(&tools, &driver, visitor, name, &site.url(path)).await?;
             speed(&tools, &driver, visitor, name, &site.url(path)).await?;
+            policy(&tools, &driver, visitor, name, &site.url(path)).await?;
         }
         responsiveness(&tools, &driver, &site.url("/?backend=cpu")).await?;
         lighthouse(&tools, &site.url("/"))
@@ -110,6 +111,53 @@ async fn speed(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url
         prompt.len(),
         median(prefill),
         median(decode)
+    );
+    Ok(())
+}
+
+/// From a change of the routing to its result on the page, beside one prefill of the same text; and what a policy that changes
+/// nothing costs.
+async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url: &str) -> Result<()> {
+    let browser = browser::open(tools, driver, visitor).await?;
+    let page = Page::new(browser.clone());
+    page.goto(url).await?;
+    let text = page.routed().await?.text;
+    page.paste(&[text.as_str(), text.as_str()].concat()).await?;
+    let ids = page.routed().await?.ids();
+    let prompt: Vec<Value> = ids.iter().take(256).map(|&id| json!(id)).collect();
+    // The first policy makes the engine that the others use.
+    let change = "
+        const settled = () => new Promise(resolve => {
+          const look = () => document.body.dataset.state === 'ready' && document.querySelector('[data-testid=policy-bar]')
+            ? requestAnimationFrame(() => setTimeout(resolve)) : requestAnimationFrame(look);
+          requestAnimationFrame(look);
+        });
+        const times = [];
+        for (let n = 0; n < 8; n++) {
+          const start = performance.now();
+          await window.moescope.policy({ temperature: 1.5 + n % 2 });
+          await settled();
+          times.push(performance.now() - start);
+        }
+        await window.moescope.policy(null);
+        return times.slice(1);";
+    let changes: Vec<f64> = page.promise(change, Vec::new()).await?;
+    let prefills = "
+        const times = { own: [], same: [] };
+        for (let n = 0; n < 8; n++) for (const [kind, policy] of [['own', null], ['same', { temperature: 1, top_k: 2 }]]) {
+          await window.moescope.policy(policy);
+          times[kind].push((await window.moescope.generate(arguments[0], { tokens: 1 })).prefill_ms);
+        }
+        return [times.own, times.same];";
+    let [own, same]: [Vec<f64>; 2] = page.promise(prefills, vec![json!(prompt)]).await?;
+    browser.quit().await?;
+    let (own, same) = (median(own), median(same));
+    println!(
+        "{name}: a change of policy on {} tokens shows after {:.0} ms; a prefill of {} takes {own:.0} ms; under a policy that changes nothing {:.2} x that",
+        ids.len(),
+        median(changes),
+        prompt.len(),
+        same / own
     );
     Ok(())
 }

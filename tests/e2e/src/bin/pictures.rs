@@ -21,7 +21,7 @@ struct Picture {
 
 const DESK: Picture = Picture { name: "", visitor: Visitor::NO_WEBGPU, query: "", first: "", card: "" };
 
-const PICTURES: [Picture; 13] = [
+const PICTURES: [Picture; 24] = [
     Picture { name: "page", ..DESK },
     Picture { name: "page-dark", visitor: Visitor { dark: true, ..Visitor::NO_WEBGPU }, ..DESK },
     Picture { name: "phone", visitor: Visitor::PHONE, ..DESK },
@@ -33,6 +33,43 @@ const PICTURES: [Picture; 13] = [
     Picture { name: "balance", card: "[data-testid=load-bar]", ..DESK },
     Picture { name: "token", query: "token=20", card: "[data-testid=lens]", ..DESK },
     Picture { name: "expert", query: "expert=2.5", card: "[data-testid=dossier]", ..DESK },
+    Picture { name: "gate-softmax-top-k", query: "policy=%7B%22top_k%22%3A3%7D", card: ".map", ..DESK },
+    Picture {
+        name: "gate-top-k-of-softmax",
+        query: "policy=%7B%22gate%22%3A%22top-k-of-softmax%22%7D",
+        card: ".map",
+        ..DESK
+    },
+    Picture {
+        name: "gate-noisy-top-k",
+        query: "policy=%7B%22gate%22%3A%22noisy-top-k%22%2C%22noise%22%3A2%7D",
+        card: ".map",
+        ..DESK
+    },
+    Picture { name: "gate-sigmoid-bias", query: "policy=%7B%22gate%22%3A%22sigmoid-bias%22%7D", card: ".map", ..DESK },
+    Picture { name: "gate-soft", query: "policy=%7B%22gate%22%3A%22soft%22%7D", card: ".map", ..DESK },
+    Picture { name: "gate-hash", query: "policy=%7B%22gate%22%3A%22hash%22%7D", card: ".map", ..DESK },
+    Picture { name: "gate-random", query: "policy=%7B%22gate%22%3A%22random%22%7D", card: ".map", ..DESK },
+    Picture { name: "gate-round-robin", query: "policy=%7B%22gate%22%3A%22round-robin%22%7D", card: ".map", ..DESK },
+    Picture {
+        name: "gate-expert-choice",
+        query: "policy=%7B%22gate%22%3A%22expert-choice%22%7D",
+        card: ".map",
+        ..DESK
+    },
+    Picture {
+        name: "policy",
+        query: "policy=%7B%22layers%22%3A%5B2%5D%2C%22off%22%3A%5B2%5D%7D",
+        card: "[data-testid=effect]",
+        first: "document.querySelector('[data-testid=sweep-ablation]').click();",
+        ..DESK
+    },
+    Picture {
+        name: "capacity",
+        query: "policy=%7B%22capacity_factor%22%3A0.75%7D",
+        card: "[data-testid=token]",
+        ..DESK
+    },
     Picture { name: "training", card: "[data-testid=training]", ..DESK },
     Picture { name: "cost", first: "document.querySelector('.calculator').open = true;", card: ".cost-card", ..DESK },
 ];
