@@ -54,7 +54,7 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
 
 fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
     let balance = balance(layer);
-    let figures = figures(&balance, layer.selected.len(), layer.top_k);
+    let figures = figures(&balance, layer.assignments().count(), layer.top_k);
     // Without the router's scores, as in a recording, its mean probabilities are not known.
     let known = |figure: &&Figure| figure.name != "aux" || !layer.router_logits.is_empty();
     html! {
@@ -72,7 +72,7 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
 fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: bool) -> Html {
     let experts = balance.load.len();
     let most = balance.load.iter().copied().fold(1.0 / experts as f32, f32::max);
-    let limit = props.capacity.map(|capacity| capacity as f32 / layer.selected.len().max(1) as f32);
+    let limit = props.capacity.map(|capacity| capacity as f32 / layer.assignments().count().max(1) as f32);
     // A limit far above all bars is said, not drawn: it would press them flat.
     let limit = limit.filter(|limit| large && *limit < 1.6 * most);
     let most = limit.map_or(most, |limit| most.max(limit));
@@ -135,7 +135,7 @@ fn idle(layer: &LayerTrace) -> Html {
 fn full(layer: &LayerTrace, capacity: Option<usize>) -> Html {
     let Some(capacity) = capacity else { return html! {} };
     let dropped = layer.dropped.iter().filter(|dropped| **dropped).count();
-    let share = format::percent(dropped as f64 / layer.selected.len().max(1) as f64);
+    let share = format::percent(dropped as f64 / layer.assignments().count().max(1) as f64);
     html! {
         <p class="hint" data-testid="dropped">
             { t!(capacity; "load.capacity") }{ " " }{ t!(dropped; "load.dropped", share = share) }
@@ -198,7 +198,7 @@ fn figure(figure: &Figure) -> Html {
 fn all_layers(props: &LoadBalanceProps) -> Html {
     let layers = props.trace.layers.iter().map(|layer| {
         let balance = balance(layer);
-        let figures = figures(&balance, layer.selected.len(), layer.top_k);
+        let figures = figures(&balance, layer.assignments().count(), layer.top_k);
         let show = LayerChoice::One(layer.layer);
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Layer(show));
         html! {

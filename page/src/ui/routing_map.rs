@@ -116,7 +116,7 @@ pub fn RoutingMap(props: &RoutingMapProps) -> Html {
         Callback::from(move |()| table(&trace))
     };
     let inspected = props.inspected.unwrap_or_default();
-    let assignments: usize = props.trace.layers.iter().map(|layer| layer.selected.len()).sum();
+    let assignments: usize = props.trace.layers.iter().map(|layer| layer.assignments().count()).sum();
     html! {
         <>
             <div class="map" ref={frame} onwheel={wheel(&zoom)} role="slider" tabindex="0" aria-label={t!("map.label")} aria-valuemin="0"

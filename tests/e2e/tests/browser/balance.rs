@@ -1,11 +1,13 @@
 //! The load card: bars, even share, figures, history, small multiples.
 
 use crate::harness::{Stage, tests};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli::Layer;
+use moescope_e2e::page::Page;
 use serde::Deserialize;
 use serde_json::json;
+use std::time::Duration;
 
 tests![bars_figures_and_history_follow_from_the_trace, all_layers_are_small_multiples];
 
@@ -40,17 +42,32 @@ const CARD: &str = "
       text: card.innerText,
     };";
 
+/// The card, once its bars have stopped growing.
+async fn at_rest(page: &Page) -> Result<Card> {
+    let mut last: Card = page.script(CARD, Vec::new()).await?;
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let card: Card = page.script(CARD, Vec::new()).await?;
+        if card.heights == last.heights {
+            return Ok(card);
+        }
+        last = card;
+    }
+    bail!("the bars go on growing: {:?}", last.heights)
+}
+
 async fn bars_figures_and_history_follow_from_the_trace(stage: &Stage) -> Result<()> {
-    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
-    page.routed().await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
     // Without motion bars have their height at once.
     let still = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
     page.browser().cdp().send_raw("Emulation.setEmulatedMedia", still).await?;
+    page.goto(&stage.url("/")).await?;
+    page.routed().await?;
     let trace = page.trace("none").await?;
     for layer in &trace.layers {
         page.choose_layer(layer.layer).await?;
         page.wait("that layer", |view| view.is_settled() && view.layer == Some(layer.layer)).await?;
-        let card: Card = page.script(CARD, Vec::new()).await?;
+        let card = at_rest(&page).await?;
         let balance = &layer.balance;
         let busiest = card.loads.iter().copied().fold(0.0, f64::max);
         let tallest = card.heights.iter().copied().fold(0.0, f64::max);
