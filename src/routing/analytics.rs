@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn paths_are_compared_whole() {
         let trace = trace();
-        assert_eq!(path(&trace, 3), [1, 1]);
+        assert_eq!(path(&trace, 3), [Some(1), Some(1)]);
         assert_eq!(same_path(&trace, 0), [2]);
         assert_eq!(same_path(&trace, 3), [] as [usize; 0]);
         assert_eq!(path_count(&trace), 3);
