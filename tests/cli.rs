@@ -128,6 +128,50 @@ fn bad_input_is_one_line_on_stderr() {
     }
 }
 
+/// A policy as JSON and as a file; what it names is off, and the JSON says what was changed.
+#[test]
+fn a_policy_changes_the_routing() {
+    let file = std::env::temp_dir().join("moescope-cli-policy.json");
+    std::fs::write(&file, r#"{"off": [0, 1, 2], "top_k": 1}"#).unwrap();
+    let basic = fixture("basic");
+    let by_file = ["--model", &basic, "--tokens", "5,6,7,8", "--engine", "cpu", "--policy", file.to_str().unwrap()];
+    let by_json =
+        ["--model", &basic, "--tokens", "5,6,7,8", "--engine", "gpu", "--policy", r#"{"off":[0,1,2],"top_k":1}"#];
+    let (cpu, gpu) = (trace(&by_file), trace(&by_json));
+    assert_eq!(cpu["policy"], serde_json::json!({"off": [0, 1, 2], "top_k": 1}));
+    for (cpu, gpu) in cpu["layers"].as_array().unwrap().iter().zip(gpu["layers"].as_array().unwrap()) {
+        assert_eq!(cpu["selected"], gpu["selected"]);
+        for row in cpu["selected"].as_array().unwrap() {
+            assert!(row.as_array().unwrap().len() == 1 && row[0].as_u64().unwrap() > 2, "{row}");
+        }
+    }
+    for (policy, says) in [
+        (r#"{"off": [0,1,2,3,4,5,6,7]}"#, "error: policy: all experts of layer 0 are off"),
+        (r#"{"temperature": -1}"#, "error: policy: temperature is -1"),
+        ("/no/such/policy.json", "error: cannot read /no/such/policy.json"),
+    ] {
+        let message = refusal(&["trace", "--model", &basic, "--tokens", "1", "--policy", policy], 1);
+        assert!(message.starts_with(says) && message.trim_end().lines().count() == 1, "{message}");
+    }
+}
+
+/// The sweeps print a case for every expert and every k.
+#[test]
+fn sweeps_print_every_case() {
+    let run = |name: &str, extra: &[&str]| -> serde_json::Value {
+        let basic = fixture("basic");
+        let output = moescope(&[&[name, "--model", &basic, "--tokens", "5,6,7,8,9,10"], extra].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let ablated = run("ablate", &["--from-scratch"]);
+    assert_eq!(ablated["experts"].as_array().unwrap().len(), 16);
+    assert!(ablated["from_scratch"]["largest_difference"].as_f64().unwrap() < 1e-4);
+    assert_eq!(run("choices", &[])["choices"].as_array().unwrap().len(), 8);
+    let refused =
+        ["ablate", "--model", &fixture("basic"), "--tokens", "1,2", "--policy", r#"{"gate":"expert-choice"}"#];
+    assert!(refusal(&refused, 1).contains("no expert can be switched off alone"));
+}
+
 #[test]
 fn bad_usage_exits_with_2() {
     assert!(refusal(&["trace", "--model", "x"], 2).starts_with("error: "));

@@ -26,7 +26,7 @@ enum Command {
     /// Switch each expert of each layer off in turn, and print how the text's loss changes.
     Ablate(policy::AblateOptions),
     /// Run a text with 1 to E experts a token, and print its loss, its cost and the speed.
-    Choices(policy::Options),
+    Choices(trace::Subject),
     /// Count what each expert reads over texts of known domains, and write it down as JSON.
     Experts(experts::Options),
     /// Record how the routing of a few texts formed over a training run, from its snapshots.

@@ -1,6 +1,6 @@
 //! `--policy`, and the commands that try policies: `moescope ablate` and `moescope choices`.
 
-use super::trace::{self, Prompt};
+use super::trace::{self, Subject};
 use clap::Args;
 use moescope::engine::cpu::CpuEngine;
 use moescope::engine::cpu::ablation::{Ablation, policy_without};
@@ -13,7 +13,7 @@ use moescope::routing::policy::Settings;
 use moescope::session::{Session, choices_sweep, sweep_point};
 use moescope::tokenizer::Tokenizer;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Reads `--policy`: JSON, or a file that holds it.
@@ -23,19 +23,6 @@ pub fn read(argument: Option<&str>) -> Result<Policy> {
         Some(json) if json.trim_start().starts_with(['{', '[']) => Policy::parse(json),
         Some(file) => Policy::parse(&super::read_text(Path::new(file))?),
     }
-}
-
-/// Options of `moescope ablate` and `moescope choices`.
-#[derive(Args)]
-pub struct Options {
-    /// A Hugging Face model directory, or a .safetensors file inside one
-    #[arg(long, value_name = "DIR|FILE")]
-    model: PathBuf,
-    #[command(flatten)]
-    prompt: Prompt,
-    /// What is changed about the routing besides: JSON, or a file with it (docs/gates.md)
-    #[arg(long, value_name = "FILE|JSON")]
-    policy: Option<String>,
 }
 
 /// A model, a text and a policy, opened.
@@ -48,7 +35,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(options: &Options) -> Result<Self> {
+    fn new(options: &Subject) -> Result<Self> {
         let files = files::read_dir(&options.model)?;
         let model = Model::new(&files)?;
         let vocabulary = model.architecture.vocabulary;
@@ -73,7 +60,7 @@ impl Opened {
 #[derive(Args)]
 pub struct AblateOptions {
     #[command(flatten)]
-    text: Options,
+    text: Subject,
     /// Also run every case from scratch, and say how long that takes and how far apart the results are
     #[arg(long)]
     from_scratch: bool,
@@ -121,7 +108,7 @@ async fn from_scratch(opened: &Opened, ablated: &[Ablated], base: f64) -> Result
 }
 
 /// Runs `moescope choices`: the text with each number of experts a token.
-pub async fn choices(options: &Options) -> Result<()> {
+pub async fn choices(options: &Subject) -> Result<()> {
     let opened = Opened::new(options)?;
     let (model, tokenizer) = (&opened.model.architecture, opened.tokenizer.as_ref());
     let engine = Engine::cpu(&opened.model)?;

@@ -14,14 +14,8 @@ use std::path::PathBuf;
 /// Options of `moescope trace`.
 #[derive(Args)]
 pub struct Options {
-    /// A Hugging Face model directory, or a .safetensors file inside one
-    #[arg(long, value_name = "DIR|FILE")]
-    model: PathBuf,
     #[command(flatten)]
-    prompt: Prompt,
-    /// What is changed about the routing: JSON, or a file with it (docs/gates.md)
-    #[arg(long, value_name = "FILE|JSON")]
-    policy: Option<String>,
+    subject: Subject,
     /// Which engine runs it; auto takes the GPU where there is one
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineChoice,
@@ -31,6 +25,20 @@ pub struct Options {
     /// JSON for programs, text for people
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
+}
+
+/// What a command runs.
+#[derive(Args)]
+pub struct Subject {
+    /// A Hugging Face model directory, or a .safetensors file inside one
+    #[arg(long, value_name = "DIR|FILE")]
+    pub model: PathBuf,
+    /// The text
+    #[command(flatten)]
+    pub prompt: Prompt,
+    /// What is changed about the routing: JSON, or a file with it (docs/gates.md)
+    #[arg(long, value_name = "FILE|JSON")]
+    pub policy: Option<String>,
 }
 
 /// The text of a command.
@@ -70,14 +78,14 @@ enum Format {
 
 /// Runs the command.
 pub async fn run(options: &Options) -> Result<()> {
-    let files = files::read_dir(&options.model)?;
+    let files = files::read_dir(&options.subject.model)?;
     let model = Model::new(&files)?;
     let tokenizer = match &files.tokenizer {
         Some(json) => Some(Tokenizer::new(json, model.architecture.vocabulary)?),
         None => None,
     };
-    let ids = ids(&options.prompt, &model, tokenizer.as_ref())?;
-    let policy = super::policy::read(options.policy.as_deref())?;
+    let ids = ids(&options.subject.prompt, &model, tokenizer.as_ref())?;
+    let policy = super::policy::read(options.subject.policy.as_deref())?;
     let settings = policy.settings(&model.architecture)?;
     let mut engine = engine(&model, options.engine).await?;
     if let Some(settings) = settings {
