@@ -9,11 +9,14 @@ use crate::engine::Engine;
 use crate::engine::gpu::device::Gpu;
 use crate::error::{Error, Result};
 use crate::model::Backend;
-use crate::routing::Policy;
+use crate::routing::{Policy, Trace};
 use crate::session::Sampler;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
+
+/// A text that is routed anew as a whole is sent in pieces of so much time.
+const HOLD_MS: f64 = 150.0;
 
 /// Tokens of a chunk: the page sees the first of them soon, and a newer text never waits long.
 const CHUNK: usize = 32;
@@ -193,7 +196,7 @@ impl Looper {
         let (policy, from) = (desk.policy().clone(), desk.session().given());
         (self.send)(Event::PolicySet { generation, policy });
         let mut run = Run { generation, from, overflow: None, speed: Speed::default() };
-        let done = match self.run_pending(&mut run, true).await {
+        let done = match self.run_holding(&mut run, true, usize::MAX, HOLD_MS).await {
             Ok(false) => self.run_baseline(generation).await,
             done => done.map(|_| ()),
         };
@@ -208,7 +211,7 @@ impl Looper {
             let Some(baseline) = desk.baseline() else { return Ok(()) };
             let from = baseline.given();
             if baseline.pending() == 0 {
-                let (more, done) = (crate::routing::Trace::default(), true);
+                let (more, done) = (Trace::default(), true);
                 (self.send)(Event::Baseline { generation, from, more, speed, done });
                 return Ok(());
             }
@@ -289,27 +292,39 @@ impl Looper {
     /// Runs what is pending, chunk by chunk, and sends each; the last one says `done` if `finish` or if a
     /// newer command ended the run, which is returned.
     async fn run_pending(&mut self, run: &mut Run, finish: bool) -> Result<bool> {
+        self.run_holding(run, finish, CHUNK, 0.0).await
+    }
+
+    /// As [`Self::run_pending`] with chunks of at most `most` tokens, of which those that come within `hold` milliseconds are
+    /// sent together: the page draws a whole text once, not piece by piece.
+    async fn run_holding(&mut self, run: &mut Run, finish: bool, most: usize, hold: f64) -> Result<bool> {
+        let (mut held, mut sent_at) = (Trace::default(), now());
         loop {
             let start = now();
             let desk = self.desk.as_mut().expect("a run has a model");
-            let more = match desk.advance(CHUNK).await? {
+            let more = match desk.advance(most).await? {
                 Advance::Routed(trace) => trace,
                 Advance::EngineChanged => {
                     run.from = 0;
+                    held = Trace::default();
                     (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
                     continue;
                 }
             };
             run.speed.ms += now() - start;
             run.speed.tokens += more.len();
+            held.extend(&more);
             let left = desk.session().pending();
             let total = desk.session().ids().len();
             let ended = self.inbox.interrupts_run().await;
-            let done = ended || (left == 0 && finish);
-            let from = run.from;
-            run.from += more.len();
-            (self.send)(run.routed(from, more, total, done));
-            if ended || left == 0 {
+            let last = ended || left == 0;
+            if last || now() - sent_at >= hold {
+                let from = run.from;
+                run.from += held.len();
+                (self.send)(run.routed(from, std::mem::take(&mut held), total, ended || (left == 0 && finish)));
+                sent_at = now();
+            }
+            if last {
                 return Ok(ended);
             }
         }
@@ -317,7 +332,7 @@ impl Looper {
 
     fn finish(&mut self, run: &Run) {
         let total = self.desk.as_mut().map_or(0, |desk| desk.session().ids().len());
-        (self.send)(run.routed(run.from, crate::routing::Trace::default(), total, true));
+        (self.send)(run.routed(run.from, Trace::default(), total, true));
     }
 
     fn backend(&self) -> Option<Backend> {
