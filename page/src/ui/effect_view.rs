@@ -43,7 +43,7 @@ pub fn EffectView(props: &EffectViewProps) -> Html {
         <div class="effect" data-testid="effect">
             <h3>{ t!("effect.title") }</h3>
             <table class="figures-table">
-                <thead><tr><th></th><th scope="col">{ t!("effect.before") }</th><th scope="col">{ t!("effect.after") }</th></tr></thead>
+                <thead><tr><td></td><th scope="col">{ t!("effect.before") }</th><th scope="col">{ t!("effect.after") }</th></tr></thead>
                 <tbody>
                     { row(t!("effect.loss"), three(effect.before.per_byte), three(effect.after.per_byte), "effect-loss") }
                     { row(t!("effect.max"), two(worst(|l| l.before.max_over_mean)), two(worst(|l| l.after.max_over_mean)), "effect-max") }

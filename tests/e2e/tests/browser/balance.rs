@@ -90,7 +90,7 @@ async fn bars_figures_and_history_follow_from_the_trace(stage: &Stage) -> Result
         ] {
             assert_eq!(*shown, format!("{figure:.2}"), "layer {}", layer.layer);
         }
-        let idle = balance.load.iter().any(|load| *load == 0.0);
+        let idle = balance.load.contains(&0.0);
         assert_eq!(card.text.contains("No token has gone to"), idle, "{}", card.text);
         history(layer, &card);
     }

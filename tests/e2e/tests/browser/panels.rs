@@ -15,7 +15,7 @@ pub const SET: &str = "
     input.dispatchEvent(new InputEvent('input', { bubbles: true }));";
 
 async fn sum(page: &Page) -> Result<String> {
-    Ok(page.find("calculator-sum").await?.prop("textContent").await?.context("a sum")?)
+    page.find("calculator-sum").await?.prop("textContent").await?.context("a sum")
 }
 
 async fn the_cost_is_the_models_and_mixtrals_is_right(stage: &Stage) -> Result<()> {
