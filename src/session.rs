@@ -11,6 +11,7 @@ pub use sweep::{ByChoices, choices_sweep, sweep_point};
 
 use crate::engine::{Engine, LogitsOf};
 use crate::error::{Error, Result};
+use crate::routing::gate::normaliser;
 use crate::routing::policy::{Settings, experts_choose};
 use crate::routing::setting::GROUP;
 use crate::routing::{Guess, Trace};
@@ -194,10 +195,4 @@ fn surprise(row: &[f32], id: u32) -> f32 {
     }
     let (max, sum) = normaliser(row);
     (sum.ln() - (row[id as usize] - max)) / std::f32::consts::LN_2
-}
-
-/// The largest logit and the sum of `exp(logit - largest)`.
-fn normaliser(row: &[f32]) -> (f32, f32) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (max, row.iter().map(|x| (x - max).exp()).sum())
 }

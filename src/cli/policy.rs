@@ -4,7 +4,7 @@ use super::trace::{self, Subject};
 use clap::Args;
 use moescope::engine::cpu::CpuEngine;
 use moescope::engine::cpu::ablation::{Ablation, policy_without};
-use moescope::engine::{Engine, own_settings};
+use moescope::engine::{Engine, settings_under};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, files};
 use moescope::routing::Policy;
@@ -45,7 +45,7 @@ impl Opened {
             return Err(Error::Input("the text has only one token; a loss needs at least two".into()));
         }
         let policy = read(options.policy.as_deref())?;
-        let settings = policy.settings(&model.architecture)?.unwrap_or_else(|| own_settings(&model.architecture));
+        let settings = settings_under(&policy, &model.architecture)?;
         Ok(Self { model, tokenizer, ids, policy, settings })
     }
 
@@ -99,8 +99,7 @@ async fn from_scratch(opened: &Opened, ablated: &[Ablated], base: f64) -> Result
     let mut difference = 0.0f64;
     for case in ablated {
         let policy = policy_without(&opened.policy, case.layer, case.expert);
-        let Some(settings) = policy.settings(&opened.model.architecture)? else { continue };
-        session.set_settings(settings);
+        session.set_settings(settings_under(&policy, &opened.model.architecture)?);
         let trace = session.run(&opened.ids, None, |_| {}).await?;
         difference = difference.max((mean_bits(&trace).per_token - base - case.bits_per_token).abs());
     }
@@ -117,7 +116,7 @@ pub async fn choices(options: &Subject) -> Result<()> {
     let now = || begin.elapsed().as_secs_f64() * 1000.0;
     let mut points: Vec<KPoint> = Vec::new();
     for (k, policy) in choices_sweep(&opened.policy, model)? {
-        session.set_settings(policy.settings(model)?.unwrap_or_else(|| own_settings(model)));
+        session.set_settings(settings_under(&policy, model)?);
         points.push(sweep_point(&mut session, model, &opened.ids, tokenizer, k, now).await?);
     }
     print(&serde_json::json!({

@@ -7,7 +7,7 @@ pub mod gpu;
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Backend, Model, MoeShape};
 use crate::routing::policy::Settings;
-use crate::routing::{Gate, LayerTrace, Setting};
+use crate::routing::{Gate, LayerTrace, Policy, Setting};
 
 /// After which of a step's tokens the logits are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,11 @@ pub fn own_settings(architecture: &Architecture) -> Settings {
     let own =
         |moe: &MoeShape| if moe.gate.is_some() { vec![Setting::own(moe, architecture.context)] } else { Vec::new() };
     architecture.layers.iter().map(|layer| own(&layer.moe)).collect()
+}
+
+/// What the gates of a model do under `policy`; by themselves where it changes nothing.
+pub fn settings_under(policy: &Policy, architecture: &Architecture) -> Result<Settings> {
+    Ok(policy.settings(architecture)?.unwrap_or_else(|| own_settings(architecture)))
 }
 
 /// The most experts that a token uses; 1 where there are no settings (a dense FFN).

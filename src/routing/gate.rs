@@ -61,6 +61,12 @@ pub fn softmax(row: &mut [f32]) {
     }
 }
 
+/// The largest logit and the sum of `exp(logit - largest)`.
+pub fn normaliser(row: &[f32]) -> (f32, f32) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (max, row.iter().map(|x| (x - max).exp()).sum())
+}
+
 /// The token that is being routed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {

@@ -273,7 +273,6 @@ fn layer_settings(rules: &[&Rule], n: usize, moe: &MoeShape, context: usize) -> 
 }
 
 /// Rules put together: lists add up, and of the others the last counts.
-#[derive(Default)]
 struct Wanted(Rule);
 
 impl Wanted {
@@ -282,16 +281,9 @@ impl Wanted {
         for &rule in rules {
             all.off.extend(&rule.off);
             all.swap.extend(&rule.swap);
-            if !rule.bias.is_empty() && all.bias.is_empty() {
-                all.bias.clone_from(&rule.bias);
-            } else if !rule.bias.is_empty() {
-                // Lengths are checked against the layer; a shorter one shows there.
-                let (longer, shorter) =
-                    if all.bias.len() < rule.bias.len() { (&rule.bias, &all.bias) } else { (&all.bias, &rule.bias) };
-                let mut sum = longer.clone();
-                sum.iter_mut().zip(shorter).for_each(|(a, b)| *a += b);
-                all.bias = sum;
-            }
+            // Lengths are checked against the layer.
+            all.bias.resize(all.bias.len().max(rule.bias.len()), 0.0);
+            all.bias.iter_mut().zip(&rule.bias).for_each(|(sum, b)| *sum += b);
             if !rule.force.is_empty() {
                 all.force.clone_from(&rule.force);
             }

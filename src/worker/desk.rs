@@ -4,7 +4,7 @@ use super::protocol::{BackendChoice, Logits, Overflow, Prompt, Sampling};
 use crate::engine::cpu::ablation::Ablation;
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::device::Gpu;
-use crate::engine::{Engine, check_prompt, own_settings};
+use crate::engine::{Engine, check_prompt, settings_under};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, ModelInfo};
 use crate::routing::effect::KPoint;
@@ -86,10 +86,7 @@ impl Desk {
 
     /// The page's text, being routed: under the policy where there is one.
     pub fn session(&mut self) -> &mut Session {
-        match &mut self.changed {
-            Some(changed) if self.policy != Policy::default() => changed,
-            _ => &mut self.session,
-        }
+        in_use(&self.policy, &mut self.changed, &mut self.session)
     }
 
     /// The page's text as the model routes it by itself, while a policy is on.
@@ -130,10 +127,7 @@ impl Desk {
     /// what was routed runs again.
     pub async fn advance(&mut self, most: usize) -> Result<Advance> {
         let tokenizer = self.tokenizer.as_ref();
-        let session = match &mut self.changed {
-            Some(changed) if self.policy != Policy::default() => changed,
-            _ => &mut self.session,
-        };
+        let session = in_use(&self.policy, &mut self.changed, &mut self.session);
         match session.advance(tokenizer, most, |_| {}).await {
             Ok(trace) => Ok(Advance::Routed(trace)),
             Err(Error::Device(why)) => {
@@ -153,8 +147,6 @@ impl Desk {
     pub fn ablation(&mut self) -> Result<Ablation> {
         let (ids, bytes) = self.swept()?;
         let settings = self.session().engine().settings().clone();
-        let own = !self.is_changed();
-        let settings = if own { own_settings(&self.model.architecture) } else { settings };
         Ablation::check(&settings)?;
         Ok(Ablation::new(self.lens()?.engine(), settings, &ids, bytes))
     }
@@ -174,7 +166,7 @@ impl Desk {
         ids: &[u32],
     ) -> Result<KPoint> {
         let architecture = &self.model.architecture;
-        let settings = policy.settings(architecture)?.unwrap_or_else(|| own_settings(architecture));
+        let settings = settings_under(policy, architecture)?;
         let session = match session {
             Some(session) => {
                 session.set_settings(settings);
@@ -322,10 +314,7 @@ impl Desk {
     /// Runs `ids` from scratch: the trace and the logits of all of them.
     async fn run(&mut self, ids: &[u32]) -> Result<(Trace, Vec<f32>)> {
         let mut logits = Vec::new();
-        let session = match &mut self.changed {
-            Some(changed) if self.policy != Policy::default() => changed,
-            _ => &mut self.session,
-        };
+        let session = in_use(&self.policy, &mut self.changed, &mut self.session);
         let trace = session.run(ids, self.tokenizer.as_ref(), |rows| logits.extend_from_slice(rows)).await?;
         Ok((trace, logits))
     }
@@ -347,6 +336,14 @@ pub enum Advance {
     Routed(Trace),
     /// Another engine is in use; nothing is routed on it yet.
     EngineChanged,
+}
+
+/// The session that the page's text is on: that under the policy, where there is one.
+fn in_use<'a>(policy: &Policy, changed: &'a mut Option<Session>, own: &'a mut Session) -> &'a mut Session {
+    match changed {
+        Some(changed) if *policy != Policy::default() => changed,
+        _ => own,
+    }
 }
 
 /// The start of `text`, at most `most` bytes, cut between characters.

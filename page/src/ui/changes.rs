@@ -4,10 +4,10 @@ use super::shared::Shared;
 use crate::routing::Trace;
 use crate::routing::effect::{Ablated, Effect, KPoint, effect};
 use crate::routing::policy::{Policy, Rule};
-use crate::worker::protocol::{Speed, Sweep, Swept};
+use crate::worker::protocol::{Speed, Swept};
 
 /// Changes and their effect.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Changes {
     /// What the controls say.
     pub asked: Policy,
@@ -40,8 +40,6 @@ pub struct SweepResult {
     pub running: bool,
     /// Why it did not.
     pub failed: Option<String>,
-    /// Which one it is.
-    pub choices: bool,
 }
 
 impl Changes {
@@ -87,9 +85,8 @@ impl Changes {
     }
 
     /// A sweep begins.
-    pub fn sweep(&mut self, request: u64, sweep: Sweep) {
-        let choices = sweep == Sweep::Choices;
-        self.sweep = Some(Shared::new(SweepResult { request, choices, running: true, ..SweepResult::default() }));
+    pub fn sweep(&mut self, request: u64) {
+        self.sweep = Some(Shared::new(SweepResult { request, running: true, ..SweepResult::default() }));
     }
 
     /// A sweep found something.

@@ -15,7 +15,7 @@ use wasm_bindgen::JsCast;
 use web_sys::{HtmlInputElement, HtmlSelectElement, HtmlTextAreaElement};
 use yew::prelude::*;
 
-#[derive(Properties)]
+#[derive(Properties, PartialEq)]
 pub struct PolicyCardProps {
     pub model: Shared<ModelInfo>,
     pub changes: Changes,
@@ -27,19 +27,6 @@ pub struct PolicyCardProps {
     pub running: bool,
     pub speed: Option<f64>,
     pub dispatch: Callback<Action>,
-}
-
-impl PartialEq for PolicyCardProps {
-    fn eq(&self, other: &Self) -> bool {
-        let key = |p: &Self| (p.layer, p.chosen, p.inspected, p.running, p.speed);
-        let c = |p: &Self| (p.changes.asked.clone(), p.changes.in_use.clone(), p.changes.refused.clone());
-        self.model == other.model
-            && self.trace == other.trace
-            && key(self) == key(other)
-            && c(self) == c(other)
-            && self.changes.effect == other.changes.effect
-            && self.changes.sweep == other.changes.sweep
-    }
 }
 
 /// The card.
@@ -82,7 +69,7 @@ pub fn PolicyCard(props: &PolicyCardProps) -> Html {
                     layer={props.layer} inspected={props.inspected} speed={props.speed}
                     speed_before={props.changes.baseline_speed} dispatch={props.dispatch.clone()} />
             }
-            <Sweeps sweep={props.changes.sweep.clone()} experts={props.model.experts} top_k={props.model.top_k} idle={!props.running && props.trace.len() > 1}
+            <Sweeps sweep={props.changes.sweep.clone()} top_k={props.model.top_k} idle={!props.running && props.trace.len() > 1}
                 dispatch={props.dispatch.clone()} />
         </section>
     }

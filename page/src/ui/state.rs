@@ -735,7 +735,7 @@ impl State {
             Action::Sweep(sweep) => {
                 self.look_request += 1;
                 let request = self.look_request;
-                self.changes.sweep(request, sweep);
+                self.changes.sweep(request);
                 return vec![Effect::Send(Command::Sweep { request, sweep })];
             }
             Action::Undo => {

@@ -12,7 +12,6 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct SweepsProps {
     pub sweep: Option<Shared<SweepResult>>,
-    pub experts: usize,
     pub top_k: usize,
     /// Nothing else runs, and there is a text.
     pub idle: bool,

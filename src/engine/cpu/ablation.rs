@@ -5,6 +5,7 @@
 use super::{CHUNK, CpuEngine, Stage};
 use crate::error::{Error, Result};
 use crate::routing::effect::Ablated;
+use crate::routing::gate::normaliser;
 use crate::routing::policy::{Policy, Rule, Settings, experts_choose};
 use crate::routing::setting::{Choice, Noise, Setting};
 
@@ -188,8 +189,7 @@ impl CpuEngine {
         let mut logits = vec![0.0; tokens * vocabulary];
         self.logits(tokens, 0, &mut logits);
         let nats = |(row, id): (&[f32], &Option<u32>)| {
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f32 = row.iter().map(|x| (x - max).exp()).sum();
+            let (max, sum) = normaliser(row);
             id.map(|id| f64::from(sum.ln()) - f64::from(row[id as usize] - max))
         };
         logits.chunks_exact(vocabulary).zip(next).map(nats).collect()
