@@ -2,6 +2,7 @@
 
 use super::gate::Gate;
 use crate::model::MoeShape;
+use serde::{Deserialize, Serialize};
 
 /// Tokens of a group, over which a policy's capacity counts and in which experts choose.
 pub const GROUP: usize = 64;
@@ -48,7 +49,7 @@ pub enum Noise {
 }
 
 /// The most that an expert takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Assignments of an expert in a group.
     pub most: usize,

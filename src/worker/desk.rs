@@ -10,7 +10,7 @@ use crate::model::{Model, ModelFiles, ModelInfo};
 use crate::routing::effect::KPoint;
 use crate::routing::json::Document;
 use crate::routing::lens::LayerLens;
-use crate::routing::{Policy, Trace};
+use crate::routing::{Limit, Policy, Setting, Trace};
 use crate::session::{ByChoices, Lens, Sampler, Session, choices_sweep, sweep_point};
 use crate::tokenizer::Tokenizer;
 use std::rc::Rc;
@@ -101,6 +101,15 @@ impl Desk {
     /// The policy in use.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Layer by layer the most that an expert takes, where that is one limit for the whole text.
+    pub fn limits(&mut self) -> Vec<Option<Limit>> {
+        let one = |settings: &Vec<Setting>| {
+            let limit = settings.first()?.limit;
+            limit.filter(|_| settings.iter().all(|setting| setting.limit == limit))
+        };
+        self.session().engine().settings().iter().map(one).collect()
     }
 
     /// Routes as `policy` says from now on. Nothing has run under it yet; where it changes nothing the baseline is the text

@@ -194,7 +194,8 @@ impl Looper {
         }
         let Some(desk) = &mut self.desk else { return };
         let (policy, from) = (desk.policy().clone(), desk.session().given());
-        (self.send)(Event::PolicySet { generation, policy });
+        let limits = desk.limits();
+        (self.send)(Event::PolicySet { generation, policy, limits });
         let mut run = Run { generation, from, overflow: None, speed: Speed::default() };
         let done = match self.run_holding(&mut run, true, usize::MAX, HOLD_MS).await {
             Ok(false) => self.run_baseline(generation).await,

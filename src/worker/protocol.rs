@@ -4,7 +4,7 @@
 use crate::model::ModelInfo;
 use crate::routing::effect::{Ablated, KPoint};
 use crate::routing::lens::LayerLens;
-use crate::routing::{Policy, Trace};
+use crate::routing::{Limit, Policy, Trace};
 use serde::{Deserialize, Serialize};
 
 /// Which engine the visitor asked for.
@@ -223,6 +223,8 @@ pub enum Event {
         generation: u64,
         /// The policy.
         policy: Policy,
+        /// Layer by layer the most that an expert takes, where that is one limit for the whole text.
+        limits: Vec<Option<Limit>>,
     },
     /// A policy cannot be; the one before stays.
     PolicyRefused {

@@ -1,6 +1,7 @@
 //! The view as the page's address keeps it: `?model=NAME|URL&text=...&layer=N|all&backend=auto|webgpu|cpu`,
 //! with `view` (the picture), `colour` (what colours mean), `token` (the one chosen) and `to` (the end of a range), `find`,
-//! `expert` (`LAYER.EXPERT`), `compare` (a second model), `step` (of the training), `recorded` (the recorded text) and
+//! `expert` (`LAYER.EXPERT`), `compare` (a second model, or `self`), `compare-policy` (what is changed about
+//! that one's routing), `step` (of the training), `recorded` (the recorded text) and
 //! `beside` (a second step), `policy` (what is changed about the routing, docs/gates.md), and `lang`. A link brings back the same view; what makes no sense is ignored, and said.
 
 use super::messages::t;
@@ -43,6 +44,8 @@ pub struct Address {
     pub beside: Option<u64>,
     /// Name or URL of the model to compare with.
     pub compare: Option<String>,
+    /// What is changed about that one's routing.
+    pub compare_policy: Option<Policy>,
     /// What is changed about the routing.
     pub policy: Option<Policy>,
     /// The language asked for.
@@ -70,7 +73,9 @@ impl Address {
         address.range_end = address.read("to", get("to"), t!("address.token"), |value| value.parse().ok());
         address.colour_by = address.read("colour", get("colour"), COLOURS.map(colour_name).join(", "), colour);
         address.expert = address.read("expert", get("expert"), t!("address.expert"), expert);
-        address.policy = address.read("policy", get("policy"), t!("address.policy"), |value| Policy::parse(value).ok());
+        let policy = |value: &str| Policy::parse(value).ok();
+        address.policy = address.read("policy", get("policy"), t!("address.policy"), policy);
+        address.compare_policy = address.read("compare-policy", get("compare-policy"), t!("address.policy"), policy);
         address.step = address.read("step", get("step"), t!("address.step"), |value| value.parse().ok());
         address.beside = address.read("beside", get("beside"), t!("address.step"), |value| value.parse().ok());
         address
@@ -138,6 +143,9 @@ impl Address {
         }
         if let Some(compare) = &state.compare {
             parameters.append("compare", compare);
+            if state.compare_policy != Policy::default() {
+                parameters.append("compare-policy", &state.compare_policy.to_json().to_string());
+            }
         }
         if let Some(language) = language {
             parameters.append("lang", language);

@@ -261,7 +261,7 @@ impl App {
         };
         html! {
             <StripCard dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
-                search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.whole().len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
+                search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.whole().len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} waiting={state.model.is_none()} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} running={state.status() == Status::Running} settling={self.settling.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
@@ -279,7 +279,7 @@ impl App {
         }
         let Some(with) = state.compare.clone() else { return html! {} };
         html! {
-            <Compare {with} text={state.text.clone()} trace={state.trace.clone()} model={state.model.clone()}
+            <Compare {with} policy={state.compare_policy.clone()} first_policy={state.changes.in_use.clone()} own={state.own_source()} text={state.text.clone()} trace={state.trace.clone()} model={state.model.clone()}
                 offered={state.offered.clone()} layer={state.layer} backend={state.backend}
                 dispatch={self.dispatch.clone()} />
         }
@@ -331,7 +331,7 @@ impl App {
     fn load_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <LoadBalance capacity={state.model.as_ref().and_then(|model| model.capacity)} trace={state.shown.clone()} layer={state.layer} expert={state.expert}
+            <LoadBalance limit={state.limit()} trace={state.shown.clone()} layer={state.layer} expert={state.expert}
                 dispatch={self.dispatch.clone()} />
         }
     }

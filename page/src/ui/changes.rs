@@ -1,9 +1,9 @@
 //! What the visitor changed about the routing, and what came of it.
 
 use super::shared::Shared;
-use crate::routing::Trace;
 use crate::routing::effect::{Ablated, Effect, KPoint, effect};
 use crate::routing::policy::{Policy, Rule};
+use crate::routing::{Limit, Trace};
 use crate::worker::protocol::{Speed, Swept};
 
 /// Changes and their effect.
@@ -13,6 +13,8 @@ pub struct Changes {
     pub asked: Policy,
     /// What the engine does.
     pub in_use: Policy,
+    /// Layer by layer the most that an expert takes under it.
+    pub limits: Vec<Option<Limit>>,
     /// Why the engine does not do what was asked.
     pub refused: Option<String>,
     /// The text as the model routes it by itself, while a policy is on.
@@ -50,7 +52,8 @@ impl Changes {
 
     /// The engine does as `policy` says from now on; `trace` is the text's until now. Gives the text's trace to go on
     /// from.
-    pub fn set(&mut self, policy: Policy, trace: &Shared<Trace>) -> Shared<Trace> {
+    pub fn set(&mut self, policy: Policy, limits: Vec<Option<Limit>>, trace: &Shared<Trace>) -> Shared<Trace> {
+        self.limits = limits;
         let before = std::mem::replace(&mut self.in_use, policy);
         self.asked = self.in_use.clone();
         self.refused = None;

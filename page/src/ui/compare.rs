@@ -1,5 +1,5 @@
-//! Two models on the same text: a second engine in a worker of its own, its tokens aligned with the first one's,
-//! its figures beside them.
+//! Two models, or one model under two policies, on the same text: a second engine in a worker of its own, its tokens
+//! aligned with the first one's, its figures beside them.
 
 use super::address::Address;
 use super::compared_strip::ComparedStrip;
@@ -8,19 +8,29 @@ use super::icon::icon;
 use super::link::Link;
 use super::messages::t;
 use super::model_select::{absolute, shipped};
+use super::policy_words::in_words;
 use super::shared::Shared;
 use super::state::{Action, Effect, LayerChoice, Offered, State};
 use crate::model::ModelInfo;
-use crate::routing::{Trace, balance};
+use crate::routing::{Policy, Trace, balance};
 use crate::worker::protocol::{BackendChoice, Event, Source};
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
 use yew::prelude::*;
 
+/// In the place of a second model's name: the model in use, for comparing policies.
+pub const SELF: &str = "self";
+
 #[derive(Properties, PartialEq, Clone)]
 pub struct CompareProps {
-    /// Name or address of the second model.
+    /// Name or address of the second model, or [`SELF`].
     pub with: String,
+    /// What is changed about the second one's routing.
+    pub policy: Policy,
+    /// What is changed about the first one's.
+    pub first_policy: Policy,
+    /// Where the model in use comes from.
+    pub own: Option<Source>,
     pub text: Shared<String>,
     /// What the first model made of it.
     pub trace: Shared<Trace>,
@@ -53,13 +63,14 @@ impl Component for Compare {
         let hear = context.link().callback(Message::Heard);
         let died = context.link().callback(Message::Died);
         let props = context.props();
-        let address = Address { backend: Some(props.backend), ..Address::default() };
+        let policy = Some(props.policy.clone());
+        let address = Address { backend: Some(props.backend), policy, ..Address::default() };
         let mut compare = Self {
             link: Link::new(move |event| hear.emit(event), move |why| died.emit(why)),
             state: State::new(&address, false, None),
         };
         compare.act(Action::Edit((*props.text).clone()));
-        compare.load(&props.with);
+        compare.load(props);
         compare
     }
 
@@ -81,8 +92,11 @@ impl Component for Compare {
 
     fn changed(&mut self, context: &Context<Self>, old: &CompareProps) -> bool {
         let props = context.props();
-        if props.with != old.with {
-            self.load(&props.with);
+        if props.policy != old.policy {
+            self.act(Action::Policy(props.policy.clone()));
+        }
+        if props.with != old.with || (props.with == SELF && props.own != old.own) {
+            self.load(props);
         }
         if props.text != old.text && *props.text != *self.state.text {
             self.act(Action::Edit((*props.text).clone()));
@@ -97,10 +111,11 @@ impl Component for Compare {
             <section class="card" aria-labelledby="compare-title" data-testid="compare">
                 <div class="head">
                     <h2 id="compare-title">{ t!("compare.title") }</h2>
-                    <p>{ t!("compare.about") }</p>
+                    <p>{ if props.with == SELF { t!("compare.about.self") } else { t!("compare.about") } }</p>
                     { select(props) }
                     <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("compare.close")}>{ icon("close") }</button>
                 </div>
+                { policy_row(props) }
                 { self.content(props) }
             </section>
         }
@@ -117,10 +132,14 @@ impl Compare {
         }
     }
 
-    fn load(&mut self, name: &str) {
-        let source = if name.contains("://") { absolute(name).map(Source::Url) } else { Some(shipped(name)) };
+    fn load(&mut self, props: &CompareProps) {
+        let source = match props.with.as_str() {
+            SELF => props.own.clone(),
+            url if url.contains("://") => absolute(url).map(Source::Url),
+            name => Some(shipped(name)),
+        };
         if let Some(source) = source {
-            self.act(Action::Load { source, asked: Some(name.to_owned()) });
+            self.act(Action::Load { source, asked: Some(props.with.clone()) });
         }
     }
 
@@ -129,16 +148,48 @@ impl Compare {
             return html! { <div class="notice problem" role="alert"><p>{ problem }</p></div> };
         }
         let (Some(first), Some(second)) = (&props.model, &self.state.model) else {
-            return html! { <p class="empty">{ t!("compare.loading", name = props.with) }</p> };
+            let own = props.model.as_ref().filter(|_| props.with == SELF);
+            let name = own.map_or(&props.with, |model| &model.name);
+            return html! { <p class="empty">{ t!("compare.loading", name = name) }</p> };
         };
         let sides = [(first, &props.trace), (second, &self.state.trace)];
+        let names = [name(first, &props.first_policy), name(second, &self.state.changes.in_use)];
         html! {
             <>
-                { figures(sides, props.layer) }
-                <ComparedStrip first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer}
-                    names={[first.name.clone(), second.name.clone()]} />
+                if let Some(refused) = &self.state.changes.refused {
+                    <div class="notice problem" role="alert"><p>{ refused }</p></div>
+                }
+                { figures(sides, &names, props.layer) }
+                <ComparedStrip first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer} {names} />
             </>
         }
+    }
+}
+
+/// A model's name, and what is changed about its routing.
+fn name(model: &ModelInfo, policy: &Policy) -> String {
+    let words = in_words(policy);
+    if words.is_empty() { model.name.clone() } else { format!("{} · {}", model.name, words.join("; ")) }
+}
+
+/// What is changed about the second one's routing, and how to change that.
+fn policy_row(props: &CompareProps) -> Html {
+    let words = in_words(&props.policy);
+    let keep = props.dispatch.reform(|_: MouseEvent| Action::KeepBeside);
+    let drop = props.dispatch.reform(|_: MouseEvent| Action::ComparePolicy(Policy::default()));
+    let can_keep = props.first_policy != props.policy && props.first_policy != Policy::default();
+    html! {
+        <div class="row wrap" data-testid="compare-policy">
+            <span class="soft">
+                { if words.is_empty() { t!("compare.policy.none") } else { t!("compare.policy", words = words.join("; ")) } }
+            </span>
+            if can_keep {
+                <button type="button" onclick={keep} data-testid="compare-keep">{ t!("compare.keep") }</button>
+            }
+            if !words.is_empty() {
+                <button type="button" onclick={drop} data-testid="compare-plain">{ t!("compare.plain") }</button>
+            }
+        </div>
     }
 }
 
@@ -152,7 +203,7 @@ fn select(props: &CompareProps) -> Html {
             }
         })
     };
-    let on_list = props.offered.iter().any(|offered| offered.name == props.with);
+    let on_list = props.with == SELF || props.offered.iter().any(|offered| offered.name == props.with);
     let other = (!on_list).then(|| html! { <option value={props.with.clone()} selected=true>{ &props.with }</option> });
     let options = props.offered.iter().map(|offered| {
         html! {
@@ -163,7 +214,9 @@ fn select(props: &CompareProps) -> Html {
     });
     html! {
         <label><span class="hidden">{ t!("compare.with") }</span>
-            <select onchange={choose} data-testid="compare-select">{ other }{ for options }</select>
+            <select onchange={choose} data-testid="compare-select">
+                <option value={SELF} selected={props.with == SELF}>{ t!("compare.self") }</option>{ other }{ for options }
+            </select>
         </label>
     }
 }
@@ -191,7 +244,7 @@ pub fn figures_table(names: &[String; 2], rows: &[Row]) -> Html {
     }
 }
 
-fn figures(sides: [Side<'_>; 2], layer: LayerChoice) -> Html {
+fn figures(sides: [Side<'_>; 2], names: &[String; 2], layer: LayerChoice) -> Html {
     let balances = sides.map(|(_, trace)| match layer {
         LayerChoice::One(number) => trace.layer(number).map(balance),
         LayerChoice::All => None,
@@ -203,7 +256,7 @@ fn figures(sides: [Side<'_>; 2], layer: LayerChoice) -> Html {
     ];
     let active = |model: &ModelInfo| format::compact(model.cost.active_parameters() as f64);
     figures_table(
-        &sides.map(|(model, _)| model.name.clone()),
+        names,
         &[
             (t!("compare.shape"), sides.map(|(model, _)| Some(shape(model)))),
             (t!("compare.active"), sides.map(|(model, _)| Some(active(model)))),

@@ -110,12 +110,12 @@ fn strip(props: &EffectViewProps) -> Html {
     let change = &props.effect.change;
     let most = change.iter().map(|x| x.abs()).fold(0.5, f32::max);
     let middle = HEIGHT / 2.0;
-    let bars = change.iter().enumerate().filter(|(_, x)| x.abs() > 1e-4).map(|(position, &x)| {
-        let height = x.abs() / most * middle;
-        let y = if x > 0.0 { middle - height } else { middle };
-        let class = if x > 0.0 { "worse" } else { "better" };
-        html! { <rect {class} x={position.to_string()} y={format!("{y:.2}")} width="0.85" height={format!("{height:.2}")} /> }
-    });
+    // One path for all bars of a colour: a picture of two elements, however long the text.
+    let bars = |class: &'static str, sign: f32| {
+        let bars = change.iter().enumerate().filter(|(_, x)| *x * sign > 1e-4);
+        let path = bars.map(|(position, x)| format!("M{position} {middle}h.85v{:.1}h-.85z", -x / most * middle));
+        html! { <path {class} d={path.collect::<String>()} /> }
+    };
     let count = change.len().max(1);
     let place = move |event: &MouseEvent| {
         let element = event.current_target()?;
@@ -132,7 +132,7 @@ fn strip(props: &EffectViewProps) -> Html {
         <>
             <svg class="effect-strip" viewBox={format!("0 0 {count} {HEIGHT}")} preserveAspectRatio="none" role="img"
                 aria-label={t!("effect.strip", worse = worse, better = better)} onmousemove={hover} onmouseleave={leave} onclick={choose}>
-                { for bars }
+                { bars("worse", 1.0) }{ bars("better", -1.0) }
                 <line class="curve-even" x1="0" x2={count.to_string()} y1={middle.to_string()} y2={middle.to_string()} />
             </svg>
             <div class="axis flush" aria-hidden="true">

@@ -1,6 +1,7 @@
 //! The top of the page: which model, what it is, on what it runs; share, theme, help.
 
 use super::backend_badge::BackendBadge;
+use super::compare::SELF;
 use super::format;
 use super::icon::{icon, mark};
 use super::messages::{Language, t};
@@ -64,15 +65,15 @@ pub fn Header(props: &HeaderProps) -> Html {
     }
 }
 
-/// Opens the comparison with the first other model on offer.
+/// Opens the comparison with the first other model on offer, or with this one.
 fn compare(props: &HeaderProps) -> Html {
     let other = props.offered.iter().find(|offered| Some(&offered.name) != props.asked.as_ref());
-    let Some(other) = other.or(props.offered.first()).map(|offered| offered.name.clone()) else { return html! {} };
+    let other = other.map_or_else(|| SELF.to_owned(), |offered| offered.name.clone());
     let pressed = props.compare.is_some();
     let toggle = props.dispatch.reform(move |_: MouseEvent| Action::Compare((!pressed).then(|| other.clone())));
     html! {
         <button type="button" class="quiet" data-testid="compare-toggle" aria-pressed={pressed.to_string()}
-            onclick={toggle}>{ t!("compare.open") }</button>
+            disabled={props.model.is_none()} onclick={toggle}>{ t!("compare.open") }</button>
     }
 }
 
@@ -105,7 +106,7 @@ fn model_line(model: Option<&ModelInfo>) -> String {
 }
 
 fn languages(props: &HeaderProps) -> Html {
-    if props.languages.len() < 2 {
+    if props.languages.len() == 1 {
         return html! {};
     }
     let choose = {
@@ -125,7 +126,11 @@ fn languages(props: &HeaderProps) -> Html {
     });
     html! {
         <label class="language"><span class="hidden">{ t!("language") }</span>
-            <select onchange={choose} data-testid="language-select">{ for options }</select>
+            // Before the list is here it keeps its place.
+            <select onchange={choose} data-testid="language-select" disabled={props.languages.is_empty()}>
+                { for options }
+                if props.languages.is_empty() { <option>{ "English" }</option> }
+            </select>
         </label>
     }
 }

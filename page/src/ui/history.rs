@@ -30,6 +30,8 @@ pub struct Place {
     pub expert: Option<ExpertOf>,
     /// The model compared with.
     pub compare: Option<String>,
+    /// What is changed about that one's routing.
+    pub compare_policy: Policy,
     /// The moment of the training.
     pub past: Option<Moment>,
     /// What is changed about the routing.

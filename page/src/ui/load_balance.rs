@@ -1,5 +1,6 @@
 //! How evenly a layer's work is spread: a bar an expert, the even share, and four figures in plain words.
 
+use super::filling_view::FillingView;
 use super::fold::Fold;
 use super::format;
 use super::judge::{Figure, Grade, figures};
@@ -7,7 +8,7 @@ use super::messages::t;
 use super::shared::Shared;
 use super::state::{Action, ExpertOf, LayerChoice};
 use crate::routing::analytics::{history, never_fired};
-use crate::routing::{Balance, LayerTrace, Trace, balance};
+use crate::routing::{Balance, LayerTrace, Limit, Trace, balance};
 use yew::prelude::*;
 
 /// With more experts than this, bars carry no shares and only some numbers.
@@ -18,8 +19,8 @@ pub struct LoadBalanceProps {
     pub trace: Shared<Trace>,
     pub layer: LayerChoice,
     pub expert: Option<ExpertOf>,
-    /// Most tokens of a text that an expert takes.
-    pub capacity: Option<usize>,
+    /// The most that an expert of the layer takes.
+    pub limit: Option<Limit>,
     pub dispatch: Callback<Action>,
 }
 
@@ -61,7 +62,7 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
         <>
             { bars(layer, &balance, props, true) }
             { idle(layer) }
-            { full(layer, props.capacity) }
+            if let Some(limit) = props.limit { <FillingView trace={props.trace.clone()} layer={layer.layer} {limit} /> }
             <dl class="figures">{ for figures.iter().filter(known).map(figure) }</dl>
             { grows(layer) }
         </>
@@ -72,7 +73,9 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
 fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: bool) -> Html {
     let experts = balance.load.len();
     let most = balance.load.iter().copied().fold(1.0 / experts as f32, f32::max);
-    let limit = props.capacity.map(|capacity| capacity as f32 / layer.assignments().count().max(1) as f32);
+    // The bars count over the whole text, and so a limit for groups of it is no line across them.
+    let whole = props.limit.filter(|limit| limit.group >= layer.tokens());
+    let limit = whole.map(|limit| limit.most as f32 / layer.assignments().count().max(1) as f32);
     // A limit far above all bars is said, not drawn: it would press them flat.
     let limit = limit.filter(|limit| large && *limit < 1.6 * most);
     let most = limit.map_or(most, |limit| most.max(limit));
@@ -129,18 +132,6 @@ fn idle(layer: &LayerTrace) -> Html {
     }
     let names = idle.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     html! { <p class="hint">{ t!(idle.len(); "load.idle", experts = names) }</p> }
-}
-
-/// What a capacity does: how much an expert takes at most, and how many assignments were dropped.
-fn full(layer: &LayerTrace, capacity: Option<usize>) -> Html {
-    let Some(capacity) = capacity else { return html! {} };
-    let dropped = layer.dropped.iter().filter(|dropped| **dropped).count();
-    let share = format::percent(dropped as f64 / layer.assignments().count().max(1) as f64);
-    html! {
-        <p class="hint" data-testid="dropped">
-            { t!(capacity; "load.capacity") }{ " " }{ t!(dropped; "load.dropped", share = share) }
-        </p>
-    }
 }
 
 /// Points of the curve at most.

@@ -18,6 +18,7 @@ mod dossier;
 mod effect_view;
 mod examples;
 mod expert_inspector;
+mod filling_view;
 mod flow;
 mod fold;
 mod format;

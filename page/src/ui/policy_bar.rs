@@ -19,6 +19,7 @@ pub struct PolicyBarProps {
 #[component]
 pub fn PolicyBar(props: &PolicyBarProps) -> Html {
     let back = props.dispatch.reform(|_: MouseEvent| Action::Policy(Policy::default()));
+    let keep = props.dispatch.reform(|_: MouseEvent| Action::KeepBeside);
     let words = in_words(&props.in_use);
     html! {
         <>
@@ -26,6 +27,7 @@ pub fn PolicyBar(props: &PolicyBarProps) -> Html {
                 if !words.is_empty() {
                     <div class="notice policy-bar" data-testid="policy-bar">
                         <p><b>{ t!("policy.changed") }</b>{ " " }{ words.join("; ") }</p>
+                        <button type="button" onclick={keep} data-testid="policy-keep" title={t!("policy.keep.about")}>{ t!("policy.keep") }</button>
                         <button type="button" class="primary" onclick={back} data-testid="policy-back">{ t!("policy.back") }</button>
                     </div>
                 }

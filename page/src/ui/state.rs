@@ -1,8 +1,14 @@
 //! All that the page knows, and how it changes: an [`Action`] changes the [`State`] and asks for [`Effect`]s.
 //! Nothing here touches the browser; `app.rs` carries the effects out.
 
+mod action;
+mod hearing;
+
+pub use action::{Action, Effect};
+
 use super::address::Address;
 use super::changes::Changes;
+use super::compare::SELF;
 use super::examples::Example;
 use super::history::{History, Place};
 use super::messages::t;
@@ -13,8 +19,8 @@ use crate::model::ModelInfo;
 use crate::routing::analytics::find;
 use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
-use crate::routing::{Policy, Recording, Trace};
-use crate::worker::protocol::{BackendChoice, Command, Event, Overflow, Sampling, Source, Speed, Sweep};
+use crate::routing::{Limit, Policy, Recording, Trace};
+use crate::worker::protocol::{BackendChoice, Command, Overflow, Sampling, Source, Speed};
 
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
@@ -201,6 +207,8 @@ pub struct State {
     pub expert: Option<ExpertOf>,
     /// Name or address of the model that this one is compared with.
     pub compare: Option<String>,
+    /// What is changed about the routing of that one.
+    pub compare_policy: Policy,
     /// How to generate.
     pub sampling: Sampling,
     /// How many tokens to generate.
@@ -252,161 +260,6 @@ pub struct State {
     token_asked: bool,
 }
 
-/// What happens to the page.
-pub enum Action {
-    /// The visitor edited the text.
-    Edit(String),
-    /// Another text is put in its place.
-    Replace(String),
-    /// Back to the text before the last replacement.
-    UndoReplace,
-    /// The worker said something.
-    Worker(Box<Event>),
-    /// `models/index.json` came.
-    Models(Vec<Offered>),
-    /// The dossier of the model of that name came.
-    Dossier(String, Box<Dossier>),
-    /// The training curves of the model of that name came.
-    Curves(String, Curves),
-    /// Show how the model learned: its recording is fetched where it is not here yet.
-    Watch,
-    /// The recording of the model of that name came, or did not.
-    Recording(String, Result<Box<Recording>, String>),
-    /// Show a snapshot of the training, or the finished model again.
-    Snapshot(Option<usize>),
-    /// Show another of the recorded texts.
-    RecordedText(usize),
-    /// Compare with another snapshot, or with none.
-    Beside(Option<usize>),
-    /// Change the routing.
-    Policy(Policy),
-    /// A policy that cannot even be read.
-    PolicyRefused(String),
-    /// Run the text again and again.
-    Sweep(Sweep),
-    /// Back to the view before.
-    Undo,
-    /// Forth to the view that was left by going back.
-    Redo,
-    /// `examples.json` came.
-    Examples(Vec<Example>),
-    /// Load a model; `asked` is what a link calls it, where it can.
-    Load {
-        /// Where from.
-        source: Source,
-        /// A name or an address.
-        asked: Option<String>,
-    },
-    /// A program loads a model over `window.moescope`.
-    LoadBegan {
-        /// Where from.
-        source: Source,
-        /// A name or an address.
-        asked: Option<String>,
-        /// The engine it wants.
-        backend: BackendChoice,
-    },
-    /// Use another backend.
-    Backend(BackendChoice),
-    /// Show a layer.
-    Layer(LayerChoice),
-    /// Show a picture.
-    Picture(Picture),
-    /// Colour the strip by something.
-    ColourBy(ColourBy),
-    /// The pointer is over a token, or over none.
-    Hover(Option<usize>),
-    /// A token was chosen, or none.
-    Pin(Option<usize>),
-    /// Choose the range from the chosen token to this one.
-    Extend(usize),
-    /// Search for a text.
-    Search(String),
-    /// Choose the next token that was found.
-    FindNext,
-    /// An expert was chosen, or none.
-    Expert(Option<ExpertOf>),
-    /// Show only so many tokens, or all of them.
-    Play(Option<usize>),
-    /// Compare with a model, or with none.
-    Compare(Option<String>),
-    /// The model that this one is compared with has so many experts.
-    OtherExperts(usize),
-    /// Continue the text.
-    Generate,
-    /// End what runs.
-    Stop,
-    /// How to generate.
-    Sampling(Sampling),
-    /// How many tokens to generate.
-    Tokens(usize),
-    /// Dark or light.
-    Dark(bool),
-    /// The engine broke off, and another one was started in its place.
-    EngineDied {
-        /// Why.
-        reason: String,
-        /// Load again what was in use; not where that broke off a moment ago.
-        again: bool,
-    },
-    /// Say something went wrong.
-    Fail(String),
-    /// Say something in one line.
-    Note(String),
-    /// Put the problem away.
-    DismissProblem,
-    /// Put the notes away.
-    DismissNotes,
-    /// Forget the text kept from last time.
-    ForgetKept,
-}
-
-impl Action {
-    /// Whether it takes the visitor to another view, so that undo takes it back.
-    fn goes_somewhere(&self) -> bool {
-        matches!(
-            self,
-            Self::Load { .. }
-                | Self::Layer(_)
-                | Self::Picture(_)
-                | Self::ColourBy(_)
-                | Self::Pin(_)
-                | Self::Extend(_)
-                | Self::Search(_)
-                | Self::FindNext
-                | Self::Expert(_)
-                | Self::Compare(_)
-                | Self::Watch
-                | Self::Recording(..)
-                | Self::Snapshot(_)
-                | Self::RecordedText(_)
-                | Self::Beside(_)
-                | Self::Policy(_)
-        )
-    }
-}
-
-/// What the browser or the worker must do after an action.
-pub enum Effect {
-    /// Tell the worker.
-    Send(Command),
-    /// Put the text into the text box.
-    ShowText,
-    /// Forget what was kept in the browser.
-    ForgetKept,
-    /// Fetch what comes with the shipped model of that name.
-    FetchExtras {
-        /// The model.
-        name: String,
-        /// What there is.
-        files: Vec<String>,
-    },
-    /// Fetch the recording of the shipped model of that name.
-    FetchRecording(String),
-    /// Colours for this many experts.
-    Colours(usize),
-}
-
 impl State {
     /// The page at opening.
     pub fn new(address: &Address, dark: bool, kept_text: Option<String>) -> Self {
@@ -437,6 +290,7 @@ impl State {
             pinned: address.token,
             expert: address.expert,
             compare: address.compare.clone(),
+            compare_policy: address.compare_policy.clone().unwrap_or_default(),
             sampling: Sampling::default(),
             tokens: 64,
             dark,
@@ -561,6 +415,22 @@ impl State {
         effects
     }
 
+    /// Where the model in use comes from.
+    pub fn own_source(&self) -> Option<Source> {
+        self.in_use.as_ref().map(|(source, _)| source.clone())
+    }
+
+    /// The most that an expert of the layer shown takes.
+    pub fn limit(&self) -> Option<Limit> {
+        let (LayerChoice::One(layer), model, None) = (self.layer, self.model.as_ref()?, &self.past) else {
+            return None;
+        };
+        if self.changes.are_on() {
+            return self.changes.limits.get(layer).copied()?;
+        }
+        model.capacity.map(|most| Limit { most, group: model.context, next_best: false })
+    }
+
     /// Where the visitor is.
     fn place(&self) -> Place {
         Place {
@@ -573,6 +443,7 @@ impl State {
             search: self.search.clone(),
             expert: self.expert,
             compare: self.compare.clone(),
+            compare_policy: self.compare_policy.clone(),
             past: self.past.as_ref().map(|past| past.moment),
             policy: self.changes.asked.clone(),
         }
@@ -588,6 +459,7 @@ impl State {
         self.search = place.search;
         self.expert = place.expert;
         self.compare = place.compare;
+        self.compare_policy = place.compare_policy;
         self.recall(place.past);
         match place.model {
             Some((source, asked)) if here.model.as_ref() != Some(&(source.clone(), asked.clone())) => {
@@ -811,7 +683,17 @@ impl State {
                 self.played = tokens.filter(|&tokens| tokens < self.whole().len());
                 self.show_played();
             }
-            Action::Compare(with) => self.compare = with,
+            Action::Compare(with) => {
+                self.compare = with;
+                if self.compare.is_none() {
+                    self.compare_policy = Policy::default();
+                }
+            }
+            Action::ComparePolicy(policy) => self.compare_policy = policy,
+            Action::KeepBeside => {
+                self.compare.get_or_insert_with(|| SELF.into());
+                self.compare_policy = self.changes.in_use.clone();
+            }
             Action::OtherExperts(experts) => {
                 let own = self.model.as_ref().map_or(0, |model| model.experts);
                 return vec![Effect::Colours(own.max(experts))];
@@ -923,188 +805,5 @@ impl State {
         // Both are of the text as it was.
         self.changes.effect = None;
         self.changes.sweep = None;
-    }
-
-    fn hear(&mut self, event: Event) -> Vec<Effect> {
-        match event {
-            Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
-            Event::Loaded(info) => return self.loaded(*info),
-            Event::LoadFailed { message } => {
-                self.loading = self.loading.saturating_sub(1);
-                self.progress = None;
-                // A load that a newer one replaced is no news.
-                if self.loading == 0 {
-                    self.failed = true;
-                    self.problem = Some(message);
-                    if self.model.is_some() {
-                        self.model_asked = self.asked_before.take();
-                    }
-                }
-            }
-            Event::Routed { generation, from, more, total, overflow, speed, done } => {
-                self.progress = None;
-                self.trace.change(|trace| {
-                    trace.truncate(from);
-                    trace.extend(&more);
-                });
-                let changed_at = self.changed_at;
-                if self.past.is_none() {
-                    self.played = None;
-                    self.show_played();
-                }
-                self.changed_at = changed_at;
-                // A run that comes in parts changed the text where its first part begins; generated text grows.
-                if generation != self.changed_in || self.generating.is_some() {
-                    self.changed_at = from;
-                    self.changed_in = generation;
-                }
-                self.total = total;
-                self.overflow = overflow;
-                if speed.tokens >= TOKENS_TO_MEASURE && speed.ms > 0.0 {
-                    self.speed = Some(speed);
-                }
-                if generation == self.generation {
-                    self.changes.compare(&self.trace, total);
-                    return self.run_went_on(done);
-                }
-            }
-            Event::PolicySet { policy, .. } => {
-                self.trace = self.changes.set(policy, &self.trace);
-                self.speed = None;
-            }
-            Event::PolicyRefused { generation, message } => {
-                if generation == self.generation {
-                    self.running = false;
-                    self.changes.refused = Some(message);
-                    // The link of the page and its undo say what is, not what was refused.
-                    self.changes.asked = self.changes.in_use.clone();
-                }
-            }
-            Event::Baseline { from, more, speed, .. } => {
-                self.changes.hear_baseline(from, &more, speed);
-                self.changes.compare(&self.trace, self.total);
-            }
-            Event::Swept { request, found, progress, done } => self.changes.hear_swept(request, found, progress, done),
-            Event::RunFailed { generation, message } => {
-                if generation == self.generation {
-                    self.running = false;
-                    self.generating = None;
-                }
-                self.failed = true;
-                self.problem = Some(message);
-            }
-            Event::BackendChanged(info) => {
-                if let Some(note) = &info.note {
-                    self.note(note.clone());
-                }
-                self.model = Some(Shared::new(*info));
-                self.speed = None;
-            }
-            Event::Inspected { request, layers, .. } => {
-                if request == self.look_request {
-                    self.look = Some(Shared::new(layers));
-                }
-            }
-            Event::RequestFailed { request, message } => self.changes.sweep_failed(request, message),
-            // Answers to `window.moescope`: link.rs hands them on.
-            Event::Traced { .. } | Event::Generated { .. } => {}
-        }
-        Vec::new()
-    }
-
-    fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {
-        self.loading = self.loading.saturating_sub(1);
-        self.progress = None;
-        self.failed = false;
-        self.problem = None;
-        self.trace = Shared::default();
-        self.changes = Changes { asked: self.changes.asked.clone(), ..Changes::default() };
-        self.past = None;
-        self.recording = None;
-        self.played = None;
-        self.show_played();
-        self.speed = None;
-        self.overflow = None;
-        self.hovered = None;
-        self.expert = self.expert_for(&info);
-        self.look = None;
-        self.looked_at = None;
-        self.layer = self.layer_for(&info);
-        self.in_use = self.source.clone().map(|source| (source, self.model_asked.clone()));
-        let experts = info.experts;
-        let info_name = info.name.clone();
-        self.model = Some(Shared::new(info));
-        self.dossier = None;
-        self.curves = None;
-        let mut effects = vec![Effect::Colours(experts)];
-        let offered = self.offered_model();
-        effects.extend(
-            offered.map(|offered| Effect::FetchExtras { name: offered.name.clone(), files: offered.files.clone() }),
-        );
-        effects.extend(self.route());
-        if self.changes.asked != Policy::default() {
-            effects.extend(self.set_policy(self.changes.asked.clone()));
-        }
-        if let Some((step, _)) = self.step_asked {
-            if self.can_watch() {
-                effects.extend(self.watch());
-            } else {
-                self.step_asked = None;
-                self.note(t!("note.no-recording", name = info_name, step = step));
-            }
-        }
-        effects
-    }
-
-    /// The expert that the link asked for, where the model has it.
-    fn expert_for(&mut self, info: &ModelInfo) -> Option<ExpertOf> {
-        // Another model's experts have nothing to do with the one chosen.
-        let asked = self.expert.take().filter(|_| self.model.is_none())?;
-        if asked.layer < info.layers && (asked.expert as usize) < info.experts {
-            return Some(asked);
-        }
-        self.note(t!("note.expert", layer = asked.layer, expert = asked.expert, name = info.name));
-        None
-    }
-
-    /// A token that the link asked for, and that the text does not have, is nobody's.
-    fn check_token(&mut self) {
-        if std::mem::take(&mut self.token_asked) && self.past.is_none() {
-            let length = self.trace.len();
-            if let Some(position) = self.pinned.take_if(|position| *position >= length) {
-                self.range_end = None;
-                self.note(t!(length; "note.token", position = position));
-            }
-        }
-    }
-
-    /// The layer to show of a model: the one the link asked for, the one shown so far if a model was in use,
-    /// else one past the middle, where topics have parted but numbers are still easy to follow.
-    fn layer_for(&mut self, info: &ModelInfo) -> LayerChoice {
-        let asked = self.layer_asked.take().or(self.model.as_ref().map(|_| self.layer));
-        match asked {
-            Some(LayerChoice::One(layer)) if layer >= info.layers => {
-                self.note(t!("note.layer", layer = layer, name = info.name, last = info.layers - 1));
-                LayerChoice::One(info.layers / 2)
-            }
-            Some(choice) => choice,
-            None => LayerChoice::One(info.layers / 2),
-        }
-    }
-
-    /// An answer to the run asked for last.
-    fn run_went_on(&mut self, done: bool) -> Vec<Effect> {
-        if done {
-            self.running = false;
-            self.check_token();
-        }
-        let Some(generating) = &self.generating else { return Vec::new() };
-        let new = self.trace.tokens.iter().skip(generating.tokens).map(|token| token.text.as_str());
-        let text = std::iter::once(generating.before.as_str()).chain(new).collect::<String>();
-        self.text = Shared::new(text);
-        if done {
-            self.generating = None;
-        }
-        vec![Effect::ShowText]
     }
 }

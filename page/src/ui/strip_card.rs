@@ -24,6 +24,8 @@ pub struct StripCardProps {
     pub length: usize,
     pub played: Option<usize>,
     pub layers: usize,
+    /// No model is in use yet.
+    pub waiting: bool,
     /// The model has experts.
     pub routed: bool,
     pub layer: LayerChoice,
@@ -52,7 +54,7 @@ pub struct StripCardProps {
 #[component]
 pub fn StripCard(props: &StripCardProps) -> Html {
     let about = match props.layer {
-        _ if !props.routed => t!("strip.about.dense"),
+        _ if !props.routed && !props.waiting => t!("strip.about.dense"),
         LayerChoice::One(_) => t!(&format!("strip.about.{}", colour_name(props.colour_by))),
         LayerChoice::All => t!("strip.about.all"),
     };
@@ -65,6 +67,10 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                         { t!("recorded.back") }
                     </button>
                 </p>
+            }
+            if props.waiting {
+                // Keeps the controls' place.
+                <div class="strip-controls waiting"></div>
             }
             if props.routed {
                 <div class="row wrap strip-controls">

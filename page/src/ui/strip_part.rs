@@ -12,8 +12,11 @@ use yew::prelude::*;
 /// Tokens of a part, about.
 pub const PART: usize = 32;
 
-/// Tokens drawn in a frame, about.
+/// Work of a frame, about: so many tokens are put in their places.
 const A_FRAME: usize = 96;
+
+/// Tokens that only get other colours and numbers in the time of one that gets a place: the line's breaks stay.
+const RECOLOURED: usize = 3;
 
 /// Shortest time from one frame to the next.
 const FRAME_MS: f64 = 12.0;
@@ -91,13 +94,16 @@ impl Drawn {
             (self.left, self.began) = (A_FRAME, now);
         }
         for (index, pieces) in wanted.into_iter().enumerate() {
-            if self.parts.get(index).is_some_and(|old| **old == pieces) {
+            let old = self.parts.get(index);
+            if old.is_some_and(|old| **old == pieces) {
                 continue;
             }
             if self.left == 0 {
                 return true;
             }
-            self.left = self.left.saturating_sub(pieces.len());
+            let stay = old.is_some_and(|old| same_texts(old, &pieces));
+            let work = if stay { pieces.len().div_ceil(RECOLOURED) } else { pieces.len() };
+            self.left = self.left.saturating_sub(work);
             match self.parts.get_mut(index) {
                 Some(old) => *old = Shared::new(pieces),
                 None => self.parts.push(Shared::new(pieces)),
@@ -105,4 +111,14 @@ impl Drawn {
         }
         false
     }
+}
+
+/// Whether the tokens stay where they are.
+fn same_texts(old: &[Piece], new: &[Piece]) -> bool {
+    let same = |(old, new): (&Piece, &Piece)| match (old, new) {
+        (Piece::Token(old), Piece::Token(new)) => (old.position, &old.text) == (new.position, &new.text),
+        (Piece::Character(old), Piece::Character(new)) => old.len() == new.len(),
+        (old, new) => old == new,
+    };
+    old.len() == new.len() && old.iter().zip(new).all(same)
 }

@@ -1,5 +1,6 @@
 //! Who reads each token: the text, token by token.
 
+use super::canvas::next_frame;
 use super::messages::t;
 use super::policy_card::TOKEN;
 use super::settling::Settling;
@@ -91,23 +92,30 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     }
 }
 
-/// Scrolls the strip, and only the strip, to what the last answer brought.
+/// Scrolls the strip, and only the strip, to what the last answer brought. That waits for the next frame, where what was
+/// drawn in this one has its place anyway: asked for at once, all of the page would be laid out twice.
 #[hook]
 fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize, behind: bool) {
     let node = node.clone();
-    use_effect_with((trace, changed_at, behind), move |(trace, changed_at, _)| {
-        let Some(strip) = node.cast::<Element>() else { return };
-        if strip.scroll_height() <= strip.client_height() {
-            return;
-        }
-        let Some(chip) = chip_at(&strip, (*changed_at).min(trace.len().saturating_sub(1))) else { return };
-        let (inner, outer) = (chip.get_bounding_client_rect(), strip.get_bounding_client_rect());
-        if inner.top() < outer.top() {
-            strip.set_scroll_top(strip.scroll_top() - (outer.top() - inner.top()).ceil() as i32);
-        } else if inner.bottom() > outer.bottom() {
-            strip.set_scroll_top(strip.scroll_top() + (inner.bottom() - outer.bottom()).ceil() as i32);
-        }
+    use_effect_with((trace, changed_at, behind), move |(trace, changed_at, behind)| {
+        let position = (*changed_at).min(trace.len().saturating_sub(1));
+        let frame = (!behind).then(|| next_frame(move || scroll_to(&node, position)));
+        move || drop(frame)
     });
+}
+
+fn scroll_to(node: &NodeRef, position: usize) {
+    let Some(strip) = node.cast::<Element>() else { return };
+    if strip.scroll_height() <= strip.client_height() {
+        return;
+    }
+    let Some(chip) = chip_at(&strip, position) else { return };
+    let (inner, outer) = (chip.get_bounding_client_rect(), strip.get_bounding_client_rect());
+    if inner.top() < outer.top() {
+        strip.set_scroll_top(strip.scroll_top() - (outer.top() - inner.top()).ceil() as i32);
+    } else if inner.bottom() > outer.bottom() {
+        strip.set_scroll_top(strip.scroll_top() + (inner.bottom() - outer.bottom()).ceil() as i32);
+    }
 }
 
 /// A token that is dragged carries its position: dropped on an expert it is sent there (policy_card.rs).

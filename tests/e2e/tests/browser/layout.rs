@@ -67,7 +67,7 @@ async fn no_barriers(stage: &Stage, visitor: Visitor) -> Result<()> {
 }
 
 /// Views by their links, and what to do there first.
-const VIEWS: [(&str, &str); 8] = [
+const VIEWS: [(&str, &str); 10] = [
     ("layer=all&compare=main", ""),
     ("view=load&expert=2.5&colour=weight", ""),
     ("view=flow&expert=1.3&colour=entropy", ""),
@@ -76,6 +76,12 @@ const VIEWS: [(&str, &str); 8] = [
     ("text=hello", "document.querySelector('[data-testid=help]').click();"),
     ("text=hello&layer=seven", ""),
     ("model=nothing/here", ""),
+    // A policy with its effect beside the model, all controls open.
+    (
+        "layer=1&policy=%7B%22capacity_factor%22%3A0.5%2C%22off%22%3A%5B3%5D%7D",
+        "document.querySelectorAll('details').forEach(d => d.open = true);",
+    ),
+    ("layer=1&policy=%7B%22top_k%22%3A1%7D&compare=self&compare-policy=%7B%22temperature%22%3A2%7D", ""),
 ];
 
 async fn no_barriers_on_any_view_in_light(stage: &Stage) -> Result<()> {
@@ -94,6 +100,10 @@ async fn no_barriers_on_any_view(stage: &Stage, dark: bool) -> Result<()> {
         page.wait("the view", |view| view.state == "error" || (view.state == "ready" && !view.tokens.is_empty()))
             .await?;
         page.script::<()>(first, Vec::new()).await?;
+        if query.contains("policy") {
+            page.until::<bool>("the effect", "return !!document.querySelector('[data-testid=effect]')", Vec::new())
+                .await?;
+        }
         if query.contains("compare") {
             page.until::<bool>("the comparison", "return !!document.querySelector('.compared .stretch')", Vec::new())
                 .await?;

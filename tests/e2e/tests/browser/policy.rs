@@ -17,6 +17,8 @@ tests![
     tokens_are_sent_to_an_expert,
     the_sweeps_say_what_the_command_line_says,
     expert_choice_does_not_generate,
+    a_capacity_is_seen_as_it_fills,
+    two_policies_stand_side_by_side,
 ];
 
 const TEXT: &str = "The boat went down the river. fn main() { let x = 1; }";
@@ -227,5 +229,78 @@ async fn expert_choice_does_not_generate(stage: &Stage) -> Result<()> {
         page.promise::<Value>("return await window.moescope.generate('The boat', { tokens: 2 });", Vec::new()).await;
     let error = refused.err().context("it generated")?.to_string();
     assert!(error.contains("no generation"), "{error}");
+    Ok(())
+}
+
+async fn a_capacity_is_seen_as_it_fills(stage: &Stage) -> Result<()> {
+    // More than one group of 64 tokens.
+    let text = TEXT.repeat(6);
+    let policy = r#"{"capacity_factor":0.75}"#;
+    let trace = command(stage.tools(), "trace", &["--engine", "cpu", "--text", &text, "--policy", policy])?;
+    let layer = &trace["layers"][1];
+    let mut dropped = vec![0; 8];
+    for (selected, full) in rows(&layer["selected"]).zip(rows(&layer["dropped"])) {
+        for (expert, full) in selected.iter().zip(full) {
+            dropped[expert.as_u64().context("an expert")? as usize] += usize::from(full == &json!(true));
+        }
+    }
+    assert!(dropped.iter().sum::<usize>() > 0, "nothing was dropped");
+    let query = format!("/?text={}&layer=1&backend=cpu&policy={}", encoded(&text), encoded(policy));
+    let page = stage.open(Visitor::NO_WEBGPU, &query).await?;
+    changed(&page).await?;
+    let rows = "return [...document.querySelectorAll('.filling-row')].map(row => +row.dataset.dropped)";
+    let shown: Vec<usize> = page.script(rows, Vec::new()).await?;
+    assert_eq!(shown, dropped);
+    let said = page.find("dropped").await?.text().await?;
+    assert!(said.contains("takes 12 of 64 tokens"), "0.75 * 2 * 64 / 8 is 12: {said}");
+    // It fills as the text is played: with the first tokens nobody came too late.
+    page.script::<()>(
+        "const slider = document.querySelector('.playback input[type=range]');
+         slider.value = '8';
+         slider.dispatchEvent(new Event('input', { bubbles: true }));",
+        Vec::new(),
+    )
+    .await?;
+    let none = "return [...document.querySelectorAll('.filling-row')].every(row => row.dataset.dropped === '0')";
+    page.until::<bool>("the beginning", none, Vec::new()).await?;
+    Ok(())
+}
+
+fn rows(value: &Value) -> impl Iterator<Item = &Vec<Value>> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_array)
+}
+
+async fn two_policies_stand_side_by_side(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu").await?;
+    let set = "return await window.moescope.policy(arguments[0]);";
+    page.promise::<()>(set, vec![json!({"top_k": 1})]).await?;
+    changed(&page).await?;
+    page.find("policy-keep").await?.click().await?;
+    page.promise::<()>(set, vec![json!({"temperature": 3})]).await?;
+    changed(&page).await?;
+    let (first, second) = (r#"{"temperature":3}"#, r#"{"top_k":1}"#);
+    beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), second)?).await?;
+    let address = page.wait_for_address(|address| address.contains("compare-policy=")).await?;
+    assert!(address.contains("compare=self"), "{address}");
+
+    // The link brings both back.
+    let page = stage.open(Visitor::NO_WEBGPU, &address[address.find("/?").context("a query")?..]).await?;
+    beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), second)?).await?;
+
+    page.find("compare-plain").await?.click().await?;
+    beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), "{}")?).await?;
+    page.find("compare-keep").await?.click().await?;
+    beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), first)?).await
+}
+
+/// Waits until the upper row of the comparison is the one trace's first experts in layer 1, and the lower row the other's.
+async fn beside(page: &Page, first: &cli::Trace, second: &cli::Trace) -> Result<()> {
+    let experts = |trace: &cli::Trace| -> Vec<String> {
+        trace.layer(1).selected.iter().map(|selected| selected[0].to_string()).collect()
+    };
+    let same = "const row = n => [...document.querySelectorAll(`.compared .stretch .row:nth-child(${n}) .token`)]
+            .map(chip => chip.dataset.e);
+        return JSON.stringify([row(1), row(3)]) === JSON.stringify(arguments[0]);";
+    page.until::<bool>("the two sides", same, vec![json!([experts(first), experts(second)])]).await?;
     Ok(())
 }
