@@ -143,7 +143,7 @@ impl Session {
         mut on_logits: impl FnMut(&[f32]),
     ) -> Result<Trace> {
         let (start, again) = (self.engine.len(), self.again);
-        let most = if experts_choose(self.engine.settings()) { GROUP } else { most.max(1) + again };
+        let most = if experts_choose(self.engine.settings()) { GROUP } else { most.max(1).saturating_add(again) };
         let count = self.pending().min(self.engine.chunk()).min(most);
         if count == 0 {
             return Ok(Trace::default());

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 
 /// A text that is routed anew as a whole is sent in pieces of so much time.
-const HOLD_MS: f64 = 150.0;
+const HOLD_MS: f64 = 1000.0;
 
 /// Tokens of a chunk: the page sees the first of them soon, and a newer text never waits long.
 const CHUNK: usize = 32;

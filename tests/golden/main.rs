@@ -212,11 +212,13 @@ fn gpu_is_deterministic() {
 fn an_edited_text_equals_a_fresh_one() {
     for name in ["basic", "switch", "capacity-top2", "hierarchical", "llama"] {
         let case = case(name);
-        check_edits(&model(&case), &Expected::of(&case).ids("ids"));
+        for chunk in [8, usize::MAX] {
+            check_edits(&model(&case), &Expected::of(&case).ids("ids"), chunk);
+        }
     }
 }
 
-fn check_edits(model: &Model, ids: &[u32]) {
+fn check_edits(model: &Model, ids: &[u32], chunk: usize) {
     let mut changed = ids.to_vec();
     changed[15] = (changed[15] + 1) % model.architecture.vocabulary as u32;
     let edits = [&ids[..10], ids, &changed, &changed[..16], &changed[..5], &[], ids];
@@ -224,11 +226,11 @@ fn check_edits(model: &Model, ids: &[u32]) {
     let mut trace = moescope::routing::Trace::default();
     for edit in edits {
         trace.truncate(session.set(edit.to_vec()));
-        pollster::block_on(finish(&mut session, &mut trace));
+        pollster::block_on(finish(&mut session, &mut trace, chunk));
         let mut fresh = Session::new(Engine::cpu(model).unwrap());
         let mut expected = moescope::routing::Trace::default();
         fresh.set(edit.to_vec());
-        pollster::block_on(finish(&mut fresh, &mut expected));
+        pollster::block_on(finish(&mut fresh, &mut expected, chunk));
         assert_eq!(trace.tokens, expected.tokens);
         assert_eq!(trace.surprise, expected.surprise, "surprise after an edit to {} tokens", edit.len());
         assert_eq!(trace.guesses, expected.guesses);
@@ -239,9 +241,11 @@ fn check_edits(model: &Model, ids: &[u32]) {
     }
 }
 
-async fn finish(session: &mut Session, trace: &mut moescope::routing::Trace) {
+async fn finish(session: &mut Session, trace: &mut moescope::routing::Trace, chunk: usize) {
     while session.pending() > 0 {
-        trace.extend(&session.advance(None, 8, |_| {}).await.unwrap());
+        let pending = session.pending();
+        trace.extend(&session.advance(None, chunk, |_| {}).await.unwrap());
+        assert!(session.pending() < pending, "{pending} tokens are pending, and none ran");
     }
 }
 
@@ -255,7 +259,7 @@ fn the_lens_agrees_with_the_trace() {
     let mut session = Session::new(Engine::cpu(&model).unwrap());
     let mut trace = moescope::routing::Trace::default();
     session.set(ids.clone());
-    pollster::block_on(finish(&mut session, &mut trace));
+    pollster::block_on(finish(&mut session, &mut trace, 8));
     let mut lens = moescope::session::Lens::new(&model).unwrap();
     for position in [5, 20, 39, 5, 0] {
         let layers = lens.inspect(&ids[..=position], None);

@@ -13,10 +13,10 @@ use yew::prelude::*;
 pub const PART: usize = 32;
 
 /// Work of a frame, about: so many tokens are put in their places.
-const A_FRAME: usize = 96;
+const A_FRAME: usize = 64;
 
 /// Tokens that only get other colours and numbers in the time of one that gets a place: the line's breaks stay.
-const RECOLOURED: usize = 3;
+const RECOLOURED: usize = 4;
 
 /// Shortest time from one frame to the next.
 const FRAME_MS: f64 = 12.0;

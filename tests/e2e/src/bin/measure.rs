@@ -122,7 +122,10 @@ async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, ur
     let page = Page::new(browser.clone());
     page.goto(url).await?;
     let text = page.routed().await?.text;
-    page.paste(&[text.as_str(), text.as_str()].concat()).await?;
+    let start = "const { tokens } = await window.moescope.trace(arguments[0]);
+        return tokens.slice(0, 256).map(token => token.text).join('');";
+    let start: String = page.promise(start, vec![json!([text.as_str(), text.as_str()].concat())]).await?;
+    page.paste(&start).await?;
     let ids = page.routed().await?.ids();
     let prompt: Vec<Value> = ids.iter().take(256).map(|&id| json!(id)).collect();
     // The first policy makes the engine that the others use.

@@ -70,6 +70,12 @@ const PICTURES: [Picture; 24] = [
         card: "[data-testid=token]",
         ..DESK
     },
+    Picture {
+        name: "filling",
+        query: "policy=%7B%22capacity_factor%22%3A0.75%7D",
+        card: "[data-testid=filling]",
+        ..DESK
+    },
     Picture { name: "training", card: "[data-testid=training]", ..DESK },
     Picture { name: "cost", first: "document.querySelector('.calculator').open = true;", card: ".cost-card", ..DESK },
 ];

@@ -19,6 +19,7 @@ tests![
     expert_choice_does_not_generate,
     a_capacity_is_seen_as_it_fills,
     two_policies_stand_side_by_side,
+    a_policy_follows_a_generation_beside_the_text,
 ];
 
 const TEXT: &str = "The boat went down the river. fn main() { let x = 1; }";
@@ -291,6 +292,19 @@ async fn two_policies_stand_side_by_side(stage: &Stage) -> Result<()> {
     beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), "{}")?).await?;
     page.find("compare-keep").await?.click().await?;
     beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), first)?).await
+}
+
+/// Such a generation leaves the engine with another text; the page's own runs again.
+async fn a_policy_follows_a_generation_beside_the_text(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu").await?;
+    let before = page.view().await?;
+    let script = "for (const policy of [null, { top_k: 1 }, { temperature: 1 }]) {
+            await window.moescope.generate(arguments[0], { tokens: 1 });
+            await window.moescope.policy(policy);
+        }";
+    page.promise::<()>(script, vec![json!(TEXT)]).await?;
+    page.wait("the model's own routing", |view| view.is_settled() && view.experts() == before.experts()).await?;
+    Ok(())
 }
 
 /// Waits until the upper row of the comparison is the one trace's first experts in layer 1, and the lower row the other's.
