@@ -21,7 +21,7 @@ struct Picture {
 
 const DESK: Picture = Picture { name: "", visitor: Visitor::NO_WEBGPU, query: "", first: "", card: "" };
 
-const PICTURES: [Picture; 24] = [
+const PICTURES: [Picture; 25] = [
     Picture { name: "page", ..DESK },
     Picture { name: "page-dark", visitor: Visitor { dark: true, ..Visitor::NO_WEBGPU }, ..DESK },
     Picture { name: "phone", visitor: Visitor::PHONE, ..DESK },
