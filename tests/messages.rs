@@ -61,8 +61,7 @@ fn a_text_for_a_number_has_a_form_for_every_other_number() {
 fn the_code_asks_for_texts_that_there_are() {
     let english = texts(&root().join("www/messages/en.json"));
     let mut asked = BTreeSet::new();
-    for entry in std::fs::read_dir(root().join("page/src/ui")).expect("the page's code") {
-        let path = entry.expect("a file of the page's code").path();
+    for path in files(&root().join("page/src/ui")) {
         let code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // Comments show the macro in use.
         let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
@@ -71,6 +70,13 @@ fn the_code_asks_for_texts_that_there_are() {
     assert!(asked.len() > 100, "only {} texts were found in the code", asked.len());
     let missing: Vec<_> = asked.iter().filter(|key| !english.contains_key(*key)).collect();
     assert!(missing.is_empty(), "texts that are not in en.json: {missing:?}");
+}
+
+/// The files of a directory and of those in it.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("the page's code");
+    let paths = entries.map(|entry| entry.expect("a file of the page's code").path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// The key of a call of `t!`, where it is written out: `"key"...` or `number; "key"...`.

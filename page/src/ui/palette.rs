@@ -15,6 +15,9 @@ const OKABE_ITO_DARK: [u32; 8] = [0x4ba3dc, 0xe69f00, 0x2fbf95, 0xd987b5, 0x7cc6
 /// Contrast asked of numbers; WCAG AA is 4.5, rounding to 8 bits takes a little.
 const CONTRAST: f32 = 4.7;
 
+/// How much of an expert's colour is in the strongest tint that its number stands on (style.css).
+const TINT: f32 = 0.2;
+
 /// An expert's colours on one theme, as CSS colours.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shade {
@@ -88,7 +91,8 @@ fn shade(fill: Rgb, dark: bool) -> Shade {
     let panel = if dark { DARK_PANEL } else { LIGHT_PANEL };
     let (black, white) = (Rgb(0.067, 0.067, 0.067), Rgb(1.0, 1.0, 1.0));
     let on_fill = if contrast(fill, black) >= contrast(fill, white) { "#111" } else { "#fff" };
-    Shade { fill: fill.css(), number: readable(fill, panel).css(), on_fill }
+    // Numbers stand on the panel, and on a tint of their own colour over it, which is the harder of the two.
+    Shade { fill: fill.css(), number: readable(fill, panel.mixed(fill, TINT)).css(), on_fill }
 }
 
 fn fill(expert: usize, experts: usize, dark: bool) -> Rgb {
@@ -145,6 +149,12 @@ impl Rgb {
     fn hex(hex: u32) -> Self {
         let channel = |shift: u32| ((hex >> shift) & 255) as f32 / 255.0;
         Self(channel(16), channel(8), channel(0))
+    }
+
+    /// With so much of `other` in it, as CSS's `color-mix(in srgb)`.
+    fn mixed(self, other: Self, share: f32) -> Self {
+        let mix = |a: f32, b: f32| a + (b - a) * share;
+        Self(mix(self.0, other.0), mix(self.1, other.1), mix(self.2, other.2))
     }
 
     fn css(self) -> String {

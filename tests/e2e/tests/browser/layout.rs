@@ -67,7 +67,7 @@ async fn no_barriers(stage: &Stage, visitor: Visitor) -> Result<()> {
 }
 
 /// Views by their links, and what to do there first.
-const VIEWS: [(&str, &str); 10] = [
+const VIEWS: [(&str, &str); 11] = [
     ("layer=all&compare=main", ""),
     ("view=load&expert=2.5&colour=weight", ""),
     ("view=flow&expert=1.3&colour=entropy", ""),
@@ -76,6 +76,8 @@ const VIEWS: [(&str, &str); 10] = [
     ("text=hello", "document.querySelector('[data-testid=help]').click();"),
     ("text=hello&layer=seven", ""),
     ("model=nothing/here", ""),
+    // As many colours as experts.
+    ("model=fine-grained&backend=cpu&layer=2", ""),
     // A policy with its effect beside the model, all controls open.
     (
         "layer=1&policy=%7B%22capacity_factor%22%3A0.5%2C%22off%22%3A%5B3%5D%7D",
