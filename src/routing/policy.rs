@@ -316,7 +316,7 @@ impl Wanted {
         self.count(&mut setting, n, moe, left)?;
         self.force(&mut setting, n)?;
         self.swap(&mut setting, n)?;
-        self.limit(&mut setting, moe, context)?;
+        self.limit(&mut setting)?;
         if let Some(renormalise) = rule.renormalise {
             if !matches!(setting.choice, Choice::Softmax | Choice::Sigmoid { .. } | Choice::Experts { .. }) {
                 return wrong(
@@ -466,7 +466,7 @@ impl Wanted {
         Ok(())
     }
 
-    fn limit(&self, setting: &mut Setting, moe: &MoeShape, context: usize) -> Result<()> {
+    fn limit(&self, setting: &mut Setting) -> Result<()> {
         let Rule { capacity_factor, overflow, gate, .. } = &self.0;
         if setting.experts_choose() || *gate == Some(GateName::Soft) {
             if overflow.is_some() || (*gate == Some(GateName::Soft) && capacity_factor.is_some()) {
@@ -477,8 +477,7 @@ impl Wanted {
         }
         let share = (GROUP * setting.top_k) as f32 / setting.experts as f32;
         let limit = |factor: f32| Limit { most: (factor * share).ceil() as usize, group: GROUP, next_best: false };
-        let own = moe.capacity(context).map(|most| Limit { most, group: context, next_best: false });
-        setting.limit = capacity_factor.map(limit).or(own);
+        setting.limit = capacity_factor.map(limit).or(setting.limit);
         match (overflow, &mut setting.limit) {
             (Some(Overflow::Keep), limit) => *limit = None,
             (Some(Overflow::NextBest), Some(limit)) => limit.next_best = true,

@@ -59,6 +59,13 @@ pub struct Limit {
     pub next_best: bool,
 }
 
+impl Limit {
+    /// A model's own: `most` assignments over its whole `context`, and the others are dropped.
+    pub fn own(most: usize, context: usize) -> Self {
+        Self { most, group: context, next_best: false }
+    }
+}
+
 /// What the gate of a layer does from position `first` on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
@@ -94,7 +101,6 @@ impl Setting {
     /// The model's own gate in a layer of this shape, which must have one; `context` is the model's.
     pub fn own(shape: &MoeShape, context: usize) -> Self {
         let gate = shape.gate.unwrap_or(Gate::SoftmaxTopK);
-        let limit = |most| Limit { most, group: context, next_best: false };
         Self {
             first: 0,
             experts: shape.experts,
@@ -112,7 +118,7 @@ impl Setting {
             renamed: Vec::new(),
             noise: Noise::Off,
             seed: 0,
-            limit: shape.capacity(context).map(limit),
+            limit: shape.capacity(context).map(|most| Limit::own(most, context)),
         }
     }
 

@@ -35,7 +35,7 @@ pub fn FillingView(props: &FillingViewProps) -> Html {
     html! {
         <div class="filling" data-testid="filling">
             <h3>{ t!("filling.title") }</h3>
-            { said(layer, limit) }
+            { said(layer, &fillings, limit) }
             { for shown.into_iter().map(|expert| row(expert, &fillings[expert], limit)) }
             <p class="hint">{ rule(layer, limit) }</p>
         </div>
@@ -43,8 +43,8 @@ pub fn FillingView(props: &FillingViewProps) -> Html {
 }
 
 /// How much an expert takes at most, and what was dropped: work that was not done.
-fn said(layer: &LayerTrace, limit: &Limit) -> Html {
-    let dropped = layer.dropped.iter().filter(|dropped| **dropped).count();
+fn said(layer: &LayerTrace, fillings: &[Filling], limit: &Limit) -> Html {
+    let dropped: usize = fillings.iter().map(|filling| filling.dropped.len()).sum();
     let share = format::percent(dropped as f64 / layer.assignments().count().max(1) as f64);
     html! {
         <p class="hint" data-testid="dropped">

@@ -428,7 +428,7 @@ impl State {
         if self.changes.are_on() {
             return self.changes.limits.get(layer).copied()?;
         }
-        model.capacity.map(|most| Limit { most, group: model.context, next_best: false })
+        model.capacity.map(|most| Limit::own(most, model.context))
     }
 
     /// Where the visitor is.
