@@ -11,9 +11,9 @@ pub use sweep::{ByChoices, choices_sweep, sweep_point};
 
 use crate::engine::{Engine, LogitsOf};
 use crate::error::{Error, Result};
-use crate::routing::gate::normaliser;
 use crate::routing::policy::{Settings, experts_choose};
 use crate::routing::setting::GROUP;
+use crate::routing::softmax::normaliser;
 use crate::routing::{Guess, Trace};
 use crate::tokenizer::Tokenizer;
 
@@ -124,11 +124,26 @@ impl Session {
         tokenizer: Option<&Tokenizer>,
         mut on_logits: impl FnMut(&[f32]),
     ) -> Result<Trace> {
+        self.run_for(LogitsOf::All, ids, tokenizer, &mut on_logits).await
+    }
+
+    /// As [`Self::run`], but computes no logits except those after the last token: the trace has neither guesses nor surprise.
+    pub async fn run_routing(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Result<Trace> {
+        self.run_for(LogitsOf::Last, ids, tokenizer, |_| {}).await
+    }
+
+    async fn run_for(
+        &mut self,
+        wanted: LogitsOf,
+        ids: &[u32],
+        tokenizer: Option<&Tokenizer>,
+        mut on_logits: impl FnMut(&[f32]),
+    ) -> Result<Trace> {
         self.set(Vec::new());
         self.set(ids.to_vec());
         let mut trace = Trace::default();
         while self.pending() > 0 {
-            trace.extend(&self.advance(tokenizer, usize::MAX, &mut on_logits).await?);
+            trace.extend(&self.advance_for(wanted, tokenizer, usize::MAX, &mut on_logits).await?);
         }
         Ok(trace)
     }
@@ -138,6 +153,16 @@ impl Session {
     /// tokens in the trace, `[T, V]`.
     pub async fn advance(
         &mut self,
+        tokenizer: Option<&Tokenizer>,
+        most: usize,
+        on_logits: impl FnMut(&[f32]),
+    ) -> Result<Trace> {
+        self.advance_for(LogitsOf::All, tokenizer, most, on_logits).await
+    }
+
+    async fn advance_for(
+        &mut self,
+        wanted: LogitsOf,
         tokenizer: Option<&Tokenizer>,
         most: usize,
         mut on_logits: impl FnMut(&[f32]),
@@ -150,17 +175,20 @@ impl Session {
         }
         let vocabulary = self.engine.architecture().vocabulary;
         let ids = &self.ids[..start + count];
-        let mut step = self.engine.step(&ids[start..], LogitsOf::All).await?;
+        let mut step = self.engine.step(&ids[start..], wanted).await?;
         let rows: Vec<&[f32]> = step.logits.chunks_exact(vocabulary).collect();
-        let before = std::iter::once(self.last.as_slice()).chain(rows.iter().copied());
-        let surprise = before.zip(&ids[start..]).skip(again).map(|(row, &id)| surprise(row, id)).collect();
-        let guesses = rows[again..].iter().map(|row| guesses(row, tokenizer)).collect();
+        let (mut guessed, mut surprises) = (Vec::new(), Vec::new());
+        if wanted == LogitsOf::All {
+            let before = std::iter::once(self.last.as_slice()).chain(rows.iter().copied());
+            surprises = before.zip(&ids[start..]).skip(again).map(|(row, &id)| surprise(row, id)).collect();
+            guessed = rows[again..].iter().map(|row| guesses(row, tokenizer)).collect();
+            on_logits(&step.logits[again * vocabulary..]);
+        }
         let tokens = shown(ids, start + again, tokenizer);
-        on_logits(&step.logits[again * vocabulary..]);
-        self.last = rows[count - 1].to_vec();
+        self.last = rows.last().map(|row| row.to_vec()).unwrap_or_default();
         self.again = 0;
         step.layers.iter_mut().for_each(|layer| layer.forget_first(again));
-        Ok(Trace { tokens, layers: step.layers, guesses, surprise })
+        Ok(Trace { tokens, layers: step.layers, guesses: guessed, surprise: surprises })
     }
 }
 
@@ -178,6 +206,9 @@ fn guesses(row: &[f32], tokenizer: Option<&Tokenizer>) -> Vec<Guess> {
     let (max, sum) = normaliser(row);
     let mut best: Vec<u32> = Vec::with_capacity(GUESSES + 1);
     for id in 0..row.len() as u32 {
+        if best.len() == GUESSES && row[id as usize] <= row[best[GUESSES - 1] as usize] {
+            continue;
+        }
         let place = best.partition_point(|&b| row[b as usize] >= row[id as usize]);
         if place < GUESSES {
             best.insert(place, id);

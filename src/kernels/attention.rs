@@ -1,12 +1,15 @@
 //! Causal attention over the cache: `out = softmax(q K^T / sqrt(head_dim)) V`, a row a token and head;
 //! a group of `heads / kv_heads` query heads shares one key/value head.
 
-use super::panels::{Panels, ROWS};
+use super::linear::{TOKENS, by_halves, by_panel};
+use super::panels::{Panels, ROWS, numbers};
 use crate::model::AttentionShape;
 use crate::routing::softmax;
+use std::array::from_fn;
+use std::ops::Range;
 use wide::f32x8;
 
-/// Keys and values of one layer. Keys lie in panels (positions as rows), so that scores of eight
+/// Keys and values of one layer. Keys lie in panels (positions as rows), so that scores of sixteen
 /// positions are one stream; values lie row by row.
 pub struct KvCache {
     head_dim: usize,
@@ -56,8 +59,16 @@ impl KvCache {
     }
 }
 
+/// Numbers of scratch that [`attention`] needs.
+pub fn scratch(context: usize) -> usize {
+    TOKENS * (context + ROWS)
+}
+
 /// Attends from `q`, `[T, heads * head_dim]`, at positions `start..` into `out`, of the same shape.
-/// `scores` is scratch for at least `context + 8` numbers.
+/// `scores` is [`scratch`].
+///
+/// Four tokens go through a head's keys and values together, so that these are read once for all four; a token by
+/// itself gives the same bits.
 pub fn attention(
     start: usize,
     shape: &AttentionShape,
@@ -66,30 +77,88 @@ pub fn attention(
     out: &mut [f32],
     scores: &mut [f32],
 ) {
-    let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
-    let rows = q.chunks_exact(dim).zip(out.chunks_exact_mut(dim));
-    for (row, (q, out)) in rows.enumerate() {
-        let (t, head) = (row / shape.heads, row % shape.heads / group);
-        let seen = shape.first_seen(start + t)..start + t + 1;
-        score(q, &cache.keys[head], seen.end, scores);
-        let weights = &mut scores[seen.clone()];
-        softmax(weights);
-        out.fill(0.0);
-        let values = cache.values[head][seen.start * dim..].chunks_exact(dim);
-        for (&weight, value) in weights.iter().zip(values) {
-            out.iter_mut().zip(value).for_each(|(out, v)| *out += weight * v);
+    let tokens = q.len() / (shape.heads * shape.head_dim);
+    let whole = tokens / TOKENS * TOKENS;
+    for head in 0..shape.heads {
+        for t in (0..whole).step_by(TOKENS) {
+            attend::<TOKENS, 1>(start, shape, (t, head), q, cache, out, scores);
+        }
+        for t in whole..tokens {
+            attend::<1, 4>(start, shape, (t, head), q, cache, out, scores);
         }
     }
 }
 
-/// `scores[j] = q . key[j] / sqrt(head_dim)` for the positions below `end` (and up to 7 beyond it).
-fn score(q: &[f32], keys: &Panels, end: usize, scores: &mut [f32]) {
-    let scale = f32x8::splat(1.0 / (q.len() as f32).sqrt());
-    for (p, scores) in scores[..end.next_multiple_of(ROWS)].chunks_exact_mut(ROWS).enumerate() {
-        let mut sum = f32x8::ZERO;
-        for (&q, &key) in q.iter().zip(keys.panel(p)) {
-            sum = f32x8::splat(q).mul_add(key, sum);
-        }
-        scores.copy_from_slice((sum * scale).as_array());
+/// One head of `M` tokens from index `t` on; values are summed `S * 8` numbers at once.
+fn attend<const M: usize, const S: usize>(
+    start: usize,
+    shape: &AttentionShape,
+    (t, head): (usize, usize),
+    q: &[f32],
+    cache: &KvCache,
+    out: &mut [f32],
+    scores: &mut [f32],
+) {
+    let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+    let place = |i: usize| ((t + i) * shape.heads + head) * dim;
+    let seen: [Range<usize>; M] = from_fn(|i| shape.first_seen(start + t + i)..start + t + i + 1);
+    let (first, end) = (seen[0].start, seen[M - 1].end);
+    let room = scores.len() / M;
+    score::<M>(from_fn(|i| &q[place(i)..][..dim]), &cache.keys[head / group], first..end, scores, room);
+    for (row, seen) in scores.chunks_exact_mut(room).zip(&seen) {
+        softmax(&mut row[seen.clone()]);
+        // What others of the tile see and this token does not has no weight for it.
+        row[first..seen.start].fill(0.0);
+        row[seen.end..end].fill(0.0);
     }
+    let weights: [&[f32]; M] = from_fn(|i| &scores[i * room..][first..end]);
+    let values = &cache.values[head / group][first * dim..end * dim];
+    let mut put = |i: usize, at: usize, numbers: &[f32]| out[place(i) + at..][..numbers.len()].copy_from_slice(numbers);
+    let done = mix::<M, S>(weights, values, dim, 0, &mut put);
+    let done = mix::<M, 1>(weights, values, dim, done, &mut put);
+    // A head whose width is no multiple of eight has a few numbers left.
+    for at in done..dim {
+        for (i, weights) in weights.iter().enumerate() {
+            let products = weights.iter().zip(values.chunks_exact(dim)).map(|(weight, value)| weight * value[at]);
+            put(i, at, &[products.sum()]);
+        }
+    }
+}
+
+/// `scores[i][j] = q[i] . key[j] / sqrt(head_dim)` for the positions `j` in `seen` (and up to 15 around it); a row of `scores`
+/// is `room` long.
+fn score<const M: usize>(q: [&[f32]; M], keys: &Panels, seen: Range<usize>, scores: &mut [f32], room: usize) {
+    let scale = f32x8::splat(1.0 / (q[0].len() as f32).sqrt());
+    for p in seen.start / ROWS..seen.end.div_ceil(ROWS) {
+        let sums = if M == 1 { by_panel(q, keys.panel(p)) } else { by_halves(q, keys.panel(p)) };
+        for (i, sums) in sums.iter().enumerate() {
+            scores[i * room + p * ROWS..][..ROWS].copy_from_slice(numbers(&sums.map(|sum| sum * scale)));
+        }
+    }
+}
+
+/// Gives `put` `sum_j weights[i][j] * values[j]` for each `i`, `S * 8` numbers of a value at once, from number `from` on as long
+/// as there are so many; returns where it ended.
+#[inline(always)]
+fn mix<const M: usize, const S: usize>(
+    weights: [&[f32]; M],
+    values: &[f32],
+    dim: usize,
+    from: usize,
+    put: &mut impl FnMut(usize, usize, &[f32]),
+) -> usize {
+    let end = from + (dim - from) / (S * 8) * S * 8;
+    for at in (from..end).step_by(S * 8) {
+        let mut sums = [[f32x8::ZERO; S]; M];
+        for (j, value) in values.chunks_exact(dim).enumerate() {
+            let (value, _) = value[at..][..S * 8].as_chunks::<8>();
+            for (sums, weights) in sums.iter_mut().zip(weights) {
+                for (sum, &value) in sums.iter_mut().zip(value) {
+                    *sum = f32x8::splat(weights[j]).mul_add(f32x8::new(value), *sum);
+                }
+            }
+        }
+        sums.iter().enumerate().for_each(|(i, sums)| put(i, at, bytemuck::cast_slice(sums)));
+    }
+    end
 }

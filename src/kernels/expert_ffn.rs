@@ -3,6 +3,7 @@
 
 use super::linear::linear;
 use super::panels::Panels;
+use crate::routing::softmax::silu_times;
 
 /// Weights of one expert.
 pub struct Expert {
@@ -35,9 +36,7 @@ pub fn up(
     each_expert(x, choices, assignments, offsets, weights, scratch, |assignment, product| {
         let (gate, up) = product.split_at(product.len() / 2);
         let row = &mut hidden[assignment * gate.len()..][..gate.len()];
-        for ((hidden, &gate), &up) in row.iter_mut().zip(gate).zip(up) {
-            *hidden = gate / (1.0 + (-gate).exp()) * up;
-        }
+        silu_times(gate, up, row);
     });
 }
 

@@ -1,16 +1,15 @@
 //! `y = x W^T` or `y += x W^T`, a row a token: `x` is `[T, K]`, `W` is `[N, K]`, `y` is `[T, N]`.
 //!
-//! Plain form: `for t, n { y[t][n] = sum_c x[t][c] * W[n][c] }`. Fast form: a tile of up to 4 tokens by
-//! 8 rows (one panel), or of 1 token by 32 rows (four panels), in registers. Every number is summed in
-//! the order of `c` in both, so one token at a time gives the same bits as many at once.
+//! Plain form: `for t, n { y[t][n] = sum_c x[t][c] * W[n][c] }`. Fast form: a tile of up to 4 tokens by 8 rows, half a panel,
+//! or of up to 2 tokens by a whole one, in registers. All tokens take a panel before the next one is read, so that it
+//! comes from memory once. Every number is summed in the order of `c`, so one token at a time gives the same bits as many at
+//! once.
 
-use super::panels::{Panels, ROWS};
+use super::panels::{Column, Panels, ROWS, numbers};
 use wide::f32x8;
 
-/// Tokens of a tile.
-const TOKENS: usize = 4;
-/// Panels of a one-token tile: enough independent sums to hide the latency of an add.
-const PANELS: usize = 4;
+/// Tokens of a tile: as many sums as the processor has registers for.
+pub(super) const TOKENS: usize = 4;
 
 /// Writes `y = x W^T`.
 pub fn linear(x: &[f32], weights: &Panels, y: &mut [f32]) {
@@ -24,64 +23,63 @@ pub fn linear_add(x: &[f32], weights: &Panels, y: &mut [f32]) {
 
 fn each_tile(x: &[f32], weights: &Panels, y: &mut [f32], put: impl Fn(&mut f32, f32) + Copy) {
     let (inputs, outputs) = (weights.cols(), weights.rows());
-    let tokens = x.len() / inputs;
-    let whole = tokens / TOKENS * TOKENS;
-    for t in (0..whole).step_by(TOKENS) {
-        let x: [&[f32]; TOKENS] = std::array::from_fn(|i| &x[(t + i) * inputs..][..inputs]);
-        for p in 0..outputs.div_ceil(ROWS) {
-            let sums = tokens_by_panel(x, weights.panel(p));
-            for (i, sums) in sums.iter().enumerate() {
-                store(&mut y[(t + i) * outputs..][..outputs], p, sums, put);
+    for p in 0..outputs.div_ceil(ROWS) {
+        let panel = weights.panel(p);
+        for (x, y) in x.chunks(TOKENS * inputs).zip(y.chunks_mut(TOKENS * outputs)) {
+            match x.len() / inputs {
+                1 => store(&by_panel(rows::<1>(x, inputs), panel), y, outputs, p, put),
+                2 => store(&by_panel(rows::<2>(x, inputs), panel), y, outputs, p, put),
+                3 => store(&by_halves(rows::<3>(x, inputs), panel), y, outputs, p, put),
+                _ => store(&by_halves(rows::<TOKENS>(x, inputs), panel), y, outputs, p, put),
             }
         }
     }
-    for t in whole..tokens {
-        one_token(&x[t * inputs..][..inputs], weights, &mut y[t * outputs..][..outputs], put);
-    }
 }
 
-fn one_token(x: &[f32], weights: &Panels, y: &mut [f32], put: impl Fn(&mut f32, f32) + Copy) {
-    let panels = weights.rows().div_ceil(ROWS);
-    let whole = panels / PANELS * PANELS;
-    for p in (0..whole).step_by(PANELS) {
-        let sums = token_by_panels(x, std::array::from_fn::<_, PANELS, _>(|i| weights.panel(p + i)));
-        for (i, sums) in sums.iter().enumerate() {
-            store(y, p + i, sums, put);
+/// Writes the sums of panel `p` to its rows of `y`, a row of it a token; the last panel may be short.
+#[inline(always)]
+fn store(sums: &[Column], y: &mut [f32], outputs: usize, p: usize, put: impl Fn(&mut f32, f32)) {
+    for (sums, y) in sums.iter().zip(y.chunks_exact_mut(outputs)) {
+        for (y, &sum) in y[p * ROWS..].iter_mut().zip(numbers(sums)) {
+            put(y, sum);
         }
     }
-    for p in whole..panels {
-        let [sums] = token_by_panels(x, [weights.panel(p)]);
-        store(y, p, &sums, put);
-    }
 }
 
-/// Writes the sums of panel `p` to its rows of `y`; the last panel may be short.
-fn store(y: &mut [f32], p: usize, sums: &f32x8, put: impl Fn(&mut f32, f32)) {
-    for (y, &sum) in y[p * ROWS..].iter_mut().zip(sums.as_array()) {
-        put(y, sum);
-    }
-}
-
+/// The products of `M` rows, as long as a panel has columns, with its sixteen rows.
 #[inline(always)]
-fn tokens_by_panel<const M: usize>(x: [&[f32]; M], panel: &[f32x8]) -> [f32x8; M] {
-    let mut sums = [f32x8::ZERO; M];
+pub(super) fn by_panel<const M: usize>(x: [&[f32]; M], panel: &[Column]) -> [Column; M] {
     let x = x.map(|x| &x[..panel.len()]);
-    for (c, &column) in panel.iter().enumerate() {
+    let mut sums = [Column::default(); M];
+    for (c, column) in panel.iter().enumerate() {
         for i in 0..M {
-            sums[i] = f32x8::splat(x[i][c]).mul_add(column, sums[i]);
+            for (sum, &weights) in sums[i].iter_mut().zip(column) {
+                *sum = f32x8::splat(x[i][c]).mul_add(weights, *sum);
+            }
         }
     }
     sums
 }
 
+/// As [`by_panel`], in two passes: more rows have room.
 #[inline(always)]
-fn token_by_panels<const M: usize>(x: &[f32], panels: [&[f32x8]; M]) -> [f32x8; M] {
-    let mut sums = [f32x8::ZERO; M];
-    let panels = panels.map(|panel| &panel[..x.len()]);
-    for (c, &x) in x.iter().enumerate() {
-        for i in 0..M {
-            sums[i] = f32x8::splat(x).mul_add(panels[i][c], sums[i]);
+pub(super) fn by_halves<const M: usize>(x: [&[f32]; M], panel: &[Column]) -> [Column; M] {
+    let x = x.map(|x| &x[..panel.len()]);
+    let mut all = [Column::default(); M];
+    for half in 0..ROWS / 8 {
+        let mut sums = [f32x8::ZERO; M];
+        for (c, column) in panel.iter().enumerate() {
+            for i in 0..M {
+                sums[i] = f32x8::splat(x[i][c]).mul_add(column[half], sums[i]);
+            }
         }
+        all.iter_mut().zip(sums).for_each(|(all, sum)| all[half] = sum);
     }
-    sums
+    all
+}
+
+/// The rows of a tile, `[M, K]`.
+#[inline(always)]
+fn rows<const M: usize>(x: &[f32], inputs: usize) -> [&[f32]; M] {
+    std::array::from_fn(|i| &x[i * inputs..][..inputs])
 }

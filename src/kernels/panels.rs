@@ -1,18 +1,21 @@
-//! How the CPU engine keeps a matrix: in panels of eight rows, read as one sequential stream.
+//! How the CPU engine keeps a matrix: in panels of sixteen rows, read as one sequential stream.
 
 use crate::model::Matrix;
 use wide::f32x8;
 
-/// Rows of a panel.
-pub const ROWS: usize = 8;
+/// Rows of a panel: a column of it is a line of the cache, and enough independent sums to hide the latency of an add.
+pub const ROWS: usize = 16;
 
-/// A matrix `[rows, cols]` in panels: `panels[p * cols + c]` holds column `c` of rows `8p .. 8p + 8`.
+/// A column of a panel.
+pub type Column = [f32x8; ROWS / 8];
+
+/// A matrix `[rows, cols]` in panels: `panels[p * cols + c]` holds column `c` of rows `16p .. 16p + 16`.
 /// A product then reads memory in order and needs no horizontal sums. Missing rows are zero.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
     rows: usize,
     cols: usize,
-    panels: Vec<f32x8>,
+    panels: Vec<Column>,
 }
 
 impl Panels {
@@ -37,7 +40,7 @@ impl Panels {
 
     /// A matrix of zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self { rows, cols, panels: vec![f32x8::ZERO; rows.div_ceil(ROWS) * cols] }
+        Self { rows, cols, panels: vec![Column::default(); rows.div_ceil(ROWS) * cols] }
     }
 
     /// Outputs of a product with it.
@@ -56,16 +59,16 @@ impl Panels {
     }
 
     /// The columns of panel `p`, `[cols]`.
-    pub fn panel(&self, p: usize) -> &[f32x8] {
+    pub fn panel(&self, p: usize) -> &[Column] {
         &self.panels[p * self.cols..][..self.cols]
     }
 
     /// The number at (`row`, `col`).
     pub fn get(&self, row: usize, col: usize) -> f32 {
-        self.panels[row / ROWS * self.cols + col].as_array()[row % ROWS]
+        numbers(&self.panels[row / ROWS * self.cols + col])[row % ROWS]
     }
 
-    /// Takes the first `rows` rows (and up to 7 more) of a matrix of the same shape.
+    /// Takes the first `rows` rows (and up to 15 more) of a matrix of the same shape.
     pub fn copy_rows(&mut self, other: &Self, rows: usize) {
         let end = rows.div_ceil(ROWS) * self.cols;
         self.panels[..end].copy_from_slice(&other.panels[..end]);
@@ -73,6 +76,12 @@ impl Panels {
 
     /// Sets the number at (`row`, `col`).
     pub fn set(&mut self, row: usize, col: usize, value: f32) {
-        self.panels[row / ROWS * self.cols + col].as_mut_array()[row % ROWS] = value;
+        let column: &mut [f32; ROWS] = bytemuck::cast_mut(&mut self.panels[row / ROWS * self.cols + col]);
+        column[row % ROWS] = value;
     }
+}
+
+/// The numbers of a column, row by row.
+pub fn numbers(column: &Column) -> &[f32; ROWS] {
+    bytemuck::cast_ref(column)
 }

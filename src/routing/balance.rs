@@ -1,6 +1,6 @@
 //! How evenly a layer's work is spread over its experts.
 
-use super::gate::softmax;
+use super::softmax::softmax;
 use super::trace::LayerTrace;
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 
 use super::random::{normal, uniform};
 use super::setting::{Choice, Noise, Setting};
+use super::softmax::softmax;
 use serde::{Deserialize, Serialize};
 
 /// How a model's router logits become a choice.
@@ -40,32 +41,6 @@ impl Gate {
 
 /// In a row of selected experts: no expert. Such entries end a row that is shorter than others of its layer.
 pub const NONE: u32 = u32::MAX;
-
-/// Softmax of one row, in place: `x[i] = exp(x[i] - max) / sum`.
-///
-/// # Examples
-/// ```
-/// let mut row = [0.0, 0.0];
-/// moescope::routing::softmax(&mut row);
-/// assert_eq!(row, [0.5, 0.5]);
-/// ```
-pub fn softmax(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for x in row.iter_mut() {
-        *x = (*x - max).exp();
-        sum += *x;
-    }
-    for x in row.iter_mut() {
-        *x /= sum;
-    }
-}
-
-/// The largest logit and the sum of `exp(logit - largest)`.
-pub fn normaliser(row: &[f32]) -> (f32, f32) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (max, row.iter().map(|x| (x - max).exp()).sum())
-}
 
 /// The token that is being routed.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,11 +14,13 @@ pub mod policy;
 pub mod random;
 pub mod recording;
 pub mod setting;
+pub mod softmax;
 pub mod trace;
 
 pub use balance::{Balance, balance};
-pub use gate::{Gate, NONE, Place, Scores, route, softmax};
+pub use gate::{Gate, NONE, Place, Scores, route};
 pub use policy::Policy;
 pub use recording::Recording;
 pub use setting::{Limit, Setting};
+pub use softmax::softmax;
 pub use trace::{Guess, LayerTrace, Token, Trace};

@@ -18,11 +18,12 @@ impl Sampler {
 
     /// The next token, from `logits`, `[V]`.
     pub fn next(&mut self, logits: &[f32]) -> u32 {
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+        let falling = |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b));
         if self.sampling.temperature <= 0.0 {
-            return order[0];
+            return (0..logits.len() as u32).min_by(falling).unwrap_or(0);
         }
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        order.sort_unstable_by(falling);
         let mut probabilities: Vec<f32> =
             order.iter().map(|&id| logits[id as usize] / self.sampling.temperature).collect();
         softmax(&mut probabilities);

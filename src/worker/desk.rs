@@ -299,7 +299,8 @@ impl Desk {
 
     async fn continue_from(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<(Trace, f64, f64)> {
         let start = now();
-        let (mut trace, _) = self.run(ids).await?;
+        let session = in_use(&self.policy, &mut self.changed, &mut self.session);
+        let mut trace = session.run_routing(ids, self.tokenizer.as_ref()).await?;
         let prefilled = now();
         let mut sampler = Sampler::new(sampling);
         for _ in 0..tokens {

@@ -200,7 +200,7 @@ fn attention(bench: &mut Bench, random: &mut Random) {
             }
             let q = random.floats(tokens * shape.query_width());
             let mut expected = vec![0.0; q.len()];
-            let mut scores = vec![0.0; context + 8];
+            let mut scores = vec![0.0; kernels::attention::scratch(context)];
             kernels::attention::attention(start, &shape, &q, &cache, &mut expected, &mut scores);
             let stride = shape.query_width().next_multiple_of(4);
             let run = bench.kernel("attention", "main", Dtype::F32, Tile::One).heads(&shape);

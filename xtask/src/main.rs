@@ -47,6 +47,13 @@ enum Command {
     },
     /// Measure the built page in a browser: first routed token, tokens/s, longest tasks, sizes, Lighthouse.
     Measure,
+    /// Race the built page against other engines in one browser: `cargo xtask bench --help`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Take the pictures of docs/guide.md from the built page.
     Pictures,
     /// Collect the training corpus: `cargo xtask corpus --help`.
@@ -124,6 +131,10 @@ fn run(command: Command) -> Result<()> {
         Command::Measure => {
             dist::build(Profile::Release, "dist".as_ref())?;
             test::measure()
+        }
+        Command::Bench { args } => {
+            dist::build(Profile::Release, "dist".as_ref())?;
+            test::bench(&args)
         }
         Command::Pictures => {
             dist::build(Profile::Release, "dist".as_ref())?;

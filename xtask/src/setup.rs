@@ -105,6 +105,17 @@ pub fn lighthouse() -> Result<PathBuf> {
     from_npm(&npm, "tests/e2e/lighthouse", "node_modules/lighthouse/cli/index.js")
 }
 
+/// The `node_modules` of the engines that the race is against.
+///
+/// # Errors
+/// There is no npm, or its registry cannot be reached.
+pub fn peers() -> Result<PathBuf> {
+    let npm = find_program(&["npm"]).context("the peers come by npm, which is not on this machine: install Node.js")?;
+    let wllama = from_npm(&npm, "bench/peers", "node_modules/@wllama/wllama/esm/index.js")?;
+    let modules = wllama.ancestors().find(|path| path.ends_with("node_modules"));
+    Ok(modules.expect("it was just looked for there").to_owned())
+}
+
 /// Fetches what the package-lock.json in `sources` names, in just those versions, and runs none of its scripts; gives
 /// the path of `script` in it.
 fn from_npm(npm: &Path, sources: &str, script: &str) -> Result<PathBuf> {

@@ -5,8 +5,9 @@
 
 use crate::setup::{self, TestTools};
 use crate::wasm::Profile;
-use crate::{dist, workspace};
+use crate::{dist, wasm, workspace};
 use anyhow::{Result, bail};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -94,6 +95,26 @@ pub fn measure() -> Result<()> {
     command.args(["run", "--package", "moescope-e2e", "--bin", "measure"]);
     test_environment(&mut command, &tools);
     command.env("MOESCOPE_LIGHTHOUSE", setup::lighthouse()?);
+    workspace::run(&mut command)
+}
+
+/// Races the site's engine against others in a browser; `arguments` are those of the bench.
+///
+/// # Errors
+/// The tools are missing, the page does not run, or the bench finds what it was asked to fail for.
+pub fn bench(arguments: &[OsString]) -> Result<()> {
+    let tools = setup::test_tools()?;
+    let probe = wasm::probe()?;
+    let mut command = workspace::cargo();
+    command.args(["run", "--package", "moescope-bench", "--"]).args(arguments);
+    test_environment(&mut command, &tools);
+    command.env("MOESCOPE_RACE", workspace::target_directory().join("race")).env("MOESCOPE_PROBE", probe);
+    match setup::peers() {
+        Ok(peers) => {
+            command.env("MOESCOPE_PEERS", peers);
+        }
+        Err(error) => println!("The race is without wllama: {error:#}"),
+    }
     workspace::run(&mut command)
 }
 

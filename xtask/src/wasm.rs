@@ -26,8 +26,6 @@ impl Profile {
     }
 }
 
-/// The library with the page, as cargo calls it.
-const LIBRARY: &str = "moescope_entry";
 /// The name of the JavaScript module: `moescope.js`, which loads `moescope_bg.wasm`.
 pub const MODULE: &str = "moescope";
 
@@ -38,7 +36,7 @@ pub const MODULE: &str = "moescope";
 /// The target is missing and cannot be added, or the code does not compile.
 pub fn build(profile: Profile, out: &Path) -> Result<()> {
     setup::wasm_target()?;
-    let compiled = compile(profile)?;
+    let compiled = compile("moescope-entry", profile)?;
     if out.exists() {
         std::fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
     }
@@ -55,22 +53,32 @@ pub fn build(profile: Profile, out: &Path) -> Result<()> {
         .with_context(|| format!("wasm-bindgen cannot read {}", compiled.display()))
 }
 
-/// Compiles the library to WebAssembly; gives the path of the `.wasm` file.
-fn compile(profile: Profile) -> Result<PathBuf> {
+/// Compiles the probe of the bench, as the page's code is; gives the path of the `.wasm` file.
+///
+/// # Errors
+/// The target is missing and cannot be added, or the code does not compile.
+pub fn probe() -> Result<PathBuf> {
+    setup::wasm_target()?;
+    compile("moescope-probe", Profile::Release)
+}
+
+/// Compiles a package's library to WebAssembly; gives the path of the `.wasm` file.
+fn compile(package: &str, profile: Profile) -> Result<PathBuf> {
+    let library = package.replace('-', "_");
     let mut command = workspace::cargo();
     // Only this package: features that other members switch on would end in the page.
     command
-        .args(["build", "--package", "moescope-entry", "--lib", "--target", setup::WASM_TARGET])
+        .args(["build", "--package", package, "--lib", "--target", setup::WASM_TARGET])
         .args(["--profile", profile.cargo_name(), "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("the page's code does not compile; cargo's message is above");
+        bail!("{package} does not compile to WebAssembly; cargo's message is above");
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == LIBRARY)
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == library.as_str())
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|name| name.as_str().map(PathBuf::from))

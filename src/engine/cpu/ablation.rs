@@ -5,9 +5,9 @@
 use super::{CHUNK, CpuEngine, Stage};
 use crate::error::{Error, Result};
 use crate::routing::effect::Ablated;
-use crate::routing::gate::normaliser;
 use crate::routing::policy::{Policy, Rule, Settings, experts_choose};
 use crate::routing::setting::{Choice, Noise, Setting};
+use crate::routing::softmax::normaliser;
 
 /// A text that was run, with all that cases start from.
 pub struct Ablation {

@@ -4,7 +4,7 @@ pub mod ablation;
 
 use super::{LogitsOf, Step, record, with_room};
 use crate::error::Result;
-use crate::kernels::attention::{KvCache, attention};
+use crate::kernels::attention::{KvCache, attention, scratch};
 use crate::kernels::combine::combine;
 use crate::kernels::dispatch::dispatch;
 use crate::kernels::embed::embed;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 /// Most tokens of a step: enough that each expert's weights serve several tokens, and few enough that
 /// a newer text never waits long.
-const CHUNK: usize = 64;
+const CHUNK: usize = 256;
 
 /// Weights of a layer, packed; named as in [`LayerWeights`].
 struct Layer {
@@ -345,7 +345,7 @@ impl Activations {
             qkv: floats(most(|l| l.attention.qkv_rows())),
             q: floats(most(|l| l.attention.query_width())),
             attended: floats(most(|l| l.attention.query_width())),
-            scores: vec![0.0; architecture.context + crate::kernels::panels::ROWS],
+            scores: vec![0.0; scratch(architecture.context)],
             router_logits: floats(most(|l| l.moe.router_rows())),
             selected: ids(choices),
             route_weights: floats(choices),

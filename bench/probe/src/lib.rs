@@ -1,0 +1,61 @@
+//! What one thread of this machine can do at most in this browser, by loops that do nothing else, compiled as the engine is:
+//! the limits that the race's figures are held against.
+
+use std::hint::black_box;
+use wide::f32x8;
+
+/// Numbers read at once: enough additions under way that none waits for another.
+const STREAMS: usize = 4;
+
+/// Independent sums: they fill the processor's registers and hide the latency of an addition.
+const SUMS: usize = 6;
+
+/// Multiply-adds of a round of [`multiply_add`].
+const A_ROUND: usize = SUMS * 8;
+
+/// A block of memory that is too large for any cache.
+pub struct Block(Vec<f32x8>);
+
+/// Makes a block of so many MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn make_block(mebibytes: usize) -> *mut Block {
+    let numbers = (mebibytes << 20) / size_of::<f32x8>();
+    Box::into_raw(Box::new(Block((0..numbers).map(|n| f32x8::splat((n % 7) as f32)).collect())))
+}
+
+/// Reads a block from end to end once, in order, and gives the sum, so that nothing is left out.
+///
+/// # Safety
+/// `block` is what [`make_block`] gave.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn read(block: *const Block) -> f32 {
+    // SAFETY: the caller's promise; a block is never freed.
+    let block = unsafe { &*block };
+    let mut sums = [f32x8::ZERO; STREAMS];
+    for numbers in block.0.as_chunks::<STREAMS>().0 {
+        for (sum, &number) in sums.iter_mut().zip(numbers) {
+            *sum += number;
+        }
+    }
+    sums.into_iter().map(|sum| sum.reduce_add()).sum()
+}
+
+/// Does `rounds` rounds of multiply-adds on numbers in registers, 48 each, and gives their sum.
+#[unsafe(no_mangle)]
+pub extern "C" fn multiply_add(rounds: usize) -> f32 {
+    let (factor, mut sums) = (black_box(f32x8::splat(0.999)), black_box([f32x8::ONE; SUMS]));
+    let more = black_box(f32x8::splat(0.001));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // The engine's own operation: the new sum depends on the old one by an addition alone.
+            *sum = factor.mul_add(more, *sum);
+        }
+    }
+    sums.into_iter().map(|sum| sum.reduce_add()).sum()
+}
+
+/// Multiply-adds of a round.
+#[unsafe(no_mangle)]
+pub extern "C" fn multiply_adds_of_a_round() -> usize {
+    A_ROUND
+}

@@ -1,0 +1,251 @@
+//! The race itself: one browser, a tab for Moescope and one for the peer, taking turns.
+
+use crate::files::{EXPERTS, Entry, RACE};
+use crate::report::{Figure, Limits, Outcome};
+use anyhow::{Result, bail};
+use axum::Router;
+use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::page::Page;
+use moescope_e2e::server::{self, Server};
+use moescope_e2e::tools::Tools;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use thirtyfour::WindowHandle;
+use tower_http::services::{ServeDir, ServeFile};
+
+/// Prompts, in tokens.
+const PROMPTS: [usize; 3] = [64, 256, 512];
+/// Tokens generated after the shortest prompt.
+const DECODED: usize = 64;
+/// Of the tokens after a prompt, those that both engines must find the most probable.
+const GUESSES: usize = 5;
+/// The most that the logarithms of their probabilities may differ by: llama.cpp keeps keys and values in f16.
+const NEAR: f64 = 0.02;
+
+/// Where everything is.
+pub struct Places {
+    /// The models' directory.
+    pub models: PathBuf,
+    /// The peers' `node_modules`; `None` where they could not be fetched.
+    pub peers: Option<PathBuf>,
+    /// The probe's program.
+    pub probe: PathBuf,
+    /// The race's own pages.
+    pub pages: PathBuf,
+}
+
+/// Runs everything `rounds` times.
+///
+/// # Errors
+/// The page does not run, or the engines disagree about a model.
+pub async fn run(tools: &Tools, places: &Places, rounds: usize) -> Result<Outcome> {
+    let models = ServeDir::new(&places.models);
+    let site =
+        Server::start(Router::new().nest_service("/race", models.clone()).fallback_service(server::site(tools)?))
+            .await?;
+    let mut peers =
+        Router::new().nest_service("/models", models).route_service("/probe.wasm", ServeFile::new(&places.probe));
+    if let Some(modules) = &places.peers {
+        peers = peers.nest_service("/npm", ServeDir::new(modules));
+    }
+    let peers = Server::start(peers.fallback_service(ServeDir::new(&places.pages))).await?;
+    let driver = Driver::start(tools)?;
+    let browser = browser::open(tools, &driver, Visitor::WEBGPU).await?;
+    let page = Page::new(browser.clone());
+    let own = browser.window().await?;
+    page.goto(&site.url("/?backend=cpu")).await?;
+    page.routed().await?;
+    let other = browser.new_tab().await?;
+    browser.switch_to_window(other.clone()).await?;
+    page.goto(&peers.url("/peers.html")).await?;
+    let stage = Stage { page, browser: browser.clone(), own, other, has_peer: places.peers.is_some() };
+    let outcome = stage.race(rounds).await;
+    browser.quit().await?;
+    outcome
+}
+
+struct Stage {
+    page: Page,
+    browser: thirtyfour::WebDriver,
+    own: WindowHandle,
+    other: WindowHandle,
+    has_peer: bool,
+}
+
+#[derive(Deserialize)]
+struct Generated {
+    ids: Vec<u32>,
+    prefill_ms: f64,
+    decode_ms: f64,
+}
+
+/// Milliseconds a token.
+#[derive(Deserialize)]
+struct PeerRun {
+    prefill: f64,
+    decode: f64,
+}
+
+impl Stage {
+    async fn race(&self, rounds: usize) -> Result<Outcome> {
+        let limits = self.limits().await?;
+        let mut figures = Vec::new();
+        for entry in RACE {
+            println!("{}: {rounds} rounds", entry.name());
+            let has_peer = self.has_peer && self.open_peer(&entry).await?;
+            self.open(&entry).await?;
+            if has_peer {
+                self.check(&entry).await?;
+            }
+            let mut measured = Measured::default();
+            for _ in 0..rounds {
+                for tokens in PROMPTS {
+                    self.own_run(&mut measured, tokens).await?;
+                    if has_peer {
+                        self.peer_run(&mut measured, tokens).await?;
+                    }
+                }
+            }
+            figures.extend(measured.figures(&entry, &limits));
+        }
+        let more = self.more_experts(rounds).await?;
+        Ok(Outcome { limits, figures, more_experts: more })
+    }
+
+    async fn limits(&self) -> Result<Limits> {
+        self.browser.switch_to_window(self.other.clone()).await?;
+        self.page.promise("return await window.limits('/probe.wasm');", Vec::new()).await
+    }
+
+    async fn open(&self, entry: &Entry) -> Result<()> {
+        self.browser.switch_to_window(self.own.clone()).await?;
+        let load = "await window.moescope.load(`${location.origin}/race/${arguments[0]}/`, { backend: 'cpu' });";
+        self.page.promise::<Value>(load, vec![json!(entry.directory())]).await?;
+        Ok(())
+    }
+
+    /// Whether the peer has opened its file. Its loading fails now and then, so it may try again.
+    async fn open_peer(&self, entry: &Entry) -> Result<bool> {
+        let Some(file) = entry.peer_file() else { return Ok(false) };
+        self.browser.switch_to_window(self.other.clone()).await?;
+        for _ in 0..3 {
+            let open = "return await window.peers.wllama.open(arguments[0]);";
+            match self.page.promise::<f64>(open, vec![json!(format!("/models/{file}"))]).await {
+                Ok(_) => return Ok(true),
+                Err(error) => println!("wllama does not open {file}: {error}"),
+            }
+        }
+        println!("wllama is left out of {}", entry.name());
+        Ok(false)
+    }
+
+    /// Both must find the same tokens the most probable, with nearly the same probabilities: it is the same model.
+    async fn check(&self, entry: &Entry) -> Result<()> {
+        let ids = prompt(PROMPTS[0]);
+        self.browser.switch_to_window(self.own.clone()).await?;
+        let own = "
+            const { logits_last: row } = await window.moescope.trace(arguments[0], { logits: 'last' });
+            const most = Math.max(...row);
+            const sum = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - most), 0)) + most;
+            return row.map((logit, id) => [id, logit - sum]).sort((a, b) => b[1] - a[1]).slice(0, arguments[1]);";
+        let own: Vec<(u32, f64)> = self.page.promise(own, vec![json!(ids), json!(GUESSES)]).await?;
+        self.browser.switch_to_window(self.other.clone()).await?;
+        let its = "return await window.peers.wllama.guesses(arguments[0], arguments[1]);";
+        let its: Vec<(u32, f64)> = self.page.promise(its, vec![json!(ids), json!(GUESSES)]).await?;
+        let same = own.len() == its.len()
+            && own.iter().zip(&its).all(|(own, its)| own.0 == its.0 && (own.1 - its.1).abs() < NEAR);
+        if !same {
+            bail!("{}: the engines do not run the same model: Moescope finds {own:?}, wllama {its:?}", entry.name());
+        }
+        Ok(())
+    }
+
+    async fn own_run(&self, measured: &mut Measured, tokens: usize) -> Result<()> {
+        self.browser.switch_to_window(self.own.clone()).await?;
+        let wanted = decoded_after(tokens);
+        let generated = self.generate(tokens, wanted).await?;
+        measured.own.prefill(tokens, generated.prefill_ms / tokens as f64);
+        if wanted > 1 {
+            measured.own.decode.push(generated.decode_ms / generated.ids.len() as f64);
+        }
+        Ok(())
+    }
+
+    async fn generate(&self, tokens: usize, wanted: usize) -> Result<Generated> {
+        let generate = "const { ids, prefill_ms, decode_ms } = await window.moescope.generate(arguments[0],
+                { tokens: arguments[1], temperature: 0 });
+            return { ids, prefill_ms, decode_ms };";
+        self.page.promise(generate, vec![json!(prompt(tokens)), json!(wanted)]).await
+    }
+
+    async fn peer_run(&self, measured: &mut Measured, tokens: usize) -> Result<()> {
+        self.browser.switch_to_window(self.other.clone()).await?;
+        let wanted = decoded_after(tokens);
+        let run = "return await window.peers.wllama.run(arguments[0], arguments[1]);";
+        let run: PeerRun = self.page.promise(run, vec![json!(prompt(tokens)), json!(wanted)]).await?;
+        measured.peer.prefill(tokens, run.prefill);
+        if wanted > 1 {
+            measured.peer.decode.push(run.decode);
+        }
+        Ok(())
+    }
+
+    /// Time to decode with 64 experts over that with eight, of equal size and number a token.
+    async fn more_experts(&self, rounds: usize) -> Result<f64> {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..2 {
+            for (entry, times) in EXPERTS.iter().zip(&mut times) {
+                self.open(entry).await?;
+                for _ in 0..rounds {
+                    times.push(self.generate(PROMPTS[0], DECODED).await?.decode_ms);
+                }
+            }
+        }
+        let [few, many] = times.map(|times| Figure::median(&times));
+        Ok(many / few)
+    }
+}
+
+fn decoded_after(prompt: usize) -> usize {
+    if prompt == PROMPTS[0] { DECODED } else { 1 }
+}
+
+/// Ids that no formula of a position makes again soon.
+fn prompt(tokens: usize) -> Vec<u32> {
+    (0..tokens as u32).map(|n| 300 + n * n * 7 % 1500).collect()
+}
+
+/// Milliseconds a token, run by run.
+#[derive(Default)]
+struct Times {
+    prefill: [Vec<f64>; PROMPTS.len()],
+    decode: Vec<f64>,
+}
+
+impl Times {
+    fn prefill(&mut self, tokens: usize, ms: f64) {
+        let place = PROMPTS.iter().position(|&prompt| prompt == tokens).expect("one of the prompts");
+        self.prefill[place].push(ms);
+    }
+}
+
+#[derive(Default)]
+struct Measured {
+    own: Times,
+    peer: Times,
+}
+
+impl Measured {
+    fn figures(&self, entry: &Entry, limits: &Limits) -> Vec<Figure> {
+        let shape = &entry.shape;
+        // The CPU engine widens every number to four bytes when it packs a model.
+        let bytes = 4.0 * shape.active_parameters() as f64;
+        let decode = Figure::new(entry, "decode".into(), &self.own.decode, &self.peer.decode, limits.read / bytes);
+        let prefill = PROMPTS.iter().zip(&self.own.prefill).zip(&self.peer.prefill).map(|((&tokens, own), peer)| {
+            let most = limits.multiply_add / shape.prefill_multiply_adds(tokens) as f64;
+            Figure::new(entry, format!("prefill {tokens}"), own, peer, most)
+        });
+        std::iter::once(decode).chain(prefill).collect()
+    }
+}

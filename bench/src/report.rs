@@ -1,0 +1,209 @@
+//! What came of the race: figures, a table of them, JSON, a picture, and whether they are as good as the committed ones.
+
+use crate::files::Entry;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+/// How much of a committed figure is enough: these machines are noisy.
+const ENOUGH: f64 = 0.85;
+
+/// What one thread of the browser can do at most.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes a second, read in order from memory.
+    pub read: f64,
+    /// Multiply-adds a second, on numbers in registers.
+    pub multiply_add: f64,
+}
+
+/// Tokens a second over the rounds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The slowest.
+    pub least: f64,
+    /// The fastest.
+    pub most: f64,
+}
+
+impl Spread {
+    /// Of milliseconds a token; `None` where nothing ran.
+    fn of(times: &[f64]) -> Option<Self> {
+        let speeds: Vec<f64> = times.iter().map(|ms| 1e3 / ms).collect();
+        let least = speeds.iter().copied().min_by(f64::total_cmp)?;
+        let most = speeds.iter().copied().max_by(f64::total_cmp)?;
+        Some(Self { median: Figure::median(&speeds), least, most })
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// The model, and the width of its numbers.
+    pub model: String,
+    /// What was done.
+    pub what: String,
+    /// Moescope's tokens a second.
+    pub own: Spread,
+    /// wllama's.
+    pub wllama: Option<Spread>,
+    /// Moescope's over wllama's, of the medians.
+    pub ratio: Option<f64>,
+    /// Moescope's over what the machine could do at most: of decoding by reading memory, of prefill by multiply-adds.
+    pub share: f64,
+}
+
+impl Figure {
+    /// From milliseconds a token; `most` is the limit in tokens a second.
+    pub fn new(entry: &Entry, what: String, own: &[f64], peer: &[f64], most: f64) -> Self {
+        let own = Spread::of(own).expect("Moescope ran");
+        let wllama = Spread::of(peer);
+        let ratio = wllama.map(|wllama| own.median / wllama.median);
+        Self { model: entry.name(), what, own, wllama, ratio, share: own.median / most }
+    }
+
+    /// The middle one of some numbers.
+    pub fn median(numbers: &[f64]) -> f64 {
+        let mut sorted = numbers.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    }
+
+    fn name(&self) -> String {
+        format!("{}, {}", self.model, self.what)
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// What the machine can do.
+    pub limits: Limits,
+    /// The rows.
+    pub figures: Vec<Figure>,
+    /// Time to decode with 64 experts over that with eight.
+    pub more_experts: f64,
+}
+
+impl Outcome {
+    /// As a table in Markdown.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "One thread reads {:.1} GB/s from memory and does {:.1} G multiply-adds/s at most.\n\n\
+             | model | what | Moescope, tokens/s | wllama, tokens/s | ratio | of the limit |\n\
+             | --- | --- | --: | --: | --: | --: |\n",
+            self.limits.read / 1e9,
+            self.limits.multiply_add / 1e9
+        );
+        let spread = |spread: &Spread| format!("{:.0} ({:.0} to {:.0})", spread.median, spread.least, spread.most);
+        for figure in &self.figures {
+            let peer = figure.wllama.as_ref().map_or_else(|| "left out".into(), spread);
+            let ratio = figure.ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2} x"));
+            let Figure { model, what, own, share, .. } = figure;
+            let _ =
+                writeln!(text, "| {model} | {what} | {} | {peer} | {ratio} | {:.0} % |", spread(own), share * 100.0);
+        }
+        let _ = writeln!(
+            text,
+            "\nDecoding with 64 experts takes {:.2} x the time that it takes with 8.",
+            self.more_experts
+        );
+        text
+    }
+
+    /// The figures that are held against committed ones: ratios to the peer, by name.
+    pub fn ratios(&self) -> BTreeMap<String, f64> {
+        self.figures.iter().filter_map(|figure| Some((figure.name(), figure.ratio?))).collect()
+    }
+
+    /// Fails where a ratio is far below that in the file `committed`.
+    ///
+    /// # Errors
+    /// It is, or the file cannot be read; a row that did not run is no error, but is named.
+    pub fn check(&self, committed: &Path) -> Result<()> {
+        let text =
+            std::fs::read_to_string(committed).with_context(|| format!("cannot read {}", committed.display()))?;
+        let committed: BTreeMap<String, f64> = serde_json::from_str(&text)?;
+        let worse = worse(&self.ratios(), &committed);
+        if !worse.is_empty() {
+            bail!("slower than what is committed, beside the same peer: {}", worse.join("; "));
+        }
+        Ok(())
+    }
+
+    /// As a picture: a bar a row, Moescope's speed over wllama's.
+    pub fn picture(&self) -> String {
+        const ROW: usize = 26;
+        const LEFT: usize = 170;
+        const SCALE: f64 = 44.0;
+        let rows: Vec<(String, f64)> = self.figures.iter().filter_map(|f| Some((f.name(), f.ratio?))).collect();
+        let longest = rows.iter().map(|row| row.1).fold(1.0, f64::max);
+        let (width, height) = (LEFT + (longest * SCALE) as usize + 70, rows.len() * ROW + 40);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+             <title>Moescope's tokens per second over wllama's</title>\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+        );
+        for (n, (name, ratio)) in rows.iter().enumerate() {
+            let (y, bar) = (n * ROW + 8, ratio * SCALE);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>\
+                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{bar:.1}\" height=\"18\" fill=\"#0072b2\"/>\
+                 <text x=\"{:.1}\" y=\"{}\">{ratio:.2} x</text>",
+                LEFT - 8,
+                y + 14,
+                LEFT as f64 + bar + 6.0,
+                y + 14
+            );
+        }
+        let (even, bottom) = (LEFT as f64 + SCALE, rows.len() * ROW + 8);
+        let _ = writeln!(
+            svg,
+            "<path d=\"M{even} 0V{bottom}\" stroke=\"#d55e00\" stroke-dasharray=\"4 3\"/>\
+             <text x=\"{even}\" y=\"{}\" text-anchor=\"middle\" fill=\"#b34700\">as fast as wllama</text>\n</svg>",
+            bottom + 18
+        );
+        svg
+    }
+}
+
+/// The rows that are far below the committed ones, as words. A row that is not there is named on the terminal only.
+fn worse(ratios: &BTreeMap<String, f64>, committed: &BTreeMap<String, f64>) -> Vec<String> {
+    let mut worse = Vec::new();
+    for (name, before) in committed {
+        match ratios.get(name) {
+            Some(now) if *now < before * ENOUGH => worse.push(format!("{name}: {now:.2} x, was {before:.2} x")),
+            Some(_) => {}
+            None => println!("{name}: not measured, so not checked"),
+        }
+    }
+    worse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ratios(rows: &[(&str, f64)]) -> BTreeMap<String, f64> {
+        rows.iter().map(|(name, ratio)| (name.to_string(), *ratio)).collect()
+    }
+
+    #[test]
+    fn only_what_is_far_below_the_committed_ratio_is_worse() {
+        let committed = ratios(&[("a", 4.0), ("b", 2.0), ("c", 2.0)]);
+        assert!(worse(&ratios(&[("a", 3.5), ("b", 9.0)]), &committed).is_empty());
+        assert_eq!(worse(&ratios(&[("a", 3.3), ("b", 2.0)]), &committed), ["a: 3.30 x, was 4.00 x"]);
+    }
+
+    #[test]
+    fn a_spread_is_of_speeds() {
+        let spread = Spread::of(&[10.0, 2.0, 5.0]).unwrap();
+        assert_eq!((spread.least, spread.median, spread.most), (100.0, 200.0, 500.0));
+        assert!(Spread::of(&[]).is_none());
+    }
+}

@@ -1,0 +1,57 @@
+//! Seeded random weights, a matrix at a time: the same numbers for every format, whichever order asks for them.
+
+use crate::shape::Shape;
+
+/// A tensor of a model.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its name in a Hugging Face checkpoint.
+    pub name: String,
+    /// Rows and columns; one number for a vector.
+    pub shape: Vec<usize>,
+}
+
+/// All tensors of a shape, in the order in which they are written.
+pub fn tensors(shape: &Shape) -> Vec<Tensor> {
+    let (d, ff) = (shape.hidden, shape.ff);
+    let mut all = Vec::new();
+    let mut add = |name: String, shape: &[usize]| all.push(Tensor { name, shape: shape.to_vec() });
+    add("model.embed_tokens.weight".into(), &[shape.vocabulary, d]);
+    for n in 0..shape.layers {
+        let layer = |name: &str| format!("model.layers.{n}.{name}.weight");
+        add(layer("input_layernorm"), &[d]);
+        for name in ["q_proj", "k_proj", "v_proj", "o_proj"] {
+            add(layer(&format!("self_attn.{name}")), &[d, d]);
+        }
+        add(layer("post_attention_layernorm"), &[d]);
+        add(layer("block_sparse_moe.gate"), &[shape.experts, d]);
+        for e in 0..shape.experts {
+            for (name, size) in [("w1", [ff, d]), ("w2", [d, ff]), ("w3", [ff, d])] {
+                add(layer(&format!("block_sparse_moe.experts.{e}.{name}")), &size);
+            }
+        }
+    }
+    add("model.norm.weight".into(), &[d]);
+    add("lm_head.weight".into(), &[shape.vocabulary, d]);
+    all
+}
+
+/// The numbers of a tensor: norms are one, matrices are even in `+- sqrt(3 / columns)`, so that a product keeps its input's
+/// variance, all rounded to f16, so that every width holds the same model. The embedding has variance one.
+pub fn values(tensor: &Tensor) -> Vec<f32> {
+    let count = tensor.shape.iter().product();
+    let [_, columns] = tensor.shape[..] else { return vec![1.0; count] };
+    let spread = if tensor.name.contains("embed") { 3f32.sqrt() } else { (3.0 / columns as f32).sqrt() };
+    let mut state = tensor
+        .name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut next = || {
+        // xorshift64* (Vigna 2016).
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| half::f16::from_f32(next() * spread).to_f32()).collect()
+}
