@@ -179,9 +179,10 @@ impl Session {
         let rows: Vec<&[f32]> = step.logits.chunks_exact(vocabulary).collect();
         let (mut guessed, mut surprises) = (Vec::new(), Vec::new());
         if wanted == LogitsOf::All {
-            let before = std::iter::once(self.last.as_slice()).chain(rows.iter().copied());
-            surprises = before.zip(&ids[start..]).skip(again).map(|(row, &id)| surprise(row, id)).collect();
-            guessed = rows[again..].iter().map(|row| guesses(row, tokenizer)).collect();
+            let rows: Vec<Row> =
+                std::iter::once(self.last.as_slice()).chain(rows.iter().copied()).map(Row::new).collect();
+            surprises = rows.iter().zip(&ids[start..]).skip(again).map(|(row, &id)| row.surprise(id)).collect();
+            guessed = rows[1 + again..].iter().map(|row| row.guesses(tokenizer)).collect();
             on_logits(&step.logits[again * vocabulary..]);
         }
         let tokens = shown(ids, start + again, tokenizer);
@@ -201,29 +202,41 @@ fn shown(ids: &[u32], from: usize, tokenizer: Option<&Tokenizer>) -> Vec<crate::
     }
 }
 
-/// The most probable next tokens of a row of logits.
-fn guesses(row: &[f32], tokenizer: Option<&Tokenizer>) -> Vec<Guess> {
-    let (max, sum) = normaliser(row);
-    let mut best: Vec<u32> = Vec::with_capacity(GUESSES + 1);
-    for id in 0..row.len() as u32 {
-        if best.len() == GUESSES && row[id as usize] <= row[best[GUESSES - 1] as usize] {
-            continue;
-        }
-        let place = best.partition_point(|&b| row[b as usize] >= row[id as usize]);
-        if place < GUESSES {
+/// Logits after a token, `[V]`, and what makes probabilities of them: `exp(logit - max) / sum`. Empty before the first token.
+struct Row<'a> {
+    logits: &'a [f32],
+    max: f32,
+    sum: f32,
+}
+
+impl<'a> Row<'a> {
+    fn new(logits: &'a [f32]) -> Self {
+        let (max, sum) = normaliser(logits);
+        Self { logits, max, sum }
+    }
+
+    /// The most probable next tokens.
+    fn guesses(&self, tokenizer: Option<&Tokenizer>) -> Vec<Guess> {
+        let logit = |id: u32| self.logits[id as usize];
+        let mut best: Vec<u32> = Vec::with_capacity(GUESSES + 1);
+        for id in 0..self.logits.len() as u32 {
+            if best.len() == GUESSES && logit(id) <= logit(best[GUESSES - 1]) {
+                continue;
+            }
+            let place = best.partition_point(|&b| logit(b) >= logit(id));
             best.insert(place, id);
             best.truncate(GUESSES);
         }
+        let name = |id: u32| tokenizer.map_or_else(|| format!("<{id}>"), |t| t.show(id));
+        let guess = |id| Guess { id, text: name(id), probability: (logit(id) - self.max).exp() / self.sum };
+        best.into_iter().map(guess).collect()
     }
-    let name = |id: u32| tokenizer.map_or_else(|| format!("<{id}>"), |t| t.show(id));
-    best.into_iter().map(|id| Guess { id, text: name(id), probability: (row[id as usize] - max).exp() / sum }).collect()
-}
 
-/// `-log2 softmax(row)[id]`, in bits; 0 where there is no row (the first token).
-fn surprise(row: &[f32], id: u32) -> f32 {
-    if row.is_empty() {
-        return 0.0;
+    /// `-log2 softmax(logits)[id]`, in bits; 0 before the first token.
+    fn surprise(&self, id: u32) -> f32 {
+        match self.logits.get(id as usize) {
+            Some(logit) => (self.sum.ln() - (logit - self.max)) / std::f32::consts::LN_2,
+            None => 0.0,
+        }
     }
-    let (max, sum) = normaliser(row);
-    (sum.ln() - (row[id as usize] - max)) / std::f32::consts::LN_2
 }

@@ -18,7 +18,7 @@ window.limits = async url => {
   const { instance: { exports } } = await WebAssembly.instantiateStreaming(fetch(url));
   const block = exports.make_block(MEBIBYTES);
   return {
-    read: MEBIBYTES * 2 ** 20 / best(() => exports.read(block)),
+    read: MEBIBYTES * 2 ** 20 / best(() => exports.read_block(block)),
     multiply_add: ROUNDS * exports.multiply_adds_of_a_round() / best(() => exports.multiply_add(ROUNDS)),
   };
 };

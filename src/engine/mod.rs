@@ -141,7 +141,7 @@ impl Engine {
     /// Makes the gates of an engine that [`Self::fork`] gave do as `settings` say; the text must be run again.
     pub fn set_settings(&mut self, settings: Settings) {
         match self {
-            Self::Cpu(engine) => **engine = engine.fork(settings),
+            Self::Cpu(engine) => engine.set_settings(settings),
             Self::Gpu(engine) => engine.set_settings(settings),
         }
     }

@@ -1,6 +1,6 @@
 //! Looks inside single tokens, on a CPU engine of its own: the text's engine goes on undisturbed.
 
-use super::guesses;
+use super::Row;
 use crate::engine::LogitsOf;
 use crate::engine::cpu::CpuEngine;
 use crate::error::Result;
@@ -44,6 +44,6 @@ impl Lens {
         }
         self.ids = ids.to_vec();
         let views = self.engine.look(*last).into_iter();
-        views.map(|(lens, logits)| LayerLens { guesses: guesses(&logits, tokenizer), ..lens }).collect()
+        views.map(|(lens, logits)| LayerLens { guesses: Row::new(&logits).guesses(tokenizer), ..lens }).collect()
     }
 }

@@ -28,7 +28,7 @@ pub extern "C" fn make_block(mebibytes: usize) -> *mut Block {
 /// # Safety
 /// `block` is what [`make_block`] gave.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn read(block: *const Block) -> f32 {
+pub unsafe extern "C" fn read_block(block: *const Block) -> f32 {
     // SAFETY: the caller's promise; a block is never freed.
     let block = unsafe { &*block };
     let mut sums = [f32x8::ZERO; STREAMS];
@@ -58,4 +58,21 @@ pub extern "C" fn multiply_add(rounds: usize) -> f32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn multiply_adds_of_a_round() -> usize {
     A_ROUND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_counted_is_done() {
+        // A MiB is 2^15 times eight numbers n % 7.
+        let expected: f64 = (0..1 << 15).map(|n| f64::from(n % 7) * 8.0).sum();
+        // SAFETY: the block was just made.
+        let sum = unsafe { read_block(make_block(1)) };
+        assert!((f64::from(sum) / expected - 1.0).abs() < 1e-3, "{sum} {expected}");
+        let rounds = 1000;
+        let expected = multiply_adds_of_a_round() as f32 * (1.0 + rounds as f32 * 0.000_999);
+        assert!((multiply_add(rounds) / expected - 1.0).abs() < 1e-3);
+    }
 }

@@ -18,9 +18,7 @@ pub fn use_width(node: &NodeRef) -> f64 {
         let (node, width) = (node.clone(), width.clone());
         use_effect_with((), move |()| {
             let element = node.cast::<Element>();
-            if let Some(element) = &element {
-                width.set(f64::from(element.client_width()));
-            }
+            // It tells the first width too, where the page has its layout anyway: asked for here, all would be laid out for it.
             let watched = element.clone();
             let resized = Closure::<dyn FnMut()>::new(move || {
                 if let Some(element) = &watched {

@@ -1,5 +1,6 @@
 //! A row of choices of which one is on: native radio buttons, drawn as one control.
 
+use gloo::timers::callback::Timeout;
 use yew::prelude::*;
 
 /// One choice.
@@ -30,7 +31,12 @@ pub struct SegmentsProps {
 pub fn Segments(props: &SegmentsProps) -> Html {
     let segments = props.segments.iter().map(|segment| {
         let value = segment.value.clone();
-        let choose = props.choose.reform(move |_: Event| value.to_string());
+        let choose = props.choose.clone();
+        // Not inside the event: the browser moves the focus after it, and would lay out all that has changed for that.
+        let choose = move |_: Event| {
+            let (choose, value) = (choose.clone(), value.to_string());
+            Timeout::new(0, move || choose.emit(value)).forget();
+        };
         html! {
             <label key={segment.value.to_string()}>
                 <input type="radio" name={props.name} value={segment.value.clone()} onchange={choose}

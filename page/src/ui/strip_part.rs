@@ -10,10 +10,10 @@ use gloo::utils::document;
 use yew::prelude::*;
 
 /// Tokens of a part, about.
-pub const PART: usize = 32;
+pub const PART: usize = 24;
 
 /// Work of a frame, about: so many tokens are put in their places.
-const A_FRAME: usize = 64;
+const A_FRAME: usize = 48;
 
 /// Tokens that only get other colours and numbers in the time of one that gets a place: the line's breaks stay.
 const RECOLOURED: usize = 4;

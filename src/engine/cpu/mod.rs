@@ -263,6 +263,22 @@ impl CpuEngine {
         combine(y, route_weights, x, width);
     }
 
+    /// Makes its gates do as `settings` say, with no text; what it has room for stays where that is enough.
+    pub fn set_settings(&mut self, settings: Settings) {
+        let choices = |architecture: &Architecture| -> Vec<usize> {
+            architecture.layers.iter().map(|layer| layer.moe.top_k).collect()
+        };
+        let limited = |settings: &Settings| -> Vec<bool> { settings.iter().map(|s| super::is_limited(s)).collect() };
+        let same_room = choices(&with_room(&self.architecture, &settings)) == choices(&self.architecture)
+            && limited(&settings) == limited(&self.settings);
+        if same_room {
+            // What a layer remembers of a text is read as far as it was written for this one.
+            (self.settings, self.len) = (settings, 0);
+        } else {
+            *self = self.fork(settings);
+        }
+    }
+
     /// What its gates do.
     pub fn settings(&self) -> &Settings {
         &self.settings

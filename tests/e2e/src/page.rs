@@ -289,7 +289,10 @@ impl Page {
             .find(By::XPath(format!("//*[@data-testid='layer-select']//label[.//input[@value='{layer}']]")))
             .await
             .with_context(|| format!("the page offers no layer {layer}"))?;
-        Ok(choice.click().await?)
+        choice.click().await?;
+        // The page acts on it when the event is over, and has drawn it a frame later.
+        let drawn = "await new Promise(done => setTimeout(() => requestAnimationFrame(() => setTimeout(done))));";
+        self.promise(drawn, Vec::new()).await
     }
 
     /// Waits until the address is what is wanted; gives it.
