@@ -71,7 +71,7 @@ fn whole(path: PathBuf, make: impl Fn(&Path) -> Result<()>) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    println!("Making {}", path.display());
+    eprintln!("Making {}", path.display());
     let unfinished = path.with_extension("unfinished");
     let _ = std::fs::remove_dir_all(&unfinished);
     std::fs::create_dir_all(path.parent().expect("it is in a directory"))?;

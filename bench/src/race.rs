@@ -92,7 +92,7 @@ impl Stage {
         let limits = self.limits().await?;
         let mut figures = Vec::new();
         for entry in RACE {
-            println!("{}: {rounds} rounds", entry.name());
+            eprintln!("{}: {rounds} rounds", entry.name());
             let has_peer = self.has_peer && self.open_peer(&entry).await?;
             self.open(&entry).await?;
             if has_peer {
@@ -133,10 +133,10 @@ impl Stage {
             let open = "return await window.peers.wllama.open(arguments[0]);";
             match self.page.promise::<f64>(open, vec![json!(format!("/models/{file}"))]).await {
                 Ok(_) => return Ok(true),
-                Err(error) => println!("wllama does not open {file}: {error}"),
+                Err(error) => eprintln!("wllama does not open {file}: {error}"),
             }
         }
-        println!("wllama is left out of {}", entry.name());
+        eprintln!("wllama is left out of {}", entry.name());
         Ok(false)
     }
 

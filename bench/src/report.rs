@@ -179,7 +179,7 @@ fn worse(ratios: &BTreeMap<String, f64>, committed: &BTreeMap<String, f64>) -> V
         match ratios.get(name) {
             Some(now) if *now < before * ENOUGH => worse.push(format!("{name}: {now:.2} x, was {before:.2} x")),
             Some(_) => {}
-            None => println!("{name}: not measured, so not checked"),
+            None => eprintln!("{name}: not measured, so not checked"),
         }
     }
     worse

@@ -22,8 +22,8 @@ use crate::routing::lens::{Contribution, LayerLens};
 use crate::routing::policy::Settings;
 use std::sync::Arc;
 
-/// Most tokens of a step: enough that each expert's weights serve several tokens, and few enough that
-/// a newer text never waits long.
+/// Most tokens of a step: enough that each expert's weights come from memory for many tokens at once. Where a newer text may
+/// come, fewer are asked for.
 const CHUNK: usize = 256;
 
 /// Weights of a layer, packed; named as in [`LayerWeights`].
