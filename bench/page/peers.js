@@ -9,10 +9,8 @@ const FIRST_SIGN = 0x4e00;
 async function open(url) {
   await wllama?.exit();
   wllama = new Wllama({ default: "/npm/@wllama/wllama/esm/wasm/wllama.wasm" }, { suppressNativeLog: true });
-  const start = performance.now();
   const model = await (await fetch(url)).blob();
   await wllama.loadModel([model], { n_threads: 1, n_gpu_layers: 0, n_ctx: 1024, n_batch: 512, n_ubatch: 512, n_parallel: 1 });
-  return performance.now() - start;
 }
 
 async function complete(ids, options) {

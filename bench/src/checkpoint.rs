@@ -1,7 +1,7 @@
 //! A model as a Hugging Face directory, `MixtralForCausalLM`.
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
-use crate::weights::{tensors, values};
+use crate::weights::{encoded, tensors, values};
 use anyhow::{Context, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -27,20 +27,9 @@ pub fn write(shape: &Shape, dtype: Dtype, to: &Path) -> Result<()> {
         "rope_parameters": { "rope_type": "default", "rope_theta": ROPE_THETA },
     });
     std::fs::write(to.join("config.json"), serde_json::to_string_pretty(&config)?)?;
-    let tensors: Vec<_> = tensors(shape)
-        .into_iter()
-        .map(|tensor| {
-            let numbers = values(&tensor);
-            let bytes: Vec<u8> = match dtype {
-                Dtype::F16 => numbers.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
-                Dtype::BF16 => numbers.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
-                _ => bytemuck::cast_slice(&numbers).to_vec(),
-            };
-            (tensor, bytes)
-        })
-        .collect();
+    let tensors: Vec<_> = tensors(shape).into_iter().map(|tensor| (encoded(&values(&tensor), dtype), tensor)).collect();
     let views =
-        tensors.iter().map(|(tensor, bytes)| Ok((&tensor.name, TensorView::new(dtype, tensor.shape.clone(), bytes)?)));
+        tensors.iter().map(|(bytes, tensor)| Ok((&tensor.name, TensorView::new(dtype, tensor.shape.clone(), bytes)?)));
     let views: Vec<_> = views.collect::<Result<_>>()?;
     let path = to.join("model.safetensors");
     safetensors::serialize_to_file(views, None, &path).with_context(|| format!("cannot write {}", path.display()))

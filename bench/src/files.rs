@@ -11,40 +11,50 @@ use std::path::{Path, PathBuf};
 pub struct Entry {
     /// Its shape.
     pub shape: Shape,
-    /// Width of the numbers in its checkpoint.
-    pub width: &'static str,
-    /// Width in the peer's file; `None` where the peer does not run.
-    pub gguf: Option<&'static str>,
+    /// Kind of the numbers in its checkpoint.
+    pub dtype: Dtype,
+    /// Kind in the peer's file; `None` where the peer does not run.
+    pub gguf: Option<Dtype>,
 }
 
 impl Entry {
     /// What it is called.
     pub fn name(&self) -> String {
-        format!("{} {}", self.shape.name, self.width)
+        format!("{} {}", self.shape.name, name(self.dtype))
     }
 
     /// Its directory below that of the models.
     pub fn directory(&self) -> String {
-        format!("{}.{}", self.shape.name, self.width)
+        format!("{}.{}", self.shape.name, name(self.dtype))
     }
 
     /// The peer's file.
     pub fn peer_file(&self) -> Option<String> {
-        self.gguf.map(|width| format!("{}.{width}.gguf", self.shape.name))
+        self.gguf.map(|dtype| format!("{}.{}.gguf", self.shape.name, name(dtype)))
+    }
+}
+
+fn name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F16 => "f16",
+        Dtype::BF16 => "bf16",
+        _ => "f32",
     }
 }
 
 /// The models against which engines run.
 pub const RACE: [Entry; 4] = [
-    Entry { shape: shape::S, width: "f32", gguf: Some("f32") },
-    Entry { shape: shape::M, width: "f32", gguf: Some("f32") },
-    Entry { shape: shape::M, width: "f16", gguf: Some("f16") },
-    Entry { shape: shape::M, width: "bf16", gguf: Some("f16") },
+    Entry { shape: shape::S, dtype: Dtype::F32, gguf: Some(Dtype::F32) },
+    Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32) },
+    Entry { shape: shape::M, dtype: Dtype::F16, gguf: Some(Dtype::F16) },
+    Entry { shape: shape::M, dtype: Dtype::BF16, gguf: Some(Dtype::F16) },
 ];
 
 /// The same work a token with eight experts and with 64.
-pub const EXPERTS: [Entry; 2] =
-    [Entry { shape: shape::FEW, width: "f32", gguf: None }, Entry { shape: shape::MANY, width: "f32", gguf: None }];
+pub const EXPERTS: [Entry; 2] = [
+    Entry { shape: shape::FEW, dtype: Dtype::F32, gguf: None },
+    Entry { shape: shape::MANY, dtype: Dtype::F32, gguf: None },
+];
 
 /// Makes what is missing below `directory`; a file counts as made when it is whole.
 ///
@@ -52,15 +62,9 @@ pub const EXPERTS: [Entry; 2] =
 /// A file cannot be written: the disk is full, say.
 pub fn make(directory: &Path) -> Result<()> {
     for entry in RACE.iter().chain(&EXPERTS) {
-        let dtype = match entry.width {
-            "f16" => Dtype::F16,
-            "bf16" => Dtype::BF16,
-            _ => Dtype::F32,
-        };
-        whole(directory.join(entry.directory()), |to| checkpoint::write(&entry.shape, dtype, to))?;
-        if let Some(file) = entry.peer_file() {
-            let width = if entry.gguf == Some("f16") { gguf::Width::F16 } else { gguf::Width::F32 };
-            whole(directory.join(file), |to| gguf::write(&entry.shape, width, to))?;
+        whole(directory.join(entry.directory()), |to| checkpoint::write(&entry.shape, entry.dtype, to))?;
+        if let (Some(file), Some(dtype)) = (entry.peer_file(), entry.gguf) {
+            whole(directory.join(file), |to| gguf::write(&entry.shape, dtype, to))?;
         }
     }
     Ok(())

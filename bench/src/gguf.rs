@@ -1,8 +1,9 @@
 //! A model as a GGUF file, llama.cpp's format (version 3): <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
-use crate::weights::{Tensor, tensors, values};
+use crate::weights::{Tensor, encoded, tensors, values};
 use anyhow::{Context, Result};
+use safetensors::Dtype;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -10,20 +11,12 @@ use std::path::Path;
 /// Tensors start at multiples of it.
 const ALIGNMENT: usize = 32;
 
-/// Width of the matrices' numbers; norms and routers are f32 always, as llama.cpp's own converter leaves them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// Four bytes.
-    F32,
-    /// Two bytes.
-    F16,
-}
-
-/// Writes `shape` to `path`.
+/// Writes `shape` to `path`, its matrices as f16 or f32; norms and routers are f32 always, as llama.cpp's own converter leaves
+/// them.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(shape: &Shape, width: Width, path: &Path) -> Result<()> {
+pub fn write(shape: &Shape, dtype: Dtype, path: &Path) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut head = Vec::new();
@@ -39,7 +32,7 @@ pub fn write(shape: &Shape, width: Width, path: &Path) -> Result<()> {
         string(&mut head, &part.name);
         head.extend((part.dimensions.len() as u32).to_le_bytes());
         part.dimensions.iter().for_each(|&n| head.extend((n as u64).to_le_bytes()));
-        let (kind, bytes) = if part.width(width) == Width::F32 { (0u32, 4) } else { (1, 2) };
+        let (kind, bytes) = if part.dtype(dtype) == Dtype::F16 { (1u32, 2) } else { (0, 4) };
         head.extend(kind.to_le_bytes());
         head.extend((offset as u64).to_le_bytes());
         offset += (part.dimensions.iter().product::<usize>() * bytes).next_multiple_of(ALIGNMENT);
@@ -50,10 +43,7 @@ pub fn write(shape: &Shape, width: Width, path: &Path) -> Result<()> {
         let mut written = 0;
         for tensor in &part.from {
             let numbers = if part.rotary { interleaved(values(tensor), shape) } else { values(tensor) };
-            let bytes: Vec<u8> = match part.width(width) {
-                Width::F32 => bytemuck::cast_slice(&numbers).to_vec(),
-                Width::F16 => numbers.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
-            };
+            let bytes = encoded(&numbers, part.dtype(dtype));
             out.write_all(&bytes)?;
             written += bytes.len();
         }
@@ -73,9 +63,9 @@ struct Part {
 }
 
 impl Part {
-    fn width(&self, wanted: Width) -> Width {
+    fn dtype(&self, wanted: Dtype) -> Dtype {
         let is_matrix = self.dimensions.len() > 1 && !self.name.contains("gate_inp");
-        if is_matrix { wanted } else { Width::F32 }
+        if is_matrix { wanted } else { Dtype::F32 }
     }
 }
 
@@ -192,7 +182,7 @@ fn metadata(shape: &Shape) -> Metadata {
 }
 
 /// Token `id` from 3 on is the sign `FIRST_SIGN + id`: a text of such signs is a list of ids, and the other way round.
-pub const FIRST_SIGN: u32 = 0x4e00;
+const FIRST_SIGN: u32 = 0x4e00;
 
 /// SentencePiece's layout: three special tokens, then words; without the bytes, so that whatever is generated is text.
 fn word(id: usize) -> String {

@@ -5,6 +5,7 @@ use crate::report::{Figure, Limits, Outcome};
 use anyhow::{Result, bail};
 use axum::Router;
 use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::median;
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
@@ -130,8 +131,8 @@ impl Stage {
         let Some(file) = entry.peer_file() else { return Ok(false) };
         self.browser.switch_to_window(self.other.clone()).await?;
         for _ in 0..3 {
-            let open = "return await window.peers.wllama.open(arguments[0]);";
-            match self.page.promise::<f64>(open, vec![json!(format!("/models/{file}"))]).await {
+            let open = "await window.peers.wllama.open(arguments[0]);";
+            match self.page.promise::<Value>(open, vec![json!(format!("/models/{file}"))]).await {
                 Ok(_) => return Ok(true),
                 Err(error) => eprintln!("wllama does not open {file}: {error}"),
             }
@@ -202,7 +203,7 @@ impl Stage {
                 }
             }
         }
-        let [few, many] = times.map(|times| Figure::median(&times));
+        let [few, many] = times.map(median);
         Ok(many / few)
     }
 }

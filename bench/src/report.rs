@@ -2,6 +2,7 @@
 
 use crate::files::Entry;
 use anyhow::{Context, Result, bail};
+use moescope_e2e::median;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -36,7 +37,7 @@ impl Spread {
         let speeds: Vec<f64> = times.iter().map(|ms| 1e3 / ms).collect();
         let least = speeds.iter().copied().min_by(f64::total_cmp)?;
         let most = speeds.iter().copied().max_by(f64::total_cmp)?;
-        Some(Self { median: Figure::median(&speeds), least, most })
+        Some(Self { median: median(speeds), least, most })
     }
 }
 
@@ -64,13 +65,6 @@ impl Figure {
         let wllama = Spread::of(peer);
         let ratio = wllama.map(|wllama| own.median / wllama.median);
         Self { model: entry.name(), what, own, wllama, ratio, share: own.median / most }
-    }
-
-    /// The middle one of some numbers.
-    pub fn median(numbers: &[f64]) -> f64 {
-        let mut sorted = numbers.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
     }
 
     fn name(&self) -> String {

@@ -1,6 +1,7 @@
 //! Seeded random weights, a matrix at a time: the same numbers for every format, whichever order asks for them.
 
 use crate::shape::Shape;
+use safetensors::Dtype;
 
 /// A tensor of a model.
 #[derive(Clone, Debug)]
@@ -54,4 +55,13 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
         (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     };
     (0..count).map(|_| half::f16::from_f32(next() * spread).to_f32()).collect()
+}
+
+/// Numbers as a file holds them: f16, bf16, or else f32.
+pub fn encoded(numbers: &[f32], dtype: Dtype) -> Vec<u8> {
+    match dtype {
+        Dtype::F16 => numbers.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
+        Dtype::BF16 => numbers.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
+        _ => bytemuck::cast_slice(numbers).to_vec(),
+    }
 }

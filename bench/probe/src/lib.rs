@@ -7,8 +7,11 @@ use wide::f32x8;
 /// Numbers read at once: enough additions under way that none waits for another.
 const STREAMS: usize = 4;
 
-/// Independent sums: they fill the processor's registers and hide the latency of an addition.
-const SUMS: usize = 6;
+/// Independent sums: as many registers as a tile of the engine's has, enough to hide the latency of an addition.
+const SUMS: usize = 4;
+
+/// Other factors, one a round, in the nearest cache: a product that is the same in every round would be made once, before the loop.
+const COLUMNS: usize = 64;
 
 /// Multiply-adds of a round of [`multiply_add`].
 const A_ROUND: usize = SUMS * 8;
@@ -40,15 +43,15 @@ pub unsafe extern "C" fn read_block(block: *const Block) -> f32 {
     sums.into_iter().map(|sum| sum.reduce_add()).sum()
 }
 
-/// Does `rounds` rounds of multiply-adds on numbers in registers, 48 each, and gives their sum.
+/// Does `rounds` rounds of multiply-adds, 32 each, and gives their sum.
 #[unsafe(no_mangle)]
 pub extern "C" fn multiply_add(rounds: usize) -> f32 {
-    let (factor, mut sums) = (black_box(f32x8::splat(0.999)), black_box([f32x8::ONE; SUMS]));
-    let more = black_box(f32x8::splat(0.001));
-    for _ in 0..rounds {
-        for sum in &mut sums {
+    let factors = black_box([0.999; SUMS]).map(f32x8::splat);
+    let (columns, mut sums) = (black_box([f32x8::splat(0.001); COLUMNS]), black_box([f32x8::ONE; SUMS]));
+    for round in 0..rounds {
+        for (sum, factor) in sums.iter_mut().zip(factors) {
             // The engine's own operation: the new sum depends on the old one by an addition alone.
-            *sum = factor.mul_add(more, *sum);
+            *sum = factor.mul_add(columns[round % COLUMNS], *sum);
         }
     }
     sums.into_iter().map(|sum| sum.reduce_add()).sum()

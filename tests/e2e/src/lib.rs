@@ -14,3 +14,9 @@ pub mod page;
 pub mod server;
 pub mod tools;
 pub mod typing;
+
+/// The middle one of measured values, of which there is at least one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::median;
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
@@ -228,9 +229,4 @@ fn lighthouse(tools: &Tools, url: &str) -> Result<()> {
         });
     }
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
