@@ -9,7 +9,8 @@
 //! - [`engine`]: two backends with one interface, and the KV cache.
 //! - [`routing`]: gate, trace, balance: pure functions, no wasm, no GPU.
 //! - [`session`]: one text on one engine: runs only what an edit changed.
-//! - [`worker`]: the protocol between page and engine, and the worker's loop (browser). The page itself is the crate in `page/`.
+//!
+//! The page is the crate in `page/`, the worker that owns its engine the one in `page/worker/`.
 
 pub mod engine;
 pub mod error;
@@ -18,4 +19,3 @@ pub mod model;
 pub mod routing;
 pub mod session;
 pub mod tokenizer;
-pub mod worker;

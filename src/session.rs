@@ -6,7 +6,7 @@ mod sample;
 mod sweep;
 
 pub use lens::Lens;
-pub use sample::Sampler;
+pub use sample::{Sampler, Sampling};
 pub use sweep::{ByChoices, choices_sweep, sweep_point};
 
 use crate::engine::{Engine, LogitsOf};

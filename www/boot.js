@@ -39,6 +39,29 @@ function canRunModuleWorkers() {
   return reads;
 }
 
+/** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload. */
+function firstText() {
+  const asked = new URLSearchParams(location.search).get("text");
+  const [navigation] = performance.getEntriesByType("navigation");
+  if (asked !== null || navigation?.type !== "reload") {
+    return asked;
+  }
+  try {
+    return JSON.parse(localStorage.getItem("moescope.text"));
+  } catch {
+    // Storage is forbidden, or holds something else: the program deals with it.
+    return null;
+  }
+}
+
+function showFirstText() {
+  const text = firstText();
+  if (text) {
+    const box = document.getElementById("boot-text");
+    box.value = box.defaultValue = text;
+  }
+}
+
 /** Fetches the program; the copy of the answer only drives the bar, the original compiles as it streams in. */
 async function fetchProgram() {
   const response = await fetch(PROGRAM);
@@ -80,6 +103,7 @@ async function start() {
     showProblem(problem);
     return;
   }
+  showFirstText();
   try {
     const { default: init } = await import("./moescope.js");
     await init({ module_or_path: fetchProgram() });

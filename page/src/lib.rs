@@ -5,7 +5,8 @@
 //! - `api`: `window.moescope`.
 #![cfg(target_arch = "wasm32")]
 
-use moescope::{model, routing, worker};
+use moescope::{model, routing};
+use moescope_worker as worker;
 
 mod api;
 mod ui;

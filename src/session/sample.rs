@@ -2,7 +2,24 @@
 //! Holtzman et al. 2020). Seeded: the same seed and text give the same continuation.
 
 use crate::routing::softmax;
-use crate::worker::protocol::Sampling;
+use serde::{Deserialize, Serialize};
+
+/// How to choose the next token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// 0 takes the most probable token; higher spreads the choice.
+    pub temperature: f32,
+    /// Sample from the smallest set of tokens whose probabilities reach this sum; 1 takes all.
+    pub top_p: f32,
+    /// Same seed, same text.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.8, top_p: 1.0, seed: 1 }
+    }
+}
 
 /// Draws tokens.
 pub struct Sampler {

@@ -19,6 +19,9 @@ const EXTRAS: [&str; 4] = ["experts.json", "curves.json", "training.json", "reco
 /// Where index.html wants the size of the program in bytes, for its progress bar.
 const PROGRAM_BYTES: &str = "{{program-bytes}}";
 
+/// Where it wants the opening example, which stands in the text box while the program loads.
+const OPENING_TEXT: &str = "{{opening-text}}";
+
 /// A site that was built.
 #[derive(Debug)]
 pub struct Site {
@@ -139,7 +142,7 @@ fn copies(source: &Path, target: &Path) -> Result<Vec<Asset>> {
     Ok(assets)
 }
 
-/// The shell with the size of the program filled in.
+/// The shell with the size of the program and the opening example filled in.
 fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
     let path = root.join("index.html");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -148,7 +151,19 @@ fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
     }
     let program = bindgen.join(format!("{MODULE}_bg.wasm"));
     let bytes = fs::metadata(&program).with_context(|| format!("cannot read {}", program.display()))?.len();
-    Ok(text.replace(PROGRAM_BYTES, &bytes.to_string()).into_bytes())
+    let text = text.replace(PROGRAM_BYTES, &bytes.to_string());
+    Ok(text.replace(OPENING_TEXT, &opening_text(root)?).into_bytes())
+}
+
+/// The first of the examples, as it is written in HTML.
+fn opening_text(root: &Path) -> Result<String> {
+    let path = root.join("www/examples.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let examples: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+    let opening = examples[0]["text"].as_str();
+    let opening = opening.with_context(|| format!("{} has no example with a text", path.display()))?;
+    Ok(opening.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
 }
 
 /// `[{"name", "about", "files"}]`: the model directories there are, `main` first, then by name. `about` is the first
@@ -314,7 +329,8 @@ mod tests {
 
     fn sources(name: &str) -> Scratch {
         let scratch = Scratch::new(name);
-        scratch.write("index.html", &format!("<progress max=\"{PROGRAM_BYTES}\">"));
+        scratch.write("index.html", &format!("<progress max=\"{PROGRAM_BYTES}\"><textarea>{OPENING_TEXT}</textarea>"));
+        scratch.write("www/examples.json", r#"[{"id": "one", "label": "One", "text": "a < b && c"}]"#);
         scratch.write("www/style.css", &"body { color: red }\n".repeat(200));
         scratch.write("www/models/second/config.json", "{}");
         scratch.write("www/models/main/config.json", "{}");
@@ -337,7 +353,7 @@ mod tests {
         let read = |name: &str| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
         assert_eq!(site.files, 10);
         assert_eq!(site.program, 22);
-        assert_eq!(read("index.html"), "<progress max=\"5\">");
+        assert_eq!(read("index.html"), "<progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>");
         assert_eq!(read("moescope_bg.wasm"), "12345");
         let models: serde_json::Value = serde_json::from_str(&read("models/index.json")).unwrap();
         assert_eq!(

@@ -10,6 +10,6 @@ pub fn start() {
     if js_sys::global().is_instance_of::<web_sys::Window>() {
         moescope_page::start();
     } else {
-        moescope::worker::EngineWorker::registrar().register();
+        moescope_worker::EngineWorker::registrar().register();
     }
 }

@@ -9,6 +9,7 @@ use super::examples::Example;
 use super::expert_inspector::ExpertInspector;
 use super::header::Header;
 use super::help::Help;
+use super::later::Later;
 use super::link::Link;
 use super::live::Live;
 use super::load_balance::LoadBalance;
@@ -24,7 +25,7 @@ use super::settling::Settling;
 use super::shared::Shared;
 use super::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State, Status};
 use super::strip_card::StripCard;
-use super::text_box;
+use super::text_box::{self, Typed};
 use super::text_card::TextCard;
 use super::token_inspector::TokenInspector;
 use super::training::{TrainingCard, moment_name};
@@ -73,6 +74,12 @@ pub enum Message {
     Rest,
 }
 
+#[derive(Properties, PartialEq)]
+pub struct AppProps {
+    /// What stands in the box that was there before the program.
+    pub typed: Typed,
+}
+
 /// The page.
 pub struct App {
     state: State,
@@ -103,15 +110,13 @@ pub struct App {
 
 impl Component for App {
     type Message = Message;
-    type Properties = ();
+    type Properties = AppProps;
 
     fn create(context: &Context<Self>) -> Self {
         let address = Address::parse(&window().location().search().unwrap_or_default());
         let kept = keep::kept();
         let mut state = State::new(&address, theme::begin(), kept.clone());
-        if let (true, None, Some(kept)) = (keep::is_reload(), &address.text, kept) {
-            state.text = Shared::new(kept);
-        }
+        state.text = Shared::new(first_text(&context.props().typed, address.text.clone(), kept));
         state.notes.extend(address.ignored.iter().cloned());
         let link = context.link();
         let dispatch = link.callback(Message::Act);
@@ -187,9 +192,12 @@ impl Component for App {
         true
     }
 
-    fn rendered(&mut self, _: &Context<Self>, first: bool) {
+    fn rendered(&mut self, context: &Context<Self>, first: bool) {
         if first {
             text_box::show(&self.text_area, &self.state.text);
+            if let Some(caret) = context.props().typed.caret {
+                text_box::focus(&self.text_area, caret);
+            }
             self.settling.status(self.state.status());
         }
     }
@@ -201,10 +209,10 @@ impl Component for App {
                 { self.header(context) }
                 <main key={self.language.clone()}>
                     { self.notices() }
-                    <div class="column">{ self.text_card() }{ self.strip_card() }{ self.compare_card() }{ self.picture_card() }{ self.policy_card() }
-                        { self.training_card() }
-                        <CostCard model={self.state.model.clone()} /></div>
-                    <aside>{ self.load_card() }{ self.inspectors() }</aside>
+                    <div class="column">{ self.text_card() }{ self.strip_card() }<Later settling={self.settling.clone()}>
+                        { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
+                        <CostCard model={self.state.model.clone()} /></Later></div>
+                    <aside><Later settling={self.settling.clone()}>{ self.load_card() }{ self.inspectors() }</Later></aside>
                     <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
                 </main>
                 { self.footer() }
@@ -263,7 +271,7 @@ impl App {
             <StripCard dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
                 search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.whole().len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} waiting={state.model.is_none()} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
-                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} running={state.status() == Status::Running} settling={self.settling.clone()} {empty}
+                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} to_come={state.to_come()} settling={self.settling.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
         }
     }
@@ -373,7 +381,11 @@ impl App {
         if document().hidden() {
             // A page in the background has no frames; it must still hear.
             link.send_message(Message::Frame);
-        } else if !more_comes || since > PACE_MS {
+        } else if !more_comes {
+            // Drawn before the frame, what draws itself a frame later is in it.
+            self.frame = None;
+            self.pause = Some(Timeout::new(0, move || link.send_message(Message::Frame)));
+        } else if since > PACE_MS {
             if self.frame.is_none() {
                 self.frame = Some(next_frame(move || link.send_message(Message::Frame)));
             }
@@ -663,4 +675,11 @@ async fn fetch_text(path: &str) -> Option<String> {
         return None;
     }
     JsFuture::from(response.text().ok()?).await.ok()?.as_string()
+}
+
+/// What the page begins with: what was typed before the program ran; else the link's text; else, where the page was loaded
+/// again, the one that was on it; else the opening example.
+fn first_text(typed: &Typed, asked: Option<String>, kept: Option<String>) -> String {
+    let edited = typed.edited.then(|| typed.text.clone());
+    edited.or(asked).or(kept.filter(|_| keep::is_reload())).unwrap_or_else(|| typed.text.clone())
 }

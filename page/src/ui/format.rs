@@ -25,6 +25,11 @@ pub fn choose(language: &str) {
 
 /// `12,345`
 pub fn count(n: f64) -> String {
+    // The first format of a language takes a browser 30 ms to make, and the page opens in English with small numbers.
+    let english = || FORMATS.with_borrow(|formats| formats.language == "en");
+    if (0.0..1000.0).contains(&n) && n.fract() == 0.0 && english() {
+        return n.to_string();
+    }
     number("count", n, &[("maximumFractionDigits", JsValue::from(0))])
 }
 

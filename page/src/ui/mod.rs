@@ -29,6 +29,7 @@ mod history;
 mod icon;
 mod judge;
 mod keep;
+mod later;
 mod layer_select;
 mod lens;
 pub(crate) mod link;
@@ -67,14 +68,9 @@ mod visible;
 
 /// Starts the page in `#app`, or in the body where there is none.
 pub fn start() {
+    let props = app::AppProps { typed: text_box::Typed::read() };
     let root = gloo::utils::document().get_element_by_id("app");
-    match root {
-        Some(root) => {
-            root.set_inner_html("");
-            yew::Renderer::<app::App>::with_root(root).render();
-        }
-        None => {
-            yew::Renderer::<app::App>::new().render();
-        }
-    }
+    let root = root.unwrap_or_else(|| gloo::utils::body().into());
+    root.set_inner_html("");
+    yew::Renderer::<app::App>::with_root_and_props(root, props).render();
 }

@@ -1,11 +1,11 @@
-//! `body[data-state]`: the page's status, which is not `ready` before the strip has drawn what came.
+//! `body[data-state]`: the page's status, which is not `ready` before all that came is drawn.
 
 use super::state::Status;
 use gloo::utils::body;
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// The state of the body, written by the page and by the strip.
+/// The state of the body, written by the page and by what draws in several frames.
 #[derive(Clone, Debug, Default)]
 pub struct Settling(Rc<Inner>);
 
@@ -13,6 +13,7 @@ pub struct Settling(Rc<Inner>);
 struct Inner {
     status: Cell<Option<Status>>,
     drawing: Cell<bool>,
+    late: Cell<usize>,
 }
 
 impl Settling {
@@ -29,10 +30,17 @@ impl Settling {
         }
     }
 
+    /// Something that follows a frame later is to come, or there.
+    pub fn late(&self, to_come: bool) {
+        let late = self.0.late.get();
+        self.0.late.set(if to_come { late + 1 } else { late - 1 });
+        self.show();
+    }
+
     fn show(&self) {
         let Some(status) = self.0.status.get() else { return };
         let shown = match status {
-            Status::Ready if self.0.drawing.get() => Status::Running,
+            Status::Ready if self.0.drawing.get() || self.0.late.get() > 0 => Status::Running,
             status => status,
         };
         // Setting an attribute with a legal name cannot fail.

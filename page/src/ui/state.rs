@@ -369,6 +369,12 @@ impl State {
         self.past.as_ref().map_or(&self.trace, |past| &past.trace)
     }
 
+    /// Tokens of the text that are still to be routed.
+    pub fn to_come(&self) -> usize {
+        let routing = self.running && self.past.is_none();
+        if routing { self.total.saturating_sub(self.trace.len()) } else { 0 }
+    }
+
     /// Whether the model comes with a recording of its training.
     pub fn can_watch(&self) -> bool {
         self.offered_model().is_some_and(|offered| offered.files.iter().any(|file| file == RECORDING))

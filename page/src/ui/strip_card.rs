@@ -40,8 +40,8 @@ pub struct StripCardProps {
     /// The first token that the last answer brought.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
-    /// More tokens are on their way.
-    pub running: bool,
+    /// Tokens that are on their way.
+    pub to_come: usize,
     pub settling: Settling,
     /// The moment of the training that is shown, in words.
     pub recorded: Option<String>,
@@ -86,7 +86,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by}
                     dossier={props.dossier.clone()} found={props.found.clone()} range_end={props.range_end}
                     pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} overflow={props.overflow.clone()}
-                    running={props.running} settling={props.settling.clone()} dispatch={props.dispatch.clone()} />
+                    to_come={props.to_come} settling={props.settling.clone()} dispatch={props.dispatch.clone()} />
                 <p class="one-line">{ one_line(props) }</p>
                 <Playback length={props.length} played={props.played} dispatch={props.dispatch.clone()} />
             }

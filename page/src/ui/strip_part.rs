@@ -10,7 +10,7 @@ use gloo::utils::document;
 use yew::prelude::*;
 
 /// Tokens of a part, about.
-pub const PART: usize = 24;
+const PART: usize = 24;
 
 /// Work of a frame, about: so many tokens are put in their places.
 const A_FRAME: usize = 48;
@@ -32,6 +32,15 @@ pub enum Piece {
     Break,
 }
 
+/// Some pieces, and a key by which they are known while the text changes around them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// In the strip there is one part with this key.
+    pub key: usize,
+    /// What stands in it.
+    pub pieces: Shared<Vec<Piece>>,
+}
+
 #[derive(Properties, PartialEq)]
 pub struct StripPartProps {
     pub pieces: Shared<Vec<Piece>>,
@@ -41,28 +50,28 @@ pub struct StripPartProps {
 #[component]
 pub fn StripPart(props: &StripPartProps) -> Html {
     let piece = |(index, piece): (usize, &Piece)| match piece {
-        Piece::Token(chip) => chip.view(),
+        Piece::Token(chip) => chip.view(index),
         Piece::Character(chips) => {
             let character = chips.last().map_or("", |chip| &chip.text);
             html! {
-                <span key={format!("c{index}")} class="pieces" role="group" aria-label={t!("strip.pieces", character = character)}>
-                    { for chips.iter().map(Chip::view) }
+                <span key={index} class="pieces" role="group" aria-label={t!("strip.pieces", character = character)}>
+                    { for chips.iter().enumerate().map(|(index, chip)| chip.view(index)) }
                 </span>
             }
         }
-        Piece::Break => html! { <span key={format!("b{index}")} class="break" role="presentation"></span> },
+        Piece::Break => html! { <span key={index} class="break" role="presentation"></span> },
     };
     props.pieces.iter().enumerate().map(piece).collect()
 }
 
 /// The parts to draw now on the way to `wanted`, and whether more is to be drawn: then the component draws again in
-/// the next frame. While more is to `come`, what stands behind it stays: it will be put in its place.
+/// the next frame. While tokens are `to_come`, as many of those that stand there stay behind: they will be put in their places.
 #[hook]
-pub fn use_parts(wanted: Vec<Vec<Piece>>, come: bool) -> (Vec<Shared<Vec<Piece>>>, bool) {
+pub fn use_parts(wanted: Vec<Piece>, to_come: usize) -> (Vec<Part>, bool) {
     let drawn = use_mut_ref(Drawn::default);
     let again = use_force_update();
     let mut drawn = drawn.borrow_mut();
-    let behind = drawn.go_on(wanted, come);
+    let behind = drawn.go_on(wanted, to_come);
     use_effect(move || {
         let frame = behind.then(|| next_frame(move || again.force_update()));
         move || drop(frame)
@@ -73,7 +82,9 @@ pub fn use_parts(wanted: Vec<Vec<Piece>>, come: bool) -> (Vec<Shared<Vec<Piece>>
 /// What is drawn so far.
 #[derive(Default)]
 struct Drawn {
-    parts: Vec<Shared<Vec<Piece>>>,
+    parts: Vec<Part>,
+    /// Parts that there were, which gives each a key of its own.
+    keys: usize,
     /// Tokens that may still be drawn in this frame.
     left: usize,
     /// When this frame began.
@@ -82,10 +93,7 @@ struct Drawn {
 
 impl Drawn {
     /// Goes on towards `wanted`; true where more is left to do.
-    fn go_on(&mut self, wanted: Vec<Vec<Piece>>, come: bool) -> bool {
-        if !come {
-            self.parts.truncate(wanted.len());
-        }
+    fn go_on(&mut self, mut wanted: Vec<Piece>, to_come: usize) -> bool {
         let now = js_sys::Date::now();
         if document().hidden() {
             // A page in the background has no frames.
@@ -93,32 +101,102 @@ impl Drawn {
         } else if now - self.began >= FRAME_MS {
             (self.left, self.began) = (A_FRAME, now);
         }
-        for (index, pieces) in wanted.into_iter().enumerate() {
-            let old = self.parts.get(index);
-            if old.is_some_and(|old| **old == pieces) {
-                continue;
-            }
-            if self.left == 0 {
-                return true;
-            }
-            let stay = old.is_some_and(|old| same_texts(old, &pieces));
-            let work = if stay { pieces.len().div_ceil(RECOLOURED) } else { pieces.len() };
-            self.left = self.left.saturating_sub(work);
-            match self.parts.get_mut(index) {
-                Some(old) => *old = Shared::new(pieces),
-                None => self.parts.push(Shared::new(pieces)),
-            }
+        let drawn: Vec<&Piece> = self.parts.iter().flat_map(|part| part.pieces.iter()).collect();
+        wanted.extend(behind(&drawn, to_come).iter().copied().cloned());
+        let parts = cut(&self.parts, &drawn, &wanted);
+        let mut old = std::mem::take(&mut self.parts).into_iter();
+        let mut wanted = wanted.into_iter();
+        let mut unfinished = false;
+        for (key, length) in parts {
+            let pieces: Vec<Piece> = wanted.by_ref().take(length).collect();
+            let was = key.and_then(|key| old.find(|part| part.key == key));
+            unfinished |= !self.draw(was, pieces);
         }
-        false
+        unfinished
+    }
+
+    /// Draws a part that `was` there before, or a new one; false where this frame has no time for it.
+    fn draw(&mut self, was: Option<Part>, pieces: Vec<Piece>) -> bool {
+        if let Some(was) = was.as_ref().filter(|was| *was.pieces == pieces) {
+            self.parts.push(was.clone());
+            return true;
+        }
+        if self.left == 0 {
+            self.parts.extend(was);
+            return false;
+        }
+        let stay = was
+            .as_ref()
+            .is_some_and(|was| was.pieces.len() == pieces.len() && was.pieces.iter().zip(&pieces).all(same_text));
+        let work = if stay { pieces.len().div_ceil(RECOLOURED) } else { pieces.len() };
+        self.left = self.left.saturating_sub(work);
+        self.keys += usize::from(was.is_none());
+        let key = was.map_or(self.keys, |was| was.key);
+        self.parts.push(Part { key, pieces: Shared::new(pieces) });
+        true
     }
 }
 
-/// Whether the tokens stay where they are.
-fn same_texts(old: &[Piece], new: &[Piece]) -> bool {
-    let same = |(old, new): (&Piece, &Piece)| match (old, new) {
-        (Piece::Token(old), Piece::Token(new)) => (old.position, &old.text) == (new.position, &new.text),
-        (Piece::Character(old), Piece::Character(new)) => old.len() == new.len(),
-        (old, new) => old == new,
+/// Cuts a text, until now of the `drawn` pieces in the parts `old`, so that what stands before and after an edit stays in
+/// its parts: those are not drawn again, however long the text is. The parts that the edit touches take up what it brought,
+/// and divide when they are twice as long as they should be. Gives each part's key, where it is there already, and length.
+fn cut(old: &[Part], drawn: &[&Piece], new: &[Piece]) -> Vec<(Option<usize>, usize)> {
+    let most = drawn.len().min(new.len());
+    let before = drawn.iter().copied().zip(new).take_while(|&pair| same_text(pair)).count();
+    let ends = drawn.iter().rev().copied().zip(new.iter().rev()).take(most - before);
+    let after = drawn.len() - ends.take_while(|&pair| same_text(pair)).count();
+
+    let (mut parts, mut touched, mut tail) = (Vec::new(), Vec::new(), Vec::new());
+    let mut start = 0;
+    for part in old {
+        let length = part.pieces.len();
+        let stop = start + length;
+        // One that is not full takes what is written after it.
+        let list = match () {
+            () if stop < before || (stop == before && length >= PART) => &mut parts,
+            () if start >= after => &mut tail,
+            () => &mut touched,
+        };
+        list.push((Some(part.key), length));
+        start = stop;
+    }
+    let stay: usize = parts.iter().chain(&tail).map(|(_, length)| length).sum();
+    let middle = new.len() - stay;
+    let (fewest, most) = (middle.div_ceil(2 * PART), middle.div_ceil(PART));
+    let count = if touched.is_empty() { most } else { touched.len().clamp(fewest, most) };
+    parts.extend((0..count).map(|n| {
+        let key = touched.get(n).and_then(|(key, _)| *key);
+        (key, middle * (n + 1) / count - middle * n / count)
+    }));
+    parts.extend(tail);
+    parts
+}
+
+/// The last of the pieces, with so many tokens.
+fn behind<'a>(drawn: &'a [&'a Piece], tokens: usize) -> &'a [&'a Piece] {
+    let mut left = tokens;
+    let fits = |piece: &&&Piece| {
+        let length = match piece {
+            Piece::Token(_) => 1,
+            Piece::Character(chips) => chips.len(),
+            Piece::Break => 0,
+        };
+        let fits = length <= left && left > 0;
+        left -= if fits { length } else { 0 };
+        fits
     };
-    old.len() == new.len() && old.iter().zip(new).all(same)
+    let count = drawn.iter().rev().take_while(fits).count();
+    &drawn[drawn.len() - count..]
+}
+
+/// Whether two pieces have the same text: then they differ at most in their place, colours and numbers.
+fn same_text((one, other): (&Piece, &Piece)) -> bool {
+    match (one, other) {
+        (Piece::Token(one), Piece::Token(other)) => one.text == other.text && one.bytes == other.bytes,
+        (Piece::Character(one), Piece::Character(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.bytes == other.bytes)
+        }
+        (Piece::Break, Piece::Break) => true,
+        _ => false,
+    }
 }

@@ -25,6 +25,40 @@ pub struct TextBoxProps {
     pub dispatch: Callback<Action>,
 }
 
+/// What stands in the box that index.html shows while the program is loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Typed {
+    /// Its text.
+    pub text: String,
+    /// The visitor has written in it.
+    pub edited: bool,
+    /// Where the visitor is writing, in UTF-16 units.
+    pub caret: Option<u32>,
+}
+
+impl Typed {
+    /// As it is now.
+    pub fn read() -> Self {
+        let document = document();
+        let area = document.get_element_by_id("boot-text").and_then(|area| area.dyn_into::<HtmlTextAreaElement>().ok());
+        area.map_or_else(Self::default, |area| Self {
+            text: area.value(),
+            edited: area.default_value().is_ok_and(|text| text != area.value()),
+            caret: (document.active_element().as_ref() == Some(&area))
+                .then(|| area.selection_end().ok().flatten().unwrap_or_default()),
+        })
+    }
+}
+
+/// Goes on where the visitor was writing.
+pub fn focus(node: &NodeRef, caret: u32) {
+    if let Some(area) = node.cast::<HtmlTextAreaElement>() {
+        // Neither fails for an element that is on the page.
+        let _ = area.focus();
+        let _ = area.set_selection_range(caret, caret);
+    }
+}
+
 /// The text box.
 #[component]
 pub fn TextBox(props: &TextBoxProps) -> Html {

@@ -61,10 +61,10 @@ pub struct Chip {
 }
 
 impl Chip {
-    /// The chip.
-    pub fn view(&self) -> Html {
+    /// The chip, under a key among those around it.
+    pub fn view(&self, key: usize) -> Html {
         html! {
-            <span key={self.position} class={self.class()} role="option" data-testid="token"
+            <span {key} class={self.class()} role="option" data-testid="token"
                 data-position={self.position.to_string()} data-token-id={self.id.to_string()}
                 data-experts={data_experts(&self.reads)} style={self.hue()} aria-description={self.description()}
                 aria-selected={if self.selected { "true" } else { "false" }}

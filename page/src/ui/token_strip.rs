@@ -6,7 +6,7 @@ use super::policy_card::TOKEN;
 use super::settling::Settling;
 use super::shared::Shared;
 use super::state::{Action, ColourBy, LayerChoice};
-use super::strip_part::{PART, Piece, StripPart, use_parts};
+use super::strip_part::{Part, Piece, StripPart, use_parts};
 use super::token_chip::{Chip, Reads, Tint};
 use crate::routing::analytics::{domain_guess, router_entropy};
 use crate::routing::dossier::Dossier;
@@ -35,8 +35,8 @@ pub struct TokenStripProps {
     /// The first token that the last answer brought: where it is out of sight, the strip scrolls there.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
-    /// More tokens are on their way.
-    pub running: bool,
+    /// Tokens that are on their way.
+    pub to_come: usize,
     pub settling: Settling,
     pub dispatch: Callback<Action>,
 }
@@ -81,7 +81,7 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
         })
     };
     let keys = keys(&node, props);
-    let (parts, behind) = use_parts(parts(props), props.running);
+    let (parts, behind) = use_parts(pieces(props), to_come(props));
     props.settling.drawing(behind);
     use_follow(&node, props.trace.clone(), props.changed_at, behind);
     html! {
@@ -212,29 +212,30 @@ fn window(props: &TokenStripProps) -> Range<usize> {
     start..(start + WINDOW).min(length)
 }
 
-/// The window's tokens in parts, with breaks after the text's lines.
-fn parts(props: &TokenStripProps) -> Vec<Vec<Piece>> {
+/// Of the tokens on their way, those that will be in the window.
+fn to_come(props: &TokenStripProps) -> usize {
+    let Range { start, end } = window(props);
+    props.to_come.min(start + WINDOW - end)
+}
+
+/// The window's tokens, with breaks after the text's lines.
+fn pieces(props: &TokenStripProps) -> Vec<Piece> {
     let tokens = &props.trace.tokens;
     let Range { start, end: stop } = window(props);
-    let mut parts = Vec::new();
+    let mut pieces = Vec::with_capacity(stop - start);
     let mut position = start;
     while position < stop {
-        let goal = ((position / PART + 1) * PART).min(stop);
-        let mut pieces = Vec::with_capacity(PART);
-        while position < goal {
-            let end = end_of_pieces(tokens, position);
-            pieces.push(match end - position {
-                1 => Piece::Token(chip(props, position)),
-                _ => Piece::Character((position..end).map(|position| chip(props, position)).collect()),
-            });
-            if tokens[end - 1].text.contains('\n') {
-                pieces.push(Piece::Break);
-            }
-            position = end;
+        let end = end_of_pieces(tokens, position).min(stop);
+        pieces.push(match end - position {
+            1 => Piece::Token(chip(props, position)),
+            _ => Piece::Character((position..end).map(|position| chip(props, position)).collect()),
+        });
+        if tokens[end - 1].text.contains('\n') {
+            pieces.push(Piece::Break);
         }
-        parts.push(pieces);
+        position = end;
     }
-    parts
+    pieces
 }
 
 fn chip(props: &TokenStripProps, position: usize) -> Chip {
@@ -257,20 +258,20 @@ fn chip(props: &TokenStripProps, position: usize) -> Chip {
 }
 
 /// The parts, between what leads to the tokens before and after them.
-fn content(props: &TokenStripProps, parts: &[Shared<Vec<Piece>>]) -> Html {
+fn content(props: &TokenStripProps, parts: &[Part]) -> Html {
     let Range { start, end: stop } = window(props);
     let go = |position: usize, text: String| {
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Pin(Some(position)));
         html! { <button type="button" class="link" onclick={choose}>{ text }</button> }
     };
-    let parts = parts.iter().enumerate().map(|(index, pieces)| {
-        html! { <StripPart key={index} pieces={pieces.clone()} /> }
-    });
+    // A list of its own: only where all have keys are they told apart by them.
+    let parts: Html =
+        parts.iter().map(|part| html! { <StripPart key={part.key} pieces={part.pieces.clone()} /> }).collect();
     let overflow = props.overflow.as_ref().filter(|_| stop == props.trace.len());
     html! {
         <>
             if start > 0 { { go(start - 1, t!("strip.before", position = start)) } }
-            { for parts }
+            { parts }
             if stop < props.trace.len() { { go(stop, t!("strip.after", position = stop)) } }
             if let Some(overflow) = overflow {
                 <span class="overflow-mark" role="presentation">{ t!(overflow.context; "strip.overflow") }</span>

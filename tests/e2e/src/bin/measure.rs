@@ -131,16 +131,22 @@ async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, ur
     let prompt: Vec<Value> = ids.iter().take(256).map(|&id| json!(id)).collect();
     // The first policy makes the engine that the others use.
     let change = "
+        // A timer that is set when the last of it is in the document comes after the painting that follows.
         const settled = () => new Promise(resolve => {
-          const look = () => document.body.dataset.state === 'ready' && document.querySelector('[data-testid=policy-bar]')
-            ? requestAnimationFrame(() => setTimeout(resolve)) : requestAnimationFrame(look);
-          requestAnimationFrame(look);
+          const watcher = new MutationObserver(() => {
+            if (document.body.dataset.state !== 'ready') return;
+            watcher.disconnect();
+            setTimeout(resolve);
+          });
+          watcher.observe(document.body, { attributeFilter: ['data-state'] });
         });
         const times = [];
         for (let n = 0; n < 8; n++) {
           const start = performance.now();
+          const shown = settled();
           await window.moescope.policy({ temperature: 1.5 + n % 2 });
-          await settled();
+          await shown;
+          if (!document.querySelector('[data-testid=policy-bar]')) throw new Error('no policy is shown');
           times.push(performance.now() - start);
         }
         await window.moescope.policy(null);

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 tests![
     loading_shows_before_any_script,
+    what_is_typed_before_the_program_runs_is_taken_over,
+    a_links_text_and_a_kept_one_show_before_the_program_runs,
     a_browser_without_simd_is_told,
     a_browser_without_module_workers_is_told,
     a_missing_program_is_told,
@@ -33,6 +35,55 @@ async fn loading_shows_before_any_script(stage: &Stage) -> Result<()> {
     assert_eq!(state, "loading");
     assert!(shown.contains("Moescope") && shown.contains("Loading"), "{shown}");
     assert!(bar, "no progress bar");
+    Ok(())
+}
+
+async fn what_is_typed_before_the_program_runs_is_taken_over(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    let typing = "addEventListener('DOMContentLoaded', () => {
+        const box = document.getElementById('boot-text');
+        window.opening = box.value;
+        box.focus();
+        box.value = 'Typed early, and kept.';
+        box.setSelectionRange(5, 5);
+    });";
+    page.browser().cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": typing })).await?;
+    page.goto(&stage.url("/?text=from%20a%20link")).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.text, "Typed early, and kept.");
+    let (opening, focused, caret): (String, String, u32) = page
+        .script(
+            "return [window.opening, document.activeElement.id, document.activeElement.selectionStart];",
+            Vec::new(),
+        )
+        .await?;
+    assert_eq!((opening.as_str(), focused.as_str(), caret), ("from a link", "text", 5));
+    Ok(())
+}
+
+async fn a_links_text_and_a_kept_one_show_before_the_program_runs(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    let look =
+        "addEventListener('DOMContentLoaded', () => { window.opening = document.getElementById('boot-text').value; });";
+    page.browser().cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": look })).await?;
+    let opening = async || page.script::<String>("return window.opening;", Vec::new()).await;
+    page.goto(&stage.url("/")).await?;
+    let view = page.routed().await?;
+    assert_eq!(opening().await?, view.text, "the opening example");
+
+    page.goto(&stage.url("/?text=a%20%3Clink%3E")).await?;
+    assert_eq!(page.routed().await?.text, "a <link>");
+    assert_eq!(opening().await?, "a <link>");
+
+    page.goto(&stage.url("/")).await?;
+    page.routed().await?;
+    page.paste("Kept in this browser.").await?;
+    page.until::<bool>("it is kept", "return localStorage['moescope.text'].includes('Kept in')", Vec::new()).await?;
+    // The address would bring it back too.
+    page.script::<()>("history.replaceState(null, '', location.pathname); location.reload();", Vec::new()).await?;
+    page.until::<bool>("the page again", "return document.body.dataset.state === 'ready'", Vec::new()).await?;
+    assert_eq!(page.routed().await?.text, "Kept in this browser.");
+    assert_eq!(opening().await?, "Kept in this browser.");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli::{Layer, Trace};
 use moescope_e2e::page::Page;
+use moescope_e2e::typing;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ tests![
     all_layers_show_each_tokens_path,
     find_marks_what_is_there_and_goes_along,
     a_token_marks_those_like_it_and_shift_chooses_a_range,
+    an_edit_leaves_the_tokens_around_it_as_they_are,
 ];
 
 /// A token as it is drawn.
@@ -217,5 +219,49 @@ async fn a_token_marks_those_like_it_and_shift_chooses_a_range(stage: &Stage) ->
     let marked: Vec<bool> = chips(&page).await?.iter().map(|chip| chip.alike).collect();
     let range: Vec<bool> = (0..ids.len()).map(|p| p > twice || (p < twice && ids[p] == ids[twice])).collect();
     assert_eq!(marked, range);
+    Ok(())
+}
+
+/// What stands before and after an edit is not drawn anew, only numbered anew: what is typed in a long text follows at once.
+async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
+    page.routed().await?;
+    typing::fill(&page).await?;
+    for (at, insert, remove) in
+        [(0, "Well, ", 0), (600, "and so on ", 0), (400, "", 60), (0, "Another beginning. ", 300)]
+    {
+        let before = page.view().await?;
+        page.script::<()>(
+            "[...document.querySelectorAll('[data-testid=token]')].forEach((chip, index) => chip.was = index);
+             const box = document.querySelector('[data-testid=text-input]');
+             const [at, insert, remove] = arguments;
+             box.focus(); box.setRangeText(insert, at, at + remove, 'end');
+             box.dispatchEvent(new InputEvent('input', { bubbles: true }));",
+            vec![at.into(), insert.into(), remove.into()],
+        )
+        .await?;
+        let mut text: Vec<char> = before.text.chars().collect();
+        text.splice(at..at + remove, insert.chars());
+        let text: String = text.into_iter().collect();
+        let after = page.wait("the edited text", |view| view.is_settled() && view.text == text).await?;
+        // By position: the number of the element before the edit, where it was there.
+        let was: Vec<Option<usize>> = page
+            .script(
+                "return [...document.querySelectorAll('[data-testid=token]')].map(chip => chip.was ?? null);",
+                Vec::new(),
+            )
+            .await?;
+        let (old, new) = (before.ids(), after.ids());
+        let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
+        assert!(tail > 30, "the edit at {at} leaves only {tail} tokens at the end");
+        // The parts next to the edit may be divided anew.
+        let same = (1..=tail).filter(|n| was[new.len() - n] == Some(old.len() - n)).count();
+        assert!(same + 60 > tail, "{same} of {tail} tokens after the edit at {at} are the elements that they were");
+        let positions: Vec<usize> = after.tokens.iter().map(|token| token.position).collect();
+        assert_eq!(positions, (0..new.len()).collect::<Vec<_>>());
+        let trace = page.trace("none").await?;
+        let ids: Vec<u32> = trace.tokens.iter().map(|token| token.id).collect();
+        assert_eq!(new, ids, "the strip shows what was routed");
+    }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! What page and worker say to each other. The page sends [`Command`]s; the worker answers with
 //! [`Event`]s, in order. The worker owns the engine; the page owns only view state.
 
-use crate::model::ModelInfo;
-use crate::routing::effect::{Ablated, KPoint};
-use crate::routing::lens::LayerLens;
-use crate::routing::{Limit, Policy, Trace};
+use moescope::model::ModelInfo;
+use moescope::routing::effect::{Ablated, KPoint};
+use moescope::routing::lens::LayerLens;
+use moescope::routing::{Limit, Policy, Trace};
+pub use moescope::session::Sampling;
 use serde::{Deserialize, Serialize};
 
 /// Which engine the visitor asked for.
@@ -27,23 +28,6 @@ pub enum Source {
     Url(String),
     /// Files that the visitor opened: (file name, blob URL).
     Files(Vec<(String, String)>),
-}
-
-/// How to choose the next token.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    /// 0 takes the most probable token; higher spreads the choice.
-    pub temperature: f32,
-    /// Sample from the smallest set of tokens whose probabilities reach this sum; 1 takes all.
-    pub top_p: f32,
-    /// Same seed, same text.
-    pub seed: u64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 0.8, top_p: 1.0, seed: 1 }
-    }
 }
 
 /// Which logits a caller of the API wants.

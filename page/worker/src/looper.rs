@@ -5,13 +5,13 @@ use super::desk::{Advance, Desk, now};
 use super::fetch::model_files;
 use super::inbox::{Inbox, Load, Work};
 use super::protocol::{BackendChoice, Command, Event, Logits, Overflow, Prompt, Sampling, Source, Speed, Sweep, Swept};
-use crate::engine::Engine;
-use crate::engine::gpu::device::Gpu;
-use crate::error::{Error, Result};
-use crate::model::Backend;
-use crate::routing::{Policy, Trace};
-use crate::session::Sampler;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
+use moescope::engine::Engine;
+use moescope::engine::gpu::device::Gpu;
+use moescope::error::{Error, Result};
+use moescope::model::Backend;
+use moescope::routing::{Policy, Trace};
+use moescope::session::Sampler;
 use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 
@@ -374,7 +374,7 @@ struct Run {
 }
 
 impl Run {
-    fn routed(&self, from: usize, more: crate::routing::Trace, total: usize, done: bool) -> Event {
+    fn routed(&self, from: usize, more: moescope::routing::Trace, total: usize, done: bool) -> Event {
         Event::Routed {
             generation: self.generation,
             from,

@@ -1,9 +1,9 @@
 //! Commands that wait for the worker's loop. The newest text wins: it takes the place of older texts.
 
 use super::protocol::Command;
-use crate::engine::Engine;
-use crate::error::Result;
 use futures::channel::oneshot;
+use moescope::engine::Engine;
+use moescope::error::Result;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use wasm_bindgen::JsCast;

@@ -1,18 +1,18 @@
 //! What the worker has on its desk: a loaded model, its engine and the page's text.
 
 use super::protocol::{BackendChoice, Logits, Overflow, Prompt, Sampling};
-use crate::engine::cpu::ablation::Ablation;
-use crate::engine::gpu::GpuEngine;
-use crate::engine::gpu::device::Gpu;
-use crate::engine::{Engine, check_prompt, settings_under};
-use crate::error::{Error, Result};
-use crate::model::{Model, ModelFiles, ModelInfo};
-use crate::routing::effect::KPoint;
-use crate::routing::json::Document;
-use crate::routing::lens::LayerLens;
-use crate::routing::{Limit, Policy, Setting, Trace};
-use crate::session::{ByChoices, Lens, Sampler, Session, choices_sweep, sweep_point};
-use crate::tokenizer::Tokenizer;
+use moescope::engine::cpu::ablation::Ablation;
+use moescope::engine::gpu::GpuEngine;
+use moescope::engine::gpu::device::Gpu;
+use moescope::engine::{Engine, check_prompt, settings_under};
+use moescope::error::{Error, Result};
+use moescope::model::{Model, ModelFiles, ModelInfo};
+use moescope::routing::effect::KPoint;
+use moescope::routing::json::Document;
+use moescope::routing::lens::LayerLens;
+use moescope::routing::{Limit, Policy, Setting, Trace};
+use moescope::session::{ByChoices, Lens, Sampler, Session, choices_sweep, sweep_point};
+use moescope::tokenizer::Tokenizer;
 use std::rc::Rc;
 
 /// No token of a byte-level vocabulary is longer; text beyond the context need not be tokenized.

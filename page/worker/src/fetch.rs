@@ -1,9 +1,9 @@
 //! Model files over HTTP (or from blob URLs of opened files), with progress.
 
 use super::protocol::Source;
-use crate::error::{Error, Result};
-use crate::model::files::{Bytes, ModelFiles, shards};
 use js_sys::{Reflect, Uint8Array};
+use moescope::error::{Error, Result};
+use moescope::model::files::{Bytes, ModelFiles, shards};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStreamDefaultReader, Response, WorkerGlobalScope};
