@@ -80,15 +80,15 @@ impl Session {
     /// routed before still hold.
     pub fn set(&mut self, mut ids: Vec<u32>) -> usize {
         ids.truncate(self.engine.architecture().context);
-        let ran = self.engine.len();
-        let mut keep = self.ids[..ran].iter().zip(&ids).take_while(|(a, b)| a == b).count();
+        let given = self.given();
+        let mut keep = self.ids[..given].iter().zip(&ids).take_while(|(a, b)| a == b).count();
         // The last kept token runs again, unseen: the surprise of the next one needs its logits.
         let mut unseen = 1;
-        if experts_choose(self.engine.settings()) && (keep, ids.len()) != (ran, ran) {
+        if experts_choose(self.engine.settings()) && (keep, ids.len()) != (given, given) {
             // Where the experts choose, only whole groups can be kept and run again.
             (keep, unseen) = (keep / GROUP * GROUP, GROUP);
         }
-        if keep < ran {
+        if keep < given {
             self.last.clear();
             self.again = keep.min(unseen);
             self.engine.truncate(keep - self.again);

@@ -213,18 +213,26 @@ fn an_edited_text_equals_a_fresh_one() {
     for name in ["basic", "switch", "capacity-top2", "hierarchical", "llama"] {
         let case = case(name);
         for chunk in [8, usize::MAX] {
-            check_edits(&model(&case), &Expected::of(&case).ids("ids"), chunk);
+            for beside in [false, true] {
+                check_edits(&model(&case), &Expected::of(&case).ids("ids"), chunk, beside);
+            }
         }
     }
 }
 
-fn check_edits(model: &Model, ids: &[u32], chunk: usize) {
+/// With `beside`, another text runs before every edit, and the session goes back to the one that it was on.
+fn check_edits(model: &Model, ids: &[u32], chunk: usize, beside: bool) {
     let mut changed = ids.to_vec();
     changed[15] = (changed[15] + 1) % model.architecture.vocabulary as u32;
     let edits = [&ids[..10], ids, &changed, &changed[..16], &changed[..5], &[], ids];
     let mut session = Session::new(Engine::cpu(model).unwrap());
     let mut trace = moescope::routing::Trace::default();
     for edit in edits {
+        if beside {
+            let page = session.ids().to_vec();
+            pollster::block_on(session.run(ids, None, |_| {})).unwrap();
+            session.set(page);
+        }
         trace.truncate(session.set(edit.to_vec()));
         pollster::block_on(finish(&mut session, &mut trace, chunk));
         let mut fresh = Session::new(Engine::cpu(model).unwrap());

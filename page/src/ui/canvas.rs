@@ -1,6 +1,7 @@
 //! A canvas that is as sharp as the screen, as wide as its place, and drawn once a frame at most.
 
 use gloo::events::EventListener;
+use gloo::timers::callback::Timeout;
 use gloo::utils::{document, window};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -81,6 +82,28 @@ pub struct Frame {
     _callback: Closure<dyn FnMut()>,
 }
 
+thread_local! {
+    static PAINTINGS: Cell<usize> = const { Cell::new(0) };
+    static PAINTED_SOON: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How many times the page has been painted while something waited for a frame: while this stays the same, what is
+/// drawn is painted together.
+pub fn paintings() -> usize {
+    PAINTINGS.get()
+}
+
+/// A timer that is set in a frame's callback comes after its painting.
+fn count_painting() {
+    if !PAINTED_SOON.replace(true) {
+        let painted = || {
+            PAINTED_SOON.set(false);
+            PAINTINGS.set(PAINTINGS.get() + 1);
+        };
+        Timeout::new(0, painted).forget();
+    }
+}
+
 /// Calls `callback` before the next frame is painted.
 pub fn next_frame(callback: impl FnOnce() + 'static) -> Frame {
     let done = Rc::new(Cell::new(false));
@@ -89,6 +112,7 @@ pub fn next_frame(callback: impl FnOnce() + 'static) -> Frame {
         let mut callback = Some(callback);
         Closure::<dyn FnMut()>::new(move || {
             done.set(true);
+            count_painting();
             if let Some(callback) = callback.take() {
                 callback();
             }

@@ -75,7 +75,7 @@ fn domains(dossier: &Dossier, expert: &ExpertDossier) -> Html {
 fn token(token: &SpecificToken) -> Html {
     let share = format::percent(f64::from(token.share));
     let title = t!("dossier.token", share = share, lift = format::tenth(f64::from(token.lift)), count = token.count);
-    html! { <span key={token.id} class="code" {title}>{ quoted(&token.text, None) }<small>{ format!(" {share}") }</small></span> }
+    html! { <span class="code" {title}>{ quoted(&token.text, None) }<small>{ format!(" {share}") }</small></span> }
 }
 
 fn context_view(dossier: &Dossier, context: &Context) -> Html {

@@ -102,7 +102,7 @@ fn kinds(reader: &Reader, trace: &Trace, dispatch: &Callback<Action>) -> Html {
         let shown = [Some(text.clone()), times.clone()].into_iter().flatten().collect::<String>();
         let label = t!("expert.reading", shown = shown, read = reading.read, of = reading.of);
         html! {
-            <button key={reading.id.to_string()} type="button" class="code" onclick={choose} aria-label={label.clone()} title={label}>
+            <button type="button" class="code" onclick={choose} aria-label={label.clone()} title={label}>
                 { text }if let Some(times) = times { <small>{ times }</small> }
             </button>
         }
@@ -119,7 +119,7 @@ fn partners(reader: &Reader, chosen: ExpertOf, dispatch: &Callback<Action>) -> H
         let choose = dispatch.reform(move |_: MouseEvent| Action::Expert(Some(ExpertOf { expert, ..chosen })));
         let share = format::percent(count as f64 / total as f64);
         html! {
-            <li key={expert} data-e={expert.to_string()}>
+            <li data-e={expert.to_string()}>
                 <button type="button" class="link number" onclick={choose} aria-label={t!("expert.partner", expert = expert, share = share)}>{ expert }</button>
                 <div class="meter tinted"><s style={format!("width:{:.1}%", count as f64 / total as f64 * 100.0)}></s></div>
                 <span>{ share }</span>

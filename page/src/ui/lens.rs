@@ -45,7 +45,7 @@ fn row(layer: &LayerLens, longest: f32, next: Option<u32>) -> Html {
         let title = t!("lens.expert", expert = part.expert, norm = format::decimal(f64::from(part.norm)));
         let named = part.norm / longest >= FOR_NUMBER;
         html! {
-            <s key={part.expert} data-e={part.expert.to_string()} style={width(part.norm)} {title}>
+            <s data-e={part.expert.to_string()} style={width(part.norm)} {title}>
                 { named.then_some(part.expert) }
             </s>
         }

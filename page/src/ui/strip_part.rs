@@ -2,7 +2,7 @@
 //! that changed, a frame draws a few: however much changes at once (another layer, an edit at the start of a long
 //! text), the page stays quick.
 
-use super::canvas::next_frame;
+use super::canvas::{next_frame, paintings};
 use super::messages::t;
 use super::shared::Shared;
 use super::token_chip::Chip;
@@ -12,14 +12,8 @@ use yew::prelude::*;
 /// Tokens of a part, about.
 const PART: usize = 24;
 
-/// Work of a frame, about: so many tokens are put in their places.
-const A_FRAME: usize = 48;
-
-/// Tokens that only get other colours and numbers in the time of one that gets a place: the line's breaks stay.
-const RECOLOURED: usize = 4;
-
-/// Shortest time from one frame to the next.
-const FRAME_MS: f64 = 12.0;
+/// Work between two paintings, in the units of [`work`].
+const A_PAINTING: usize = 48 * 16;
 
 /// What stands in the strip.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,21 +79,20 @@ struct Drawn {
     parts: Vec<Part>,
     /// Parts that there were, which gives each a key of its own.
     keys: usize,
-    /// Tokens that may still be drawn in this frame.
+    /// Work that may still be done before the page is painted for the time of that number.
     left: usize,
-    /// When this frame began.
-    began: f64,
+    painting: Option<usize>,
 }
 
 impl Drawn {
     /// Goes on towards `wanted`; true where more is left to do.
     fn go_on(&mut self, mut wanted: Vec<Piece>, to_come: usize) -> bool {
-        let now = js_sys::Date::now();
+        let painting = Some(paintings());
         if document().hidden() {
             // A page in the background has no frames.
             self.left = usize::MAX;
-        } else if now - self.began >= FRAME_MS {
-            (self.left, self.began) = (A_FRAME, now);
+        } else if self.painting != painting {
+            (self.left, self.painting) = (A_PAINTING, painting);
         }
         let drawn: Vec<&Piece> = self.parts.iter().flat_map(|part| part.pieces.iter()).collect();
         wanted.extend(behind(&drawn, to_come).iter().copied().cloned());
@@ -125,10 +118,8 @@ impl Drawn {
             self.parts.extend(was);
             return false;
         }
-        let stay = was
-            .as_ref()
-            .is_some_and(|was| was.pieces.len() == pieces.len() && was.pieces.iter().zip(&pieces).all(same_text));
-        let work = if stay { pieces.len().div_ceil(RECOLOURED) } else { pieces.len() };
+        let old = was.iter().flat_map(|was| was.pieces.iter()).map(Some).chain(std::iter::repeat(None));
+        let work: usize = old.zip(&pieces).map(|(old, new)| work(old, new)).sum();
         self.left = self.left.saturating_sub(work);
         self.keys += usize::from(was.is_none());
         let key = was.map_or(self.keys, |was| was.key);
@@ -187,6 +178,21 @@ fn behind<'a>(drawn: &'a [&'a Piece], tokens: usize) -> &'a [&'a Piece] {
     };
     let count = drawn.iter().rev().take_while(fits).count();
     &drawn[drawn.len() - count..]
+}
+
+/// What it takes a browser, about, to show a piece where `old` was.
+fn work(old: Option<&Piece>, new: &Piece) -> usize {
+    match (old, new) {
+        (Some(old), new) if old == new => 0,
+        (Some(Piece::Token(old)), Piece::Token(new)) if old.text == new.text => match () {
+            // Another place in the text: nobody sees it.
+            () if old.reads == new.reads => 1,
+            // Another colour, in the same place of the line.
+            () if old.reads.experts() == new.reads.experts() => 2,
+            () => 5,
+        },
+        _ => 16,
+    }
 }
 
 /// Whether two pieces have the same text: then they differ at most in their place, colours and numbers.

@@ -89,7 +89,7 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
         let off = !selected.contains(&expert);
         let title = t!("token.part", expert = expert, share = format::percent(f64::from(share)));
         html! {
-            <s key={expert} class={classes!(off.then_some("off"))} data-e={expert.to_string()} {title}
+            <s class={classes!(off.then_some("off"))} data-e={expert.to_string()} {title}
                 style={format!("flex-grow:{share:.4}")}>
                 if !off && share >= FOR_NUMBER { { expert } }
             </s>
@@ -101,7 +101,7 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
         let label =
             t!("token.weight", expert = expert, layer = layer.layer, weight = format::percent(f64::from(weight)));
         html! {
-            <button key={expert} type="button" class="weight" data-e={expert.to_string()} onclick={choose}
+            <button type="button" class="weight" data-e={expert.to_string()} onclick={choose}
                 aria-label={label.clone()} title={label}>
                 <b>{ expert }</b>{ format!(" {}", format::percent(f64::from(weight))) }
             </button>
@@ -194,7 +194,7 @@ fn row_of(guess: &Guess, came: Option<u32>) -> Html {
     let share = f64::from(guess.probability);
     let right = came == Some(guess.id);
     html! {
-        <li key={guess.id.to_string()} class={classes!(right.then_some("came"))}>
+        <li class={classes!(right.then_some("came"))}>
             <code>{ quoted(&guess.text, None) }</code>
             <div class="meter"><s style={format!("width:{:.1}%", share * 100.0)}></s></div>
             <span>{ format::percent(share) }</span>
@@ -214,7 +214,7 @@ fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Ht
         let token = &trace.tokens[other];
         let choose = dispatch.reform(move |_: MouseEvent| Action::Pin(Some(other)));
         html! {
-            <button key={other} type="button" class="code" onclick={choose} aria-label={t!("path.go", text = quoted(&token.text, token.bytes.as_deref()), position = other)}>
+            <button type="button" class="code" onclick={choose} aria-label={t!("path.go", text = quoted(&token.text, token.bytes.as_deref()), position = other)}>
                 { quoted(&token.text, token.bytes.as_deref()) }
             </button>
         }
