@@ -79,7 +79,7 @@ struct Drawn {
     parts: Vec<Part>,
     /// Parts that there were, which gives each a key of its own.
     keys: usize,
-    /// Work that may still be done before the page is painted for the time of that number.
+    /// Work that may still be done before the next painting, and after which one that was said.
     left: usize,
     painting: Option<usize>,
 }

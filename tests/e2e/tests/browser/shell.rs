@@ -26,15 +26,16 @@ async fn loading_shows_before_any_script(stage: &Stage) -> Result<()> {
     cdp.send_raw("Network.setBlockedURLs", json!({ "urls": ["*boot.js"] })).await?;
     stage.expect_in_console("boot.js");
     page.goto(&stage.url("/")).await?;
-    let (state, shown, bar): (String, String, bool) = page
+    let (state, shown, widths): (String, String, [u32; 2]) = page
         .script(
-            "return [document.body.dataset.state, document.body.innerText, !!document.querySelector('progress').clientWidth];",
+            "return [document.body.dataset.state, document.body.innerText,
+               ['progress', 'textarea'].map(name => document.querySelector(name).clientWidth)];",
             Vec::new(),
         )
         .await?;
     assert_eq!(state, "loading");
     assert!(shown.contains("Moescope") && shown.contains("Loading"), "{shown}");
-    assert!(bar, "no progress bar");
+    assert!(widths.iter().all(|&width| width > 300), "progress bar and text box are {widths:?} wide");
     Ok(())
 }
 
