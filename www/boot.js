@@ -39,7 +39,8 @@ function canRunModuleWorkers() {
   return reads;
 }
 
-/** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload. */
+/** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload,
+ * as `first_text` in page/src/ui/app.rs chooses. */
 function firstText() {
   const asked = new URLSearchParams(location.search).get("text");
   const [navigation] = performance.getEntriesByType("navigation");

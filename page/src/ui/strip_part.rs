@@ -5,7 +5,7 @@
 use super::canvas::{next_frame, paintings};
 use super::messages::t;
 use super::shared::Shared;
-use super::token_chip::Chip;
+use super::token_chip::{Chip, Reads};
 use gloo::utils::document;
 use yew::prelude::*;
 
@@ -65,12 +65,12 @@ pub fn use_parts(wanted: Vec<Piece>, to_come: usize) -> (Vec<Part>, bool) {
     let drawn = use_mut_ref(Drawn::default);
     let again = use_force_update();
     let mut drawn = drawn.borrow_mut();
-    let behind = drawn.go_on(wanted, to_come);
+    let unfinished = drawn.go_on(wanted, to_come);
     use_effect(move || {
-        let frame = behind.then(|| next_frame(move || again.force_update()));
+        let frame = unfinished.then(|| next_frame(move || again.force_update()));
         move || drop(frame)
     });
-    (drawn.parts.clone(), behind)
+    (drawn.parts.clone(), unfinished)
 }
 
 /// What is drawn so far.
@@ -90,7 +90,7 @@ impl Drawn {
         let painting = Some(paintings());
         if document().hidden() {
             // A page in the background has no frames.
-            self.left = usize::MAX;
+            (self.left, self.painting) = (usize::MAX, None);
         } else if self.painting != painting {
             (self.left, self.painting) = (A_PAINTING, painting);
         }
@@ -184,12 +184,12 @@ fn behind<'a>(drawn: &'a [&'a Piece], tokens: usize) -> &'a [&'a Piece] {
 fn work(old: Option<&Piece>, new: &Piece) -> usize {
     match (old, new) {
         (Some(old), new) if old == new => 0,
-        (Some(Piece::Token(old)), Piece::Token(new)) if old.text == new.text => match () {
+        (Some(Piece::Token(old)), Piece::Token(new)) if old.text == new.text => match (&old.reads, &new.reads) {
             // Another place in the text: nobody sees it.
-            () if old.reads == new.reads => 1,
+            (old, new) if old == new => 1,
             // Another colour, in the same place of the line.
-            () if old.reads.experts() == new.reads.experts() => 2,
-            () => 5,
+            (Reads::Layer { experts: old, .. }, Reads::Layer { experts: new, .. }) if old == new => 2,
+            _ => 5,
         },
         _ => 16,
     }

@@ -14,16 +14,6 @@ pub enum Reads {
     Path(Vec<Vec<u32>>),
 }
 
-impl Reads {
-    /// The numbers that are shown, layer by layer.
-    pub fn experts(&self) -> Vec<&[u32]> {
-        match self {
-            Self::Layer { experts, .. } => vec![experts],
-            Self::Path(layers) => layers.iter().map(Vec::as_slice).collect(),
-        }
-    }
-}
-
 /// What the colour of a chip means.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tint {

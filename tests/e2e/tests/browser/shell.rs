@@ -81,8 +81,17 @@ async fn a_links_text_and_a_kept_one_show_before_the_program_runs(stage: &Stage)
     page.paste("Kept in this browser.").await?;
     page.until::<bool>("it is kept", "return localStorage['moescope.text'].includes('Kept in')", Vec::new()).await?;
     // The address would bring it back too.
-    page.script::<()>("history.replaceState(null, '', location.pathname); location.reload();", Vec::new()).await?;
-    page.until::<bool>("the page again", "return document.body.dataset.state === 'ready'", Vec::new()).await?;
+    page.script::<()>(
+        "window.before = true; history.replaceState(null, '', location.pathname); location.reload();",
+        Vec::new(),
+    )
+    .await?;
+    page.until::<bool>(
+        "the page again",
+        "return !window.before && document.body.dataset.state === 'ready'",
+        Vec::new(),
+    )
+    .await?;
     assert_eq!(page.routed().await?.text, "Kept in this browser.");
     assert_eq!(opening().await?, "Kept in this browser.");
     Ok(())
