@@ -1,8 +1,7 @@
 // The experts' SwiGLU, w2(silu(w1 x) * w3 x), a tile of one expert's assignments at a time: `up` to the
 // expert's inner width, `down` again. Only experts that have a tile are touched. Twin: kernels/expert_ffn.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // up: [T, D]; down: [T * CHOICES, F]
-@group(0) @binding(2) var<storage, read> assignments: array<u32>;       // [T * CHOICES]
-@group(0) @binding(3) var<storage, read> tiles: array<vec4<u32>>;       // (expert, first slot, count, 0)
+// Bindings 2 and 3 say what the tiles are: shared/tiles_one.wgsl, shared/tiles_many.wgsl.
 @group(0) @binding(4) var<storage, read> weights: array<Packed>;        // up: [E, w1 then w3]; down: [E, w2]
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;           // up: [T * CHOICES, F]; down: [T * CHOICES, D]
 
@@ -11,10 +10,10 @@ override OUTPUTS: u32;
 override STRIDE: u32;         // numbers from one assignment's row of y to the next
 override SHARE: u32;          // assignments that share a row of x: up: the choices of a token; down: 1
 
-var<private> tile: vec4<u32>;
+var<private> tile: vec3<u32>;
 
 fn x_row(first: u32, i: u32) -> u32 {
-    return assignments[first + min(i, tile.z - 1u)] / SHARE * GROUPS;
+    return assignment_at(first + min(i, tile.z - 1u)) / SHARE * GROUPS;
 }
 
 // Words of one matrix [OUTPUTS, inputs].
@@ -24,7 +23,11 @@ fn matrix_words() -> u32 {
 
 @compute @workgroup_size(16, HEIGHT)
 fn up(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    tile = tiles[group.y];
+    let found = tile_at(group.y);
+    if (found.z == 0u) {
+        return;
+    }
+    tile = found;
     let panel = panel_of(group.x, local.y);
     let row = panel * ROWS + local.x;
     let base = tile.x * 2u * matrix_words() + panel * GROUPS * ROWS;
@@ -35,13 +38,17 @@ fn up(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) loc
     }
     for (var i = 0u; i < tile.z; i++) {
         let gate = sum_of(gates, i);
-        y[assignments[tile.y + i] * STRIDE + row] = gate / (1.0 + exp(-gate)) * sum_of(ups, i);
+        y[assignment_at(tile.y + i) * STRIDE + row] = gate / (1.0 + exp(-gate)) * sum_of(ups, i);
     }
 }
 
 @compute @workgroup_size(16, HEIGHT)
 fn down(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    tile = tiles[group.y];
+    let found = tile_at(group.y);
+    if (found.z == 0u) {
+        return;
+    }
+    tile = found;
     let panel = panel_of(group.x, local.y);
     let row = panel * ROWS + local.x;
     let sums = product(tile.x * matrix_words() + panel * GROUPS * ROWS, GROUPS, local.x, local.y, tile.y);
@@ -49,6 +56,6 @@ fn down(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         return;
     }
     for (var i = 0u; i < tile.z; i++) {
-        y[assignments[tile.y + i] * STRIDE + row] = sum_of(sums, i);
+        y[assignment_at(tile.y + i) * STRIDE + row] = sum_of(sums, i);
     }
 }

@@ -1,4 +1,4 @@
-// y = x W^T, or y += x W^T: one panel of W by a tile of tokens. Twin: kernels/linear.rs
+// y += x W^T: one panel of W by a tile of tokens. Twin: kernels/linear.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, K]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [N, K] in panels
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;           // [T, STRIDE]
@@ -6,7 +6,6 @@
 override GROUPS: u32;         // K / 4, rounded up
 override OUTPUTS: u32;        // N
 override STRIDE: u32;         // numbers from one token's row of y to the next
-override ADD: bool = false;
 
 fn x_row(first: u32, i: u32) -> u32 {
     return min(first + i, step.count - 1u) * GROUPS;
@@ -22,11 +21,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         return;
     }
     for (var i = 0u; i < TILE && first + i < step.count; i++) {
-        let at = (first + i) * STRIDE + row;
-        if (ADD) {
-            y[at] += sum_of(sums, i);
-        } else {
-            y[at] = sum_of(sums, i);
-        }
+        y[(first + i) * STRIDE + row] += sum_of(sums, i);
     }
 }

@@ -1,9 +1,12 @@
-//! `x[t] += sum_c route_weights[t][c] * y[t * choices + c]`: adds the experts' outputs to the residual stream.
-//! Gathers per token, in the order of the choices: no atomics, the same bits on every run.
+//! `x[t] += sum_c route_weights[t][c] * y[t * choices + c]`: adds the experts' outputs to the residual stream, and norms it for
+//! the next layer or the output. Gathers per token, in the order of the choices: no atomics, the same bits on every run.
 
-/// Adds to `x`, `[T, D]`, from `y`, `[T * choices, D]`; `route_weights` is `[T, choices]`, 0 for what was dropped.
-pub fn combine(y: &[f32], route_weights: &[f32], x: &mut [f32], hidden: usize) {
-    let choices = y.len() / x.len();
+use super::rms_norm::rms_norm;
+
+/// Adds to `x`, `[T, D]`, from `y`, `[T * choices, D]`; `route_weights` is `[T, choices]`, 0 for what was dropped. Then
+/// `normed`, `[T, D]`, is [`rms_norm`] of `x` with `scale` and `eps`.
+pub fn combine(y: &[f32], route_weights: &[f32], x: &mut [f32], scale: &[f32], normed: &mut [f32], eps: f32) {
+    let (hidden, choices) = (scale.len(), y.len() / x.len());
     let tokens =
         x.chunks_exact_mut(hidden).zip(y.chunks_exact(choices * hidden)).zip(route_weights.chunks_exact(choices));
     for ((x, y), weights) in tokens {
@@ -12,4 +15,5 @@ pub fn combine(y: &[f32], route_weights: &[f32], x: &mut [f32], hidden: usize) {
             x.iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
         }
     }
+    rms_norm(x, scale, normed, eps);
 }

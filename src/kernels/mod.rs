@@ -15,8 +15,8 @@ pub mod gate;
 pub mod linear;
 pub mod lm_head;
 pub mod panels;
+pub mod qkv;
 pub mod rms_norm;
-pub mod rope;
 pub mod settle;
 
 /// Every kernel by name; each has a shader, a twin and a parity case.
@@ -29,7 +29,7 @@ pub const NAMES: [&str; 11] = [
     "gate",
     "linear",
     "lm_head",
+    "qkv",
     "rms_norm",
-    "rope",
     "settle",
 ];

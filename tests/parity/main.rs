@@ -5,6 +5,7 @@
 mod bench;
 
 use bench::{Bench, Floats, Random};
+use moescope::engine::gpu::pack;
 use moescope::engine::gpu::policy::words as policy_words;
 use moescope::engine::gpu::shader::{KERNELS, Tile};
 use moescope::kernels::attention::KvCache;
@@ -36,8 +37,8 @@ const CASES: [(&str, Case); 11] = [
     ("gate", gate),
     ("linear", linear),
     ("lm_head", lm_head),
+    ("qkv", qkv),
     ("rms_norm", rms_norm),
-    ("rope", rope),
     ("settle", settle),
 ];
 
@@ -103,25 +104,18 @@ fn rms_norm(bench: &mut Bench, random: &mut Random) {
 }
 
 fn linear(bench: &mut Bench, random: &mut Random) {
-    for dtype in DTYPES {
-        for tile in TILES {
-            for (inputs, outputs, tokens) in [(128, 256, 64), (512, 100, 9), (30, 27, 3), (7, 1, 1), (1, 17, 8)] {
-                for add in [false, true] {
-                    let weights = random.matrix(dtype, outputs, inputs);
-                    let (x, start) = (random.floats(tokens * inputs), random.floats(tokens * outputs));
-                    let mut y = start.clone();
-                    let product = if add { kernels::linear::linear_add } else { kernels::linear::linear };
-                    product(&x, &Panels::stack(&[&weights.view()]), &mut y);
-                    let stride = outputs.next_multiple_of(4);
-                    let run = bench.kernel("linear", "main", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
-                    let run =
-                        run.constant("OUTPUTS", outputs).constant("STRIDE", stride).constant("ADD", usize::from(add));
-                    let run =
-                        run.tokens(0, tokens).read_rows(&x, inputs).weights(&[&weights]).write_rows(&start, outputs);
-                    let out = run.run([tile.workgroups(outputs) as usize, tokens.div_ceil(tile.tokens())]);
-                    bench.same("linear", &out[0].rows(stride, outputs), &y);
-                }
-            }
+    for (dtype, tile) in DTYPES.into_iter().flat_map(|dtype| TILES.map(|tile| (dtype, tile))) {
+        for (inputs, outputs, tokens) in [(128, 256, 64), (512, 100, 9), (30, 27, 3), (7, 1, 1), (1, 17, 8)] {
+            let weights = random.matrix(dtype, outputs, inputs);
+            let (x, start) = (random.floats(tokens * inputs), random.floats(tokens * outputs));
+            let mut y = start.clone();
+            kernels::linear::linear_add(&x, &Panels::stack(&[&weights.view()]), &mut y);
+            let stride = outputs.next_multiple_of(4);
+            let run = bench.kernel("linear", "main", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
+            let run = run.constant("OUTPUTS", outputs).constant("STRIDE", stride);
+            let run = run.tokens(0, tokens).read_rows(&x, inputs).weights(&[&weights]).write_rows(&start, outputs);
+            let out = run.run([tile.workgroups(outputs) as usize, tokens.div_ceil(tile.tokens())]);
+            bench.same("linear", &out[0].rows(stride, outputs), &y);
         }
     }
 }
@@ -151,36 +145,42 @@ fn attention_shape((heads, kv_heads, head_dim, window): (usize, usize, usize, Op
     AttentionShape { heads, kv_heads, head_dim, rope_theta: 1e4, window }
 }
 
-fn rope(bench: &mut Bench, random: &mut Random) {
-    for shape in SHAPES.map(attention_shape) {
-        for (start, tokens) in [(0, 64), (70, 1), (13, 7)] {
-            let context = start + tokens;
-            let (rows, dim) = (shape.qkv_rows(), shape.head_dim);
+fn qkv(bench: &mut Bench, random: &mut Random) {
+    let shapes = SHAPES.map(attention_shape);
+    for (shape, dtype, tile) in
+        shapes.iter().zip(DTYPES.into_iter().cycle()).flat_map(|(s, dtype)| TILES.map(|tile| (s, dtype, tile)))
+    {
+        for (width, start, tokens) in [(128, 0, 64), (30, 70, 1), (7, 13, 9)] {
+            let (context, dim) = (start + tokens, shape.head_dim);
             let stride = dim.next_multiple_of(4);
-            let angles = kernels::rope::angles(context, dim, shape.rope_theta);
-            let qkv = random.floats(tokens * rows);
-            let mut q = vec![0.0; tokens * shape.query_width()];
-            let mut cache = KvCache::new(context, &shape);
-            kernels::rope::rope(start, &shape, &angles, &qkv, &mut q, &mut cache);
-            let run = bench.kernel("rope", "main", Dtype::F32, Tile::One).heads(&shape).constant("DIM_STRIDE", stride);
-            let run = run.constant("QKV_STRIDE", rows.next_multiple_of(4)).tokens(start, tokens);
+            let angles = kernels::qkv::angles(context, dim, shape.rope_theta);
+            let (queries, keys) = (shape.query_width(), shape.kv_heads * dim);
+            let matrices = [queries, keys, keys].map(|rows| random.matrix(dtype, rows, width));
+            let views = matrices.each_ref().map(|matrix| matrix.view());
+            let x = random.floats(tokens * width);
+            let (mut q, mut scratch) = (vec![0.0; tokens * queries], vec![0.0; tokens * shape.qkv_rows()]);
+            let mut cache = KvCache::new(context, shape);
+            let panels = Panels::stack(&views.each_ref());
+            kernels::qkv::qkv(start, shape, &x, &panels, &angles, &mut q, &mut cache, &mut scratch);
+            let run = bench.kernel("qkv", "main", dtype, tile).heads(shape).constant("DIM_STRIDE", stride);
+            let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
             let cached = context * shape.kv_heads * stride;
             let run = run
+                .read(&pack::pairs(views.each_ref(), dim).1)
                 .read(angles.as_flattened())
-                .read_rows(&qkv, rows)
                 .write(tokens * shape.heads * stride)
                 .write(cached)
                 .write(cached);
-            let out = run.run([(tokens * rows / 2).div_ceil(64), 1]);
-            bench.same("rope: q", &out[0].rows(stride, dim), &q);
+            let out = run.run([tile.workgroups(shape.qkv_rows()) as usize, tokens.div_ceil(tile.tokens())]);
+            bench.same("qkv: q", &out[0].rows(stride, dim), &q);
             let (keys, values) = (out[1].rows(stride, dim), out[2].rows(stride, dim));
             let (mut expected_keys, mut expected_values) = (Vec::new(), Vec::new());
             for (position, head) in (0..context).flat_map(|p| (0..shape.kv_heads).map(move |h| (p, h))) {
                 expected_keys.extend((0..dim).map(|i| cache.key(head, position, i)));
                 expected_values.extend_from_slice(cache.value(head, position));
             }
-            bench.same("rope: keys", &keys, &expected_keys);
-            bench.same("rope: values", &values, &expected_values);
+            bench.same("qkv: keys", &keys, &expected_keys);
+            bench.same("qkv: values", &values, &expected_values);
         }
     }
 }
@@ -406,8 +406,10 @@ fn dispatch(bench: &mut Bench, random: &mut Random) {
 
 fn expert_ffn(bench: &mut Bench, random: &mut Random) {
     for (dtype, tile) in DTYPES.into_iter().flat_map(|dtype| TILES.map(|tile| (dtype, tile))) {
+        // The form for one token has no more.
+        let tokens = |many| if tile == Tile::One { 1 } else { many };
         for (width, inner, experts, top_k, tokens) in
-            [(128, 256, 8, 2, 64), (30, 27, 5, 3, 4), (4, 1, 1, 1, 1), (12, 40, 16, 4, 9)]
+            [(128, 256, 8, 2, tokens(64)), (30, 27, 5, 3, tokens(4)), (4, 1, 1, 1, 1), (12, 40, 16, 4, tokens(9))]
         {
             let matrices: Vec<[bench::Weights; 3]> = (0..experts)
                 .map(|_| [(inner, width), (width, inner), (inner, width)].map(|(r, c)| random.matrix(dtype, r, c)))
@@ -420,7 +422,10 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             let x = random.floats(tokens * width);
             let selected: Vec<u32> = (0..tokens).flat_map(|_| random.distinct(top_k, experts)).collect();
             let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
-            kernels::dispatch::dispatch(&selected, &vec![1.0; selected.len()], &mut assignments, &mut offsets);
+            let mut weights = vec![1.0; selected.len()];
+            // Dropped, unless it is the only one: nobody writes its rows.
+            weights[selected.len() - 1] = if selected.len() > 1 { 0.0 } else { 1.0 };
+            kernels::dispatch::dispatch(&selected, &weights, &mut assignments, &mut offsets);
             let mut scratch = Scratch::default();
             let (mut hidden, mut y) = (vec![0.0; selected.len() * inner], vec![0.0; selected.len() * width]);
             kernels::expert_ffn::up(&x, &assignments, &offsets, &twins, &mut hidden, &mut scratch);
@@ -428,11 +433,12 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
 
             let list = tiles(&offsets, tile.tokens());
             let flat: Vec<u32> = list.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
+            let rows = if tile == Tile::One { selected.len() } else { list.len() };
             let ups: Vec<&bench::Weights> = matrices.iter().flat_map(|[w1, _, w3]| [w1, w3]).collect();
             let downs: Vec<&bench::Weights> = matrices.iter().map(|[_, w2, _]| w2).collect();
             let passes =
                 [("up", &x, width, inner, top_k, &ups, &hidden), ("down", &hidden, inner, width, 1, &downs, &y)];
-            for (entry, input, inputs, outputs, share, weights, expected) in passes {
+            for (entry, input, inputs, outputs, share, matrices, expected) in passes {
                 let stride = outputs.next_multiple_of(4);
                 let run = bench.kernel("expert_ffn", entry, dtype, tile).constant("GROUPS", inputs.div_ceil(4));
                 let run = run
@@ -440,13 +446,13 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
                     .constant("STRIDE", stride)
                     .constant("SHARE", share)
                     .tokens(0, tokens);
-                let run = run
-                    .read_rows(input, inputs)
-                    .read(&assignments)
-                    .read(&flat)
-                    .weights(weights)
-                    .write(selected.len() * stride);
-                let out = run.run([tile.workgroups(outputs) as usize, list.len()]);
+                let run = run.read_rows(input, inputs);
+                let run = match tile {
+                    Tile::One => run.read(&selected).read(&weights),
+                    Tile::Eight => run.read(&assignments).read(&flat),
+                };
+                let run = run.weights(matrices).write(selected.len() * stride);
+                let out = run.run([tile.workgroups(outputs) as usize, rows]);
                 bench.same(entry, &out[0].rows(stride, outputs), expected);
             }
         }
@@ -454,22 +460,20 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
 }
 
 fn combine(bench: &mut Bench, random: &mut Random) {
-    for (width, top_k, tokens) in [(128, 2, 64), (30, 3, 5), (1, 1, 1), (7, 8, 2)] {
-        let (y, start) = (random.floats(tokens * top_k * width), random.floats(tokens * width));
-        let mut weights = random.floats(tokens * top_k);
-        let mut y = y;
+    for (width, top_k, tokens) in [(128, 2, 64), (512, 2, 1), (30, 3, 5), (1, 1, 1), (7, 8, 2)] {
+        let (mut y, start) = (random.floats(tokens * top_k * width), random.floats(tokens * width));
+        let (mut weights, scale) = (random.floats(tokens * top_k), random.floats(width));
         // A dropped assignment: weight 0, and something that must not count.
         weights[0] = 0.0;
         y[0] = f32::NAN;
-        let mut x = start.clone();
-        kernels::combine::combine(&y, &weights, &mut x, width);
+        let (mut x, mut normed) = (start.clone(), vec![0.0; start.len()]);
+        kernels::combine::combine(&y, &weights, &mut x, &scale, &mut normed, 1e-5);
         let groups = width.div_ceil(4);
-        let run = bench
-            .kernel("combine", "main", Dtype::F32, Tile::One)
-            .constant("GROUPS", groups)
-            .constant("CHOICES", top_k);
-        let run = run.tokens(0, tokens).read_rows(&y, width).read(&weights).write_rows(&start, width);
-        let out = run.run([(tokens * groups).div_ceil(64), 1]);
-        bench.same("combine", &out[0].rows(groups * 4, width), &x);
+        let run = bench.kernel("combine", "main", Dtype::F32, Tile::One).constant("GROUPS", groups);
+        let run = run.constant("WIDTH", width).constant("CHOICES", top_k).real("EPS", 1e-5).tokens(0, tokens);
+        let run = run.read_rows(&y, width).read(&weights).write_rows(&start, width).read_rows(&scale, width);
+        let out = run.write(tokens * groups * 4).run([tokens, 1]);
+        bench.same("combine: x", &out[0].rows(groups * 4, width), &x);
+        bench.same("combine: normed", &out[1].rows(groups * 4, width), &normed);
     }
 }

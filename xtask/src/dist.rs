@@ -351,7 +351,7 @@ mod tests {
         let scratch = sources("assemble");
         let site = assemble_in(&scratch, Profile::Release);
         let read = |name: &str| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
-        assert_eq!(site.files, 10);
+        assert_eq!(site.files, 11);
         assert_eq!(site.program, 22);
         assert_eq!(read("index.html"), "<progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>");
         assert_eq!(read("moescope_bg.wasm"), "12345");

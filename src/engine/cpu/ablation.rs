@@ -136,6 +136,7 @@ impl Ablation {
             } else {
                 if alone {
                     self.case.spread(&self.mixed[n], width, start..end, &here);
+                    self.case.norm(n + 1, end - start);
                 }
                 for layer in n + 1..layers {
                     self.case.attend(layer, end - start);

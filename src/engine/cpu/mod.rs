@@ -10,11 +10,11 @@ use crate::kernels::dispatch::dispatch;
 use crate::kernels::embed::embed;
 use crate::kernels::expert_ffn::{self, Expert};
 use crate::kernels::gate::{Batch, gate};
-use crate::kernels::linear::{linear, linear_add};
+use crate::kernels::linear::linear_add;
 use crate::kernels::lm_head::lm_head;
 use crate::kernels::panels::Panels;
+use crate::kernels::qkv::{angles, qkv};
 use crate::kernels::rms_norm::rms_norm;
-use crate::kernels::rope::{angles, rope};
 use crate::kernels::settle::{Taken, settle};
 use crate::model::{Architecture, LayerShape, LayerWeights, Matrix, Model, Weights};
 use crate::routing::NONE;
@@ -144,11 +144,8 @@ impl CpuEngine {
     }
 
     /// Logits of the tokens `from..tokens` of the step, `[tokens - from, V]`.
-    fn logits(&mut self, tokens: usize, from: usize, logits: &mut [f32]) {
-        let (width, a) = (self.architecture.hidden, &mut self.activations);
-        let normed = &mut a.normed[..tokens * width];
-        rms_norm(&a.x[..tokens * width], &self.weights.norm, normed, self.architecture.norm_eps);
-        lm_head(from, normed, self.weights.head(), logits);
+    fn logits(&self, tokens: usize, from: usize, logits: &mut [f32]) {
+        lm_head(from, &self.activations.normed[..tokens * self.architecture.hidden], self.weights.head(), logits);
     }
 
     /// Runs one token and looks inside: what each layer added (its guesses left empty), and the logits of the
@@ -191,6 +188,7 @@ impl CpuEngine {
         let mut step = Step::new(&self.architecture, &self.settings);
         let mut traces = step.layers.iter_mut();
         embed(ids, &self.weights.embed, &mut self.activations.x[..tokens * self.architecture.hidden]);
+        self.norm(0, tokens);
         for n in 0..self.memory.len() {
             self.attend(n, tokens);
             seen(n, Stage::Attended, &self.activations);
@@ -208,24 +206,29 @@ impl CpuEngine {
         step
     }
 
-    /// `x += attention(norm(x))` in layer `n`, for the `tokens` tokens after those in the cache.
+    /// Norms the first `tokens` rows of x for the attention of layer `n`, or for the output after the last one.
+    fn norm(&mut self, n: usize, tokens: usize) {
+        let (numbers, a) = (tokens * self.architecture.hidden, &mut self.activations);
+        let eps = self.architecture.norm_eps;
+        rms_norm(&a.x[..numbers], self.weights.norm_before(n), &mut a.normed[..numbers], eps);
+    }
+
+    /// `x += attention(normed)` in layer `n`, for the `tokens` tokens after those in the cache.
     fn attend(&mut self, n: usize, tokens: usize) {
         let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
         let (start, cache) = (self.len, &mut self.memory[n].cache);
         let shape = &architecture.layers[n].attention;
         let x = &mut a.x[..tokens * architecture.hidden];
-        let normed = &mut a.normed[..tokens * architecture.hidden];
-        let qkv = &mut a.qkv[..tokens * shape.qkv_rows()];
+        let normed = &a.normed[..tokens * architecture.hidden];
+        let scratch = &mut a.qkv[..tokens * shape.qkv_rows()];
         let q = &mut a.q[..tokens * shape.query_width()];
         let attended = &mut a.attended[..tokens * shape.query_width()];
-        rms_norm(x, &layer.attention_norm, normed, architecture.norm_eps);
-        linear(normed, &layer.qkv, qkv);
-        rope(start, shape, &layer.angles, qkv, q, cache);
+        qkv(start, shape, normed, &layer.qkv, &layer.angles, q, cache, scratch);
         attention(start, shape, q, cache, attended, &mut a.scores);
         linear_add(attended, &layer.output, x);
     }
 
-    /// `x += experts(norm(x))` in layer `n`.
+    /// `x += experts(norm(x))` in layer `n`, normed for what comes next.
     fn mix(&mut self, n: usize, ids: &[u32]) {
         let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
         let shape = &architecture.layers[n].moe;
@@ -260,7 +263,7 @@ impl CpuEngine {
         dispatch(selected, route_weights, assignments, offsets);
         expert_ffn::up(normed, assignments, offsets, &layer.experts, hidden, &mut a.experts);
         expert_ffn::down(hidden, assignments, offsets, &layer.experts, y, &mut a.experts);
-        combine(y, route_weights, x, width);
+        combine(y, route_weights, x, self.weights.norm_before(n + 1), normed, architecture.norm_eps);
     }
 
     /// Makes its gates do as `settings` say, with no text; what it has room for stays where that is enough.
@@ -343,6 +346,11 @@ impl Memory {
 }
 
 impl Packed {
+    /// The norm before layer `n`, and after the last one.
+    fn norm_before(&self, n: usize) -> &[f32] {
+        self.layers.get(n).map_or(&self.norm, |layer| &layer.attention_norm)
+    }
+
     /// The output projection, tied or not.
     fn head(&self) -> &Panels {
         self.lm_head.as_ref().unwrap_or(&self.embed)

@@ -7,7 +7,7 @@ use super::shader::{Tile, kernel};
 use super::upload::{LayerBuffers, Matrices, Uploaded};
 use crate::engine::{Step, is_limited, needs_settling, record};
 use crate::error::Result;
-use crate::model::{Architecture, Dtype, LayerShape, MoeShape};
+use crate::model::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape};
 use crate::routing::Setting;
 use crate::routing::policy::Settings;
 use crate::routing::setting::Choice;
@@ -26,17 +26,24 @@ pub struct Plan {
     pub ids: Buffer,
     /// Where a step's results are read: see [`Sections`].
     pub staging: Buffer,
-    passes: Vec<Pass>,
-    output: Vec<Pass>,
+    one: Passes,
+    many: Passes,
     arguments: Buffer,
     routing: Vec<Routing>,
     logits: Buffer,
 }
 
-/// One dispatch of a kernel, in its form for one token and for many.
+/// The dispatches of a step, for one token or for many.
+struct Passes {
+    /// From the ids to the normed residual stream after the last layer.
+    layers: Vec<Pass>,
+    /// The logits, where they are wanted.
+    lm_head: Pass,
+}
+
+/// One dispatch of a kernel.
 struct Pass {
-    one: wgpu::ComputePipeline,
-    many: wgpu::ComputePipeline,
+    pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     grid: Grid,
 }
@@ -52,8 +59,10 @@ enum Grid {
     HeadToken(u32),
     /// As many as cover this many invocations a token.
     Invocations(usize),
-    /// A product with this many outputs.
-    Product(usize),
+    /// A product of such tiles with this many outputs.
+    Product(Tile, usize),
+    /// A product with this many outputs for each of so many experts of one token.
+    Choices(usize, usize),
     /// As the indirect arguments at this offset say.
     Indirect(u64),
 }
@@ -70,11 +79,16 @@ struct Routing {
     policy: Buffer,
 }
 
+/// Keys and values of a layer, `[context, kv_heads, head_dim]`.
+struct Cache {
+    keys: Buffer,
+    values: Buffer,
+}
+
 /// Buffers that all layers share, for the numbers of a step's tokens.
 struct Scratch {
     x: Buffer,
     normed: Buffer,
-    qkv: Buffer,
     q: Buffer,
     attended: Buffer,
     assignments: Buffer,
@@ -94,25 +108,14 @@ impl Plan {
         let shapes = a.layers.iter().zip(settings);
         let routing: Vec<Routing> =
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy)).collect::<Result<_>>()?;
-        let mut make = Maker { gpu, a, policy, ids: &ids, passes: Vec::new() };
-        let (embed_dtype, embed) = &weights.embed;
-        let grid = Grid::Invocations(groups(a.hidden));
-        make.pass("embed", "main", *embed_dtype, &[&ids, embed, &scratch.x], grid, &[("GROUPS", groups(a.hidden))]);
-        for (n, shape) in a.layers.iter().enumerate() {
-            let (weights, routing) = (&weights.layers[n], &routing[n]);
-            make.attention(shape, weights, &scratch)?;
-            make.experts(shape, weights, &scratch, routing, &settings[n]);
-        }
-        let passes = std::mem::take(&mut make.passes);
-        make.norm(&weights.norm, &scratch);
-        let shapes = [("GROUPS", groups(a.hidden)), ("OUTPUTS", a.vocabulary)];
-        let (head_dtype, head) = &weights.head;
-        let buffers = [&scratch.normed, head, &logits];
-        make.pass("lm_head", "main", *head_dtype, &buffers, Grid::Product(a.vocabulary), &shapes);
-        let output = std::mem::take(&mut make.passes);
+        let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
+        let [one, many] = [Tile::One, Tile::Eight].map(|tile| {
+            let buffers = Buffers { ids: &ids, scratch: &scratch, routing: &routing, caches: &caches, logits: &logits };
+            Maker { gpu, a, weights, settings, policy, tile, buffers, passes: Vec::new() }.passes()
+        });
         let bytes = Sections::new(a, settings, CHUNK, CHUNK, policy).bytes as usize;
         let staging = gpu.buffer("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
-        let plan = Self { ids, staging, passes, output, arguments: scratch.arguments, routing, logits };
+        let plan = Self { ids, staging, one, many, arguments: scratch.arguments, routing, logits };
         plan.set_settings(gpu, settings);
         Ok(plan)
     }
@@ -132,13 +135,12 @@ impl Plan {
     pub fn encode(&self, gpu: &Gpu, sections: &Sections) -> wgpu::CommandBuffer {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut compute = encoder.begin_compute_pass(&Default::default());
-        for pass in &self.passes {
+        let passes = if tile_for(sections.tokens) == Tile::One { &self.one } else { &self.many };
+        for pass in &passes.layers {
             pass.record(&mut compute, &self.arguments, sections.tokens);
         }
         if sections.logits > 0 {
-            let (norm, head) = (&self.output[0], &self.output[1]);
-            norm.record(&mut compute, &self.arguments, sections.tokens);
-            head.record(&mut compute, &self.arguments, sections.logits);
+            passes.lm_head.record(&mut compute, &self.arguments, sections.logits);
         }
         drop(compute);
         let mut to = 0;
@@ -153,16 +155,18 @@ impl Plan {
 
 impl Pass {
     fn record(&self, compute: &mut wgpu::ComputePass<'_>, arguments: &Buffer, tokens: usize) {
-        let tile = tile_for(tokens);
-        compute.set_pipeline(if tile == Tile::One { &self.one } else { &self.many });
+        compute.set_pipeline(&self.pipeline);
         compute.set_bind_group(0, &self.bind_group, &[]);
         match self.grid {
             Grid::Single => compute.dispatch_workgroups(1, 1, 1),
             Grid::Token => compute.dispatch_workgroups(tokens as u32, 1, 1),
             Grid::HeadToken(heads) => compute.dispatch_workgroups(heads, tokens as u32, 1),
             Grid::Invocations(each) => compute.dispatch_workgroups((each * tokens).div_ceil(LANES) as u32, 1, 1),
-            Grid::Product(outputs) => {
+            Grid::Product(tile, outputs) => {
                 compute.dispatch_workgroups(tile.workgroups(outputs), tokens.div_ceil(tile.tokens()) as u32, 1)
+            }
+            Grid::Choices(outputs, choices) => {
+                compute.dispatch_workgroups(Tile::One.workgroups(outputs), choices as u32, 1)
             }
             Grid::Indirect(offset) => compute.dispatch_workgroups_indirect(arguments, offset),
         }
@@ -196,16 +200,65 @@ fn tile_for(tokens: usize) -> Tile {
     if tokens == 1 { Tile::One } else { Tile::Eight }
 }
 
-/// Makes passes, in order.
+/// Makes the passes of a step of one form, in order.
 struct Maker<'a> {
     gpu: &'a Gpu,
     a: &'a Architecture,
+    weights: &'a Uploaded,
+    settings: &'a Settings,
     policy: bool,
-    ids: &'a Buffer,
+    tile: Tile,
+    buffers: Buffers<'a>,
     passes: Vec<Pass>,
 }
 
+/// What the passes work on, besides weights.
+#[derive(Clone, Copy)]
+struct Buffers<'a> {
+    ids: &'a Buffer,
+    scratch: &'a Scratch,
+    routing: &'a [Routing],
+    caches: &'a [Cache],
+    logits: &'a Buffer,
+}
+
+/// Constants of a kernel.
+type Constants<'c> = Vec<(&'c str, f64)>;
+
 impl Maker<'_> {
+    fn passes(mut self) -> Passes {
+        let (a, weights, Buffers { ids, scratch, logits, .. }) = (self.a, self.weights, self.buffers);
+        let (dtype, embed) = &weights.embed;
+        let embedded = Grid::Invocations(groups(a.hidden));
+        self.pass("embed", "main", *dtype, &[ids, embed, &scratch.x], embedded, &[("GROUPS", groups(a.hidden))]);
+        self.norm(&weights.layers[0].attention_norm);
+        for n in 0..a.layers.len() {
+            self.attention(n);
+            self.experts(n);
+        }
+        let (dtype, head) = &weights.head;
+        let constants = [("GROUPS", groups(a.hidden)), ("OUTPUTS", a.vocabulary)];
+        let lm_head = self.product("lm_head", *dtype, &[&scratch.normed, head, logits], a.vocabulary, &constants);
+        Passes { layers: self.passes, lm_head }
+    }
+
+    fn make(
+        &self,
+        name: &str,
+        entry: &str,
+        dtype: Dtype,
+        buffers: &[&Buffer],
+        grid: Grid,
+        constants: &[(&str, f64)],
+    ) -> Pass {
+        let kernel = kernel(name);
+        // The gate works token by token, in a prefill too.
+        let tile = if name == "gate" { Tile::One } else { self.tile };
+        let pipeline = self.gpu.pipeline(kernel, entry, dtype, tile, constants);
+        let resources: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_binding()).collect();
+        Pass { pipeline, bind_group: self.gpu.bind(kernel, &resources), grid }
+    }
+
     fn pass(
         &mut self,
         name: &str,
@@ -215,140 +268,117 @@ impl Maker<'_> {
         grid: Grid,
         shapes: &[(&str, usize)],
     ) {
-        let constants: Vec<(&str, f64)> = shapes.iter().map(|&(name, n)| (name, n as f64)).collect();
-        self.variants(name, entry, dtype, buffers, grid, |_| constants.clone());
+        let pass = self.make(name, entry, dtype, buffers, grid, &numbers(shapes));
+        self.passes.push(pass);
     }
 
-    /// A pass whose constants depend on the tile.
-    fn variants<'c>(
-        &mut self,
-        name: &str,
-        entry: &str,
-        dtype: Dtype,
-        buffers: &[&Buffer],
-        grid: Grid,
-        constants: impl Fn(Tile) -> Vec<(&'c str, f64)>,
-    ) {
-        let kernel = kernel(name);
-        // The gate works token by token, in a prefill too.
-        let many = if name == "gate" { Tile::One } else { Tile::Eight };
-        let one = self.gpu.pipeline(kernel, entry, dtype, Tile::One, &constants(Tile::One));
-        let many = self.gpu.pipeline(kernel, entry, dtype, many, &constants(Tile::Eight));
-        let resources: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_binding()).collect();
-        let bind_group = self.gpu.bind(kernel, &resources);
-        self.passes.push(Pass { one, many, bind_group, grid });
+    fn product(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], outputs: usize, shapes: &[(&str, usize)]) -> Pass {
+        self.make(name, "main", dtype, buffers, Grid::Product(self.tile, outputs), &numbers(shapes))
+    }
+
+    /// Shape and constant of a norm over the residual stream.
+    fn norm_constants(&self) -> Constants<'static> {
+        let (width, eps) = (self.a.hidden, self.a.norm_eps);
+        vec![("GROUPS", groups(width) as f64), ("WIDTH", width as f64), ("EPS", f64::from(eps))]
     }
 
     /// `normed = rms_norm(x)`
-    fn norm(&mut self, scale: &Buffer, scratch: &Scratch) {
-        let (width, eps) = (self.a.hidden, self.a.norm_eps);
-        let constants = |_| vec![("GROUPS", groups(width) as f64), ("WIDTH", width as f64), ("EPS", f64::from(eps))];
-        self.variants("rms_norm", "main", Dtype::F32, &[&scratch.x, scale, &scratch.normed], Grid::Token, constants);
+    fn norm(&mut self, scale: &Buffer) {
+        let Scratch { x, normed, .. } = self.buffers.scratch;
+        let constants = self.norm_constants();
+        let pass = self.make("rms_norm", "main", Dtype::F32, &[x, scale, normed], Grid::Token, &constants);
+        self.passes.push(pass);
     }
 
-    /// `x += attention(norm(x))`
-    fn attention(&mut self, shape: &LayerShape, weights: &LayerBuffers, scratch: &Scratch) -> Result<()> {
-        let (a, s) = (self.a, &shape.attention);
-        let LayerBuffers { attention_norm, qkv: (qkv_dtype, qkv), output: (output_dtype, output), angles, .. } =
-            weights;
-        let cache_bytes = a.context * s.kv_heads * padded(s.head_dim) * WORD;
-        let (keys, values) = (self.gpu.zeros("keys", cache_bytes)?, self.gpu.zeros("values", cache_bytes)?);
+    /// `x += attention(normed)`
+    fn attention(&mut self, n: usize) {
+        let (a, s, weights) = (self.a, &self.a.layers[n].attention, &self.weights.layers[n]);
+        let (scratch, Cache { keys, values }) = (self.buffers.scratch, &self.buffers.caches[n]);
+        let LayerBuffers { qkv: (qkv_dtype, qkv), output: (output_dtype, output), angles, .. } = weights;
 
-        self.norm(attention_norm, scratch);
-        let shapes = [("GROUPS", groups(a.hidden)), ("OUTPUTS", s.qkv_rows()), ("STRIDE", padded(s.qkv_rows()))];
-        self.pass(
-            "linear",
-            "main",
-            *qkv_dtype,
-            &[&scratch.normed, qkv, &scratch.qkv],
-            Grid::Product(s.qkv_rows()),
-            &shapes,
-        );
-        let pairs = s.qkv_rows() / 2;
         let heads = [("HEADS", s.heads), ("KV_HEADS", s.kv_heads), ("DIM", s.head_dim)];
-        let shapes = [&heads[..], &[("DIM_STRIDE", padded(s.head_dim)), ("QKV_STRIDE", padded(s.qkv_rows()))]].concat();
-        let buffers = [angles, &scratch.qkv, &scratch.q, &keys, &values];
-        self.pass("rope", "main", Dtype::F32, &buffers, Grid::Invocations(pairs), &shapes);
+        let constants = [&heads[..], &[("GROUPS", groups(a.hidden)), ("DIM_STRIDE", padded(s.head_dim))]].concat();
+        let buffers = [&scratch.normed, qkv, angles, &scratch.q, keys, values];
+        let pass = self.product("qkv", *qkv_dtype, &buffers, s.qkv_rows(), &constants);
+        self.passes.push(pass);
+
         let window = s.window.unwrap_or(a.context).min(a.context);
         let stride = padded(s.query_width());
-        let shapes =
-            [&heads[..], &[("DIM_GROUPS", groups(s.head_dim)), ("STRIDE", stride), ("WINDOW", window)]].concat();
-        let buffers = [&scratch.q, &keys, &values, &scratch.attended];
-        self.pass("attention", "main", Dtype::F32, &buffers, Grid::HeadToken(s.heads as u32), &shapes);
-        let shapes =
-            [("GROUPS", groups(s.query_width())), ("OUTPUTS", a.hidden), ("STRIDE", padded(a.hidden)), ("ADD", 1)];
-        self.pass(
-            "linear",
-            "main",
-            *output_dtype,
-            &[&scratch.attended, output, &scratch.x],
-            Grid::Product(a.hidden),
-            &shapes,
-        );
-        Ok(())
+        let shapes = [("DIM_GROUPS", groups(s.head_dim)), ("STRIDE", stride), ("WINDOW", window)];
+        let constants = [&heads[..], &shapes].concat();
+        let buffers = [&scratch.q, keys, values, &scratch.attended];
+        self.pass("attention", "main", Dtype::F32, &buffers, Grid::HeadToken(s.heads as u32), &constants);
+
+        let constants = [("GROUPS", groups(s.query_width())), ("OUTPUTS", a.hidden), ("STRIDE", padded(a.hidden))];
+        let buffers = [&scratch.attended, output, &scratch.x];
+        let pass = self.product("linear", *output_dtype, &buffers, a.hidden, &constants);
+        self.passes.push(pass);
     }
 
-    /// `x += experts(norm(x))`
-    fn experts(
-        &mut self,
-        shape: &LayerShape,
-        weights: &LayerBuffers,
-        scratch: &Scratch,
-        routing: &Routing,
-        settings: &[Setting],
-    ) {
-        let (width, moe) = (self.a.hidden, &shape.moe);
+    /// `x += experts(norm(x))`, normed for what comes next.
+    fn experts(&mut self, n: usize) {
+        let (width, moe, weights) = (self.a.hidden, &self.a.layers[n].moe, &self.weights.layers[n]);
+        let (scratch, routing) = (self.buffers.scratch, &self.buffers.routing[n]);
         let LayerBuffers { moe_norm, router, bias, up: (up_dtype, up), down: (down_dtype, down), .. } = weights;
-        self.norm(moe_norm, scratch);
+        self.norm(moe_norm);
         if let Some(router) = router {
-            self.gate(moe, router, bias, scratch, routing);
-            if self.policy || needs_settling(settings) {
+            self.gate(moe, router, bias, routing);
+            if self.policy || needs_settling(&self.settings[n]) {
                 self.settle(moe, bias, routing);
             }
         }
-        let constants = |tile: Tile| {
-            vec![
-                ("ALL_EXPERTS", moe.all_experts() as f64),
-                ("CHOICES", moe.choices() as f64),
-                ("TILE", tile.tokens() as f64),
-                ("UP_WORKGROUPS", f64::from(tile.workgroups(moe.intermediate))),
-                ("DOWN_WORKGROUPS", f64::from(tile.workgroups(width))),
-            ]
+        // One token needs no grouping.
+        let tiles = match self.tile {
+            Tile::One => [&routing.selected, &routing.weights],
+            Tile::Eight => {
+                self.dispatch(moe, routing);
+                [&scratch.assignments, &scratch.tiles]
+            }
         };
-        let Routing { selected, weights, .. } = routing;
-        let buffers = [selected, weights, &scratch.assignments, &scratch.tiles, &scratch.arguments];
-        self.variants("dispatch", "main", Dtype::F32, &buffers, Grid::Single, constants);
-        let shapes = [
-            ("GROUPS", groups(width)),
-            ("OUTPUTS", moe.intermediate),
-            ("STRIDE", padded(moe.intermediate)),
-            ("SHARE", moe.choices()),
+        let grid = |outputs, arguments| match self.tile {
+            Tile::One => Grid::Choices(outputs, moe.choices()),
+            Tile::Eight => Grid::Indirect(arguments),
+        };
+        let (up_grid, down_grid) = (grid(moe.intermediate, 0), grid(width, ARGUMENTS));
+        let inner = moe.intermediate;
+        let constants =
+            [("GROUPS", groups(width)), ("OUTPUTS", inner), ("STRIDE", padded(inner)), ("SHARE", moe.choices())];
+        let buffers = [&scratch.normed, tiles[0], tiles[1], up, &scratch.hidden];
+        self.pass("expert_ffn", "up", *up_dtype, &buffers, up_grid, &constants);
+        let constants = [("GROUPS", groups(inner)), ("OUTPUTS", width), ("STRIDE", padded(width)), ("SHARE", 1)];
+        let buffers = [&scratch.hidden, tiles[0], tiles[1], down, &scratch.y];
+        self.pass("expert_ffn", "down", *down_dtype, &buffers, down_grid, &constants);
+
+        let next = self.weights.layers.get(n + 1).map_or(&self.weights.norm, |layer| &layer.attention_norm);
+        let constants = [self.norm_constants(), numbers(&[("CHOICES", moe.choices())])].concat();
+        let buffers = [&scratch.y, &routing.weights, &scratch.x, next, &scratch.normed];
+        let pass = self.make("combine", "main", Dtype::F32, &buffers, Grid::Token, &constants);
+        self.passes.push(pass);
+    }
+
+    /// Assignments by expert, in tiles.
+    fn dispatch(&mut self, moe: &MoeShape, routing: &Routing) {
+        let constants = [
+            ("ALL_EXPERTS", moe.all_experts()),
+            ("CHOICES", moe.choices()),
+            ("TILE", self.tile.tokens()),
+            ("UP_WORKGROUPS", self.tile.workgroups(moe.intermediate) as usize),
+            ("DOWN_WORKGROUPS", self.tile.workgroups(self.a.hidden) as usize),
         ];
-        let buffers = [&scratch.normed, &scratch.assignments, &scratch.tiles, up, &scratch.hidden];
-        self.pass("expert_ffn", "up", *up_dtype, &buffers, Grid::Indirect(0), &shapes);
-        let shapes =
-            [("GROUPS", groups(moe.intermediate)), ("OUTPUTS", width), ("STRIDE", padded(width)), ("SHARE", 1)];
-        let buffers = [&scratch.hidden, &scratch.assignments, &scratch.tiles, down, &scratch.y];
-        self.pass("expert_ffn", "down", *down_dtype, &buffers, Grid::Indirect(ARGUMENTS), &shapes);
-        let shapes = [("GROUPS", groups(width)), ("CHOICES", moe.choices())];
-        let grid = Grid::Invocations(groups(width));
-        self.pass("combine", "main", Dtype::F32, &[&scratch.y, &routing.weights, &scratch.x], grid, &shapes);
+        let Scratch { assignments, tiles, arguments, .. } = self.buffers.scratch;
+        let buffers = [&routing.selected, &routing.weights, assignments, tiles, arguments];
+        self.pass("dispatch", "main", Dtype::F32, &buffers, Grid::Single, &constants);
     }
 
     /// Router logits, and the experts chosen by them.
-    fn gate(
-        &mut self,
-        moe: &MoeShape,
-        (dtype, router): &Matrices,
-        bias: &Buffer,
-        scratch: &Scratch,
-        routing: &Routing,
-    ) {
+    fn gate(&mut self, moe: &MoeShape, (dtype, router): &Matrices, bias: &Buffer, routing: &Routing) {
         let mut constants = choice_constants(moe, self.policy);
         constants.push(("GROUPS", groups(self.a.hidden) as f64));
         let Routing { router_logits, selected, weights, policy, .. } = routing;
-        let buffers = [&scratch.normed, router, bias, policy, self.ids, router_logits, selected, weights];
-        self.variants("gate", "main", *dtype, &buffers, Grid::Token, |_| constants.clone());
+        let Buffers { ids, scratch, .. } = self.buffers;
+        let buffers = [&scratch.normed, router, bias, policy, ids, router_logits, selected, weights];
+        let pass = self.make("gate", "main", *dtype, &buffers, Grid::Token, &constants);
+        self.passes.push(pass);
     }
 
     /// Experts that are full, and those that choose.
@@ -357,8 +387,20 @@ impl Maker<'_> {
         let capacity = if self.policy { 0 } else { moe.capacity(self.a.context).unwrap_or(0) };
         constants.extend([("CAPACITY", capacity as f64), ("CONTEXT", self.a.context as f64)]);
         let Routing { router_logits, selected, weights, dropped, history, policy } = routing;
-        let buffers = [router_logits, bias, policy, self.ids, history, dropped, selected, weights];
-        self.variants("settle", "main", Dtype::F32, &buffers, Grid::Single, |_| constants.clone());
+        let buffers = [router_logits, bias, policy, self.buffers.ids, history, dropped, selected, weights];
+        let pass = self.make("settle", "main", Dtype::F32, &buffers, Grid::Single, &constants);
+        self.passes.push(pass);
+    }
+}
+
+fn numbers<'c>(shapes: &[(&'c str, usize)]) -> Constants<'c> {
+    shapes.iter().map(|&(name, n)| (name, n as f64)).collect()
+}
+
+impl Cache {
+    fn new(gpu: &Gpu, a: &Architecture, s: &AttentionShape) -> Result<Self> {
+        let bytes = a.context * s.kv_heads * padded(s.head_dim) * WORD;
+        Ok(Self { keys: gpu.zeros("keys", bytes)?, values: gpu.zeros("values", bytes)? })
     }
 }
 
@@ -372,7 +414,6 @@ impl Scratch {
         Ok(Self {
             x: rows("activations", padded(a.hidden))?,
             normed: rows("activations", padded(a.hidden))?,
-            qkv: rows("activations", most(|l| padded(l.attention.qkv_rows())))?,
             q: rows("activations", most(|l| l.attention.heads * padded(l.attention.head_dim)))?,
             attended: rows("activations", most(|l| padded(l.attention.query_width())))?,
             assignments: rows("assignments", choices)?,

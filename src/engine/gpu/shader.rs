@@ -62,6 +62,7 @@ enum Needs {
     Nothing,
     Weights,
     Product,
+    ProductAndTiles,
     Reduce,
     Choice,
     ProductAndChoice,
@@ -81,15 +82,15 @@ macro_rules! kernel {
 /// All kernels.
 pub const KERNELS: [Kernel; 11] = [
     kernel!("attention", Needs::Nothing, &[Read, Read, Read, Write]),
-    kernel!("combine", Needs::Nothing, &[Read, Read, Write]),
+    kernel!("combine", Needs::Reduce, &[Read, Read, Write, Read, Write]),
     kernel!("dispatch", Needs::Nothing, &[Read, Read, Write, Write, Write]),
     kernel!("embed", Needs::Weights, &[Read, Read, Write]),
-    kernel!("expert_ffn", Needs::Product, &[Read, Read, Read, Read, Write]),
+    kernel!("expert_ffn", Needs::ProductAndTiles, &[Read, Read, Read, Read, Write]),
     kernel!("gate", Needs::ProductAndChoice, &[Read, Read, Read, Read, Read, Write, Write, Write]),
     kernel!("linear", Needs::Product, &[Read, Read, Write]),
     kernel!("lm_head", Needs::Product, &[Read, Read, Write]),
+    kernel!("qkv", Needs::Product, &[Read, Read, Read, Write, Write, Write]),
     kernel!("rms_norm", Needs::Reduce, &[Read, Read, Write]),
-    kernel!("rope", Needs::Nothing, &[Read, Read, Write, Write, Write]),
     kernel!("settle", Needs::Choice, &[Read, Read, Read, Read, Write, Write, Write, Write]),
 ];
 
@@ -106,9 +107,15 @@ impl Kernel {
             Dtype::F16 => include_str!("../../../shaders/shared/weights_f16.wgsl"),
             Dtype::Bf16 => include_str!("../../../shaders/shared/weights_bf16.wgsl"),
         };
-        let product = match tile {
-            Tile::One => include_str!("../../../shaders/shared/product_one.wgsl"),
-            Tile::Eight => include_str!("../../../shaders/shared/product_tile.wgsl"),
+        let (product, tiles) = match tile {
+            Tile::One => (
+                include_str!("../../../shaders/shared/product_one.wgsl"),
+                include_str!("../../../shaders/shared/tiles_one.wgsl"),
+            ),
+            Tile::Eight => (
+                include_str!("../../../shaders/shared/product_tile.wgsl"),
+                include_str!("../../../shaders/shared/tiles_many.wgsl"),
+            ),
         };
         let random = include_str!("../../../shaders/shared/random.wgsl");
         let choose = include_str!("../../../shaders/shared/choose.wgsl");
@@ -117,6 +124,7 @@ impl Kernel {
             Needs::Nothing => &[],
             Needs::Weights => &[panels, weights],
             Needs::Product => &[panels, weights, product],
+            Needs::ProductAndTiles => &[panels, weights, product, tiles],
             Needs::Reduce => &[include_str!("../../../shaders/shared/reduce_workgroup.wgsl")],
             Needs::Choice => &[random, choose],
             Needs::ProductAndChoice => &[panels, weights, product, random, choose],

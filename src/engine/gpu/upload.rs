@@ -4,7 +4,7 @@ use super::device::Gpu;
 use super::pack;
 use super::plan::padded;
 use crate::error::Result;
-use crate::kernels::rope::angles;
+use crate::kernels::qkv::angles;
 use crate::model::{Architecture, Dtype, LayerShape, LayerWeights, Matrix, Weights};
 use bytemuck::pod_collect_to_vec;
 use wgpu::Buffer;
@@ -28,7 +28,7 @@ pub struct Uploaded {
 pub struct LayerBuffers {
     /// `[D]`
     pub attention_norm: Buffer,
-    /// Queries, keys and values.
+    /// Queries, keys and values, in the order of [`pack::pairs`].
     pub qkv: Matrices,
     /// Attention's output.
     pub output: Matrices,
@@ -76,7 +76,7 @@ impl LayerBuffers {
         let router = (!routers.is_empty()).then(|| upload(gpu, "router weights", pack::stack(&routers))).transpose()?;
         Ok(Self {
             attention_norm: upload_vector(gpu, &weights.attention_norm)?,
-            qkv: upload(gpu, "attention weights", pack::stack(&[q, k, v]))?,
+            qkv: upload(gpu, "attention weights", pack::pairs([q, k, v], s.head_dim))?,
             output: upload(gpu, "attention weights", pack::stack(&[&weights.output]))?,
             angles: gpu.filled("angles", &pod_collect_to_vec(&angles(a.context, s.head_dim, s.rope_theta)))?,
             moe_norm: upload_vector(gpu, &weights.moe_norm)?,

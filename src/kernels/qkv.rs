@@ -1,8 +1,10 @@
-//! Rotary positions (Su et al. 2021), in the form of Hugging Face's Llama and Mixtral: dimension `i` of
-//! the lower half of a head turns with dimension `i + head_dim / 2` of the upper half by the angle
-//! `position * theta^(-2i / head_dim)`. Splits the stacked projections and fills the cache on the way.
+//! Queries, keys and values in one product, `x W^T`, turned by their positions: queries for this step, keys and values into the
+//! cache. Rotary positions (Su et al. 2021) in the form of Hugging Face's Llama and Mixtral: dimension `i` of the lower half of a
+//! head turns with dimension `i + head_dim / 2` of the upper half by the angle `position * theta^(-2i / head_dim)`.
 
 use super::attention::KvCache;
+use super::linear::linear;
+use super::panels::Panels;
 use crate::model::AttentionShape;
 
 /// `(cos, sin)` of every angle, `[context, head_dim / 2]`: made once, since WGSL's own `sin` is too coarse.
@@ -13,16 +15,21 @@ pub fn angles(context: usize, head_dim: usize, theta: f32) -> Vec<[f32; 2]> {
     (0..context * half).map(|at| [angle(at).cos(), angle(at).sin()]).collect()
 }
 
-/// Turns the queries in `qkv`, `[T, (heads + 2 kv_heads) * head_dim]`, into `q`, `[T, heads * head_dim]`;
-/// the turned keys and the values go to `cache` at positions `start..`.
-pub fn rope(
+/// Projects the normed `x`, `[T, D]`, by `weights`, `[(heads + 2 kv_heads) * head_dim, D]`; the turned queries are `q`,
+/// `[T, heads * head_dim]`, the turned keys and the values go to `cache` at positions `start..`. `qkv` is scratch, as many rows as
+/// the weights have, a token.
+#[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
+pub fn qkv(
     start: usize,
     shape: &AttentionShape,
+    x: &[f32],
+    weights: &Panels,
     angles: &[[f32; 2]],
-    qkv: &[f32],
     q: &mut [f32],
     cache: &mut KvCache,
+    qkv: &mut [f32],
 ) {
+    linear(x, weights, qkv);
     let (dim, half) = (shape.head_dim, shape.head_dim / 2);
     let (queries, keys) = (shape.query_width(), shape.kv_heads * dim);
     for (t, (qkv, q)) in qkv.chunks_exact(shape.qkv_rows()).zip(q.chunks_exact_mut(queries)).enumerate() {

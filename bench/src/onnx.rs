@@ -1,0 +1,261 @@
+//! A model as an ONNX graph, for ONNX Runtime: <https://onnx.ai/onnx/repo-docs/IR.html>.
+//!
+//! Its WebGPU provider has no operator for a mixture of experts in f32, so the experts are written with plain ones, the best way
+//! for each case: while one token is decoded its two experts' weights are gathered; for a prompt, whose tokens would need a
+//! copy of the weights each, every token goes through every expert, and what was not chosen counts nothing.
+
+mod proto;
+
+use crate::shape::{EPSILON, ROPE_THETA, Shape};
+use crate::weights::{encoded, tensors, values};
+use anyhow::{Context, Result};
+use proto::{Attribute, Graph, Model, Node, Operators, Tensor, ValueInfo};
+use safetensors::Dtype;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What a graph is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One token.
+    Decode,
+    /// Any number of them.
+    Prefill,
+}
+
+impl Form {
+    /// Its name in files' names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+        }
+    }
+}
+
+/// Writes `shape` to `path`, its numbers as f32: inputs `ids` `[1, T]`, `seen` `[1]` (positions after the first), `total` `[1]`
+/// (all of them), `key.N` and `value.N` `[1, heads, P, head_dim]`; outputs `logits` `[1, V]` of the last token, `new_key.N` and `new_value.N`.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(shape: &Shape, form: Form, path: &Path) -> Result<()> {
+    let model = Model {
+        ir_version: 10,
+        producer: "moescope-bench".into(),
+        graph: Some(Writer::new(shape, form).graph()),
+        operators: vec![
+            Operators { domain: String::new(), version: 21 },
+            Operators { domain: "com.microsoft".into(), version: 1 },
+        ],
+    };
+    let bytes = prost::Message::encode_to_vec(&model);
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+struct Writer<'a> {
+    shape: &'a Shape,
+    form: Form,
+    weights: BTreeMap<String, Vec<f32>>,
+    graph: Graph,
+}
+
+impl<'a> Writer<'a> {
+    fn new(shape: &'a Shape, form: Form) -> Self {
+        let weights = tensors(shape).into_iter().map(|tensor| (tensor.name.clone(), values(&tensor))).collect();
+        Self { shape, form, weights, graph: Graph { name: shape.name.into(), ..Graph::default() } }
+    }
+
+    fn graph(mut self) -> Graph {
+        let Shape { hidden, vocabulary, layers, heads, .. } = *self.shape;
+        let tokens = if self.form == Form::Decode { "1" } else { "T" };
+        self.graph.inputs = vec![
+            ValueInfo::new("ids", ValueInfo::INT64, &["1", tokens]),
+            ValueInfo::new("seen", ValueInfo::INT32, &["1"]),
+            ValueInfo::new("total", ValueInfo::INT32, &["1"]),
+        ];
+        self.graph.outputs = vec![ValueInfo::new("logits", ValueInfo::FLOAT, &["1", "1", &vocabulary.to_string()])];
+        for (n, name) in (0..layers).flat_map(|n| ["key", "value"].map(|name| (n, name))) {
+            let (heads, dim) = (heads.to_string(), self.shape.head_dim().to_string());
+            let cache = |name: String, length| ValueInfo::new(&name, ValueInfo::FLOAT, &["1", &heads, length, &dim]);
+            self.graph.inputs.push(cache(format!("{name}.{n}"), "P"));
+            self.graph.outputs.push(cache(format!("new_{name}.{n}"), "N"));
+        }
+        let angles = |turn: fn(f32) -> f32| {
+            let half = self.shape.head_dim() / 2;
+            let angle = move |at: usize| {
+                (at / half) as f32 / ROPE_THETA.powf((at % half) as f32 / half as f32)
+            };
+            (0..self.shape.context * half).map(|at| turn(angle(at))).collect::<Vec<_>>()
+        };
+        let (cos, sin, half) = (angles(f32::cos), angles(f32::sin), self.shape.head_dim() / 2);
+        self.constant("cos", &[self.shape.context, half], &cos);
+        self.constant("sin", &[self.shape.context, half], &sin);
+        self.weight("embed", "model.embed_tokens", &[vocabulary, hidden]);
+        self.node("Gather", &["embed", "ids"], &["x.0"], vec![]);
+        for n in 0..layers {
+            self.attention(n);
+            self.experts(n);
+        }
+        self.integers("last", &[-1]);
+        self.node("Gather", &[&format!("x.{layers}"), "last"], &["x.last"], vec![Attribute::int("axis", 1)]);
+        self.norm("x.last", "model.norm", "normed");
+        self.transposed("head", "lm_head", vocabulary, hidden);
+        self.node("MatMul", &["normed", "head"], &["logits"], vec![]);
+        self.graph
+    }
+
+    /// `middle.N = x.N + attention(norm(x.N))`
+    fn attention(&mut self, n: usize) {
+        let Shape { hidden, heads, .. } = *self.shape;
+        let name = |part: &str| format!("{part}.{n}");
+        self.norm(&name("x"), &format!("model.layers.{n}.input_layernorm"), &name("attention_in"));
+        for part in ["q", "k", "v"] {
+            let weights = name(&format!("w{part}"));
+            self.transposed(&weights, &format!("model.layers.{n}.self_attn.{part}_proj"), hidden, hidden);
+            self.node("MatMul", &[&name("attention_in"), &weights], &[&name(part)], vec![]);
+        }
+        let inputs = ["q", "k", "v", "key", "value"].map(name);
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).chain(["seen", "total", "cos", "sin"]).collect();
+        let outputs = ["attended", "new_key", "new_value"].map(name);
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        let heads = heads as i64;
+        let attributes = vec![
+            Attribute::int("num_heads", heads),
+            Attribute::int("kv_num_heads", heads),
+            Attribute::int("do_rotary", 1),
+        ];
+        self.node_of("com.microsoft", "GroupQueryAttention", &inputs, &outputs, attributes);
+        self.transposed(&name("wo"), &format!("model.layers.{n}.self_attn.o_proj"), hidden, hidden);
+        self.node("MatMul", &[&name("attended"), &name("wo")], &[&name("projected")], vec![]);
+        self.node("Add", &[&name("x"), &name("projected")], &[&name("middle")], vec![]);
+    }
+
+    /// `x.(N + 1) = middle.N + experts(norm(middle.N))`
+    fn experts(&mut self, n: usize) {
+        let Shape { hidden, ff, experts, top_k, .. } = *self.shape;
+        let name = |part: &str| format!("{part}.{n}");
+        self.norm(&name("middle"), &format!("model.layers.{n}.post_attention_layernorm"), &name("moe_in"));
+        self.transposed(&name("router"), &format!("model.layers.{n}.block_sparse_moe.gate"), experts, hidden);
+        for (part, rows, columns) in [("w1", ff, hidden), ("w2", hidden, ff), ("w3", ff, hidden)] {
+            let all = (0..experts).flat_map(|e| {
+                let name = format!("model.layers.{n}.block_sparse_moe.experts.{e}.{part}.weight");
+                turned(&self.weights[&name], rows, columns)
+            });
+            let all: Vec<f32> = all.collect();
+            self.constant(&name(part), &[experts, columns, rows], &all);
+        }
+        self.integers("k", &[top_k as i64]);
+        self.node("MatMul", &[&name("moe_in"), &name("router")], &[&name("router_logits")], vec![]);
+        self.node(
+            "TopK",
+            &[&name("router_logits"), "k"],
+            &[&name("chosen_logits"), &name("selected")],
+            vec![Attribute::int("axis", -1)],
+        );
+        self.node("Softmax", &[&name("chosen_logits")], &[&name("weights")], vec![Attribute::int("axis", -1)]);
+        match self.form {
+            Form::Decode => self.gathered(n),
+            Form::Prefill => self.masked(n),
+        }
+        self.node("MatMul", &[&name("moe_rows"), &name("used_w1")], &[&name("gates")], vec![]);
+        self.node("MatMul", &[&name("moe_rows"), &name("used_w3")], &[&name("ups")], vec![]);
+        self.node("Sigmoid", &[&name("gates")], &[&name("sigmoids")], vec![]);
+        self.node("Mul", &[&name("gates"), &name("sigmoids")], &[&name("silu")], vec![]);
+        self.node("Mul", &[&name("silu"), &name("ups")], &[&name("hidden")], vec![]);
+        self.node("MatMul", &[&name("hidden"), &name("used_w2")], &[&name("rows")], vec![]);
+        // [k or E, T, D], weighted, over the first.
+        self.node("Mul", &[&name("rows"), &name("row_weights")], &[&name("weighted")], vec![]);
+        self.integers("first", &[0]);
+        let keep = vec![Attribute::int("keepdims", 1)];
+        self.node("ReduceSum", &[&name("weighted"), "first"], &[&name("mixed")], keep);
+        self.node("Add", &[&name("middle"), &name("mixed")], &[&format!("x.{}", n + 1)], vec![]);
+    }
+
+    /// The chosen experts' matrices, `[k, ...]`, and weights `[k, 1, 1]`.
+    fn gathered(&mut self, n: usize) {
+        let name = |part: &str| format!("{part}.{n}");
+        self.integers("flat", &[self.shape.top_k as i64]);
+        self.integers("column", &[self.shape.top_k as i64, 1, 1]);
+        self.node("Identity", &[&name("moe_in")], &[&name("moe_rows")], vec![]);
+        self.node("Reshape", &[&name("selected"), "flat"], &[&name("experts")], vec![]);
+        self.node("Reshape", &[&name("weights"), "column"], &[&name("row_weights")], vec![]);
+        for part in ["w1", "w2", "w3"] {
+            let used = name(&format!("used_{part}"));
+            self.node("Gather", &[&name(part), &name("experts")], &[&used], vec![Attribute::int("axis", 0)]);
+        }
+    }
+
+    /// All experts' matrices, and weights `[E, T, 1]`, 0 for those not chosen.
+    fn masked(&mut self, n: usize) {
+        let name = |part: &str| format!("{part}.{n}");
+        let experts = self.shape.experts;
+        self.node("Identity", &[&name("moe_in")], &[&name("moe_rows")], vec![]);
+        for part in ["w1", "w2", "w3"] {
+            self.node("Identity", &[&name(part)], &[&name(&format!("used_{part}"))], vec![]);
+        }
+        let numbers: Vec<f32> = (0..experts).map(|e| e as f32).collect();
+        self.constant("experts", &[experts, 1, 1, 1], &numbers);
+        // [E, 1, 1, 1] against [1, T, k]: which choice of which token is which expert.
+        self.node("Cast", &[&name("selected")], &[&name("selected_numbers")], vec![Attribute::int("to", 1)]);
+        self.node("Equal", &[&name("selected_numbers"), "experts"], &[&name("is_expert")], vec![]);
+        self.node("Cast", &[&name("is_expert")], &[&name("mask")], vec![Attribute::int("to", 1)]);
+        self.node("Mul", &[&name("mask"), &name("weights")], &[&name("masked")], vec![]);
+        self.integers("over_choices", &[-1]);
+        let keep = vec![Attribute::int("keepdims", 1)];
+        self.node("ReduceSum", &[&name("masked"), "over_choices"], &[&name("by_expert")], keep);
+        self.integers("by_token", &[experts as i64, -1, 1]);
+        self.node("Reshape", &[&name("by_expert"), "by_token"], &[&name("row_weights")], vec![]);
+    }
+
+    fn norm(&mut self, x: &str, weight: &str, y: &str) {
+        let scale = format!("{y}.scale");
+        self.weight(&scale, weight, &[self.shape.hidden]);
+        let attributes = vec![Attribute::float("epsilon", EPSILON), Attribute::int("axis", -1)];
+        self.node("SimplifiedLayerNormalization", &[x, &scale], &[y], attributes);
+    }
+
+    fn node(&mut self, operator: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<Attribute>) {
+        self.node_of("", operator, inputs, outputs, attributes);
+    }
+
+    fn node_of(&mut self, domain: &str, operator: &str, from: &[&str], to: &[&str], attributes: Vec<Attribute>) {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (inputs, outputs) = (owned(from), owned(to));
+        let (operator, domain) = (operator.to_owned(), domain.to_owned());
+        self.graph.nodes.push(Node { name: format!("/{}", to[0]), inputs, outputs, operator, attributes, domain });
+    }
+
+    /// A tensor of the checkpoint as it is.
+    fn weight(&mut self, name: &str, of: &str, shape: &[usize]) {
+        let numbers = self.weights[&format!("{of}.weight")].clone();
+        self.constant(name, shape, &numbers);
+    }
+
+    /// A matrix of the checkpoint, its columns as rows: ONNX multiplies from the right.
+    fn transposed(&mut self, name: &str, of: &str, rows: usize, columns: usize) {
+        let numbers = turned(&self.weights[&format!("{of}.weight")], rows, columns);
+        self.constant(name, &[columns, rows], &numbers);
+    }
+
+    fn constant(&mut self, name: &str, shape: &[usize], numbers: &[f32]) {
+        self.add(name, shape, ValueInfo::FLOAT, encoded(numbers, Dtype::F32));
+    }
+
+    fn integers(&mut self, name: &str, numbers: &[i64]) {
+        self.add(name, &[numbers.len()], ValueInfo::INT64, bytemuck::cast_slice(numbers).to_vec());
+    }
+
+    /// Adds an initial value, unless there is one of this name.
+    fn add(&mut self, name: &str, shape: &[usize], kind: i32, bytes: Vec<u8>) {
+        if self.graph.initializers.iter().any(|tensor| tensor.name == name) {
+            return;
+        }
+        let sizes = shape.iter().map(|&size| size as i64).collect();
+        self.graph.initializers.push(Tensor { sizes, kind, name: name.into(), bytes });
+    }
+}
+
+/// A matrix `[rows, columns]` with its columns as rows.
+fn turned(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| (0..rows).map(move |row| matrix[row * columns + column])).collect()
+}
