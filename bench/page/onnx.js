@@ -20,15 +20,20 @@ function cacheNames(prefix) {
   return Array.from({ length: shape.layers }, (_, n) => [`${prefix}key.${n}`, `${prefix}value.${n}`]).flat();
 }
 
-// Runs `ids` after what was seen; gives the logits after the last of them and how long it took.
+// Runs a prompt, or one token after what was seen; gives the logits after it and how long it took.
 async function step(ids) {
   const total = seen + ids.length;
-  const feeds = {
-    ids: new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]),
-    seen: new ort.Tensor("int32", Int32Array.of(total - 1), [1]),
-    total: new ort.Tensor("int32", Int32Array.of(total), [1]),
-    ...cache,
-  };
+  const integers = (numbers, sizes) => new ort.Tensor("int64", BigInt64Array.from(numbers, BigInt), sizes);
+  const feeds = { ids: integers(ids, [1, ids.length]), ...cache };
+  if (session.inputNames.includes("mask")) {
+    const size = ids.length, mask = new Float32Array(size * size);
+    for (let at = 0; at < mask.length; at++) mask[at] = at % size > Math.floor(at / size) ? -1e9 : 0;
+    feeds.mask = new ort.Tensor("float32", mask, [1, 1, size, size]);
+    feeds.positions = integers(ids.keys(), [1, size]);
+  } else {
+    feeds.seen = new ort.Tensor("int32", Int32Array.of(total - 1), [1]);
+    feeds.total = new ort.Tensor("int32", Int32Array.of(total), [1]);
+  }
   const start = performance.now();
   const { logits, ...rest } = await session.run(feeds);
   const ms = performance.now() - start;
@@ -47,8 +52,7 @@ async function prefill(ids) {
 function reset() {
   for (const tensor of Object.values(cache ?? {})) tensor.dispose();
   seen = 0;
-  const empty = () => new ort.Tensor("float32", new Float32Array(0), [1, shape.heads, 0, shape.headDim]);
-  cache = Object.fromEntries(cacheNames("").map(name => [name, empty()]));
+  cache = {};
 }
 
 // Takes keys and values off the GPU, for the other graph.

@@ -32,4 +32,4 @@ async function guesses(ids, count) {
   return answer.choices[0].logprobs.content[0].top_logprobs.map(guess => [guess.id, guess.logprob]);
 }
 
-window.peers = { wllama: { open, run, guesses } };
+window.peers = { ...window.peers, wllama: { open, run, guesses } };

@@ -1,5 +1,6 @@
 //! The models of the race as files, made once.
 
+use crate::onnx::{self, Form};
 use crate::shape::{self, Shape};
 use crate::{checkpoint, gguf};
 use anyhow::{Context, Result};
@@ -56,6 +57,14 @@ pub const EXPERTS: [Entry; 2] = [
     Entry { shape: shape::MANY, dtype: Dtype::F32, gguf: None },
 ];
 
+/// The model that runs on WebGPU.
+pub const ON_GPU: Entry = RACE[1];
+
+/// The other engine's graph of it.
+pub fn graph_file(form: Form) -> String {
+    format!("{}.{}.onnx", ON_GPU.shape.name, form.name())
+}
+
 /// Makes what is missing below `directory`; a file counts as made when it is whole.
 ///
 /// # Errors
@@ -66,6 +75,9 @@ pub fn make(directory: &Path) -> Result<()> {
         if let (Some(file), Some(dtype)) = (entry.peer_file(), entry.gguf) {
             whole(directory.join(file), |to| gguf::write(&entry.shape, dtype, to))?;
         }
+    }
+    for form in [Form::Decode, Form::Prefill] {
+        whole(directory.join(graph_file(form)), |to| onnx::write(&ON_GPU.shape, form, to))?;
     }
     Ok(())
 }

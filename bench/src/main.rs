@@ -3,6 +3,7 @@
 mod checkpoint;
 mod files;
 mod gguf;
+mod onnx;
 mod race;
 mod report;
 mod shape;
@@ -11,6 +12,7 @@ mod weights;
 use anyhow::{Context, Result};
 use clap::Parser;
 use moescope_e2e::tools::Tools;
+use race::Devices;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -27,6 +29,9 @@ struct Arguments {
     /// Fail where a ratio is more than 15 % below the committed one.
     #[arg(long, conflicts_with = "commit")]
     check: bool,
+    /// Race on the CPU, on WebGPU, or on both.
+    #[arg(long, value_enum, default_value = "both")]
+    on: Devices,
     /// Write the ratios and the picture that are committed.
     #[arg(long)]
     commit: bool,
@@ -53,7 +58,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let tools = Tools::from_environment()?;
     files::make(&places.models)?;
-    let outcome = tokio::runtime::Runtime::new()?.block_on(race::run(&tools, &places, arguments.rounds.max(1)))?;
+    let outcome =
+        tokio::runtime::Runtime::new()?.block_on(race::run(&tools, &places, arguments.rounds.max(1), arguments.on))?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);
     } else {
@@ -62,7 +68,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let ratios = root.join("ratios.json");
     if arguments.commit {
         std::fs::write(&ratios, serde_json::to_string_pretty(&outcome.ratios())? + "\n")?;
-        std::fs::write(root.join("../docs/performance.svg"), outcome.picture())?;
+        for (race, name) in [(&outcome.cpu, "performance"), (&outcome.gpu, "performance-webgpu")] {
+            if let Some(race) = race {
+                std::fs::write(root.join(format!("../docs/{name}.svg")), race.picture())?;
+            }
+        }
     }
     if arguments.check { outcome.check(&ratios) } else { Ok(()) }
 }

@@ -33,8 +33,9 @@ impl Form {
     }
 }
 
-/// Writes `shape` to `path`, its numbers as f32: inputs `ids` `[1, T]`, `seen` `[1]` (positions after the first), `total` `[1]`
-/// (all of them), `key.N` and `value.N` `[1, heads, P, head_dim]`; outputs `logits` `[1, V]` of the last token, `new_key.N` and `new_value.N`.
+/// Writes `shape` to `path`, its numbers as f32. A prompt's inputs are `ids` and `positions` `[1, T]` and `mask` `[1, 1, T, T]`, 0 or
+/// far below; a token's are `ids` `[1, 1]`, `total` `[1]` (positions with it), `seen` `[1]` (one less), and `key.N` and `value.N`
+/// `[1, heads, P, head_dim]`. Outputs are `logits` `[1, 1, V]` of the last token, `new_key.N` and `new_value.N`.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -67,24 +68,31 @@ impl<'a> Writer<'a> {
 
     fn graph(mut self) -> Graph {
         let Shape { hidden, vocabulary, layers, heads, .. } = *self.shape;
-        let tokens = if self.form == Form::Decode { "1" } else { "T" };
-        self.graph.inputs = vec![
-            ValueInfo::new("ids", ValueInfo::INT64, &["1", tokens]),
-            ValueInfo::new("seen", ValueInfo::INT32, &["1"]),
-            ValueInfo::new("total", ValueInfo::INT32, &["1"]),
-        ];
-        self.graph.outputs = vec![ValueInfo::new("logits", ValueInfo::FLOAT, &["1", "1", &vocabulary.to_string()])];
+        let logits = ValueInfo::new("logits", ValueInfo::FLOAT, &["1", "1", &vocabulary.to_string()]);
+        self.graph.outputs.push(logits);
+        self.graph.inputs = match self.form {
+            Form::Decode => vec![
+                ValueInfo::new("ids", ValueInfo::INT64, &["1", "1"]),
+                ValueInfo::new("seen", ValueInfo::INT32, &["1"]),
+                ValueInfo::new("total", ValueInfo::INT32, &["1"]),
+            ],
+            Form::Prefill => vec![
+                ValueInfo::new("ids", ValueInfo::INT64, &["1", "T"]),
+                ValueInfo::new("positions", ValueInfo::INT64, &["1", "T"]),
+                ValueInfo::new("mask", ValueInfo::FLOAT, &["1", "1", "T", "T"]),
+            ],
+        };
         for (n, name) in (0..layers).flat_map(|n| ["key", "value"].map(|name| (n, name))) {
             let (heads, dim) = (heads.to_string(), self.shape.head_dim().to_string());
             let cache = |name: String, length| ValueInfo::new(&name, ValueInfo::FLOAT, &["1", &heads, length, &dim]);
-            self.graph.inputs.push(cache(format!("{name}.{n}"), "P"));
+            if self.form == Form::Decode {
+                self.graph.inputs.push(cache(format!("{name}.{n}"), "P"));
+            }
             self.graph.outputs.push(cache(format!("new_{name}.{n}"), "N"));
         }
         let angles = |turn: fn(f32) -> f32| {
             let half = self.shape.head_dim() / 2;
-            let angle = move |at: usize| {
-                (at / half) as f32 / ROPE_THETA.powf((at % half) as f32 / half as f32)
-            };
+            let angle = move |at: usize| (at / half) as f32 / ROPE_THETA.powf((at % half) as f32 / half as f32);
             (0..self.shape.context * half).map(|at| turn(angle(at))).collect::<Vec<_>>()
         };
         let (cos, sin, half) = (angles(f32::cos), angles(f32::sin), self.shape.head_dim() / 2);
@@ -97,7 +105,7 @@ impl<'a> Writer<'a> {
             self.experts(n);
         }
         self.integers("last", &[-1]);
-        self.node("Gather", &[&format!("x.{layers}"), "last"], &["x.last"], vec![Attribute::int("axis", 1)]);
+        self.node("Gather", &[&format!("x.{layers}"), "last"], &["x.last"], vec![Attribute::of_int("axis", 1)]);
         self.norm("x.last", "model.norm", "normed");
         self.transposed("head", "lm_head", vocabulary, hidden);
         self.node("MatMul", &["normed", "head"], &["logits"], vec![]);
@@ -106,7 +114,7 @@ impl<'a> Writer<'a> {
 
     /// `middle.N = x.N + attention(norm(x.N))`
     fn attention(&mut self, n: usize) {
-        let Shape { hidden, heads, .. } = *self.shape;
+        let hidden = self.shape.hidden;
         let name = |part: &str| format!("{part}.{n}");
         self.norm(&name("x"), &format!("model.layers.{n}.input_layernorm"), &name("attention_in"));
         for part in ["q", "k", "v"] {
@@ -114,20 +122,62 @@ impl<'a> Writer<'a> {
             self.transposed(&weights, &format!("model.layers.{n}.self_attn.{part}_proj"), hidden, hidden);
             self.node("MatMul", &[&name("attention_in"), &weights], &[&name(part)], vec![]);
         }
+        match self.form {
+            Form::Decode => self.attended_one(n),
+            Form::Prefill => self.attended_prompt(n),
+        }
+        self.transposed(&name("wo"), &format!("model.layers.{n}.self_attn.o_proj"), hidden, hidden);
+        self.node("MatMul", &[&name("attended"), &name("wo")], &[&name("projected")], vec![]);
+        self.node("Add", &[&name("x"), &name("projected")], &[&name("middle")], vec![]);
+    }
+
+    /// Attention of one token, by the operator that language models are exported with.
+    fn attended_one(&mut self, n: usize) {
+        let name = |part: &str| format!("{part}.{n}");
         let inputs = ["q", "k", "v", "key", "value"].map(name);
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).chain(["seen", "total", "cos", "sin"]).collect();
         let outputs = ["attended", "new_key", "new_value"].map(name);
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-        let heads = heads as i64;
+        let heads = self.shape.heads as i64;
         let attributes = vec![
-            Attribute::int("num_heads", heads),
-            Attribute::int("kv_num_heads", heads),
-            Attribute::int("do_rotary", 1),
+            Attribute::of_int("num_heads", heads),
+            Attribute::of_int("kv_num_heads", heads),
+            Attribute::of_int("do_rotary", 1),
         ];
         self.node_of("com.microsoft", "GroupQueryAttention", &inputs, &outputs, attributes);
-        self.transposed(&name("wo"), &format!("model.layers.{n}.self_attn.o_proj"), hidden, hidden);
-        self.node("MatMul", &[&name("attended"), &name("wo")], &[&name("projected")], vec![]);
-        self.node("Add", &[&name("x"), &name("projected")], &[&name("middle")], vec![]);
+    }
+
+    /// Attention of a prompt, by plain operators: that operator's result is wrong for 32 tokens and more where the GPU is
+    /// SwiftShader (version 1.30, against its own CPU provider).
+    fn attended_prompt(&mut self, n: usize) {
+        let name = |part: &str| format!("{part}.{n}");
+        let (heads, dim) = (self.shape.heads as i64, self.shape.head_dim() as i64);
+        self.integers("by_head", &[1, -1, heads, dim]);
+        self.integers("together", &[1, -1, heads * dim]);
+        self.constant("scale", &[1], &[1.0 / (dim as f32).sqrt()]);
+        let order = |order: [i64; 4]| vec![Attribute::of_ints("perm", &order)];
+        for (part, to) in [("q", "queries"), ("k", "new_key"), ("v", "new_value")] {
+            let mut from = name(part);
+            if part != "v" {
+                let turned = name(&format!("{part}_turned"));
+                let attributes = vec![Attribute::of_int("num_heads", heads)];
+                let inputs = [from.as_str(), "positions", "cos", "sin"];
+                self.node_of("com.microsoft", "RotaryEmbedding", &inputs, &[&turned], attributes);
+                from = turned;
+            }
+            let split = name(&format!("{part}_by_head"));
+            self.node("Reshape", &[&from, "by_head"], &[&split], vec![]);
+            self.node("Transpose", &[&split], &[&name(to)], order([0, 2, 1, 3]));
+        }
+        let split = name("k_by_head");
+        self.node("Transpose", &[&split], &[&name("keys")], order([0, 2, 3, 1]));
+        self.node("MatMul", &[&name("queries"), &name("keys")], &[&name("products")], vec![]);
+        self.node("Mul", &[&name("products"), "scale"], &[&name("scaled")], vec![]);
+        self.node("Add", &[&name("scaled"), "mask"], &[&name("scores")], vec![]);
+        self.node("Softmax", &[&name("scores")], &[&name("attention")], vec![Attribute::of_int("axis", -1)]);
+        self.node("MatMul", &[&name("attention"), &name("new_value")], &[&name("heads")], vec![]);
+        self.node("Transpose", &[&name("heads")], &[&name("heads_together")], order([0, 2, 1, 3]));
+        self.node("Reshape", &[&name("heads_together"), "together"], &[&name("attended")], vec![]);
     }
 
     /// `x.(N + 1) = middle.N + experts(norm(middle.N))`
@@ -150,9 +200,9 @@ impl<'a> Writer<'a> {
             "TopK",
             &[&name("router_logits"), "k"],
             &[&name("chosen_logits"), &name("selected")],
-            vec![Attribute::int("axis", -1)],
+            vec![Attribute::of_int("axis", -1)],
         );
-        self.node("Softmax", &[&name("chosen_logits")], &[&name("weights")], vec![Attribute::int("axis", -1)]);
+        self.node("Softmax", &[&name("chosen_logits")], &[&name("weights")], vec![Attribute::of_int("axis", -1)]);
         match self.form {
             Form::Decode => self.gathered(n),
             Form::Prefill => self.masked(n),
@@ -166,7 +216,7 @@ impl<'a> Writer<'a> {
         // [k or E, T, D], weighted, over the first.
         self.node("Mul", &[&name("rows"), &name("row_weights")], &[&name("weighted")], vec![]);
         self.integers("first", &[0]);
-        let keep = vec![Attribute::int("keepdims", 1)];
+        let keep = vec![Attribute::of_int("keepdims", 1)];
         self.node("ReduceSum", &[&name("weighted"), "first"], &[&name("mixed")], keep);
         self.node("Add", &[&name("middle"), &name("mixed")], &[&format!("x.{}", n + 1)], vec![]);
     }
@@ -181,7 +231,7 @@ impl<'a> Writer<'a> {
         self.node("Reshape", &[&name("weights"), "column"], &[&name("row_weights")], vec![]);
         for part in ["w1", "w2", "w3"] {
             let used = name(&format!("used_{part}"));
-            self.node("Gather", &[&name(part), &name("experts")], &[&used], vec![Attribute::int("axis", 0)]);
+            self.node("Gather", &[&name(part), &name("experts")], &[&used], vec![Attribute::of_int("axis", 0)]);
         }
     }
 
@@ -196,12 +246,12 @@ impl<'a> Writer<'a> {
         let numbers: Vec<f32> = (0..experts).map(|e| e as f32).collect();
         self.constant("experts", &[experts, 1, 1, 1], &numbers);
         // [E, 1, 1, 1] against [1, T, k]: which choice of which token is which expert.
-        self.node("Cast", &[&name("selected")], &[&name("selected_numbers")], vec![Attribute::int("to", 1)]);
+        self.node("Cast", &[&name("selected")], &[&name("selected_numbers")], vec![Attribute::of_int("to", 1)]);
         self.node("Equal", &[&name("selected_numbers"), "experts"], &[&name("is_expert")], vec![]);
-        self.node("Cast", &[&name("is_expert")], &[&name("mask")], vec![Attribute::int("to", 1)]);
+        self.node("Cast", &[&name("is_expert")], &[&name("mask")], vec![Attribute::of_int("to", 1)]);
         self.node("Mul", &[&name("mask"), &name("weights")], &[&name("masked")], vec![]);
         self.integers("over_choices", &[-1]);
-        let keep = vec![Attribute::int("keepdims", 1)];
+        let keep = vec![Attribute::of_int("keepdims", 1)];
         self.node("ReduceSum", &[&name("masked"), "over_choices"], &[&name("by_expert")], keep);
         self.integers("by_token", &[experts as i64, -1, 1]);
         self.node("Reshape", &[&name("by_expert"), "by_token"], &[&name("row_weights")], vec![]);
@@ -210,7 +260,7 @@ impl<'a> Writer<'a> {
     fn norm(&mut self, x: &str, weight: &str, y: &str) {
         let scale = format!("{y}.scale");
         self.weight(&scale, weight, &[self.shape.hidden]);
-        let attributes = vec![Attribute::float("epsilon", EPSILON), Attribute::int("axis", -1)];
+        let attributes = vec![Attribute::of_float("epsilon", EPSILON), Attribute::of_int("axis", -1)];
         self.node("SimplifiedLayerNormalization", &[x, &scale], &[y], attributes);
     }
 

@@ -1,7 +1,9 @@
-//! The race itself: one browser, a tab for Moescope and one for the peer, taking turns.
+//! The race itself: one browser, a tab for Moescope and one for the peers, taking turns.
+
+mod gpu;
 
 use crate::files::{EXPERTS, Entry, RACE};
-use crate::report::{Figure, Limits, Outcome};
+use crate::report::{Figure, Limits, Outcome, Race};
 use anyhow::{Result, bail};
 use axum::Router;
 use moescope_e2e::browser::{self, Driver, Visitor};
@@ -24,6 +26,17 @@ const GUESSES: usize = 5;
 /// The most that the logarithms of their probabilities may differ by: llama.cpp keeps keys and values in f16.
 const NEAR: f64 = 0.02;
 
+/// What to race on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Devices {
+    /// One thread of the browser.
+    Cpu,
+    /// WebGPU.
+    Gpu,
+    /// One after the other.
+    Both,
+}
+
 /// Where everything is.
 pub struct Places {
     /// The models' directory.
@@ -40,7 +53,7 @@ pub struct Places {
 ///
 /// # Errors
 /// The page does not run, or the engines disagree about a model.
-pub async fn run(tools: &Tools, places: &Places, rounds: usize) -> Result<Outcome> {
+pub async fn run(tools: &Tools, places: &Places, rounds: usize, devices: Devices) -> Result<Outcome> {
     let models = ServeDir::new(&places.models);
     let site =
         Server::start(Router::new().nest_service("/race", models.clone()).fallback_service(server::site(tools)?))
@@ -61,10 +74,13 @@ pub async fn run(tools: &Tools, places: &Places, rounds: usize) -> Result<Outcom
     browser.switch_to_window(other.clone()).await?;
     page.goto(&peers.url("/peers.html")).await?;
     let stage = Stage { page, browser: browser.clone(), own, other, has_peer: places.peers.is_some() };
-    let outcome = stage.race(rounds).await;
+    let outcome = stage.races(rounds, devices).await;
     browser.quit().await?;
     outcome
 }
+
+/// A probable next token, and the natural logarithm of its probability.
+type Guess = (u32, f64);
 
 struct Stage {
     page: Page,
@@ -89,13 +105,25 @@ struct PeerRun {
 }
 
 impl Stage {
-    async fn race(&self, rounds: usize) -> Result<Outcome> {
+    async fn races(&self, rounds: usize, devices: Devices) -> Result<Outcome> {
+        let mut outcome = Outcome { cpu: None, gpu: None, more_experts: None };
+        if devices != Devices::Gpu {
+            outcome.cpu = Some(self.on_cpu(rounds).await?);
+            outcome.more_experts = Some(self.more_experts(rounds).await?);
+        }
+        if devices != Devices::Cpu {
+            outcome.gpu = self.on_gpu(rounds).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn on_cpu(&self, rounds: usize) -> Result<Race> {
         let limits = self.limits().await?;
         let mut figures = Vec::new();
         for entry in RACE {
             eprintln!("{}: {rounds} rounds", entry.name());
             let has_peer = self.has_peer && self.open_peer(&entry).await?;
-            self.open(&entry).await?;
+            self.open(&entry, "cpu").await?;
             if has_peer {
                 self.check(&entry).await?;
             }
@@ -110,8 +138,7 @@ impl Stage {
             }
             figures.extend(measured.figures(&entry, &limits));
         }
-        let more = self.more_experts(rounds).await?;
-        Ok(Outcome { limits, figures, more_experts: more })
+        Ok(Race { peer: "wllama", device: "One thread".into(), limits, figures })
     }
 
     async fn limits(&self) -> Result<Limits> {
@@ -119,10 +146,11 @@ impl Stage {
         self.page.promise("return await window.limits('/probe.wasm');", Vec::new()).await
     }
 
-    async fn open(&self, entry: &Entry) -> Result<()> {
+    /// Opens a model on the page, on the CPU or on WebGPU.
+    async fn open(&self, entry: &Entry, backend: &str) -> Result<()> {
         self.browser.switch_to_window(self.own.clone()).await?;
-        let load = "await window.moescope.load(`${location.origin}/race/${arguments[0]}/`, { backend: 'cpu' });";
-        self.page.promise::<Value>(load, vec![json!(entry.directory())]).await?;
+        let load = "await window.moescope.load(`${location.origin}/race/${arguments[0]}/`, { backend: arguments[1] });";
+        self.page.promise::<Value>(load, vec![json!(entry.directory()), json!(backend)]).await?;
         Ok(())
     }
 
@@ -141,25 +169,24 @@ impl Stage {
         Ok(false)
     }
 
-    /// Both must find the same tokens the most probable, with nearly the same probabilities: it is the same model.
+    /// It must be the same model.
     async fn check(&self, entry: &Entry) -> Result<()> {
         let ids = prompt(PROMPTS[0]);
+        let own = self.own_guesses(&ids).await?;
+        self.browser.switch_to_window(self.other.clone()).await?;
+        let its = "return await window.peers.wllama.guesses(arguments[0], arguments[1]);";
+        let its: Vec<Guess> = self.page.promise(its, vec![json!(ids), json!(GUESSES)]).await?;
+        same_model(&entry.name(), &own, "wllama", &its)
+    }
+
+    async fn own_guesses(&self, ids: &[u32]) -> Result<Vec<Guess>> {
         self.browser.switch_to_window(self.own.clone()).await?;
         let own = "
             const { logits_last: row } = await window.moescope.trace(arguments[0], { logits: 'last' });
             const most = Math.max(...row);
             const sum = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - most), 0)) + most;
             return row.map((logit, id) => [id, logit - sum]).sort((a, b) => b[1] - a[1]).slice(0, arguments[1]);";
-        let own: Vec<(u32, f64)> = self.page.promise(own, vec![json!(ids), json!(GUESSES)]).await?;
-        self.browser.switch_to_window(self.other.clone()).await?;
-        let its = "return await window.peers.wllama.guesses(arguments[0], arguments[1]);";
-        let its: Vec<(u32, f64)> = self.page.promise(its, vec![json!(ids), json!(GUESSES)]).await?;
-        let same = own.len() == its.len()
-            && own.iter().zip(&its).all(|(own, its)| own.0 == its.0 && (own.1 - its.1).abs() < NEAR);
-        if !same {
-            bail!("{}: the engines do not run the same model: Moescope finds {own:?}, wllama {its:?}", entry.name());
-        }
-        Ok(())
+        self.page.promise(own, vec![json!(ids), json!(GUESSES)]).await
     }
 
     async fn own_run(&self, measured: &mut Measured, tokens: usize) -> Result<()> {
@@ -197,7 +224,7 @@ impl Stage {
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..2 {
             for (entry, times) in EXPERTS.iter().zip(&mut times) {
-                self.open(entry).await?;
+                self.open(entry, "cpu").await?;
                 for _ in 0..rounds {
                     times.push(self.generate(PROMPTS[0], DECODED).await?.decode_ms);
                 }
@@ -206,6 +233,15 @@ impl Stage {
         let [few, many] = times.map(median);
         Ok(many / few)
     }
+}
+
+/// Both must find the same tokens the most probable, with nearly the same probabilities.
+fn same_model(model: &str, own: &[Guess], peer: &str, its: &[Guess]) -> Result<()> {
+    let near = |(own, its): (&Guess, &Guess)| own.0 == its.0 && (own.1 - its.1).abs() < NEAR;
+    if own.len() != its.len() || !own.iter().zip(its).all(near) {
+        bail!("{model}: the engines do not run the same model: Moescope finds {own:?}, {peer} {its:?}");
+    }
+    Ok(())
 }
 
 fn decoded_after(prompt: usize) -> usize {
@@ -242,10 +278,11 @@ impl Measured {
         let shape = &entry.shape;
         // The CPU engine widens every number to four bytes when it packs a model.
         let bytes = 4.0 * shape.active_parameters() as f64;
-        let decode = Figure::new(entry, "decode".into(), &self.own.decode, &self.peer.decode, limits.read / bytes);
+        let decode =
+            Figure::new(&entry.name(), "decode".into(), &self.own.decode, &self.peer.decode, limits.read / bytes);
         let prefill = PROMPTS.iter().zip(&self.own.prefill).zip(&self.peer.prefill).map(|((&tokens, own), peer)| {
             let most = limits.multiply_add / shape.prefill_multiply_adds(tokens) as f64;
-            Figure::new(entry, format!("prefill {tokens}"), own, peer, most)
+            Figure::new(&entry.name(), format!("prefill {tokens}"), own, peer, most)
         });
         std::iter::once(decode).chain(prefill).collect()
     }

@@ -1,17 +1,16 @@
 //! What came of the race: figures, a table of them, JSON, a picture, and whether they are as good as the committed ones.
 
-use crate::files::Entry;
 use anyhow::{Context, Result, bail};
 use moescope_e2e::median;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::Path;
 
 /// How much of a committed figure is enough: these machines are noisy.
 const ENOUGH: f64 = 0.85;
 
-/// What one thread of the browser can do at most.
+/// What one thread of the browser, or its GPU, can do at most.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes a second, read in order from memory.
@@ -41,6 +40,13 @@ impl Spread {
     }
 }
 
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = if self.median < 10.0 { 2 } else { 0 };
+        write!(f, "{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.least, self.most)
+    }
+}
+
 /// One row of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
@@ -50,9 +56,9 @@ pub struct Figure {
     pub what: String,
     /// Moescope's tokens a second.
     pub own: Spread,
-    /// wllama's.
-    pub wllama: Option<Spread>,
-    /// Moescope's over wllama's, of the medians.
+    /// The peer's.
+    pub peer: Option<Spread>,
+    /// Moescope's over the peer's, of the medians.
     pub ratio: Option<f64>,
     /// Moescope's over what the machine could do at most: of decoding by reading memory, of prefill by multiply-adds.
     pub share: f64,
@@ -60,11 +66,11 @@ pub struct Figure {
 
 impl Figure {
     /// From milliseconds a token; `most` is the limit in tokens a second.
-    pub fn new(entry: &Entry, what: String, own: &[f64], peer: &[f64], most: f64) -> Self {
+    pub fn new(model: &str, what: String, own: &[f64], peer: &[f64], most: f64) -> Self {
         let own = Spread::of(own).expect("Moescope ran");
-        let wllama = Spread::of(peer);
-        let ratio = wllama.map(|wllama| own.median / wllama.median);
-        Self { model: entry.name(), what, own, wllama, ratio, share: own.median / most }
+        let peer = Spread::of(peer);
+        let ratio = peer.map(|peer| own.median / peer.median);
+        Self { model: model.into(), what, own, peer, ratio, share: own.median / most }
     }
 
     fn name(&self) -> String {
@@ -72,46 +78,105 @@ impl Figure {
     }
 }
 
-/// All of it.
+/// Moescope and a peer in turns, on the same device.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// What the machine can do.
+pub struct Race {
+    /// The other engine.
+    pub peer: &'static str,
+    /// What both ran on.
+    pub device: String,
+    /// What that can do.
     pub limits: Limits,
     /// The rows.
     pub figures: Vec<Figure>,
-    /// Time to decode with 64 experts over that with eight.
-    pub more_experts: f64,
+}
+
+impl Race {
+    /// As a table in Markdown.
+    fn table(&self) -> String {
+        let mut text = format!(
+            "{} reads {:.1} GB/s from memory and does {:.1} G multiply-adds/s at most.\n\n\
+             | model | what | Moescope, tokens/s | {}, tokens/s | ratio | of the limit |\n\
+             | --- | --- | --: | --: | --: | --: |\n",
+            self.device,
+            self.limits.read / 1e9,
+            self.limits.multiply_add / 1e9,
+            self.peer
+        );
+        for figure in &self.figures {
+            let peer = figure.peer.as_ref().map_or_else(|| "left out".into(), Spread::to_string);
+            let ratio = figure.ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2} x"));
+            let Figure { model, what, own, share, .. } = figure;
+            let _ = writeln!(text, "| {model} | {what} | {own} | {peer} | {ratio} | {:.0} % |", share * 100.0);
+        }
+        text
+    }
+
+    /// As a picture: a bar a row, Moescope's speed over the peer's.
+    pub fn picture(&self) -> String {
+        const ROW: usize = 26;
+        const LEFT: usize = 170;
+        const LONGEST: f64 = 480.0;
+        let rows: Vec<(String, f64)> = self.figures.iter().filter_map(|f| Some((f.name(), f.ratio?))).collect();
+        let scale = LONGEST / rows.iter().map(|row| row.1).fold(1.0, f64::max);
+        let (width, height) = (LEFT + LONGEST as usize + 70, rows.len() * ROW + 40);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+             <title>Moescope's tokens per second over those of {peer}</title>\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
+            peer = self.peer
+        );
+        for (n, (name, ratio)) in rows.iter().enumerate() {
+            let (y, bar) = (n * ROW + 8, ratio * scale);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>\
+                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{bar:.1}\" height=\"18\" fill=\"#0072b2\"/>\
+                 <text x=\"{:.1}\" y=\"{}\">{ratio:.2} x</text>",
+                LEFT - 8,
+                y + 14,
+                LEFT as f64 + bar + 6.0,
+                y + 14
+            );
+        }
+        let (even, bottom) = (LEFT as f64 + scale, rows.len() * ROW + 8);
+        let _ = writeln!(
+            svg,
+            "<path d=\"M{even:.1} 0V{bottom}\" stroke=\"#d55e00\" stroke-dasharray=\"4 3\"/>\
+             <text x=\"{LEFT}\" y=\"{}\" fill=\"#b34700\">dashed: as fast as {}</text>\n</svg>",
+            bottom + 18,
+            self.peer
+        );
+        svg
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// On one thread of the browser.
+    pub cpu: Option<Race>,
+    /// On WebGPU.
+    pub gpu: Option<Race>,
+    /// Time to decode with 64 experts over that with eight, on the CPU.
+    pub more_experts: Option<f64>,
 }
 
 impl Outcome {
-    /// As a table in Markdown.
+    /// As tables in Markdown.
     pub fn table(&self) -> String {
-        let mut text = format!(
-            "One thread reads {:.1} GB/s from memory and does {:.1} G multiply-adds/s at most.\n\n\
-             | model | what | Moescope, tokens/s | wllama, tokens/s | ratio | of the limit |\n\
-             | --- | --- | --: | --: | --: | --: |\n",
-            self.limits.read / 1e9,
-            self.limits.multiply_add / 1e9
-        );
-        let spread = |spread: &Spread| format!("{:.0} ({:.0} to {:.0})", spread.median, spread.least, spread.most);
-        for figure in &self.figures {
-            let peer = figure.wllama.as_ref().map_or_else(|| "left out".into(), spread);
-            let ratio = figure.ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2} x"));
-            let Figure { model, what, own, share, .. } = figure;
-            let _ =
-                writeln!(text, "| {model} | {what} | {} | {peer} | {ratio} | {:.0} % |", spread(own), share * 100.0);
+        let races = [&self.cpu, &self.gpu].into_iter().flatten();
+        let mut text = races.map(Race::table).collect::<Vec<_>>().join("\n");
+        if let Some(more) = self.more_experts {
+            let _ = writeln!(text, "\nDecoding with 64 experts takes {more:.2} x the time that it takes with 8.");
         }
-        let _ = writeln!(
-            text,
-            "\nDecoding with 64 experts takes {:.2} x the time that it takes with 8.",
-            self.more_experts
-        );
         text
     }
 
     /// The figures that are held against committed ones: ratios to the peer, by name.
     pub fn ratios(&self) -> BTreeMap<String, f64> {
-        self.figures.iter().filter_map(|figure| Some((figure.name(), figure.ratio?))).collect()
+        let figures = [&self.cpu, &self.gpu].into_iter().flatten().flat_map(|race| &race.figures);
+        figures.filter_map(|figure| Some((figure.name(), figure.ratio?))).collect()
     }
 
     /// Fails where a ratio is far below that in the file `committed`.
@@ -127,42 +192,6 @@ impl Outcome {
             bail!("slower than what is committed, beside the same peer: {}", worse.join("; "));
         }
         Ok(())
-    }
-
-    /// As a picture: a bar a row, Moescope's speed over wllama's.
-    pub fn picture(&self) -> String {
-        const ROW: usize = 26;
-        const LEFT: usize = 170;
-        const SCALE: f64 = 44.0;
-        let rows: Vec<(String, f64)> = self.figures.iter().filter_map(|f| Some((f.name(), f.ratio?))).collect();
-        let longest = rows.iter().map(|row| row.1).fold(1.0, f64::max);
-        let (width, height) = (LEFT + (longest * SCALE) as usize + 70, rows.len() * ROW + 40);
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-             <title>Moescope's tokens per second over wllama's</title>\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
-        );
-        for (n, (name, ratio)) in rows.iter().enumerate() {
-            let (y, bar) = (n * ROW + 8, ratio * SCALE);
-            let _ = writeln!(
-                svg,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>\
-                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{bar:.1}\" height=\"18\" fill=\"#0072b2\"/>\
-                 <text x=\"{:.1}\" y=\"{}\">{ratio:.2} x</text>",
-                LEFT - 8,
-                y + 14,
-                LEFT as f64 + bar + 6.0,
-                y + 14
-            );
-        }
-        let (even, bottom) = (LEFT as f64 + SCALE, rows.len() * ROW + 8);
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{even} 0V{bottom}\" stroke=\"#d55e00\" stroke-dasharray=\"4 3\"/>\
-             <text x=\"{even}\" y=\"{}\" text-anchor=\"middle\" fill=\"#b34700\">as fast as wllama</text>\n</svg>",
-            bottom + 18
-        );
-        svg
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Node {
     pub domain: String,
 }
 
-/// `AttributeProto`, of one number.
+/// `AttributeProto`, of numbers.
 #[derive(Message)]
 pub struct Attribute {
     #[prost(string, tag = "1")]
@@ -66,20 +66,27 @@ pub struct Attribute {
     pub float: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub int: Option<i64>,
-    /// 1: float, 2: int.
+    #[prost(int64, repeated, tag = "8")]
+    pub ints: Vec<i64>,
+    /// 1: float, 2: int, 7: ints.
     #[prost(int32, tag = "20")]
     pub kind: i32,
 }
 
 impl Attribute {
     /// An integer.
-    pub fn int(name: &str, value: i64) -> Self {
-        Self { name: name.into(), float: None, int: Some(value), kind: 2 }
+    pub fn of_int(name: &str, value: i64) -> Self {
+        Self { name: name.into(), int: Some(value), kind: 2, ..Self::default() }
+    }
+
+    /// Integers.
+    pub fn of_ints(name: &str, values: &[i64]) -> Self {
+        Self { name: name.into(), ints: values.to_vec(), kind: 7, ..Self::default() }
     }
 
     /// A number.
-    pub fn float(name: &str, value: f32) -> Self {
-        Self { name: name.into(), float: Some(value), int: None, kind: 1 }
+    pub fn of_float(name: &str, value: f32) -> Self {
+        Self { name: name.into(), float: Some(value), kind: 1, ..Self::default() }
     }
 }
 
