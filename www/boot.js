@@ -98,6 +98,14 @@ function showProblem(message) {
   }
 }
 
+/** When this screen has been painted; soon in a tab that nobody sees, where nothing is. */
+function painted() {
+  return Promise.race([
+    new Promise(done => requestAnimationFrame(() => setTimeout(done))),
+    new Promise(done => setTimeout(done, 200)),
+  ]);
+}
+
 async function start() {
   const problem = obstacle();
   if (problem) {
@@ -106,8 +114,12 @@ async function start() {
   }
   showFirstText();
   try {
+    const program = fetchProgram();
+    program.catch(() => {}); // It is told below.
     const { default: init } = await import("./moescope.js");
-    await init({ module_or_path: fetchProgram() });
+    // Starting the program holds the page up: what is there can be seen and typed in before.
+    await painted();
+    await init({ module_or_path: program });
   } catch (error) {
     showProblem(`The program could not be loaded: ${error.message}. Check the connection and load the page again.`);
     throw error;
