@@ -4,7 +4,7 @@ use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli::{Layer, Trace};
-use moescope_e2e::page::Page;
+use moescope_e2e::page::{Page, View};
 use moescope_e2e::typing;
 use serde::Deserialize;
 use serde_json::Value;
@@ -243,7 +243,10 @@ async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Resul
         let mut text: Vec<char> = before.text.chars().collect();
         text.splice(at..at + remove, insert.chars());
         let text: String = text.into_iter().collect();
-        let after = page.wait("the edited text", |view| view.is_settled() && view.text == text).await?;
+        // Every token in its place: under load the box can have the text a moment before the strip says that it draws.
+        let in_place = |view: &View| view.tokens.iter().enumerate().all(|(n, token)| token.position == n);
+        let after =
+            page.wait("the edited text", |view| view.is_settled() && view.text == text && in_place(view)).await?;
         // By position: the number of the element before the edit, where it was there.
         let was: Vec<Option<usize>> = page
             .script(
@@ -257,8 +260,6 @@ async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Resul
         // The parts next to the edit may be divided anew.
         let same = (1..=tail).filter(|n| was[new.len() - n] == Some(old.len() - n)).count();
         assert!(same + 60 > tail, "{same} of {tail} tokens after the edit at {at} are the elements that they were");
-        let positions: Vec<usize> = after.tokens.iter().map(|token| token.position).collect();
-        assert_eq!(positions, (0..new.len()).collect::<Vec<_>>());
         let trace = page.trace("none").await?;
         let ids: Vec<u32> = trace.tokens.iter().map(|token| token.id).collect();
         assert_eq!(new, ids, "the strip shows what was routed");
