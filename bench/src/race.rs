@@ -14,7 +14,6 @@ use moescope_e2e::tools::Tools;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::Duration;
 use thirtyfour::WindowHandle;
 use tower_http::services::{ServeDir, ServeFile};
 
@@ -26,9 +25,6 @@ const DECODED: usize = 64;
 const GUESSES: usize = 5;
 /// The most that the logarithms of their probabilities may differ by: llama.cpp keeps keys and values in f16.
 const NEAR: f64 = 0.02;
-
-/// For one call of an engine: a prompt takes a peer minutes where the GPU is a processor.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What to race on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -70,7 +66,6 @@ pub async fn run(tools: &Tools, places: &Places, rounds: usize, devices: Devices
     let peers = Server::start(peers.fallback_service(ServeDir::new(&places.pages))).await?;
     let driver = Driver::start(tools)?;
     let browser = browser::open(tools, &driver, Visitor::WEBGPU).await?;
-    browser.set_script_timeout(PATIENCE).await?;
     let page = Page::new(browser.clone());
     let own = browser.window().await?;
     page.goto(&site.url("/?backend=cpu")).await?;

@@ -7,6 +7,7 @@ use crate::report::{Figure, Limits, Race};
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const PEER: &str = "ONNX Runtime Web";
 /// Prompts, in tokens.
@@ -17,6 +18,9 @@ const PEER_PROMPT: usize = 64;
 const DECODED: usize = 32;
 /// And its peer, which takes seconds for each where the GPU is a processor.
 const PEER_DECODED: usize = 2;
+
+/// For one call of the peer: a prompt takes it minutes where the GPU is a processor.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What the GPU can do, and its name.
 #[derive(Deserialize)]
@@ -115,6 +119,8 @@ impl Stage {
     /// What a call of the peer gives.
     async fn onnx<T: serde::de::DeserializeOwned>(&self, call: &str, arguments: Vec<Value>) -> Result<T> {
         self.browser.switch_to_window(self.other.clone()).await?;
-        self.page.promise(&format!("return (await window.peers.onnx.{call}) ?? null;"), arguments).await
+        self.page
+            .promise_within(PATIENCE, &format!("return (await window.peers.onnx.{call}) ?? null;"), arguments)
+            .await
     }
 }

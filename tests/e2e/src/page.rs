@@ -125,13 +125,26 @@ impl Page {
     /// # Errors
     /// The promise is rejected (the error holds its reason), or gives something else than `T`.
     pub async fn promise<T: DeserializeOwned>(&self, body: &str, arguments: Vec<Value>) -> Result<T> {
+        self.promise_within(PATIENCE, body, arguments).await
+    }
+
+    /// As [`Self::promise`], for what may take so long.
+    ///
+    /// # Errors
+    /// The script's own error, or it takes too long.
+    pub async fn promise_within<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        body: &str,
+        arguments: Vec<Value>,
+    ) -> Result<T> {
         let script = format!(
             "const done = arguments[arguments.length - 1];
              (async function () {{ {body} }}).apply(null, arguments).then(
                value => done({{ value: value === undefined ? null : value }}),
                error => done({{ error: String(error?.message ?? error) }}));"
         );
-        self.browser.set_script_timeout(PATIENCE).await?;
+        self.browser.set_script_timeout(patience).await?;
         let result = self.browser.execute_async(script, arguments).await?;
         let answer = result.json();
         match answer.get("error").and_then(Value::as_str) {
