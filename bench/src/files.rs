@@ -43,10 +43,12 @@ fn name(dtype: Dtype) -> &'static str {
     }
 }
 
+const M_F32: Entry = Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32) };
+
 /// The models against which engines run.
 pub const RACE: [Entry; 4] = [
     Entry { shape: shape::S, dtype: Dtype::F32, gguf: Some(Dtype::F32) },
-    Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32) },
+    M_F32,
     Entry { shape: shape::M, dtype: Dtype::F16, gguf: Some(Dtype::F16) },
     Entry { shape: shape::M, dtype: Dtype::BF16, gguf: Some(Dtype::F16) },
 ];
@@ -58,7 +60,7 @@ pub const EXPERTS: [Entry; 2] = [
 ];
 
 /// The model that runs on WebGPU.
-pub const ON_GPU: Entry = RACE[1];
+pub const ON_GPU: Entry = M_F32;
 
 /// The other engine's graph of it.
 pub fn graph_file(form: Form) -> String {

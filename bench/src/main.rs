@@ -67,7 +67,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let ratios = root.join("ratios.json");
     if arguments.commit {
-        std::fs::write(&ratios, serde_json::to_string_pretty(&outcome.ratios())? + "\n")?;
+        outcome.commit(&ratios)?;
         for (race, name) in [(&outcome.cpu, "performance"), (&outcome.gpu, "performance-webgpu")] {
             if let Some(race) = race {
                 std::fs::write(root.join(format!("../docs/{name}.svg")), race.picture())?;

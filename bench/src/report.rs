@@ -174,9 +174,20 @@ impl Outcome {
     }
 
     /// The figures that are held against committed ones: ratios to the peer, by name.
-    pub fn ratios(&self) -> BTreeMap<String, f64> {
+    fn ratios(&self) -> BTreeMap<String, f64> {
         let figures = [&self.cpu, &self.gpu].into_iter().flatten().flat_map(|race| &race.figures);
         figures.filter_map(|figure| Some((figure.name(), figure.ratio?))).collect()
+    }
+
+    /// Writes the ratios to the file `committed`; rows that did not run keep theirs.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn commit(&self, committed: &Path) -> Result<()> {
+        let mut ratios = read_ratios(committed)?;
+        ratios.extend(self.ratios());
+        std::fs::write(committed, serde_json::to_string_pretty(&ratios)? + "\n")
+            .with_context(|| format!("cannot write {}", committed.display()))
     }
 
     /// Fails where a ratio is far below that in the file `committed`.
@@ -184,15 +195,19 @@ impl Outcome {
     /// # Errors
     /// It is, or the file cannot be read; a row that did not run is no error, but is named.
     pub fn check(&self, committed: &Path) -> Result<()> {
-        let text =
-            std::fs::read_to_string(committed).with_context(|| format!("cannot read {}", committed.display()))?;
-        let committed: BTreeMap<String, f64> = serde_json::from_str(&text)?;
+        let committed = read_ratios(committed)?;
         let worse = worse(&self.ratios(), &committed);
         if !worse.is_empty() {
             bail!("slower than what is committed, beside the same peer: {}", worse.join("; "));
         }
         Ok(())
     }
+}
+
+/// The ratios in a committed file.
+fn read_ratios(path: &Path) -> Result<BTreeMap<String, f64>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} holds no ratios", path.display()))
 }
 
 /// The rows that are far below the committed ones, as words. A row that is not there is named on the terminal only.

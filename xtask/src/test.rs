@@ -114,7 +114,7 @@ pub fn bench(arguments: &[OsString]) -> Result<()> {
         Ok(peers) => {
             command.env("MOESCOPE_PEERS", peers);
         }
-        Err(error) => println!("The race is without wllama: {error:#}"),
+        Err(error) => println!("The race is without its peers: {error:#}"),
     }
     workspace::run(&mut command)
 }

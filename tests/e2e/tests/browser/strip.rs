@@ -260,6 +260,8 @@ async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Resul
         // The parts next to the edit may be divided anew.
         let same = (1..=tail).filter(|n| was[new.len() - n] == Some(old.len() - n)).count();
         assert!(same + 60 > tail, "{same} of {tail} tokens after the edit at {at} are the elements that they were");
+        let positions: Vec<usize> = after.tokens.iter().map(|token| token.position).collect();
+        assert_eq!(positions, (0..new.len()).collect::<Vec<_>>());
         let trace = page.trace("none").await?;
         let ids: Vec<u32> = trace.tokens.iter().map(|token| token.id).collect();
         assert_eq!(new, ids, "the strip shows what was routed");
