@@ -21,7 +21,7 @@ use super::past::RECORDING;
 use super::picture::PictureCard;
 use super::policy_bar::PolicyBar;
 use super::policy_card::PolicyCard;
-use super::settling::Settling;
+use super::settling::{Pending, Settling};
 use super::shared::Shared;
 use super::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State, Status};
 use super::strip_card::StripCard;
@@ -103,6 +103,8 @@ pub struct App {
     language_asked: Option<String>,
     storage_refused: bool,
     settling: Settling,
+    /// From a change until the document shows it.
+    pending: Option<Pending>,
     /// When the engine broke off last.
     died_at: f64,
     _listeners: Vec<EventListener>,
@@ -146,6 +148,7 @@ impl Component for App {
             language_asked: address.language,
             storage_refused: false,
             settling: Settling::default(),
+            pending: None,
             died_at: 0.0,
         }
     }
@@ -188,6 +191,7 @@ impl Component for App {
         }
         let link = context.link().clone();
         self.rest = Some(Timeout::new(REST_MS, move || link.send_message(Message::Rest)));
+        self.pending.get_or_insert_with(|| self.settling.pending());
         self.settling.status(self.state.status());
         true
     }
@@ -200,6 +204,7 @@ impl Component for App {
             }
             self.settling.status(self.state.status());
         }
+        self.pending = None;
     }
 
     fn view(&self, context: &Context<Self>) -> Html {

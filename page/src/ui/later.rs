@@ -1,7 +1,7 @@
 //! What is in it follows one frame later, so that no frame has everything to draw: the text and its tokens come first.
 
 use super::canvas::{Frame, next_frame};
-use super::settling::Settling;
+use super::settling::{Pending, Settling};
 use gloo::utils::document;
 use yew::prelude::*;
 
@@ -15,6 +15,7 @@ pub struct LaterProps {
 pub struct Later {
     shown: Html,
     frame: Option<Frame>,
+    pending: Option<Pending>,
 }
 
 impl Component for Later {
@@ -22,7 +23,7 @@ impl Component for Later {
     type Properties = LaterProps;
 
     fn create(context: &Context<Self>) -> Self {
-        let mut later = Self { shown: Html::default(), frame: None };
+        let mut later = Self { shown: Html::default(), frame: None, pending: None };
         later.follow(context);
         later
     }
@@ -32,7 +33,7 @@ impl Component for Later {
     }
 
     fn update(&mut self, context: &Context<Self>, (): ()) -> bool {
-        self.call_off(context);
+        self.frame = None;
         self.shown = context.props().children.clone();
         true
     }
@@ -41,8 +42,10 @@ impl Component for Later {
         self.shown.clone()
     }
 
-    fn destroy(&mut self, context: &Context<Self>) {
-        self.call_off(context);
+    fn rendered(&mut self, _: &Context<Self>, _: bool) {
+        if self.frame.is_none() {
+            self.pending = None;
+        }
     }
 }
 
@@ -55,14 +58,8 @@ impl Later {
         if self.frame.is_none() {
             let link = context.link().clone();
             self.frame = Some(next_frame(move || link.send_message(())));
-            context.props().settling.late(true);
+            self.pending.get_or_insert_with(|| context.props().settling.pending());
         }
         false
-    }
-
-    fn call_off(&mut self, context: &Context<Self>) {
-        if self.frame.take().is_some() {
-            context.props().settling.late(false);
-        }
     }
 }

@@ -5,16 +5,22 @@ use gloo::utils::body;
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// The state of the body, written by the page and by what draws in several frames.
+/// The state of the body, written by the page and by what is drawn later than it.
 #[derive(Clone, Debug, Default)]
 pub struct Settling(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     status: Cell<Option<Status>>,
-    drawing: Cell<bool>,
-    late: Cell<usize>,
+    pending: Cell<usize>,
 }
+
+/// Something is to be drawn yet: as long as this is kept, the page is not ready.
+///
+/// It is let go when that is in the document, so in an effect or in `rendered`: the framework lets other tasks run
+/// between a component's rendering and its children's.
+#[derive(Debug)]
+pub struct Pending(Settling);
 
 impl Settling {
     /// The page has this status.
@@ -23,24 +29,17 @@ impl Settling {
         self.show();
     }
 
-    /// The strip is still drawing, or done.
-    pub fn drawing(&self, drawing: bool) {
-        if self.0.drawing.replace(drawing) != drawing {
-            self.show();
-        }
-    }
-
-    /// Something that follows a frame later is to come, or there.
-    pub fn late(&self, to_come: bool) {
-        let late = self.0.late.get();
-        self.0.late.set(if to_come { late + 1 } else { late - 1 });
+    /// Something is to be drawn yet.
+    pub fn pending(&self) -> Pending {
+        self.0.pending.set(self.0.pending.get() + 1);
         self.show();
+        Pending(self.clone())
     }
 
     fn show(&self) {
         let Some(status) = self.0.status.get() else { return };
         let shown = match status {
-            Status::Ready if self.0.drawing.get() || self.0.late.get() > 0 => Status::Running,
+            Status::Ready if self.0.pending.get() > 0 => Status::Running,
             status => status,
         };
         // Setting an attribute with a legal name cannot fail.
@@ -49,6 +48,13 @@ impl Settling {
             // From here on cards are as high as what is in them (see style.css).
             let _ = body().set_attribute("data-opened", "");
         }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.0.pending.set(self.0.0.pending.get() - 1);
+        self.0.show();
     }
 }
 

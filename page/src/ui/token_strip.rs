@@ -82,7 +82,11 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     };
     let keys = keys(&node, props);
     let (parts, behind) = use_parts(pieces(props), to_come(props));
-    props.settling.drawing(behind);
+    let settling = props.settling.clone();
+    use_effect_with(behind, move |behind| {
+        let pending = behind.then(|| settling.pending());
+        move || drop(pending)
+    });
     use_follow(&node, props.trace.clone(), props.changed_at, behind);
     html! {
         <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
