@@ -4,6 +4,7 @@
 
 mod policies;
 
+use moescope::engine::gpu::GpuEngine;
 use moescope::engine::{Engine, LogitsOf, Step};
 use moescope::model::{Model, files};
 use moescope::routing::LayerTrace;
@@ -203,6 +204,19 @@ fn gpu_is_deterministic() {
             engine.truncate(0);
             assert_eq!(bits(&pollster::block_on(run(&mut engine, &ids, usize::MAX))), bits(&first), "{name}");
         }
+    }
+}
+
+/// A decoded token takes eight dispatches a layer (q, k and v; attention; output; norm; gate; up; down; combine), and three
+/// beside: embedding, first norm, logits. A prompt groups its tokens by expert too.
+#[test]
+fn a_decoded_token_takes_eight_dispatches_a_layer() {
+    for name in ["basic", "many-experts"] {
+        let model = model(&case(name));
+        let layers = model.architecture.layers.len();
+        let engine = pollster::block_on(GpuEngine::new(&model)).unwrap();
+        assert_eq!(engine.dispatches(1), 8 * layers + 3, "{name}");
+        assert_eq!(engine.dispatches(2), 9 * layers + 3, "{name}");
     }
 }
 

@@ -126,6 +126,11 @@ impl GpuEngine {
         CHUNK
     }
 
+    /// Dispatches of a step of so many tokens, the logits among them.
+    pub fn dispatches(&self, tokens: usize) -> usize {
+        self.plan.dispatches(tokens)
+    }
+
     /// The adapter's name.
     pub fn adapter(&self) -> &str {
         &self.shared.gpu.adapter

@@ -131,11 +131,20 @@ impl Plan {
         }
     }
 
+    /// Dispatches of a step of so many tokens, the logits among them.
+    pub fn dispatches(&self, tokens: usize) -> usize {
+        self.passes(tokens).layers.len() + 1
+    }
+
+    fn passes(&self, tokens: usize) -> &Passes {
+        if tile_for(tokens) == Tile::One { &self.one } else { &self.many }
+    }
+
     /// The commands of a step.
     pub fn encode(&self, gpu: &Gpu, sections: &Sections) -> wgpu::CommandBuffer {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut compute = encoder.begin_compute_pass(&Default::default());
-        let passes = if tile_for(sections.tokens) == Tile::One { &self.one } else { &self.many };
+        let passes = self.passes(sections.tokens);
         for pass in &passes.layers {
             pass.record(&mut compute, &self.arguments, sections.tokens);
         }
