@@ -1,10 +1,11 @@
-// The experts' SwiGLU, w2(silu(w1 x) * w3 x), a tile of one expert's assignments at a time: `up` to the
-// expert's inner width, `down` again. Only experts that have a tile are touched. Twin: kernels/expert_ffn.rs
+// The experts' SwiGLU, w2(silu(w1 x) * w3 x), a tile of one expert's assignments at a time, in two passes: up to the
+// expert's inner width, down again. Only experts that have a tile are touched. Twin: kernels/expert_ffn.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // up: [T, D]; down: [T * CHOICES, F]
 // Bindings 2 and 3 say what the tiles are: shared/tiles_one.wgsl, shared/tiles_many.wgsl.
-@group(0) @binding(4) var<storage, read> weights: array<Packed>;        // up: [E, w1 then w3]; down: [E, w2]
+@group(0) @binding(4) var<storage, read> weights: array<Packed>;        // up: [E, panels of w1 and w3 in turn]; down: [E, w2]
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;           // up: [T * CHOICES, F]; down: [T * CHOICES, D]
 
+override UP: bool;            // which pass it is
 override GROUPS: u32;         // inputs / 4, rounded up
 override OUTPUTS: u32;
 override STRIDE: u32;         // numbers from one assignment's row of y to the next
@@ -16,24 +17,17 @@ fn x_row(first: u32, i: u32) -> u32 {
     return assignment_at(first + min(i, tile.z - 1u)) / SHARE * GROUPS;
 }
 
-// Words of one matrix [OUTPUTS, inputs].
-fn matrix_words() -> u32 {
-    return (OUTPUTS + ROWS - 1u) / ROWS * GROUPS * ROWS;
+fn put(panel: u32, lane: u32, first: u32, a: Sums, b: Sums) {
+    if (UP) {
+        put_activation(panel / 2u * ROWS + lane, a, b);
+    } else {
+        put_row(panel * ROWS + lane, a);
+        put_row((panel + 1u) * ROWS + lane, b);
+    }
 }
 
-@compute @workgroup_size(16, HEIGHT)
-fn up(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    let found = tile_at(group.y);
-    if (found.z == 0u) {
-        return;
-    }
-    tile = found;
-    let panel = panel_of(group.x, local.y);
-    let row = panel * ROWS + local.x;
-    let base = tile.x * 2u * matrix_words() + panel * GROUPS * ROWS;
-    let gates = product(base, GROUPS, local.x, local.y, tile.y);
-    let ups = product(base + matrix_words(), GROUPS, local.x, local.y, tile.y);
-    if (row >= OUTPUTS || !writes(local.y)) {
+fn put_activation(row: u32, gates: Sums, ups: Sums) {
+    if (row >= OUTPUTS) {
         return;
     }
     for (var i = 0u; i < tile.z; i++) {
@@ -42,20 +36,22 @@ fn up(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) loc
     }
 }
 
-@compute @workgroup_size(16, HEIGHT)
-fn down(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    let found = tile_at(group.y);
-    if (found.z == 0u) {
-        return;
-    }
-    tile = found;
-    let panel = panel_of(group.x, local.y);
-    let row = panel * ROWS + local.x;
-    let sums = product(tile.x * matrix_words() + panel * GROUPS * ROWS, GROUPS, local.x, local.y, tile.y);
-    if (row >= OUTPUTS || !writes(local.y)) {
+fn put_row(row: u32, sums: Sums) {
+    if (row >= OUTPUTS) {
         return;
     }
     for (var i = 0u; i < tile.z; i++) {
         y[assignment_at(tile.y + i) * STRIDE + row] = sum_of(sums, i);
     }
+}
+
+@compute @workgroup_size(16, HEIGHT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let found = tile_at(group.y);
+    if (found.z == 0u) {
+        return;
+    }
+    tile = found;
+    let panels = panels_of(OUTPUTS) * select(1u, 2u, UP);
+    product(tile.x * panels * GROUPS * ROWS, panels, GROUPS, group.x, local, tile.y);
 }

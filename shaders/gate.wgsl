@@ -11,23 +11,33 @@
 
 override GROUPS: u32;                 // D / 4, rounded up
 
-fn x_row(first: u32, i: u32) -> u32 {
-    return first * GROUPS;
-}
-
 fn is_full(expert: u32) -> bool {
     return false;
 }
 
-@compute @workgroup_size(16, HEIGHT)
+// The columns are split over the workgroup; the splits are added up in a fixed order.
+const SPLITS = 4u;
+var<workgroup> partial_sums: array<f32, ROWS * SPLITS>;
+
+@compute @workgroup_size(16, SPLITS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let t = group.x;
-    for (var panel = 0u; panel * ROWS < ROUTER_ROWS; panel++) {
-        let sum = product(panel * GROUPS * ROWS, GROUPS, local.x, local.y, t);
+    for (var panel = 0u; panel < panels_of(ROUTER_ROWS); panel++) {
         let row = panel * ROWS + local.x;
-        if (row < ROUTER_ROWS && writes(local.y)) {
-            scores[row] = sum;
-            router_logits[t * ROUTER_ROWS + row] = sum;
+        var sum = 0.0;
+        for (var g = local.y; g < GROUPS; g += SPLITS) {
+            sum += dot(unpack4(weights[panel_index(row, g, GROUPS)]), x[t * GROUPS + g]);
+        }
+        workgroupBarrier(); // The sums of the panel before have been read.
+        partial_sums[local.y * ROWS + local.x] = sum;
+        workgroupBarrier();
+        if (local.y == 0u && row < ROUTER_ROWS) {
+            var logit = 0.0;
+            for (var s = 0u; s < SPLITS; s++) {
+                logit += partial_sums[s * ROWS + local.x];
+            }
+            scores[row] = logit;
+            router_logits[t * ROUTER_ROWS + row] = logit;
         }
     }
     workgroupBarrier();

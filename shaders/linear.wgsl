@@ -1,4 +1,4 @@
-// y += x W^T: one panel of W by a tile of tokens. Twin: kernels/linear.rs
+// y += x W^T: panels of W by a tile of tokens. Twin: kernels/linear.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, K]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [N, K] in panels
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;           // [T, STRIDE]
@@ -11,16 +11,21 @@ fn x_row(first: u32, i: u32) -> u32 {
     return min(first + i, step.count - 1u) * GROUPS;
 }
 
-@compute @workgroup_size(16, HEIGHT)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    let panel = panel_of(group.x, local.y);
-    let row = panel * ROWS + local.x;
-    let first = group.y * TILE;
-    let sums = product(panel * GROUPS * ROWS, GROUPS, local.x, local.y, first);
-    if (row >= OUTPUTS || !writes(local.y)) {
+fn put(panel: u32, lane: u32, first: u32, a: Sums, b: Sums) {
+    put_row(panel * ROWS + lane, first, a);
+    put_row((panel + 1u) * ROWS + lane, first, b);
+}
+
+fn put_row(row: u32, first: u32, sums: Sums) {
+    if (row >= OUTPUTS) {
         return;
     }
     for (var i = 0u; i < TILE && first + i < step.count; i++) {
         y[(first + i) * STRIDE + row] += sum_of(sums, i);
     }
+}
+
+@compute @workgroup_size(16, HEIGHT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    product(0u, panels_of(OUTPUTS), GROUPS, group.x, local, group.y * TILE);
 }

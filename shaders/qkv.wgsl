@@ -1,6 +1,6 @@
 // Queries, keys and values of a step in one product, turned by their positions: q for this step, keys and values into
-// the cache. W's rows are in the order of `pack::pairs`: rows 2i and 2i + 1 of a head are its dimensions i and i + DIM / 2, which
-// turn together, so they always lie in the same panel. Twin: kernels/qkv.rs
+// the cache. W's rows are in the order of `pack::pairs`: dimensions i and i + DIM / 2 of a head, which turn together, are in the
+// same row of two neighbouring panels. Twin: kernels/qkv.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [(HEADS + 2 KV_HEADS) * DIM, D] in panels
 @group(0) @binding(3) var<storage, read> angles: array<vec2<f32>>;      // [context, DIM / 2]: (cos, sin)
@@ -14,41 +14,42 @@ override KV_HEADS: u32;
 override DIM: u32;            // width of a head
 override DIM_STRIDE: u32;     // DIM, rounded up to a multiple of 4
 
-var<workgroup> rows: array<Sums, ROWS * HEIGHT>;
-
 fn x_row(first: u32, i: u32) -> u32 {
     return min(first + i, step.count - 1u) * GROUPS;
 }
 
-@compute @workgroup_size(16, HEIGHT)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    let panel = panel_of(group.x, local.y);
-    let row = panel * ROWS + local.x;
-    let first = group.y * TILE;
-    let lane = local.y * ROWS + local.x;
-    let own = product(panel * GROUPS * ROWS, GROUPS, local.x, local.y, first);
-    rows[lane] = own;
-    workgroupBarrier();
-    let other = rows[lane ^ 1u];
-    let head = row / DIM;
-    if (head >= HEADS + 2u * KV_HEADS || !writes(local.y)) {
+fn put(panel: u32, lane: u32, first: u32, a: Sums, b: Sums) {
+    let half = DIM / 2u;
+    let pair = panel / 2u * ROWS + lane;
+    let head = pair / half;
+    let i = pair % half;
+    if (head >= HEADS + 2u * KV_HEADS) {
         return;
     }
-    let i = row % DIM / 2u;
-    let upper = (row & 1u) == 1u;
-    let d = select(i, i + DIM / 2u, upper);
     for (var n = 0u; n < TILE && first + n < step.count; n++) {
         let position = step.start + first + n;
-        let number = sum_of(own, n);
-        let turn = angles[position * (DIM / 2u) + i];
-        // (low, high) becomes (low cos - high sin, high cos + low sin).
-        let turned = number * turn.x + select(-sum_of(other, n), sum_of(other, n), upper) * turn.y;
+        let low = sum_of(a, n);
+        let high = sum_of(b, n);
+        let turn = angles[position * half + i];
+        let turned = vec2<f32>(low * turn.x - high * turn.y, high * turn.x + low * turn.y);
         if (head < HEADS) {
-            q[((first + n) * HEADS + head) * DIM_STRIDE + d] = turned;
+            let at = ((first + n) * HEADS + head) * DIM_STRIDE + i;
+            q[at] = turned.x;
+            q[at + half] = turned.y;
         } else if (head < HEADS + KV_HEADS) {
-            keys[(position * KV_HEADS + head - HEADS) * DIM_STRIDE + d] = turned;
+            let at = (position * KV_HEADS + head - HEADS) * DIM_STRIDE + i;
+            keys[at] = turned.x;
+            keys[at + half] = turned.y;
         } else {
-            values[(position * KV_HEADS + head - HEADS - KV_HEADS) * DIM_STRIDE + d] = number;
+            let at = (position * KV_HEADS + head - HEADS - KV_HEADS) * DIM_STRIDE + i;
+            values[at] = low;
+            values[at + half] = high;
         }
     }
+}
+
+@compute @workgroup_size(16, HEIGHT)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let pairs = (HEADS + 2u * KV_HEADS) * DIM / 2u;
+    product(0u, 2u * panels_of(pairs), GROUPS, group.x, local, group.y * TILE);
 }

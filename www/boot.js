@@ -1,6 +1,6 @@
 // Starts the program: checks that the browser can run it, then loads it with a progress bar. All else is Rust.
 
-const PROGRAM = new URL("moescope_bg.wasm", import.meta.url);
+import { programUrl } from "./program.js";
 
 /** Why this browser cannot run the page, or "" if it can. */
 function obstacle() {
@@ -65,9 +65,10 @@ function showFirstText() {
 
 /** Fetches the program; the copy of the answer only drives the bar, the original compiles as it streams in. */
 async function fetchProgram() {
-  const response = await fetch(PROGRAM);
+  const url = programUrl();
+  const response = await fetch(url);
   if (!response.ok) {
-    throw new Error(`the server answered ${response.status} for ${PROGRAM.pathname}`);
+    throw new Error(`the server answered ${response.status} for ${url.pathname}`);
   }
   showProgress(response.clone().body.getReader());
   return response;

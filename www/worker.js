@@ -2,6 +2,7 @@
 // the engine instead of the page.
 
 import init from "./moescope.js";
+import { programUrl } from "./program.js";
 
 // A program that broke off (out of memory, say) answers nothing any more. The page, which named this channel, hears
 // of it here and starts another worker; this one gives its memory back.
@@ -20,7 +21,7 @@ addEventListener("error", (event) => brokeOff(event.error) && end(event.error));
 addEventListener("unhandledrejection", (event) => brokeOff(event.reason) && end(event.reason));
 
 try {
-  await init({ module_or_path: fetch(new URL("moescope_bg.wasm", import.meta.url)) });
+  await init({ module_or_path: fetch(programUrl()) });
 } catch (error) {
   end(error);
 }

@@ -75,20 +75,15 @@ async function decode(tokens) {
   return times.reduce((sum, ms) => sum + ms, 0) / tokens;
 }
 
-// The most probable tokens after a prompt and then `next` of it, one at a time: [id, natural logarithm of its probability] each.
-async function guesses(ids, count) {
+// The logits after a prompt, from its beginning.
+async function prompt(ids) {
   reset();
-  return probable((await step(ids)).logits, count);
+  return Array.from((await step(ids)).logits);
 }
 
-async function nextGuesses(id, count) {
-  return probable((await step([id])).logits, count);
+// The logits after one token more.
+async function next(id) {
+  return Array.from((await step([id])).logits);
 }
 
-function probable(logits, count) {
-  const most = Math.max(...logits);
-  const sum = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0)) + most;
-  return Array.from(logits, (logit, id) => [id, logit - sum]).sort((a, b) => b[1] - a[1]).slice(0, count);
-}
-
-window.peers = { ...window.peers, onnx: { open, prefill, keep, decode, guesses, nextGuesses } };
+window.peers = { ...window.peers, onnx: { open, prefill, keep, decode, prompt, next } };

@@ -1,7 +1,7 @@
 //! A model as a Hugging Face directory, `MixtralForCausalLM`.
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
-use crate::weights::{encoded, tensors, values};
+use crate::weights::{Numbers, encoded, tensors};
 use anyhow::{Context, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -27,7 +27,8 @@ pub fn write(shape: &Shape, dtype: Dtype, to: &Path) -> Result<()> {
         "rope_parameters": { "rope_type": "default", "rope_theta": ROPE_THETA },
     });
     std::fs::write(to.join("config.json"), serde_json::to_string_pretty(&config)?)?;
-    let tensors: Vec<_> = tensors(shape).into_iter().map(|tensor| (encoded(&values(&tensor), dtype), tensor)).collect();
+    let tensors = tensors(shape).into_iter().map(|tensor| Ok((encoded(&Numbers::Seeded.of(&tensor)?, dtype), tensor)));
+    let tensors: Vec<_> = tensors.collect::<Result<_>>()?;
     let views =
         tensors.iter().map(|(bytes, tensor)| Ok((&tensor.name, TensorView::new(dtype, tensor.shape.clone(), bytes)?)));
     let views: Vec<_> = views.collect::<Result<_>>()?;

@@ -1,7 +1,9 @@
 //! The models of the race as files, made once.
 
 use crate::onnx::{self, Form};
+use crate::race::Devices;
 use crate::shape::{self, Shape};
+use crate::weights::Numbers;
 use crate::{checkpoint, gguf};
 use anyhow::{Context, Result};
 use safetensors::Dtype;
@@ -16,6 +18,8 @@ pub struct Entry {
     pub dtype: Dtype,
     /// Kind in the peer's file; `None` where the peer does not run.
     pub gguf: Option<Dtype>,
+    /// The site has it.
+    pub ships: bool,
 }
 
 impl Entry {
@@ -24,9 +28,21 @@ impl Entry {
         format!("{} {}", self.shape.name, name(self.dtype))
     }
 
-    /// Its directory below that of the models.
-    pub fn directory(&self) -> String {
+    /// Its directory on the site.
+    pub fn address(&self) -> String {
+        if self.ships { format!("models/{}", self.shape.name) } else { format!("race/{}", self.directory()) }
+    }
+
+    fn directory(&self) -> String {
         format!("{}.{}", self.shape.name, name(self.dtype))
+    }
+
+    fn numbers(&self) -> Result<Numbers> {
+        if !self.ships {
+            return Ok(Numbers::Seeded);
+        }
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/models");
+        Numbers::stored(&models.join(self.shape.name).join("model.safetensors"))
     }
 
     /// The peer's file.
@@ -43,21 +59,20 @@ fn name(dtype: Dtype) -> &'static str {
     }
 }
 
-const M_F32: Entry = Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32) };
+const M_F32: Entry = Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32), ships: false };
 
 /// The models against which engines run.
-pub const RACE: [Entry; 4] = [
-    Entry { shape: shape::S, dtype: Dtype::F32, gguf: Some(Dtype::F32) },
+pub const RACE: [Entry; 5] = [
+    Entry { shape: shape::S, ..M_F32 },
+    Entry { shape: shape::MAIN, dtype: Dtype::F16, gguf: Some(Dtype::F16), ships: true },
     M_F32,
-    Entry { shape: shape::M, dtype: Dtype::F16, gguf: Some(Dtype::F16) },
-    Entry { shape: shape::M, dtype: Dtype::BF16, gguf: Some(Dtype::F16) },
+    Entry { dtype: Dtype::F16, gguf: Some(Dtype::F16), ..M_F32 },
+    Entry { dtype: Dtype::BF16, gguf: Some(Dtype::F16), ..M_F32 },
 ];
 
 /// The same work a token with eight experts and with 64.
-pub const EXPERTS: [Entry; 2] = [
-    Entry { shape: shape::FEW, dtype: Dtype::F32, gguf: None },
-    Entry { shape: shape::MANY, dtype: Dtype::F32, gguf: None },
-];
+pub const EXPERTS: [Entry; 2] =
+    [Entry { shape: shape::FEW, gguf: None, ..M_F32 }, Entry { shape: shape::MANY, gguf: None, ..M_F32 }];
 
 /// The model that runs on WebGPU.
 pub const ON_GPU: Entry = M_F32;
@@ -67,21 +82,33 @@ pub fn graph_file(form: Form) -> String {
     format!("{}.{}.onnx", ON_GPU.shape.name, form.name())
 }
 
-/// Makes what is missing below `directory`; a file counts as made when it is whole.
+/// Makes what is missing below `directory` for a race on these devices; a file counts as made when it is whole.
 ///
 /// # Errors
 /// A file cannot be written: the disk is full, say.
-pub fn make(directory: &Path) -> Result<()> {
-    for entry in RACE.iter().chain(&EXPERTS) {
-        whole(directory.join(entry.directory()), |to| checkpoint::write(&entry.shape, entry.dtype, to))?;
-        if let (Some(file), Some(dtype)) = (entry.peer_file(), entry.gguf) {
-            whole(directory.join(file), |to| gguf::write(&entry.shape, dtype, to))?;
+pub fn make(directory: &Path, devices: Devices) -> Result<()> {
+    if devices != Devices::Gpu {
+        for entry in RACE.iter().chain(&EXPERTS) {
+            make_checkpoint(directory, entry)?;
+            if let (Some(file), Some(dtype)) = (entry.peer_file(), entry.gguf) {
+                whole(directory.join(file), |to| gguf::write(&entry.shape, &entry.numbers()?, dtype, to))?;
+            }
         }
     }
-    for form in [Form::Decode, Form::Prefill] {
-        whole(directory.join(graph_file(form)), |to| onnx::write(&ON_GPU.shape, form, to))?;
+    if devices != Devices::Cpu {
+        make_checkpoint(directory, &ON_GPU)?;
+        for form in [Form::Decode, Form::Prefill] {
+            whole(directory.join(graph_file(form)), |to| onnx::write(&ON_GPU.shape, form, to))?;
+        }
     }
     Ok(())
+}
+
+fn make_checkpoint(directory: &Path, entry: &Entry) -> Result<()> {
+    if entry.ships {
+        return Ok(());
+    }
+    whole(directory.join(entry.directory()), |to| checkpoint::write(&entry.shape, entry.dtype, to))
 }
 
 /// Makes `path` under another name, and gives it its own when it is whole.

@@ -1,7 +1,7 @@
 //! A model as a GGUF file, llama.cpp's format (version 3): <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
-use crate::weights::{Tensor, encoded, tensors, values};
+use crate::weights::{Numbers, Tensor, encoded, tensors};
 use anyhow::{Context, Result};
 use safetensors::Dtype;
 use std::fs::File;
@@ -16,7 +16,7 @@ const ALIGNMENT: usize = 32;
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(shape: &Shape, dtype: Dtype, path: &Path) -> Result<()> {
+pub fn write(shape: &Shape, numbers: &Numbers, dtype: Dtype, path: &Path) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut head = Vec::new();
@@ -42,8 +42,9 @@ pub fn write(shape: &Shape, dtype: Dtype, path: &Path) -> Result<()> {
     for part in &parts {
         let mut written = 0;
         for tensor in &part.from {
-            let numbers = if part.rotary { interleaved(values(tensor), shape) } else { values(tensor) };
-            let bytes = encoded(&numbers, part.dtype(dtype));
+            let rows = numbers.of(tensor)?;
+            let rows = if part.rotary { interleaved(rows, shape) } else { rows };
+            let bytes = encoded(&rows, part.dtype(dtype));
             out.write_all(&bytes)?;
             written += bytes.len();
         }

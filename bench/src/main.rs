@@ -57,7 +57,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         pages: root.join("page"),
     };
     let tools = Tools::from_environment()?;
-    files::make(&places.models)?;
+    files::make(&places.models, arguments.on)?;
     let outcome =
         tokio::runtime::Runtime::new()?.block_on(race::run(&tools, &places, arguments.rounds.max(1), arguments.on))?;
     if arguments.json {

@@ -7,7 +7,7 @@
 mod proto;
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
-use crate::weights::{encoded, tensors, values};
+use crate::weights::{Numbers, encoded, tensors};
 use anyhow::{Context, Result};
 use proto::{Attribute, Graph, Model, Node, Operators, Tensor, ValueInfo};
 use safetensors::Dtype;
@@ -43,7 +43,7 @@ pub fn write(shape: &Shape, form: Form, path: &Path) -> Result<()> {
     let model = Model {
         ir_version: 10,
         producer: "moescope-bench".into(),
-        graph: Some(Writer::new(shape, form).graph()),
+        graph: Some(Writer::new(shape, form)?.graph()),
         operators: vec![
             Operators { domain: String::new(), version: 21 },
             Operators { domain: "com.microsoft".into(), version: 1 },
@@ -61,9 +61,10 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(shape: &'a Shape, form: Form) -> Self {
-        let weights = tensors(shape).into_iter().map(|tensor| (tensor.name.clone(), values(&tensor))).collect();
-        Self { shape, form, weights, graph: Graph { name: shape.name.into(), ..Graph::default() } }
+    fn new(shape: &'a Shape, form: Form) -> Result<Self> {
+        let weights = tensors(shape).into_iter().map(|tensor| Ok((tensor.name.clone(), Numbers::Seeded.of(&tensor)?)));
+        let weights = weights.collect::<Result<_>>()?;
+        Ok(Self { shape, form, weights, graph: Graph { name: shape.name.into(), ..Graph::default() } })
     }
 
     fn graph(mut self) -> Graph {
@@ -203,16 +204,16 @@ impl<'a> Writer<'a> {
             vec![Attribute::of_int("axis", -1)],
         );
         self.node("Softmax", &[&name("chosen_logits")], &[&name("weights")], vec![Attribute::of_int("axis", -1)]);
-        match self.form {
+        let [w1, w2, w3] = match self.form {
             Form::Decode => self.gathered(n),
             Form::Prefill => self.masked(n),
-        }
-        self.node("MatMul", &[&name("moe_rows"), &name("used_w1")], &[&name("gates")], vec![]);
-        self.node("MatMul", &[&name("moe_rows"), &name("used_w3")], &[&name("ups")], vec![]);
+        };
+        self.node("MatMul", &[&name("moe_in"), &w1], &[&name("gates")], vec![]);
+        self.node("MatMul", &[&name("moe_in"), &w3], &[&name("ups")], vec![]);
         self.node("Sigmoid", &[&name("gates")], &[&name("sigmoids")], vec![]);
         self.node("Mul", &[&name("gates"), &name("sigmoids")], &[&name("silu")], vec![]);
         self.node("Mul", &[&name("silu"), &name("ups")], &[&name("hidden")], vec![]);
-        self.node("MatMul", &[&name("hidden"), &name("used_w2")], &[&name("rows")], vec![]);
+        self.node("MatMul", &[&name("hidden"), &w2], &[&name("rows")], vec![]);
         // [k or E, T, D], weighted, over the first.
         self.node("Mul", &[&name("rows"), &name("row_weights")], &[&name("weighted")], vec![]);
         self.integers("first", &[0]);
@@ -221,28 +222,25 @@ impl<'a> Writer<'a> {
         self.node("Add", &[&name("middle"), &name("mixed")], &[&format!("x.{}", n + 1)], vec![]);
     }
 
-    /// The chosen experts' matrices, `[k, ...]`, and weights `[k, 1, 1]`.
-    fn gathered(&mut self, n: usize) {
+    /// Makes `row_weights.N` of the chosen experts, `[k, 1, 1]`, and gathers their matrices, `[k, ...]`: gives the names of
+    /// those.
+    fn gathered(&mut self, n: usize) -> [String; 3] {
         let name = |part: &str| format!("{part}.{n}");
         self.integers("flat", &[self.shape.top_k as i64]);
         self.integers("column", &[self.shape.top_k as i64, 1, 1]);
-        self.node("Identity", &[&name("moe_in")], &[&name("moe_rows")], vec![]);
         self.node("Reshape", &[&name("selected"), "flat"], &[&name("experts")], vec![]);
         self.node("Reshape", &[&name("weights"), "column"], &[&name("row_weights")], vec![]);
-        for part in ["w1", "w2", "w3"] {
+        ["w1", "w2", "w3"].map(|part| {
             let used = name(&format!("used_{part}"));
             self.node("Gather", &[&name(part), &name("experts")], &[&used], vec![Attribute::of_int("axis", 0)]);
-        }
+            used
+        })
     }
 
-    /// All experts' matrices, and weights `[E, T, 1]`, 0 for those not chosen.
-    fn masked(&mut self, n: usize) {
+    /// Makes `row_weights.N` of all experts, `[E, T, 1]`, 0 for those not chosen: gives the names of all their matrices.
+    fn masked(&mut self, n: usize) -> [String; 3] {
         let name = |part: &str| format!("{part}.{n}");
         let experts = self.shape.experts;
-        self.node("Identity", &[&name("moe_in")], &[&name("moe_rows")], vec![]);
-        for part in ["w1", "w2", "w3"] {
-            self.node("Identity", &[&name(part)], &[&name(&format!("used_{part}"))], vec![]);
-        }
         let numbers: Vec<f32> = (0..experts).map(|e| e as f32).collect();
         self.constant("experts", &[experts, 1, 1, 1], &numbers);
         // [E, 1, 1, 1] against [1, T, k]: which choice of which token is which expert.
@@ -255,6 +253,7 @@ impl<'a> Writer<'a> {
         self.node("ReduceSum", &[&name("masked"), "over_choices"], &[&name("by_expert")], keep);
         self.integers("by_token", &[experts as i64, -1, 1]);
         self.node("Reshape", &[&name("by_expert"), "by_token"], &[&name("row_weights")], vec![]);
+        ["w1", "w2", "w3"].map(name)
     }
 
     fn norm(&mut self, x: &str, weight: &str, y: &str) {

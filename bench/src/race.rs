@@ -1,9 +1,10 @@
 //! The race itself: one browser, a tab for Moescope and one for the peers, taking turns.
 
 mod gpu;
+mod memory;
 
 use crate::files::{EXPERTS, Entry, RACE};
-use crate::report::{Figure, Limits, Outcome, Race};
+use crate::report::{Cost, Figure, Limits, Outcome, Race};
 use anyhow::{Result, bail};
 use axum::Router;
 use moescope_e2e::browser::{self, Driver, Visitor};
@@ -12,13 +13,15 @@ use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::PathBuf;
 use thirtyfour::WindowHandle;
 use tower_http::services::{ServeDir, ServeFile};
 
 /// Prompts, in tokens.
 const PROMPTS: [usize; 3] = [64, 256, 512];
+/// How often a model is opened.
+const STARTS: usize = 3;
 /// Tokens generated after the shortest prompt.
 const DECODED: usize = 64;
 /// Of the tokens after a prompt, those that both engines must find the most probable.
@@ -54,29 +57,17 @@ pub struct Places {
 /// # Errors
 /// The page does not run, or the engines disagree about a model.
 pub async fn run(tools: &Tools, places: &Places, rounds: usize, devices: Devices) -> Result<Outcome> {
-    let models = ServeDir::new(&places.models);
-    let site =
-        Server::start(Router::new().nest_service("/race", models.clone()).fallback_service(server::site(tools)?))
-            .await?;
-    let mut peers =
-        Router::new().nest_service("/models", models).route_service("/probe.wasm", ServeFile::new(&places.probe));
-    if let Some(modules) = &places.peers {
-        peers = peers.nest_service("/npm", ServeDir::new(modules));
-    }
-    let peers = Server::start(peers.fallback_service(ServeDir::new(&places.pages))).await?;
-    let driver = Driver::start(tools)?;
-    let browser = browser::open(tools, &driver, Visitor::WEBGPU).await?;
-    let page = Page::new(browser.clone());
-    let own = browser.window().await?;
-    page.goto(&site.url("/?backend=cpu")).await?;
-    page.routed().await?;
-    let other = browser.new_tab().await?;
-    browser.switch_to_window(other.clone()).await?;
-    page.goto(&peers.url("/peers.html")).await?;
-    let stage = Stage { page, browser: browser.clone(), own, other, has_peer: places.peers.is_some() };
+    let stage = Stage::new(tools, places, false).await?;
     let outcome = stage.races(rounds, devices).await;
-    browser.quit().await?;
-    outcome
+    stage.browser.clone().quit().await?;
+    let mut outcome = outcome?;
+    if let Some(cpu) = &mut outcome.cpu {
+        let stage = Stage::new(tools, places, true).await?;
+        let memory = stage.memory().await;
+        stage.browser.clone().quit().await?;
+        cpu.costs.extend(memory?);
+    }
+    Ok(outcome)
 }
 
 /// A probable next token, and the natural logarithm of its probability.
@@ -88,6 +79,7 @@ struct Stage {
     own: WindowHandle,
     other: WindowHandle,
     has_peer: bool,
+    _running: (Driver, [Server; 2]),
 }
 
 #[derive(Deserialize)]
@@ -105,6 +97,31 @@ struct PeerRun {
 }
 
 impl Stage {
+    /// A browser with both pages; with `isolated` they are cross-origin isolated.
+    async fn new(tools: &Tools, places: &Places, isolated: bool) -> Result<Self> {
+        let models = ServeDir::new(&places.models);
+        let site = Router::new().nest_service("/race", models.clone()).fallback_service(server::site(tools)?);
+        let mut peers =
+            Router::new().nest_service("/models", models).route_service("/probe.wasm", ServeFile::new(&places.probe));
+        if let Some(modules) = &places.peers {
+            peers = peers.nest_service("/npm", ServeDir::new(modules));
+        }
+        let peers = peers.fallback_service(ServeDir::new(&places.pages));
+        let [site, peers] = if isolated { [site, peers].map(memory::isolated) } else { [site, peers] };
+        let (site, peers) = (Server::start(site).await?, Server::start(peers).await?);
+        let driver = Driver::start(tools)?;
+        let browser = browser::open(tools, &driver, Visitor::WEBGPU).await?;
+        let page = Page::new(browser.clone());
+        let own = browser.window().await?;
+        page.goto(&site.url("/?backend=cpu")).await?;
+        page.routed().await?;
+        let other = browser.new_tab().await?;
+        browser.switch_to_window(other.clone()).await?;
+        page.goto(&peers.url("/peers.html")).await?;
+        let has_peer = places.peers.is_some();
+        Ok(Self { page, browser, own, other, has_peer, _running: (driver, [site, peers]) })
+    }
+
     async fn races(&self, rounds: usize, devices: Devices) -> Result<Outcome> {
         let mut outcome = Outcome { cpu: None, gpu: None, more_experts: None };
         if devices != Devices::Gpu {
@@ -119,17 +136,26 @@ impl Stage {
 
     async fn on_cpu(&self, rounds: usize) -> Result<Race> {
         let limits = self.limits().await?;
-        let mut figures = Vec::new();
+        let (mut figures, mut costs) = (Vec::new(), Vec::new());
         for entry in RACE {
             eprintln!("{}: {rounds} rounds", entry.name());
-            let has_peer = self.has_peer && self.open_peer(&entry).await?;
-            self.open(&entry, "cpu").await?;
+            let mut has_peer = self.has_peer;
+            let (mut own, mut peer) = (Vec::new(), Vec::new());
+            for _ in 0..rounds.min(STARTS) {
+                own.push(self.open(&entry, "cpu").await? / 1e3);
+                if has_peer {
+                    let opened = self.open_peer(&entry).await?;
+                    has_peer = opened.is_some();
+                    peer.extend(opened.map(|ms| ms / 1e3));
+                }
+            }
+            costs.push(Cost::new(&entry.name(), "first token, s", &own, &peer));
             if has_peer {
                 self.check(&entry).await?;
             }
             let mut measured = Measured::default();
             for _ in 0..rounds {
-                for tokens in PROMPTS {
+                for tokens in PROMPTS.into_iter().filter(|&tokens| tokens < entry.shape.context) {
                     self.own_run(&mut measured, tokens).await?;
                     if has_peer {
                         self.peer_run(&mut measured, tokens).await?;
@@ -138,7 +164,7 @@ impl Stage {
             }
             figures.extend(measured.figures(&entry, &limits));
         }
-        Ok(Race { peer: "wllama", device: "One thread".into(), limits, figures })
+        Ok(Race { peer: "wllama", device: "One thread".into(), limits, figures, costs })
     }
 
     async fn limits(&self) -> Result<Limits> {
@@ -146,27 +172,35 @@ impl Stage {
         self.page.promise("return await window.limits('/probe.wasm');", Vec::new()).await
     }
 
-    /// Opens a model on the page, on the CPU or on WebGPU.
-    async fn open(&self, entry: &Entry, backend: &str) -> Result<()> {
+    /// Opens a model on the page, on the CPU or on WebGPU. Gives the milliseconds until the first token after a short prompt.
+    async fn open(&self, entry: &Entry, backend: &str) -> Result<f64> {
         self.browser.switch_to_window(self.own.clone()).await?;
-        let load = "await window.moescope.load(`${location.origin}/race/${arguments[0]}/`, { backend: arguments[1] });";
-        self.page.promise::<Value>(load, vec![json!(entry.directory()), json!(backend)]).await?;
-        Ok(())
+        let load = "
+            const [address, backend, prompt] = arguments, start = performance.now();
+            await window.moescope.load(`${location.origin}/${address}/`, { backend });
+            await window.moescope.generate(prompt, { tokens: 1, temperature: 0 });
+            return performance.now() - start;";
+        self.page.promise(load, vec![json!(entry.address()), json!(backend), json!(prompt(PROMPTS[0]))]).await
     }
 
-    /// Whether the peer has opened its file. Its loading fails now and then, so it may try again.
-    async fn open_peer(&self, entry: &Entry) -> Result<bool> {
-        let Some(file) = entry.peer_file() else { return Ok(false) };
+    /// As [`Self::open`], for the peer; `None` where it does not open its file. That fails now and then, so it may try again.
+    async fn open_peer(&self, entry: &Entry) -> Result<Option<f64>> {
+        let Some(file) = entry.peer_file() else { return Ok(None) };
         self.browser.switch_to_window(self.other.clone()).await?;
         for _ in 0..3 {
-            let open = "await window.peers.wllama.open(arguments[0]);";
-            match self.page.promise::<Value>(open, vec![json!(format!("/models/{file}"))]).await {
-                Ok(_) => return Ok(true),
+            let open = "
+                const [address, prompt] = arguments, start = performance.now();
+                await window.peers.wllama.open(address);
+                await window.peers.wllama.run(prompt, 1);
+                return performance.now() - start;";
+            let arguments = vec![json!(format!("/models/{file}")), json!(prompt(PROMPTS[0]))];
+            match self.page.promise(open, arguments).await {
+                Ok(ms) => return Ok(Some(ms)),
                 Err(error) => eprintln!("wllama does not open {file}: {error}"),
             }
         }
         eprintln!("wllama is left out of {}", entry.name());
-        Ok(false)
+        Ok(None)
     }
 
     /// It must be the same model.
@@ -181,12 +215,8 @@ impl Stage {
 
     async fn own_guesses(&self, ids: &[u32]) -> Result<Vec<Guess>> {
         self.browser.switch_to_window(self.own.clone()).await?;
-        let own = "
-            const { logits_last: row } = await window.moescope.trace(arguments[0], { logits: 'last' });
-            const most = Math.max(...row);
-            const sum = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - most), 0)) + most;
-            return row.map((logit, id) => [id, logit - sum]).sort((a, b) => b[1] - a[1]).slice(0, arguments[1]);";
-        self.page.promise(own, vec![json!(ids), json!(GUESSES)]).await
+        let own = "return (await window.moescope.trace(arguments[0], { logits: 'last' })).logits_last;";
+        Ok(probable(&self.page.promise::<Vec<f64>>(own, vec![json!(ids)]).await?))
     }
 
     async fn own_run(&self, measured: &mut Measured, tokens: usize) -> Result<()> {
@@ -235,6 +265,16 @@ impl Stage {
     }
 }
 
+/// The most probable tokens after a row of logits.
+fn probable(logits: &[f64]) -> Vec<Guess> {
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum = logits.iter().map(|logit| (logit - most).exp()).sum::<f64>().ln() + most;
+    let mut guesses: Vec<Guess> = (0..).zip(logits).map(|(id, logit)| (id, logit - sum)).collect();
+    guesses.sort_by(|one, other| other.1.total_cmp(&one.1));
+    guesses.truncate(GUESSES);
+    guesses
+}
+
 /// Both must find the same tokens the most probable, with nearly the same probabilities.
 fn same_model(model: &str, own: &[Guess], peer: &str, its: &[Guess]) -> Result<()> {
     let near = |(own, its): (&Guess, &Guess)| own.0 == its.0 && (own.1 - its.1).abs() < NEAR;
@@ -280,10 +320,23 @@ impl Measured {
         let bytes = 4.0 * shape.active_parameters() as f64;
         let decode =
             Figure::new(&entry.name(), "decode".into(), &self.own.decode, &self.peer.decode, limits.read / bytes);
-        let prefill = PROMPTS.iter().zip(&self.own.prefill).zip(&self.peer.prefill).map(|((&tokens, own), peer)| {
+        let prefill = PROMPTS.iter().zip(&self.own.prefill).zip(&self.peer.prefill);
+        let prefill = prefill.filter(|((_, own), _)| !own.is_empty()).map(|((&tokens, own), peer)| {
             let most = limits.multiply_add / shape.prefill_multiply_adds(tokens) as f64;
             Figure::new(&entry.name(), format!("prefill {tokens}"), own, peer, most)
         });
         std::iter::once(decode).chain(prefill).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_probable_tokens_come_first() {
+        let guesses = probable(&[0.0, 1e3, 2.0, 1e3, -5.0, 1.0, 0.5]);
+        assert_eq!(guesses.iter().map(|guess| guess.0).collect::<Vec<_>>(), [1, 3, 2, 5, 6]);
+        assert!((guesses[0].1 + 2f64.ln()).abs() < 1e-9);
     }
 }

@@ -19,31 +19,39 @@ pub struct Limits {
     pub multiply_add: f64,
 }
 
-/// Tokens a second over the rounds.
+/// A figure over the rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
     /// The middle one.
     pub median: f64,
-    /// The slowest.
+    /// The least.
     pub least: f64,
-    /// The fastest.
+    /// The most.
     pub most: f64,
 }
 
 impl Spread {
-    /// Of milliseconds a token; `None` where nothing ran.
+    /// Tokens a second, from milliseconds a token; `None` where nothing ran.
     fn of(times: &[f64]) -> Option<Self> {
-        let speeds: Vec<f64> = times.iter().map(|ms| 1e3 / ms).collect();
-        let least = speeds.iter().copied().min_by(f64::total_cmp)?;
-        let most = speeds.iter().copied().max_by(f64::total_cmp)?;
-        Some(Self { median: median(speeds), least, most })
+        Self::over(times.iter().map(|ms| 1e3 / ms).collect())
+    }
+
+    /// Over numbers; `None` where there is none.
+    fn over(numbers: Vec<f64>) -> Option<Self> {
+        let least = numbers.iter().copied().min_by(f64::total_cmp)?;
+        let most = numbers.iter().copied().max_by(f64::total_cmp)?;
+        Some(Self { median: median(numbers), least, most })
     }
 }
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = if self.median < 10.0 { 2 } else { 0 };
-        write!(f, "{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.least, self.most)
+        write!(f, "{:.digits$}", self.median)?;
+        if self.least < self.most {
+            write!(f, " ({:.digits$} to {:.digits$})", self.least, self.most)?;
+        }
+        Ok(())
     }
 }
 
@@ -78,6 +86,30 @@ impl Figure {
     }
 }
 
+/// What a model takes before it says anything: less is better.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// The model, and the width of its numbers.
+    pub model: String,
+    /// What is counted, and its unit.
+    pub what: &'static str,
+    /// Moescope's.
+    pub own: Spread,
+    /// The peer's.
+    pub peer: Option<Spread>,
+    /// The peer's over Moescope's, of the medians.
+    pub ratio: Option<f64>,
+}
+
+impl Cost {
+    /// From each round's figure.
+    pub fn new(model: &str, what: &'static str, own: &[f64], peer: &[f64]) -> Self {
+        let own = Spread::over(own.to_vec()).expect("Moescope ran");
+        let peer = Spread::over(peer.to_vec());
+        Self { model: model.into(), what, own, peer, ratio: peer.map(|peer| peer.median / own.median) }
+    }
+}
+
 /// Moescope and a peer in turns, on the same device.
 #[derive(Clone, Debug, Serialize)]
 pub struct Race {
@@ -89,6 +121,8 @@ pub struct Race {
     pub limits: Limits,
     /// The rows.
     pub figures: Vec<Figure>,
+    /// And what it takes to begin.
+    pub costs: Vec<Cost>,
 }
 
 impl Race {
@@ -104,10 +138,21 @@ impl Race {
             self.peer
         );
         for figure in &self.figures {
-            let peer = figure.peer.as_ref().map_or_else(|| "left out".into(), Spread::to_string);
-            let ratio = figure.ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2} x"));
             let Figure { model, what, own, share, .. } = figure;
+            let [peer, ratio] = beside(figure.peer, figure.ratio);
             let _ = writeln!(text, "| {model} | {what} | {own} | {peer} | {ratio} | {:.0} % |", share * 100.0);
+        }
+        if !self.costs.is_empty() {
+            let _ = write!(
+                text,
+                "\n| model | what it takes | Moescope | {} | times as much |\n| --- | --- | --: | --: | --: |\n",
+                self.peer
+            );
+        }
+        for cost in &self.costs {
+            let Cost { model, what, own, .. } = cost;
+            let [peer, ratio] = beside(cost.peer, cost.ratio);
+            let _ = writeln!(text, "| {model} | {what} | {own} | {peer} | {ratio} |");
         }
         text
     }
@@ -149,6 +194,11 @@ impl Race {
         );
         svg
     }
+}
+
+/// The peer's cells of a row.
+fn beside(peer: Option<Spread>, ratio: Option<f64>) -> [String; 2] {
+    [peer.map_or("left out".into(), |peer| peer.to_string()), ratio.map_or("-".into(), |ratio| format!("{ratio:.2} x"))]
 }
 
 /// All of it.

@@ -36,6 +36,9 @@ pub const S: Shape = Shape {
     context: 1024,
 };
 
+/// The model that ships.
+pub const MAIN: Shape = Shape { name: "main", context: 512, ..S };
+
 /// Large enough that memory counts: 117 M parameters.
 pub const M: Shape = Shape {
     name: "M",

@@ -1,7 +1,10 @@
-//! Seeded random weights, a matrix at a time: the same numbers for every format, whichever order asks for them.
+//! The models' numbers, a matrix at a time: the same for every format, whichever order asks for them.
 
 use crate::shape::Shape;
-use safetensors::Dtype;
+use anyhow::{Context, Result};
+use half::f16;
+use safetensors::{Dtype, SafeTensors};
+use std::path::Path;
 
 /// A tensor of a model.
 #[derive(Clone, Debug)]
@@ -37,9 +40,41 @@ pub fn tensors(shape: &Shape) -> Vec<Tensor> {
     all
 }
 
-/// The numbers of a tensor: norms are one, matrices are even in `+- sqrt(3 / columns)`, so that a product keeps its input's
+/// Where numbers come from.
+#[derive(Debug)]
+pub enum Numbers {
+    /// Random and seeded.
+    Seeded,
+    /// A checkpoint in f16 whose head is its embedding, as its file has it.
+    Stored(Vec<u8>),
+}
+
+impl Numbers {
+    /// Those of a trained model.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn stored(path: &Path) -> Result<Self> {
+        Ok(Self::Stored(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
+    }
+
+    /// The numbers of a tensor.
+    ///
+    /// # Errors
+    /// The checkpoint does not hold it.
+    pub fn of(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        let Self::Stored(bytes) = self else { return Ok(seeded(tensor)) };
+        let name = if tensor.name == "lm_head.weight" { "model.embed_tokens.weight" } else { &tensor.name };
+        let file = SafeTensors::deserialize(bytes)?;
+        let view = file.tensor(name)?;
+        anyhow::ensure!(view.shape() == tensor.shape && view.dtype() == Dtype::F16, "{name} is not as the shape says");
+        Ok(view.data().as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect())
+    }
+}
+
+/// Random numbers for a tensor: norms are one, matrices are even in `+- sqrt(3 / columns)`, so that a product keeps its input's
 /// variance, all rounded to f16, so that every width holds the same model. The embedding has variance one.
-pub fn values(tensor: &Tensor) -> Vec<f32> {
+fn seeded(tensor: &Tensor) -> Vec<f32> {
     let count = tensor.shape.iter().product();
     let [_, columns] = tensor.shape[..] else { return vec![1.0; count] };
     let spread = if tensor.name.contains("embed") { 3f32.sqrt() } else { (3.0 / columns as f32).sqrt() };
@@ -54,13 +89,13 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
         state ^= state >> 27;
         (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     };
-    (0..count).map(|_| half::f16::from_f32(next() * spread).to_f32()).collect()
+    (0..count).map(|_| f16::from_f32(next() * spread).to_f32()).collect()
 }
 
 /// Numbers as a file holds them: f16, bf16, or else f32.
 pub fn encoded(numbers: &[f32], dtype: Dtype) -> Vec<u8> {
     match dtype {
-        Dtype::F16 => numbers.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
+        Dtype::F16 => numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
         Dtype::BF16 => numbers.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
         _ => bytemuck::cast_slice(numbers).to_vec(),
     }

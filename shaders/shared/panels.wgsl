@@ -3,6 +3,10 @@
 // Missing rows and columns are zero.
 const ROWS = 16u;
 
+fn panels_of(rows: u32) -> u32 {
+    return (rows + ROWS - 1u) / ROWS;
+}
+
 // The index of columns 4 * group .. 4 * group + 4 of `row`, in a matrix of `groups` column groups.
 fn panel_index(row: u32, group: u32, groups: u32) -> u32 {
     return (row / ROWS * groups + group) * ROWS + row % ROWS;

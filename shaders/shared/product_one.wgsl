@@ -1,38 +1,44 @@
-// A panel of weights times one row of x: for decoding, where reading the weights is the work.
-// A workgroup has 16 lanes, a row each, times HEIGHT splits of the columns; the splits are added up in a
-// fixed order. The kernel says which row of x by `x_row(first, i)`.
+// Panels of weights times one row of x: for decoding, where reading the weights is the work.
+// A workgroup has 16 lanes, a row of each of its four panels, times HEIGHT splits of the columns; the splits are added up in
+// a fixed order. The kernel says which row of x by `x_row(first, i)`, and is given the sums of two panels at a time by
+// `put(panel, lane, first, a, b)`.
 const TILE = 1u;
-const PANELS_PER_WORKGROUP = 1u;
 const HEIGHT = 4u;
+const PANELS = 4u;
 alias Sums = f32;
-var<workgroup> partial_sums: array<f32, ROWS * HEIGHT>;
+var<workgroup> partial_sums: array<vec4<f32>, ROWS * HEIGHT>;   // a component each panel
 
-// Sums of this lane's row over all columns; `base` is the panel's first word. All invocations must call it.
-fn product(base: u32, groups: u32, lane: u32, split: u32, first: u32) -> Sums {
+// The products with the `panels` panels of a matrix that begins at the word `base`. All invocations must call it.
+fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32) {
     let row = x_row(first, 0u);
-    var four = vec4<f32>();
-    for (var g = split; g < groups; g += HEIGHT) {
-        four += unpack4(weights[base + g * ROWS + lane]) * x[row + g];
+    let words = groups * ROWS;
+    let start = base + workgroup * PANELS * words + local.x;
+    var sums = vec4<f32>();
+    for (var g = local.y; g < groups; g += HEIGHT) {
+        let four = x[row + g];
+        let at = start + g * ROWS;
+        // Panels that are not there give sums that nobody takes.
+        sums += vec4<f32>(
+            dot(unpack4(weights[at]), four),
+            dot(unpack4(weights[at + words]), four),
+            dot(unpack4(weights[at + 2u * words]), four),
+            dot(unpack4(weights[at + 3u * words]), four),
+        );
     }
-    workgroupBarrier(); // The sums of an earlier product have been read.
-    partial_sums[split * ROWS + lane] = (four.x + four.y) + (four.z + four.w);
+    partial_sums[local.y * ROWS + local.x] = sums;
     workgroupBarrier();
-    var sum = 0.0;
-    for (var s = 0u; s < HEIGHT; s++) {
-        sum += partial_sums[s * ROWS + lane];
+    let panel = workgroup * PANELS + 2u * local.y;
+    if (2u * local.y >= PANELS || panel >= panels) {
+        return;
     }
-    return sum;
+    var pair = vec2<f32>();
+    for (var s = 0u; s < HEIGHT; s++) {
+        let part = partial_sums[s * ROWS + local.x];
+        pair += select(part.xy, part.zw, local.y == 1u);
+    }
+    put(panel, local.x, first, pair.x, pair.y);
 }
 
 fn sum_of(sums: Sums, i: u32) -> f32 {
     return sums;
-}
-
-fn panel_of(workgroup: u32, y: u32) -> u32 {
-    return workgroup;
-}
-
-// Whether this invocation holds sums that no other does.
-fn writes(y: u32) -> bool {
-    return y == 0u;
 }

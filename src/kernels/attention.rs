@@ -2,6 +2,7 @@
 //! a group of `heads / kv_heads` query heads shares one key/value head.
 
 use super::linear::{TOKENS, by_halves, by_panel};
+use super::madd::madd;
 use super::panels::{Panels, ROWS, numbers};
 use crate::model::AttentionShape;
 use crate::routing::softmax;
@@ -154,7 +155,7 @@ fn mix<const M: usize, const S: usize>(
             let (value, _) = value[at..][..S * 8].as_chunks::<8>();
             for (sums, weights) in sums.iter_mut().zip(weights) {
                 for (sum, &value) in sums.iter_mut().zip(value) {
-                    *sum = f32x8::splat(weights[j]).mul_add(f32x8::new(value), *sum);
+                    *sum = madd(f32x8::splat(weights[j]), f32x8::new(value), *sum);
                 }
             }
         }

@@ -5,8 +5,20 @@
 //! comes from memory once. Every number is summed in the order of `c`, so one token at a time gives the same bits as many at
 //! once.
 
+use super::madd::madd;
 use super::panels::{Column, Panels, ROWS, numbers};
+use std::cell::Cell;
 use wide::f32x8;
+
+thread_local! {
+    static WEIGHT_BYTES_READ: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Bytes of weights that products on this thread have read so far; the embedding's rows and norms, which are no products, are
+/// not among them.
+pub fn weight_bytes_read() -> u64 {
+    WEIGHT_BYTES_READ.get()
+}
 
 /// Tokens of a tile: as many sums as the processor has registers for.
 pub(super) const TOKENS: usize = 4;
@@ -25,6 +37,7 @@ fn each_tile(x: &[f32], weights: &Panels, y: &mut [f32], put: impl Fn(&mut f32, 
     let (inputs, outputs) = (weights.cols(), weights.rows());
     for p in 0..outputs.div_ceil(ROWS) {
         let panel = weights.panel(p);
+        WEIGHT_BYTES_READ.set(WEIGHT_BYTES_READ.get() + size_of_val(panel) as u64);
         for (x, y) in x.chunks(TOKENS * inputs).zip(y.chunks_mut(TOKENS * outputs)) {
             match x.len() / inputs {
                 1 => store(&by_panel(rows::<1>(x, inputs), panel), y, outputs, p, put),
@@ -54,7 +67,7 @@ pub(super) fn by_panel<const M: usize>(x: [&[f32]; M], panel: &[Column]) -> [Col
     for (c, column) in panel.iter().enumerate() {
         for i in 0..M {
             for (sum, &weights) in sums[i].iter_mut().zip(column) {
-                *sum = f32x8::splat(x[i][c]).mul_add(weights, *sum);
+                *sum = madd(f32x8::splat(x[i][c]), weights, *sum);
             }
         }
     }
@@ -70,7 +83,7 @@ pub(super) fn by_halves<const M: usize>(x: [&[f32]; M], panel: &[Column]) -> [Co
         let mut sums = [f32x8::ZERO; M];
         for (c, column) in panel.iter().enumerate() {
             for i in 0..M {
-                sums[i] = f32x8::splat(x[i][c]).mul_add(column[half], sums[i]);
+                sums[i] = madd(f32x8::splat(x[i][c]), column[half], sums[i]);
             }
         }
         all.iter_mut().zip(sums).for_each(|(all, sum)| all[half] = sum);

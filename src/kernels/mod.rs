@@ -14,6 +14,7 @@ pub mod expert_ffn;
 pub mod gate;
 pub mod linear;
 pub mod lm_head;
+pub mod madd;
 pub mod panels;
 pub mod qkv;
 pub mod rms_norm;

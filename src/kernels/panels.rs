@@ -21,10 +21,13 @@ pub struct Panels {
 impl Panels {
     /// Packs matrices of the same width, stacked, widened to f32.
     pub fn stack(matrices: &[&Matrix<'_>]) -> Self {
-        let mut stacked = Self::zeros(matrices.iter().map(|m| m.rows).sum(), matrices[0].cols);
-        let values = matrices.iter().flat_map(|matrix| matrix.values());
-        for (at, value) in values.enumerate() {
-            stacked.set(at / stacked.cols, at % stacked.cols, value);
+        let cols = matrices[0].cols;
+        let mut stacked = Self::zeros(matrices.iter().map(|m| m.rows).sum(), cols);
+        let mut numbers = vec![0.0; cols];
+        let rows = matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix, row)));
+        for (at, (matrix, row)) in rows.enumerate() {
+            matrix.read_row(row, &mut numbers);
+            stacked.set_row(at, &numbers);
         }
         stacked
     }
@@ -32,9 +35,7 @@ impl Panels {
     /// Packs row-major `values`, `[rows, cols]`.
     pub fn from_rows(rows: usize, cols: usize, values: &[f32]) -> Self {
         let mut packed = Self::zeros(rows, cols);
-        for (at, &value) in values[..rows * cols].iter().enumerate() {
-            packed.set(at / cols, at % cols, value);
-        }
+        values[..rows * cols].chunks_exact(cols).enumerate().for_each(|(row, numbers)| packed.set_row(row, numbers));
         packed
     }
 
@@ -72,6 +73,14 @@ impl Panels {
     pub fn copy_rows(&mut self, other: &Self, rows: usize) {
         let end = rows.div_ceil(ROWS) * self.cols;
         self.panels[..end].copy_from_slice(&other.panels[..end]);
+    }
+
+    fn set_row(&mut self, row: usize, numbers: &[f32]) {
+        let panel = &mut self.panels[row / ROWS * self.cols..][..self.cols];
+        for (column, &number) in panel.iter_mut().zip(numbers) {
+            let column: &mut [f32; ROWS] = bytemuck::cast_mut(column);
+            column[row % ROWS] = number;
+        }
     }
 
     /// Sets the number at (`row`, `col`).

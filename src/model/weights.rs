@@ -23,6 +23,12 @@ impl Matrix<'_> {
     pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
         self.dtype.values(self.bytes)
     }
+
+    /// Writes the numbers of a row as f32 to `to`, `[cols]`.
+    pub fn read_row(&self, row: usize, to: &mut [f32]) {
+        let size = self.cols * self.dtype.size();
+        self.dtype.widen(&self.bytes[row * size..][..size], to);
+    }
 }
 
 /// Weights of one expert; see [`super::MoeShape`].
@@ -94,7 +100,7 @@ impl<'a> Weights<'a> {
 
     /// Refuses a checkpoint with a NaN or an infinite number, and names the tensor.
     pub fn check_finite(&self) -> Result<()> {
-        self.all().try_for_each(|matrix| match matrix.values().position(|x| !x.is_finite()) {
+        self.all().try_for_each(|matrix| match matrix.dtype.first_not_finite(matrix.bytes) {
             None => Ok(()),
             Some(at) => Err(Error::model(
                 format!("model.safetensors, tensor {}", matrix.name),

@@ -6,6 +6,7 @@ mod policies;
 
 use moescope::engine::gpu::GpuEngine;
 use moescope::engine::{Engine, LogitsOf, Step};
+use moescope::kernels::linear::weight_bytes_read;
 use moescope::model::{Model, files};
 use moescope::routing::LayerTrace;
 use moescope::session::Session;
@@ -217,6 +218,27 @@ fn a_decoded_token_takes_eight_dispatches_a_layer() {
         let engine = pollster::block_on(GpuEngine::new(&model)).unwrap();
         assert_eq!(engine.dispatches(1), 8 * layers + 3, "{name}");
         assert_eq!(engine.dispatches(2), 9 * layers + 3, "{name}");
+    }
+}
+
+/// A decoded token reads the weights of the experts that it uses and no others, each once: what is more are rows that fill up
+/// panels.
+#[test]
+fn a_decoded_token_reads_its_active_weights_once() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models");
+    for name in ["main", "switch", "hierarchical", "fine-grained", "dense"] {
+        let model = model(&models.join(name));
+        let cost = model.architecture.cost();
+        let parts = [&cost.attention, &cost.routers, &cost.experts, &cost.lm_head];
+        let active: u64 = parts.iter().map(|part| 4 * part.active).sum();
+        let mut engine = Engine::cpu(&model).unwrap();
+        for id in [5, 9, 700] {
+            let before = weight_bytes_read();
+            pollster::block_on(engine.step(&[id], LogitsOf::Last)).unwrap();
+            let read = (weight_bytes_read() - before) as f64 / active as f64;
+            // A bias is an active weight, but no product.
+            assert!((0.999..1.05).contains(&read), "{name}: {read} times the active weights");
+        }
     }
 }
 

@@ -20,18 +20,9 @@ impl Bench {
         Self { gpu: pollster::block_on(Gpu::open()).unwrap(), compared: 0 }
     }
 
-    pub fn kernel(&mut self, name: &'static str, entry: &'static str, dtype: Dtype, tile: Tile) -> Run<'_> {
+    pub fn kernel(&mut self, name: &'static str, dtype: Dtype, tile: Tile) -> Run<'_> {
         let constants = Vec::new();
-        Run {
-            gpu: &mut self.gpu,
-            name,
-            entry,
-            dtype,
-            tile,
-            constants,
-            step: StepUniform::default(),
-            buffers: Vec::new(),
-        }
+        Run { gpu: &mut self.gpu, name, dtype, tile, constants, step: StepUniform::default(), buffers: Vec::new() }
     }
 
     /// Both have the same numbers, up to rounding.
@@ -59,7 +50,6 @@ impl Bench {
 pub struct Run<'a> {
     gpu: &'a mut Gpu,
     name: &'static str,
-    entry: &'static str,
     dtype: Dtype,
     tile: Tile,
     constants: Vec<(&'static str, f64)>,
@@ -130,7 +120,7 @@ impl Run<'_> {
     pub fn run(self, [x, y]: [usize; 2]) -> Vec<Vec<u8>> {
         let kernel = kernel(self.name);
         let gpu = self.gpu;
-        let pipeline = gpu.pipeline(kernel, self.entry, self.dtype, self.tile, &self.constants);
+        let pipeline = gpu.pipeline(kernel, self.dtype, self.tile, &self.constants);
         let buffers: Vec<_> = self.buffers.iter().map(|content| gpu.filled("test", content).unwrap()).collect();
         let resources: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_binding()).collect();
         let bind_group = gpu.bind(kernel, &resources);

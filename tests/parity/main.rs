@@ -7,7 +7,7 @@ mod bench;
 use bench::{Bench, Floats, Random};
 use moescope::engine::gpu::pack;
 use moescope::engine::gpu::policy::words as policy_words;
-use moescope::engine::gpu::shader::{KERNELS, Tile};
+use moescope::engine::gpu::shader::{KERNELS, ROWS, Tile};
 use moescope::kernels::attention::KvCache;
 use moescope::kernels::dispatch::tiles;
 use moescope::kernels::expert_ffn::{Expert, Scratch};
@@ -15,7 +15,7 @@ use moescope::kernels::gate::Batch;
 use moescope::kernels::panels::Panels;
 use moescope::kernels::settle::Taken;
 use moescope::kernels::{self, NAMES};
-use moescope::model::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape};
+use moescope::model::{Architecture, AttentionShape, Dtype, LayerShape, Matrix, MoeShape};
 use moescope::routing::policy::GateName;
 use moescope::routing::setting::setting_at;
 use moescope::routing::{Gate, NONE, Policy, Scores, Setting, route};
@@ -81,7 +81,7 @@ fn embed(bench: &mut Bench, random: &mut Random) {
             let mut x = vec![0.0; tokens * width];
             kernels::embed::embed(&ids, &Panels::stack(&[&weights.view()]), &mut x);
             let groups = width.div_ceil(4);
-            let run = bench.kernel("embed", "main", dtype, Tile::One).constant("GROUPS", groups).tokens(0, tokens);
+            let run = bench.kernel("embed", dtype, Tile::One).constant("GROUPS", groups).tokens(0, tokens);
             let out =
                 run.read(&ids).weights(&[&weights]).write(tokens * groups * 4).run([(tokens * groups).div_ceil(64), 1]);
             bench.same("embed", &out[0].rows(groups * 4, width), &x);
@@ -95,7 +95,7 @@ fn rms_norm(bench: &mut Bench, random: &mut Random) {
         let mut y = vec![0.0; x.len()];
         kernels::rms_norm::rms_norm(&x, &scale, &mut y, 1e-5);
         let groups = width.div_ceil(4);
-        let run = bench.kernel("rms_norm", "main", Dtype::F32, Tile::One).constant("GROUPS", groups);
+        let run = bench.kernel("rms_norm", Dtype::F32, Tile::One).constant("GROUPS", groups);
         let run = run.constant("WIDTH", width).real("EPS", 1e-5).tokens(0, tokens);
         let run = run.read_rows(&x, width).read_rows(&scale, width).write(tokens * groups * 4);
         let out = run.run([tokens, 1]);
@@ -111,10 +111,10 @@ fn linear(bench: &mut Bench, random: &mut Random) {
             let mut y = start.clone();
             kernels::linear::linear_add(&x, &Panels::stack(&[&weights.view()]), &mut y);
             let stride = outputs.next_multiple_of(4);
-            let run = bench.kernel("linear", "main", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
+            let run = bench.kernel("linear", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", outputs).constant("STRIDE", stride);
             let run = run.tokens(0, tokens).read_rows(&x, inputs).weights(&[&weights]).write_rows(&start, outputs);
-            let out = run.run([tile.workgroups(outputs) as usize, tokens.div_ceil(tile.tokens())]);
+            let out = run.run([tile.workgroups(outputs.div_ceil(ROWS)) as usize, tokens.div_ceil(tile.tokens())]);
             bench.same("linear", &out[0].rows(stride, outputs), &y);
         }
     }
@@ -129,10 +129,11 @@ fn lm_head(bench: &mut Bench, random: &mut Random) {
             let x = random.floats(tokens * inputs);
             let mut logits = vec![0.0; (tokens - from) * vocabulary];
             kernels::lm_head::lm_head(from, &x, &Panels::stack(&[&weights.view()]), &mut logits);
-            let run = bench.kernel("lm_head", "main", Dtype::F16, tile).constant("GROUPS", inputs.div_ceil(4));
+            let run = bench.kernel("lm_head", Dtype::F16, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", vocabulary).tokens(0, tokens).logits_from(from);
             let run = run.read_rows(&x, inputs).weights(&[&weights]).write(logits.len());
-            let out = run.run([tile.workgroups(vocabulary) as usize, (tokens - from).div_ceil(tile.tokens())]);
+            let out =
+                run.run([tile.workgroups(vocabulary.div_ceil(ROWS)) as usize, (tokens - from).div_ceil(tile.tokens())]);
             bench.same("lm_head", &out[0].floats()[..logits.len()], &logits);
         }
     }
@@ -162,7 +163,7 @@ fn qkv(bench: &mut Bench, random: &mut Random) {
             let mut cache = KvCache::new(context, shape);
             let panels = Panels::stack(&views.each_ref());
             kernels::qkv::qkv(start, shape, &x, &panels, &angles, &mut q, &mut cache, &mut scratch);
-            let run = bench.kernel("qkv", "main", dtype, tile).heads(shape).constant("DIM_STRIDE", stride);
+            let run = bench.kernel("qkv", dtype, tile).heads(shape).constant("DIM_STRIDE", stride);
             let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
             let cached = context * shape.kv_heads * stride;
             let run = run
@@ -171,7 +172,10 @@ fn qkv(bench: &mut Bench, random: &mut Random) {
                 .write(tokens * shape.heads * stride)
                 .write(cached)
                 .write(cached);
-            let out = run.run([tile.workgroups(shape.qkv_rows()) as usize, tokens.div_ceil(tile.tokens())]);
+            let out = run.run([
+                tile.workgroups(2 * (shape.qkv_rows() / 2).div_ceil(ROWS)) as usize,
+                tokens.div_ceil(tile.tokens()),
+            ]);
             bench.same("qkv: q", &out[0].rows(stride, dim), &q);
             let (keys, values) = (out[1].rows(stride, dim), out[2].rows(stride, dim));
             let (mut expected_keys, mut expected_values) = (Vec::new(), Vec::new());
@@ -203,7 +207,7 @@ fn attention(bench: &mut Bench, random: &mut Random) {
             let mut scores = vec![0.0; kernels::attention::scratch(context)];
             kernels::attention::attention(start, &shape, &q, &cache, &mut expected, &mut scores);
             let stride = shape.query_width().next_multiple_of(4);
-            let run = bench.kernel("attention", "main", Dtype::F32, Tile::One).heads(&shape);
+            let run = bench.kernel("attention", Dtype::F32, Tile::One).heads(&shape);
             let run = run.constant("DIM_GROUPS", dim.div_ceil(4)).constant("STRIDE", stride);
             let run = run.constant("WINDOW", shape.window.unwrap_or(context)).tokens(start, tokens);
             let run = run.read_rows(&q, dim).read_rows(&keys, dim).read_rows(&values, dim).write(tokens * stride);
@@ -304,7 +308,7 @@ fn gate(bench: &mut Bench, random: &mut Random) {
         let mut selected = vec![0; tokens * choices];
         let (twin, batch) = (Panels::stack(&[&weights.view()]), Batch { layer: 3, start, ids: &ids });
         kernels::gate::gate(batch, &shape, &settings, &x, &twin, &bias, &mut logits, &mut selected, &mut chosen);
-        let run = bench.kernel("gate", "main", Dtype::F32, Tile::One).choice(&shape, policy);
+        let run = bench.kernel("gate", Dtype::F32, Tile::One).choice(&shape, policy);
         let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
         let run = run.weights(&[&weights]).read(&bias).read(&policy_words(3, &settings)).read(&ids);
         let out = run.write(logits.len()).write(chosen.len()).write(chosen.len()).run([tokens, 1]);
@@ -316,7 +320,7 @@ fn gate(bench: &mut Bench, random: &mut Random) {
     let weights =
         bench::Weights { dtype: Dtype::F32, rows: 6, cols: 4, bytes: bytemuck::cast_slice(&[0.5f32; 24]).to_vec() };
     let shape = MoeShape::mixtral(6, 3, 1);
-    let run = bench.kernel("gate", "main", Dtype::F32, Tile::One).choice(&shape, false);
+    let run = bench.kernel("gate", Dtype::F32, Tile::One).choice(&shape, false);
     let run = run.constant("GROUPS", 1).tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]).read(&[0.0f32; 6]);
     let out = run.read(&[0u32]).read(&[0u32]).write(6).write(3).write(3).run([1, 1]);
     bench.equal("gate: ties", &out[1].ids()[..3], &[0, 1, 2]);
@@ -357,7 +361,7 @@ fn settle(bench: &mut Bench, random: &mut Random) {
         shorter += selected.iter().zip(&old_selected).filter(|(now, then)| **now == NONE && **then != NONE).count();
 
         let most = if policy { 0 } else { settings[0].limit.map_or(0, |limit| limit.most) };
-        let run = bench.kernel("settle", "main", Dtype::F32, Tile::One).choice(&shape, policy);
+        let run = bench.kernel("settle", Dtype::F32, Tile::One).choice(&shape, policy);
         let group = if policy { context } else { settings[0].limit.map_or(context, |limit| limit.group) };
         let run = run.constant("CAPACITY", most).constant("CONTEXT", group).tokens(start, tokens);
         let run = run.read(&logits).read(&bias).read(&policy_words(0, &settings)).read(&ids);
@@ -390,7 +394,7 @@ fn dispatch(bench: &mut Bench, random: &mut Random) {
         let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; all + 1]);
         kernels::dispatch::dispatch(&selected, &weights, &mut assignments, &mut offsets);
         let expected = tiles(&offsets, tile.tokens());
-        let run = bench.kernel("dispatch", "main", Dtype::F32, tile).constant("ALL_EXPERTS", all);
+        let run = bench.kernel("dispatch", Dtype::F32, tile).constant("ALL_EXPERTS", all);
         let run = run.constant("CHOICES", choices).constant("TILE", tile.tokens());
         let run = run.constant("UP_WORKGROUPS", 3).constant("DOWN_WORKGROUPS", 4).tokens(0, tokens);
         let run = run.read(&selected).read(&weights);
@@ -434,26 +438,25 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             let list = tiles(&offsets, tile.tokens());
             let flat: Vec<u32> = list.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
             let rows = if tile == Tile::One { selected.len() } else { list.len() };
-            let ups: Vec<&bench::Weights> = matrices.iter().flat_map(|[w1, _, w3]| [w1, w3]).collect();
-            let downs: Vec<&bench::Weights> = matrices.iter().map(|[_, w2, _]| w2).collect();
-            let passes =
-                [("up", &x, width, inner, top_k, &ups, &hidden), ("down", &hidden, inner, width, 1, &downs, &y)];
-            for (entry, input, inputs, outputs, share, matrices, expected) in passes {
+            let ups: Vec<[Matrix<'_>; 2]> = matrices.iter().map(|[w1, _, w3]| [w1.view(), w3.view()]).collect();
+            let ups: Vec<[&Matrix<'_>; 2]> = ups.iter().map(|pair| pair.each_ref()).collect();
+            let downs: Vec<Matrix<'_>> = matrices.iter().map(|[_, w2, _]| w2.view()).collect();
+            let (ups, downs) = (pack::alternate(&ups).1, pack::sequence(&downs.iter().collect::<Vec<_>>()).1);
+            let passes = [(1, &x, width, inner, top_k, ups, &hidden), (0, &hidden, inner, width, 1, downs, &y)];
+            for (up, input, inputs, outputs, share, matrices, expected) in passes {
                 let stride = outputs.next_multiple_of(4);
-                let run = bench.kernel("expert_ffn", entry, dtype, tile).constant("GROUPS", inputs.div_ceil(4));
-                let run = run
-                    .constant("OUTPUTS", outputs)
-                    .constant("STRIDE", stride)
-                    .constant("SHARE", share)
-                    .tokens(0, tokens);
+                let run = bench.kernel("expert_ffn", dtype, tile).constant("UP", up);
+                let run = run.constant("GROUPS", inputs.div_ceil(4)).constant("OUTPUTS", outputs);
+                let run = run.constant("STRIDE", stride).constant("SHARE", share).tokens(0, tokens);
                 let run = run.read_rows(input, inputs);
                 let run = match tile {
                     Tile::One => run.read(&selected).read(&weights),
                     Tile::Eight => run.read(&assignments).read(&flat),
                 };
-                let run = run.weights(matrices).write(selected.len() * stride);
-                let out = run.run([tile.workgroups(outputs) as usize, rows]);
-                bench.same(entry, &out[0].rows(stride, outputs), expected);
+                let run = run.read(&matrices).write(selected.len() * stride);
+                let panels = outputs.div_ceil(ROWS) * (1 + up);
+                let out = run.run([tile.workgroups(panels) as usize, rows]);
+                bench.same(if up == 1 { "up" } else { "down" }, &out[0].rows(stride, outputs), expected);
             }
         }
     }
@@ -469,7 +472,7 @@ fn combine(bench: &mut Bench, random: &mut Random) {
         let (mut x, mut normed) = (start.clone(), vec![0.0; start.len()]);
         kernels::combine::combine(&y, &weights, &mut x, &scale, &mut normed, 1e-5);
         let groups = width.div_ceil(4);
-        let run = bench.kernel("combine", "main", Dtype::F32, Tile::One).constant("GROUPS", groups);
+        let run = bench.kernel("combine", Dtype::F32, Tile::One).constant("GROUPS", groups);
         let run = run.constant("WIDTH", width).constant("CHOICES", top_k).real("EPS", 1e-5).tokens(0, tokens);
         let run = run.read_rows(&y, width).read(&weights).write_rows(&start, width).read_rows(&scale, width);
         let out = run.write(tokens * groups * 4).run([tokens, 1]);

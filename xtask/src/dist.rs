@@ -3,7 +3,7 @@
 //! All links in it are relative, so any static host serves it, in a sub-path too. A build writes only what
 //! changed: file times, and with them the server's ETags, stay as long as the contents do.
 
-use crate::wasm::{self, MODULE, Profile};
+use crate::wasm::{self, MODULE, PROGRAM, Profile, RELAXED_PROGRAM};
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -83,7 +83,7 @@ fn refuse_foreign_directory(out: &Path) -> Result<()> {
         bail!("{} is a file: name a directory for the site", out.display());
     }
     let in_use = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if in_use && !out.join(format!("{MODULE}_bg.wasm")).is_file() {
+    if in_use && !out.join(PROGRAM).is_file() {
         bail!("{} holds files that are no Moescope site: name an empty or a new directory", out.display());
     }
     Ok(())
@@ -104,7 +104,7 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     });
 
     // Whatever else comes first: the program marks the directory as a site.
-    assets.sort_by_key(|asset| asset.path != Path::new(&format!("{MODULE}_bg.wasm")));
+    assets.sort_by_key(|asset| asset.path != Path::new(PROGRAM));
     for asset in &assets {
         write_asset(asset, out)?;
     }
@@ -114,7 +114,8 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     }
     remove_others(out, Path::new(""), &expected)?;
 
-    let program = [format!("{MODULE}_bg.wasm"), format!("{MODULE}.js")];
+    // A browser takes one of the two.
+    let program = [RELAXED_PROGRAM.to_owned(), format!("{MODULE}.js")];
     let size = |suffix: &str| -> Option<u64> {
         program.iter().map(|name| fs::metadata(out.join(format!("{name}{suffix}"))).ok().map(|m| m.len())).sum()
     };
@@ -149,7 +150,7 @@ fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
     if !text.contains(PROGRAM_BYTES) {
         bail!("{} has no {PROGRAM_BYTES}: its progress bar could not show how much is left", path.display());
     }
-    let program = bindgen.join(format!("{MODULE}_bg.wasm"));
+    let program = bindgen.join(RELAXED_PROGRAM);
     let bytes = fs::metadata(&program).with_context(|| format!("cannot read {}", program.display()))?.len();
     let text = text.replace(PROGRAM_BYTES, &bytes.to_string());
     Ok(text.replace(OPENING_TEXT, &opening_text(root)?).into_bytes())
@@ -337,7 +338,8 @@ mod tests {
         scratch.write("www/models/main/card.md", "\n# main\n\nFour layers, eight experts.\n\nMore.\n");
         scratch.write("www/models/main/experts.json", "{}");
         scratch.write("www/models/no-model/notes.txt", "");
-        scratch.write("bindgen/moescope_bg.wasm", "12345");
+        scratch.write("bindgen/moescope_relaxed.wasm", "12345");
+        scratch.write("bindgen/moescope_bg.wasm", "1234567");
         scratch.write("bindgen/moescope.js", "export default 1;");
         scratch
     }
@@ -351,10 +353,11 @@ mod tests {
         let scratch = sources("assemble");
         let site = assemble_in(&scratch, Profile::Release);
         let read = |name: &str| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
-        assert_eq!(site.files, 11);
+        assert_eq!(site.files, 12);
         assert_eq!(site.program, 22);
         assert_eq!(read("index.html"), "<progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>");
-        assert_eq!(read("moescope_bg.wasm"), "12345");
+        assert_eq!(read("moescope_relaxed.wasm"), "12345");
+        assert_eq!(read("moescope_bg.wasm"), "1234567");
         let models: serde_json::Value = serde_json::from_str(&read("models/index.json")).unwrap();
         assert_eq!(
             models,

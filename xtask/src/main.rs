@@ -45,8 +45,11 @@ enum Command {
         /// Run only the tests whose name contains one of these, and none of the other checks.
         filters: Vec<String>,
     },
-    /// Measure the built page in a browser: first routed token, tokens/s, longest tasks, sizes, Lighthouse.
-    Measure,
+    /// Measure the built page in a browser, all of it or what is named: sizes, start, speed, policy, typing, lighthouse.
+    Measure {
+        /// What to measure.
+        figures: Vec<String>,
+    },
     /// Race the built page against other engines in one browser: `cargo xtask bench --help`.
     #[command(disable_help_flag = true)]
     Bench {
@@ -128,9 +131,9 @@ fn run(command: Command) -> Result<()> {
             serve::run(listener, &directory)
         }
         Command::Test { filters } => test::run(&filters),
-        Command::Measure => {
+        Command::Measure { figures } => {
             dist::build(Profile::Release, "dist".as_ref())?;
-            test::measure()
+            test::measure(&figures)
         }
         Command::Bench { args } => {
             dist::build(Profile::Release, "dist".as_ref())?;

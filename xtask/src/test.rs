@@ -86,14 +86,14 @@ fn tests(steps: &mut Steps, tools: &TestTools, filters: &[String]) -> Result<()>
     steps.command("browser tests", cargo(&["--test", "browser"]).arg("--").args(filters))
 }
 
-/// Measures the site in a browser and prints the figures; nothing is asserted.
+/// Measures the site in a browser and prints the figures, all or those named; nothing is asserted.
 ///
 /// # Errors
 /// The tools are missing, or the page does not run.
-pub fn measure() -> Result<()> {
+pub fn measure(figures: &[String]) -> Result<()> {
     let tools = setup::test_tools()?;
     let mut command = workspace::cargo();
-    command.args(["run", "--package", "moescope-e2e", "--bin", "measure"]);
+    command.args(["run", "--package", "moescope-e2e", "--bin", "measure", "--"]).args(figures);
     test_environment(&mut command, &tools);
     command.env("MOESCOPE_LIGHTHOUSE", setup::lighthouse()?);
     workspace::run(&mut command)

@@ -1,6 +1,6 @@
 //! Rust to WebAssembly and the JavaScript that loads it.
 
-use crate::{setup, workspace};
+use crate::{relaxed, setup, workspace};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,17 @@ impl Profile {
     }
 }
 
-/// The name of the JavaScript module: `moescope.js`, which loads `moescope_bg.wasm`.
+/// The name of the JavaScript module: `moescope.js`.
 pub const MODULE: &str = "moescope";
 
-/// Compiles the page's code and writes `moescope.js`, `moescope_bg.wasm` and the JavaScript snippets of its
-/// dependencies to `out`, which is made anew.
+/// The program for browsers without relaxed SIMD.
+pub const PROGRAM: &str = "moescope_bg.wasm";
+
+/// The program for browsers with relaxed SIMD.
+pub const RELAXED_PROGRAM: &str = "moescope_relaxed.wasm";
+
+/// Compiles the page's code and writes `moescope.js`, both programs and the JavaScript snippets of its dependencies to
+/// `out`, which is made anew.
 ///
 /// # Errors
 /// The target is missing and cannot be added, or the code does not compile.
@@ -42,15 +48,20 @@ pub fn build(profile: Profile, out: &Path) -> Result<()> {
     }
     // The names are dropped here: rustc's own `strip` takes sections away that wasm-bindgen reads.
     let release = profile == Profile::Release;
-    Bindgen::new()
+    let mut output = Bindgen::new()
         .input_path(&compiled)
         .out_name(MODULE)
         .web(true)?
         .typescript(false)
         .remove_name_section(release)
         .remove_producers_section(release)
-        .generate(out)
-        .with_context(|| format!("wasm-bindgen cannot read {}", compiled.display()))
+        .generate_output()
+        .with_context(|| format!("wasm-bindgen cannot read {}", compiled.display()))?;
+    output.emit(out)?;
+    let [plain, with_relaxed] = [PROGRAM, RELAXED_PROGRAM].map(|name| out.join(name));
+    std::fs::rename(&plain, with_relaxed)?;
+    let bytes = relaxed::without(output.wasm_mut())?;
+    std::fs::write(&plain, bytes).with_context(|| format!("cannot write {}", plain.display()))
 }
 
 /// Compiles the probe of the bench, as the page's code is; gives the path of the `.wasm` file.

@@ -1,6 +1,10 @@
 //! What one thread of this machine can do at most in this browser, by loops that do nothing else, compiled as the engine is:
 //! the limits that the race's figures are held against.
 
+#[path = "../../../src/kernels/madd.rs"]
+mod madd;
+
+use madd::madd;
 use std::hint::black_box;
 use wide::f32x8;
 
@@ -50,8 +54,7 @@ pub extern "C" fn multiply_add(rounds: usize) -> f32 {
     let (columns, mut sums) = (black_box([f32x8::splat(0.001); COLUMNS]), black_box([f32x8::ONE; SUMS]));
     for round in 0..rounds {
         for (sum, factor) in sums.iter_mut().zip(factors) {
-            // The engine's own operation: the new sum depends on the old one by an addition alone.
-            *sum = factor.mul_add(columns[round % COLUMNS], *sum);
+            *sum = madd(factor, columns[round % COLUMNS], *sum);
         }
     }
     sums.into_iter().map(|sum| sum.reduce_add()).sum()

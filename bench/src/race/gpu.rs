@@ -1,6 +1,6 @@
 //! The race on WebGPU, against ONNX Runtime Web.
 
-use super::{GUESSES, Guess, Stage, prompt, same_model};
+use super::{Stage, probable, prompt, same_model};
 use crate::files::{ON_GPU, graph_file};
 use crate::onnx::Form;
 use crate::report::{Figure, Limits, Race};
@@ -75,7 +75,7 @@ impl Stage {
         }
         let bytes = 4.0 * shape.active_parameters() as f64;
         figures.insert(0, Figure::new(&model, "decode".into(), &own, &peer, limits.read / bytes));
-        Ok(Some(Race { peer: PEER, device: device.name, limits, figures }))
+        Ok(Some(Race { peer: PEER, device: device.name, limits, figures, costs: Vec::new() }))
     }
 
     /// Whether the peer has opened one of its graphs.
@@ -96,23 +96,21 @@ impl Stage {
     async fn check_prefill(&self, model: &str) -> Result<()> {
         let ids = prompt(PROMPTS[0]);
         let own = self.own_guesses(&ids).await?;
-        let arguments = vec![json!(ids), json!(GUESSES)];
-        let its: Vec<Guess> = self.onnx("guesses(arguments[0], arguments[1])", arguments).await?;
-        same_model(model, &own, PEER, &its)
+        let its: Vec<f64> = self.onnx("prompt(arguments[0])", vec![json!(ids)]).await?;
+        same_model(model, &own, PEER, &probable(&its))
     }
 
-    /// Opens the graph for one token, with the keys and values of a prompt, and checks it. Whether it could be opened.
+    /// Opens the graph for one token, with the keys and values of its last prompt, and checks it. Whether it could be opened.
     async fn open_decode(&self, model: &str) -> Result<bool> {
-        let mut ids = prompt(PROMPTS[0]);
-        self.onnx::<Value>("guesses(arguments[0], 1)", vec![json!(ids)]).await?;
+        let mut ids = prompt(PEER_PROMPT);
         self.onnx::<Value>("keep()", Vec::new()).await?;
         if !self.open_graph(Form::Decode).await? {
             return Ok(false);
         }
         ids.push(1);
         let own = self.own_guesses(&ids).await?;
-        let its: Vec<Guess> = self.onnx("nextGuesses(1, arguments[0])", vec![json!(GUESSES)]).await?;
-        same_model(model, &own, PEER, &its)?;
+        let its: Vec<f64> = self.onnx("next(1)", Vec::new()).await?;
+        same_model(model, &own, PEER, &probable(&its))?;
         Ok(true)
     }
 

@@ -122,16 +122,15 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// The pipeline of a kernel's `entry` for weights of `dtype`, products of `tile` and these constants.
+    /// The pipeline of a kernel for weights of `dtype`, products of `tile` and these constants.
     pub fn pipeline(
         &self,
         kernel: &'static Kernel,
-        entry: &str,
         dtype: Dtype,
         tile: Tile,
         constants: &[(&str, f64)],
     ) -> wgpu::ComputePipeline {
-        let key = format!("{}.{entry} {dtype:?} {tile:?} {constants:?}", kernel.name);
+        let key = format!("{} {dtype:?} {tile:?} {constants:?}", kernel.name);
         let mut made = self.made();
         if let Some(pipeline) = made.pipelines.get(&key) {
             return pipeline.clone();
@@ -153,7 +152,7 @@ impl Gpu {
             label: Some(&key),
             layout: Some(&layout),
             module,
-            entry_point: Some(entry),
+            entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
             cache: None,
         });

@@ -20,21 +20,45 @@ pub fn stack(matrices: &[&Matrix<'_>]) -> (Dtype, Vec<u8>) {
     (dtype, panels.bytes)
 }
 
-/// As [`stack`] of queries, keys and values, with the rows of each head in the order in which `qkv` turns them: dimensions `i` and
-/// `i + head_dim / 2` are neighbours.
+/// Queries, keys and values as one matrix, its rows in the order in which `qkv` turns them: dimensions `i` and
+/// `i + head_dim / 2` of a head are in the same row of two neighbouring panels.
 pub fn pairs(matrices: [&Matrix<'_>; 3], head_dim: usize) -> (Dtype, Vec<u8>) {
     let dtype = common_dtype(&matrices);
-    let rows = matrices.iter().map(|m| m.rows).sum();
-    let mut panels = Panels::new(dtype, rows, matrices[0].cols);
+    let half = head_dim / 2;
+    let rows: usize = matrices.iter().map(|m| m.rows).sum();
+    let mut panels = Panels::new(dtype, in_turn(rows / 2), matrices[0].cols);
     let mut first = 0;
     for matrix in matrices {
         panels.put_rows(matrix, |row| {
-            let (head, i, half) = (row / head_dim, row % head_dim, head_dim / 2);
-            first + head * head_dim + i % half * 2 + i / half
+            let (head, i) = ((first + row) / head_dim, row % head_dim);
+            place_in_turn(head * half + i % half, i / half)
         });
         first += matrix.rows;
     }
     (dtype, panels.bytes)
+}
+
+/// The two matrices of each pair as one, a panel of the first and a panel of the second in turn; the pairs one after the other.
+pub fn alternate(pairs: &[[&Matrix<'_>; 2]]) -> (Dtype, Vec<u8>) {
+    let dtype = common_dtype(pairs.as_flattened());
+    let pack = |pair: &[&Matrix<'_>; 2]| {
+        let mut panels = Panels::new(dtype, in_turn(pair[0].rows), pair[0].cols);
+        for (which, matrix) in pair.iter().enumerate() {
+            panels.put_rows(matrix, |row| place_in_turn(row, which));
+        }
+        panels.bytes
+    };
+    (dtype, pairs.iter().flat_map(pack).collect())
+}
+
+/// Rows of two matrices of `rows` rows whose panels lie in turn.
+fn in_turn(rows: usize) -> usize {
+    2 * rows.next_multiple_of(ROWS)
+}
+
+/// Where `row` of the first (0) or the second (1) of two such matrices lies.
+fn place_in_turn(row: usize, which: usize) -> usize {
+    (row / ROWS * 2 + which) * ROWS + row % ROWS
 }
 
 /// Packs each matrix by itself, one after the other.

@@ -3,7 +3,7 @@
 use super::CHUNK;
 use super::device::Gpu;
 use super::policy;
-use super::shader::{Tile, kernel};
+use super::shader::{ROWS, Tile, kernel};
 use super::upload::{LayerBuffers, Matrices, Uploaded};
 use crate::engine::{Step, is_limited, needs_settling, record};
 use crate::error::Result;
@@ -59,9 +59,9 @@ enum Grid {
     HeadToken(u32),
     /// As many as cover this many invocations a token.
     Invocations(usize),
-    /// A product of such tiles with this many outputs.
+    /// A product of such tiles with this many panels.
     Product(Tile, usize),
-    /// A product with this many outputs for each of so many experts of one token.
+    /// A product with this many panels for each of so many experts of one token.
     Choices(usize, usize),
     /// As the indirect arguments at this offset say.
     Indirect(u64),
@@ -171,11 +171,11 @@ impl Pass {
             Grid::Token => compute.dispatch_workgroups(tokens as u32, 1, 1),
             Grid::HeadToken(heads) => compute.dispatch_workgroups(heads, tokens as u32, 1),
             Grid::Invocations(each) => compute.dispatch_workgroups((each * tokens).div_ceil(LANES) as u32, 1, 1),
-            Grid::Product(tile, outputs) => {
-                compute.dispatch_workgroups(tile.workgroups(outputs), tokens.div_ceil(tile.tokens()) as u32, 1)
+            Grid::Product(tile, panels) => {
+                compute.dispatch_workgroups(tile.workgroups(panels), tokens.div_ceil(tile.tokens()) as u32, 1)
             }
-            Grid::Choices(outputs, choices) => {
-                compute.dispatch_workgroups(Tile::One.workgroups(outputs), choices as u32, 1)
+            Grid::Choices(panels, choices) => {
+                compute.dispatch_workgroups(Tile::One.workgroups(panels), choices as u32, 1)
             }
             Grid::Indirect(offset) => compute.dispatch_workgroups_indirect(arguments, offset),
         }
@@ -239,7 +239,7 @@ impl Maker<'_> {
         let (a, weights, Buffers { ids, scratch, logits, .. }) = (self.a, self.weights, self.buffers);
         let (dtype, embed) = &weights.embed;
         let embedded = Grid::Invocations(groups(a.hidden));
-        self.pass("embed", "main", *dtype, &[ids, embed, &scratch.x], embedded, &[("GROUPS", groups(a.hidden))]);
+        self.pass("embed", *dtype, &[ids, embed, &scratch.x], embedded, &[("GROUPS", groups(a.hidden))]);
         self.norm(&weights.layers[0].attention_norm);
         for n in 0..a.layers.len() {
             self.attention(n);
@@ -247,42 +247,27 @@ impl Maker<'_> {
         }
         let (dtype, head) = &weights.head;
         let constants = [("GROUPS", groups(a.hidden)), ("OUTPUTS", a.vocabulary)];
-        let lm_head = self.product("lm_head", *dtype, &[&scratch.normed, head, logits], a.vocabulary, &constants);
+        let buffers = [&scratch.normed, head, logits];
+        let lm_head = self.product("lm_head", *dtype, &buffers, panels(a.vocabulary), &constants);
         Passes { layers: self.passes, lm_head }
     }
 
-    fn make(
-        &self,
-        name: &str,
-        entry: &str,
-        dtype: Dtype,
-        buffers: &[&Buffer],
-        grid: Grid,
-        constants: &[(&str, f64)],
-    ) -> Pass {
+    fn make(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], grid: Grid, constants: &[(&str, f64)]) -> Pass {
         let kernel = kernel(name);
         // The gate works token by token, in a prefill too.
         let tile = if name == "gate" { Tile::One } else { self.tile };
-        let pipeline = self.gpu.pipeline(kernel, entry, dtype, tile, constants);
+        let pipeline = self.gpu.pipeline(kernel, dtype, tile, constants);
         let resources: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_binding()).collect();
         Pass { pipeline, bind_group: self.gpu.bind(kernel, &resources), grid }
     }
 
-    fn pass(
-        &mut self,
-        name: &str,
-        entry: &str,
-        dtype: Dtype,
-        buffers: &[&Buffer],
-        grid: Grid,
-        shapes: &[(&str, usize)],
-    ) {
-        let pass = self.make(name, entry, dtype, buffers, grid, &numbers(shapes));
+    fn pass(&mut self, name: &str, dtype: Dtype, buffers: &[&Buffer], grid: Grid, shapes: &[(&str, usize)]) {
+        let pass = self.make(name, dtype, buffers, grid, &numbers(shapes));
         self.passes.push(pass);
     }
 
-    fn product(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], outputs: usize, shapes: &[(&str, usize)]) -> Pass {
-        self.make(name, "main", dtype, buffers, Grid::Product(self.tile, outputs), &numbers(shapes))
+    fn product(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], panels: usize, shapes: &[(&str, usize)]) -> Pass {
+        self.make(name, dtype, buffers, Grid::Product(self.tile, panels), &numbers(shapes))
     }
 
     /// Shape and constant of a norm over the residual stream.
@@ -295,7 +280,7 @@ impl Maker<'_> {
     fn norm(&mut self, scale: &Buffer) {
         let Scratch { x, normed, .. } = self.buffers.scratch;
         let constants = self.norm_constants();
-        let pass = self.make("rms_norm", "main", Dtype::F32, &[x, scale, normed], Grid::Token, &constants);
+        let pass = self.make("rms_norm", Dtype::F32, &[x, scale, normed], Grid::Token, &constants);
         self.passes.push(pass);
     }
 
@@ -308,7 +293,7 @@ impl Maker<'_> {
         let heads = [("HEADS", s.heads), ("KV_HEADS", s.kv_heads), ("DIM", s.head_dim)];
         let constants = [&heads[..], &[("GROUPS", groups(a.hidden)), ("DIM_STRIDE", padded(s.head_dim))]].concat();
         let buffers = [&scratch.normed, qkv, angles, &scratch.q, keys, values];
-        let pass = self.product("qkv", *qkv_dtype, &buffers, s.qkv_rows(), &constants);
+        let pass = self.product("qkv", *qkv_dtype, &buffers, 2 * panels(s.qkv_rows() / 2), &constants);
         self.passes.push(pass);
 
         let window = s.window.unwrap_or(a.context).min(a.context);
@@ -316,11 +301,11 @@ impl Maker<'_> {
         let shapes = [("DIM_GROUPS", groups(s.head_dim)), ("STRIDE", stride), ("WINDOW", window)];
         let constants = [&heads[..], &shapes].concat();
         let buffers = [&scratch.q, keys, values, &scratch.attended];
-        self.pass("attention", "main", Dtype::F32, &buffers, Grid::HeadToken(s.heads as u32), &constants);
+        self.pass("attention", Dtype::F32, &buffers, Grid::HeadToken(s.heads as u32), &constants);
 
         let constants = [("GROUPS", groups(s.query_width())), ("OUTPUTS", a.hidden), ("STRIDE", padded(a.hidden))];
         let buffers = [&scratch.attended, output, &scratch.x];
-        let pass = self.product("linear", *output_dtype, &buffers, a.hidden, &constants);
+        let pass = self.product("linear", *output_dtype, &buffers, panels(a.hidden), &constants);
         self.passes.push(pass);
     }
 
@@ -344,24 +329,25 @@ impl Maker<'_> {
                 [&scratch.assignments, &scratch.tiles]
             }
         };
-        let grid = |outputs, arguments| match self.tile {
-            Tile::One => Grid::Choices(outputs, moe.choices()),
+        let grid = |panels, arguments| match self.tile {
+            Tile::One => Grid::Choices(panels, moe.choices()),
             Tile::Eight => Grid::Indirect(arguments),
         };
-        let (up_grid, down_grid) = (grid(moe.intermediate, 0), grid(width, ARGUMENTS));
         let inner = moe.intermediate;
-        let constants =
-            [("GROUPS", groups(width)), ("OUTPUTS", inner), ("STRIDE", padded(inner)), ("SHARE", moe.choices())];
+        let (up_grid, down_grid) = (grid(2 * panels(inner), 0), grid(panels(width), ARGUMENTS));
+        let constants = [("UP", 1), ("GROUPS", groups(width)), ("OUTPUTS", inner)];
+        let constants = [&constants[..], &[("STRIDE", padded(inner)), ("SHARE", moe.choices())]].concat();
         let buffers = [&scratch.normed, tiles[0], tiles[1], up, &scratch.hidden];
-        self.pass("expert_ffn", "up", *up_dtype, &buffers, up_grid, &constants);
-        let constants = [("GROUPS", groups(inner)), ("OUTPUTS", width), ("STRIDE", padded(width)), ("SHARE", 1)];
+        self.pass("expert_ffn", *up_dtype, &buffers, up_grid, &constants);
+        let constants = [("UP", 0), ("GROUPS", groups(inner)), ("OUTPUTS", width)];
+        let constants = [&constants[..], &[("STRIDE", padded(width)), ("SHARE", 1)]].concat();
         let buffers = [&scratch.hidden, tiles[0], tiles[1], down, &scratch.y];
-        self.pass("expert_ffn", "down", *down_dtype, &buffers, down_grid, &constants);
+        self.pass("expert_ffn", *down_dtype, &buffers, down_grid, &constants);
 
         let next = self.weights.layers.get(n + 1).map_or(&self.weights.norm, |layer| &layer.attention_norm);
         let constants = [self.norm_constants(), numbers(&[("CHOICES", moe.choices())])].concat();
         let buffers = [&scratch.y, &routing.weights, &scratch.x, next, &scratch.normed];
-        let pass = self.make("combine", "main", Dtype::F32, &buffers, Grid::Token, &constants);
+        let pass = self.make("combine", Dtype::F32, &buffers, Grid::Token, &constants);
         self.passes.push(pass);
     }
 
@@ -371,12 +357,12 @@ impl Maker<'_> {
             ("ALL_EXPERTS", moe.all_experts()),
             ("CHOICES", moe.choices()),
             ("TILE", self.tile.tokens()),
-            ("UP_WORKGROUPS", self.tile.workgroups(moe.intermediate) as usize),
-            ("DOWN_WORKGROUPS", self.tile.workgroups(self.a.hidden) as usize),
+            ("UP_WORKGROUPS", self.tile.workgroups(2 * panels(moe.intermediate)) as usize),
+            ("DOWN_WORKGROUPS", self.tile.workgroups(panels(self.a.hidden)) as usize),
         ];
         let Scratch { assignments, tiles, arguments, .. } = self.buffers.scratch;
         let buffers = [&routing.selected, &routing.weights, assignments, tiles, arguments];
-        self.pass("dispatch", "main", Dtype::F32, &buffers, Grid::Single, &constants);
+        self.pass("dispatch", Dtype::F32, &buffers, Grid::Single, &constants);
     }
 
     /// Router logits, and the experts chosen by them.
@@ -386,7 +372,7 @@ impl Maker<'_> {
         let Routing { router_logits, selected, weights, policy, .. } = routing;
         let Buffers { ids, scratch, .. } = self.buffers;
         let buffers = [&scratch.normed, router, bias, policy, ids, router_logits, selected, weights];
-        let pass = self.make("gate", "main", *dtype, &buffers, Grid::Token, &constants);
+        let pass = self.make("gate", *dtype, &buffers, Grid::Token, &constants);
         self.passes.push(pass);
     }
 
@@ -397,7 +383,7 @@ impl Maker<'_> {
         constants.extend([("CAPACITY", capacity as f64), ("CONTEXT", self.a.context as f64)]);
         let Routing { router_logits, selected, weights, dropped, history, policy } = routing;
         let buffers = [router_logits, bias, policy, self.buffers.ids, history, dropped, selected, weights];
-        let pass = self.make("settle", "main", Dtype::F32, &buffers, Grid::Single, &constants);
+        let pass = self.make("settle", Dtype::F32, &buffers, Grid::Single, &constants);
         self.passes.push(pass);
     }
 }
@@ -512,6 +498,11 @@ impl Sections {
         step.logits = pod_collect_to_vec(next());
         step
     }
+}
+
+/// Panels that hold so many rows.
+fn panels(rows: usize) -> usize {
+    rows.div_ceil(ROWS)
 }
 
 /// Groups of four numbers that hold `n`.

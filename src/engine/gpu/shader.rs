@@ -30,20 +30,19 @@ impl Tile {
         }
     }
 
-    /// Workgroups that cover `rows` outputs of a product; [`ROWS`] outputs a panel.
-    pub fn workgroups(self, rows: usize) -> u32 {
-        let panels = rows.div_ceil(ROWS);
-        match self {
-            Self::One => panels as u32,
-            Self::Eight => panels.div_ceil(HEIGHT) as u32,
-        }
+    /// Workgroups that cover so many panels of a product.
+    pub fn workgroups(self, panels: usize) -> u32 {
+        // PANELS of shared/product_one.wgsl; HEIGHT * SET of shared/product_tile.wgsl.
+        let of_a_workgroup = match self {
+            Self::One => 4,
+            Self::Eight => 32,
+        };
+        panels.div_ceil(of_a_workgroup) as u32
     }
 }
 
 /// Rows of a panel of weights (`shared/panels.wgsl`).
 pub const ROWS: usize = 16;
-/// Rows of a product's workgroup: splits of the columns for one token, panels for eight.
-pub const HEIGHT: usize = 4;
 
 /// A kernel's source and bindings; binding 0 is the step, these follow.
 pub struct Kernel {
@@ -65,7 +64,7 @@ enum Needs {
     ProductAndTiles,
     Reduce,
     Choice,
-    ProductAndChoice,
+    WeightsAndChoice,
 }
 
 macro_rules! kernel {
@@ -86,7 +85,7 @@ pub const KERNELS: [Kernel; 11] = [
     kernel!("dispatch", Needs::Nothing, &[Read, Read, Write, Write, Write]),
     kernel!("embed", Needs::Weights, &[Read, Read, Write]),
     kernel!("expert_ffn", Needs::ProductAndTiles, &[Read, Read, Read, Read, Write]),
-    kernel!("gate", Needs::ProductAndChoice, &[Read, Read, Read, Read, Read, Write, Write, Write]),
+    kernel!("gate", Needs::WeightsAndChoice, &[Read, Read, Read, Read, Read, Write, Write, Write]),
     kernel!("linear", Needs::Product, &[Read, Read, Write]),
     kernel!("lm_head", Needs::Product, &[Read, Read, Write]),
     kernel!("qkv", Needs::Product, &[Read, Read, Read, Write, Write, Write]),
@@ -127,7 +126,7 @@ impl Kernel {
             Needs::ProductAndTiles => &[panels, weights, product, tiles],
             Needs::Reduce => &[include_str!("../../../shaders/shared/reduce_workgroup.wgsl")],
             Needs::Choice => &[random, choose],
-            Needs::ProductAndChoice => &[panels, weights, product, random, choose],
+            Needs::WeightsAndChoice => &[panels, weights, random, choose],
         };
         let parts = [include_str!("../../../shaders/shared/step.wgsl")].into_iter().chain(shared.iter().copied());
         parts.chain([self.source]).collect::<Vec<_>>().join("\n")

@@ -40,7 +40,7 @@ pub struct LayerBuffers {
     pub router: Option<Matrices>,
     /// `[E]`, zeros where the model has none.
     pub bias: Buffer,
-    /// `w1` and `w3` of each expert.
+    /// `w1` and `w3` of each expert, in the order of [`pack::alternate`].
     pub up: Matrices,
     /// `w2` of each expert.
     pub down: Matrices,
@@ -68,7 +68,7 @@ impl LayerBuffers {
     fn new(gpu: &Gpu, a: &Architecture, shape: &LayerShape, weights: &LayerWeights<'_>) -> Result<Self> {
         let (s, ffn) = (&shape.attention, &weights.ffn);
         let [q, k, v] = &weights.qkv;
-        let ups: Vec<&Matrix<'_>> = ffn.experts.iter().flat_map(|e| [&e.w1, &e.w3]).collect();
+        let ups: Vec<[&Matrix<'_>; 2]> = ffn.experts.iter().map(|e| [&e.w1, &e.w3]).collect();
         let downs: Vec<&Matrix<'_>> = ffn.experts.iter().map(|e| &e.w2).collect();
         let mut bias: Vec<f32> = ffn.bias.iter().flat_map(|bias| bias.values()).collect();
         bias.resize(shape.moe.experts, 0.0);
@@ -82,7 +82,7 @@ impl LayerBuffers {
             moe_norm: upload_vector(gpu, &weights.moe_norm)?,
             router,
             bias: gpu.filled("router bias", bytemuck::cast_slice(&bias))?,
-            up: upload(gpu, "expert weights", pack::sequence(&ups))?,
+            up: upload(gpu, "expert weights", pack::alternate(&ups))?,
             down: upload(gpu, "expert weights", pack::sequence(&downs))?,
         })
     }

@@ -9,7 +9,9 @@ use axum::routing::any;
 use serde_json::{Value, json};
 use std::path::Path;
 use tokio::task::JoinHandle;
+use tower_http::services::ServeFile;
 use tower_http::set_header::SetResponseHeaderLayer;
+use xtask::wasm::{PROGRAM, RELAXED_PROGRAM};
 
 /// A server that ends when dropped.
 pub struct Server {
@@ -86,13 +88,23 @@ pub fn other_origin(tools: &Tools, allowed: bool) -> Result<Router> {
     })
 }
 
+/// The site, with the program that does without relaxed SIMD under the name of the other.
+///
+/// # Errors
+/// The site was not built.
+pub fn without_relaxed_simd(tools: &Tools) -> Result<Router> {
+    let plain = ServeFile::new(tools.site.join(PROGRAM));
+    let site = xtask::serve::router(&tools.site)?;
+    Ok(Router::new().route_service(&format!("/{RELAXED_PROGRAM}"), plain).fallback_service(site))
+}
+
 /// A copy of the site's shell without its program, as after an upload that was cut short.
 ///
 /// # Errors
 /// The site was not built, or `directory` cannot be written.
 pub fn without_program(tools: &Tools, directory: &Path) -> Result<Router> {
     std::fs::create_dir_all(directory)?;
-    for name in ["index.html", "boot.js", "boot.css", "style.css", "moescope.js", "worker.js"] {
+    for name in ["index.html", "boot.js", "program.js", "boot.css", "style.css", "moescope.js", "worker.js"] {
         std::fs::copy(tools.site.join(name), directory.join(name))?;
     }
     xtask::serve::router(directory)

@@ -1,6 +1,6 @@
-//! Measures the built page in a browser and prints the figures: `cargo xtask measure`. Nothing is asserted.
+//! Measures the built page in a browser and prints the figures, all or those named: `cargo xtask measure`. Nothing is asserted.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use moescope_e2e::browser::{self, Driver, Visitor};
 use moescope_e2e::median;
 use moescope_e2e::page::Page;
@@ -29,26 +29,51 @@ new MutationObserver((_, observer) => {
 }).observe(document, { childList: true, subtree: true, attributes: true });
 "#;
 
+/// What there is to measure.
+const FIGURES: [&str; 6] = ["sizes", "start", "speed", "policy", "typing", "lighthouse"];
+
 fn main() -> Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !FIGURES.contains(&name.as_str())) {
+        bail!("there is no figure {unknown:?} to measure: choose from {}", FIGURES.join(", "));
+    }
+    let wants = |figure: &str| wanted.is_empty() || wanted.iter().any(|name| name == figure);
     let tools = Tools::from_environment()?;
-    sizes(&tools.site)?;
+    if wants("sizes") {
+        sizes(&tools.site)?;
+    }
     tokio::runtime::Runtime::new()?.block_on(async {
         let site = Server::start(server::site(&tools)?).await?;
         let driver = Driver::start(&tools)?;
         for (name, visitor, path) in
             [("WebGPU", Visitor::WEBGPU, "/?backend=webgpu"), ("CPU", Visitor::WEBGPU, "/?backend=cpu")]
         {
-            first_routed_token(&tools, &driver, visitor, name, &site.url(path)).await?;
-            speed(&tools, &driver, visitor, name, &site.url(path)).await?;
-            policy(&tools, &driver, visitor, name, &site.url(path)).await?;
+            let url = site.url(path);
+            if wants("start") {
+                first_routed_token(&tools, &driver, visitor, name, &url).await?;
+            }
+            if wants("speed") {
+                speed(&tools, &driver, visitor, name, &url).await?;
+            }
+            if wants("policy") {
+                policy(&tools, &driver, visitor, name, &url).await?;
+            }
         }
-        responsiveness(&tools, &driver, &site.url("/?backend=cpu")).await?;
-        lighthouse(&tools, &site.url("/"))
+        if wants("typing") {
+            responsiveness(&tools, &driver, &site.url("/?backend=cpu")).await?;
+        }
+        if wants("lighthouse") { lighthouse(&tools, &site.url("/")) } else { Ok(()) }
     })
 }
 
 fn sizes(site: &Path) -> Result<()> {
-    for name in ["moescope_bg.wasm", "moescope.js", "models/main/model.safetensors", "models/main/tokenizer.json"] {
+    for name in [
+        "moescope_relaxed.wasm",
+        "moescope_bg.wasm",
+        "moescope.js",
+        "models/main/model.safetensors",
+        "models/main/tokenizer.json",
+    ] {
         let bytes = |suffix: &str| std::fs::metadata(site.join(format!("{name}{suffix}"))).map(|file| file.len());
         let raw = bytes("").with_context(|| format!("the site has no {name}"))?;
         match bytes(".br") {

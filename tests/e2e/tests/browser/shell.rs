@@ -14,6 +14,7 @@ tests![
     a_browser_without_simd_is_told,
     a_browser_without_module_workers_is_told,
     a_missing_program_is_told,
+    the_program_without_relaxed_simd_routes_alike,
     without_javascript_the_page_says_so,
     every_link_of_the_shell_leads_somewhere,
     the_policy_forbids_code_from_elsewhere,
@@ -119,13 +120,33 @@ async fn a_browser_without_module_workers_is_told(stage: &Stage) -> Result<()> {
 
 async fn a_missing_program_is_told(stage: &Stage) -> Result<()> {
     stage.expect_in_console("404");
-    stage.expect_in_console("moescope_bg.wasm");
+    stage.expect_in_console("moescope_relaxed.wasm");
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("without-program");
     let server = Server::start(server::without_program(stage.tools(), &directory)?).await?;
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&server.url("/")).await?;
     let view = page.wait("an explanation", |view| view.state == "error").await?;
-    assert!(view.error.contains("404") && view.error.contains("moescope_bg.wasm"), "{}", view.error);
+    assert!(view.error.contains("404") && view.error.contains("moescope_relaxed.wasm"), "{}", view.error);
+    Ok(())
+}
+
+/// What browsers without relaxed SIMD run says the same as what the others do.
+async fn the_program_without_relaxed_simd_routes_alike(stage: &Stage) -> Result<()> {
+    let server = Server::start(server::without_relaxed_simd(stage.tools())?).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&server.url("/")).await?;
+    let plain = page.routed().await?;
+    let programs = "const address = name => new URL(name, location).href;
+        const [plain, relaxed] = await Promise.all(['moescope_bg.wasm', 'moescope_relaxed.wasm'].map(async name =>
+          new Uint8Array(await (await fetch(address(name))).arrayBuffer())));
+        return plain.length === relaxed.length && plain.every((byte, n) => byte === relaxed[n]);";
+    assert!(page.promise::<bool>(programs, Vec::new()).await?, "this server has one program only");
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    let relaxed = page.routed().await?;
+    assert_eq!(plain.tokens, relaxed.tokens);
+    let program =
+        "return performance.getEntriesByType('resource').some(entry => entry.name.includes('moescope_relaxed.wasm'));";
+    assert!(page.script::<bool>(program, Vec::new()).await?, "this browser has relaxed SIMD");
     Ok(())
 }
 

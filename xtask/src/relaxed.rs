@@ -1,0 +1,110 @@
+//! Two programs from one compilation: one with relaxed SIMD, and one without for browsers that have none.
+
+use anyhow::{Context, Result, ensure};
+use walrus::ir::{
+    BinaryOp, Binop, Instr, InstrSeq, LocalGet, LocalSet, TernOp, TernaryOp, VisitorMut, dfs_pre_order_mut,
+};
+use walrus::{FunctionKind, LocalId, Module, ValType};
+use wasmparser::{Validator, WasmFeatures};
+
+/// Writes the module without relaxed SIMD: `a * b + c` in two instructions in the place of one, and the smaller and the greater
+/// of two numbers by comparing them, which is one of the ways that relaxed SIMD leaves to browsers. Gives its bytes.
+///
+/// # Errors
+/// There is no relaxed `a * b + c`, so that the program was compiled for something else; or there is another instruction of
+/// relaxed SIMD, for which there is no rule here.
+pub fn without(module: &mut Module) -> Result<Vec<u8>> {
+    let mut count = 0;
+    let locals = &mut module.locals;
+    for function in module.funcs.iter_mut() {
+        if let FunctionKind::Local(function) = &mut function.kind {
+            let mut lower = Lower { addend: locals.add(ValType::V128), count: 0 };
+            let entry = function.entry_block();
+            dfs_pre_order_mut(&mut lower, function, entry);
+            count += lower.count;
+        }
+    }
+    ensure!(count > 0, "the program has no relaxed SIMD: is `+relaxed-simd` missing in .cargo/config.toml?");
+    let bytes = module.emit_wasm();
+    Validator::new_with_features(WasmFeatures::default() - WasmFeatures::RELAXED_SIMD)
+        .validate_all(&bytes)
+        .context("xtask/src/relaxed.rs leaves an instruction of relaxed SIMD in the program")?;
+    Ok(bytes)
+}
+
+/// Replaces the instructions of a function.
+struct Lower {
+    /// Keeps `c` while `a * b` is on the stack.
+    addend: LocalId,
+    count: usize,
+}
+
+impl VisitorMut for Lower {
+    fn start_instr_seq_mut(&mut self, sequence: &mut InstrSeq) {
+        let mut plain = Vec::with_capacity(sequence.instrs.len());
+        for (instruction, place) in std::mem::take(&mut sequence.instrs) {
+            match instruction {
+                Instr::TernOp(TernOp { op: TernaryOp::F32x4RelaxedMadd }) => {
+                    self.count += 1;
+                    plain.push((Instr::LocalSet(LocalSet { local: self.addend }), place));
+                    plain.push((Instr::Binop(Binop { op: BinaryOp::F32x4Mul }), place));
+                    plain.push((Instr::LocalGet(LocalGet { local: self.addend }), place));
+                    plain.push((Instr::Binop(Binop { op: BinaryOp::F32x4Add }), place));
+                }
+                Instr::Binop(Binop { op: BinaryOp::F32x4RelaxedMin }) => {
+                    plain.push((Instr::Binop(Binop { op: BinaryOp::F32x4PMin }), place));
+                }
+                Instr::Binop(Binop { op: BinaryOp::F32x4RelaxedMax }) => {
+                    plain.push((Instr::Binop(Binop { op: BinaryOp::F32x4PMax }), place));
+                }
+                other => plain.push((other, place)),
+            }
+        }
+        sequence.instrs = plain;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module with a function `(v128, v128, v128) -> v128` of one instruction.
+    fn module(op: TernaryOp) -> Module {
+        let mut module = Module::default();
+        let [a, b, c] = [(); 3].map(|()| module.locals.add(ValType::V128));
+        let mut function = walrus::FunctionBuilder::new(&mut module.types, &[ValType::V128; 3], &[ValType::V128]);
+        function.func_body().local_get(a).local_get(b).local_get(c).ternop(op);
+        let function = function.finish(vec![a, b, c], &mut module.funcs);
+        module.exports.add("f", function);
+        module
+    }
+
+    #[test]
+    fn a_multiply_add_becomes_two_instructions() {
+        let mut module = module(TernaryOp::F32x4RelaxedMadd);
+        let validate = |bytes: &[u8]| {
+            Validator::new_with_features(WasmFeatures::default() - WasmFeatures::RELAXED_SIMD)
+                .validate_all(bytes)
+                .is_ok()
+        };
+        assert!(!validate(&module.emit_wasm()), "the module has relaxed SIMD at first");
+        assert!(validate(&without(&mut module).unwrap()));
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_is_an_error() {
+        let error = without(&mut module(TernaryOp::F32x4RelaxedNmadd)).unwrap_err().to_string();
+        assert!(error.contains("+relaxed-simd"), "{error}");
+        let mut both = module(TernaryOp::F32x4RelaxedMadd);
+        let FunctionKind::Local(function) = &mut both.funcs.iter_mut().next().unwrap().kind else { panic!() };
+        let entry = function.entry_block();
+        let instructions = &mut function.block_mut(entry).instrs;
+        let [a, b, last] = [0, 1, 3].map(|n| instructions[n].clone());
+        let other = Instr::TernOp(TernOp { op: TernaryOp::F32x4RelaxedNmadd });
+        // f(a, b, c) = nmadd(madd(a, b, c), a, b)
+        let place = last.1;
+        instructions.extend([a, b, (other, place)]);
+        let error = without(&mut both).unwrap_err().to_string();
+        assert!(error.contains("relaxed.rs"), "{error}");
+    }
+}
