@@ -57,15 +57,12 @@ pub struct Places {
 /// # Errors
 /// The page does not run, or the engines disagree about a model.
 pub async fn run(tools: &Tools, places: &Places, rounds: usize, devices: Devices) -> Result<Outcome> {
-    let stage = Stage::new(tools, places, false).await?;
+    let stage = Stage::new(tools, places).await?;
     let outcome = stage.races(rounds, devices).await;
     stage.browser.clone().quit().await?;
     let mut outcome = outcome?;
     if let Some(cpu) = &mut outcome.cpu {
-        let stage = Stage::new(tools, places, true).await?;
-        let memory = stage.memory().await;
-        stage.browser.clone().quit().await?;
-        cpu.costs.extend(memory?);
+        cpu.costs.extend(memory::measure(tools, places).await?);
     }
     Ok(outcome)
 }
@@ -97,8 +94,8 @@ struct PeerRun {
 }
 
 impl Stage {
-    /// A browser with both pages; with `isolated` they are cross-origin isolated.
-    async fn new(tools: &Tools, places: &Places, isolated: bool) -> Result<Self> {
+    /// A browser with both pages.
+    async fn new(tools: &Tools, places: &Places) -> Result<Self> {
         let models = ServeDir::new(&places.models);
         let site = Router::new().nest_service("/race", models.clone()).fallback_service(server::site(tools)?);
         let mut peers =
@@ -106,9 +103,8 @@ impl Stage {
         if let Some(modules) = &places.peers {
             peers = peers.nest_service("/npm", ServeDir::new(modules));
         }
-        let peers = peers.fallback_service(ServeDir::new(&places.pages));
-        let [site, peers] = if isolated { [site, peers].map(memory::isolated) } else { [site, peers] };
-        let (site, peers) = (Server::start(site).await?, Server::start(peers).await?);
+        let peers = Server::start(peers.fallback_service(ServeDir::new(&places.pages))).await?;
+        let site = Server::start(site).await?;
         let driver = Driver::start(tools)?;
         let browser = browser::open(tools, &driver, Visitor::WEBGPU).await?;
         let page = Page::new(browser.clone());

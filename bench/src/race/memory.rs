@@ -1,43 +1,73 @@
-//! How much memory each engine takes with a model open, by the browser's own count: it gives it to isolated pages alone.
+//! How much memory each engine takes with a model open. The browser's own count (`measureUserAgentSpecificMemory`) leaves out what
+//! WebAssembly has in workers, so it is that of the browser's renderer processes, as Linux counts it.
 
-use super::Stage;
-use crate::files::RACE;
+use super::{Places, Stage};
+use crate::files::{Entry, RACE};
 use crate::report::Cost;
 use anyhow::Result;
-use axum::Router;
-use axum::http::{HeaderName, HeaderValue};
-use tower_http::set_header::SetResponseHeaderLayer;
+use moescope_e2e::tools::Tools;
+use std::collections::HashMap;
+use std::fs;
 
-/// Its pages are isolated from those of other origins.
-pub(super) fn isolated(router: Router) -> Router {
-    let header = |name, value| {
-        SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
-    router
-        .layer(header("cross-origin-opener-policy", "same-origin"))
-        .layer(header("cross-origin-embedder-policy", "require-corp"))
+/// Megabytes that a model adds, with a prompt that was read; each in a browser of its own. None where there is no Linux.
+pub(super) async fn measure(tools: &Tools, places: &Places) -> Result<Vec<Cost>> {
+    if renderers().is_none() {
+        eprintln!("Memory is counted on Linux only");
+        return Ok(Vec::new());
+    }
+    let mut costs = Vec::new();
+    for entry in RACE {
+        eprintln!("{}: memory", entry.name());
+        let stage = Stage::new(tools, places).await?;
+        let measured = of_both(&stage, &entry).await;
+        stage.browser.clone().quit().await?;
+        let (own, peer) = measured?;
+        let peer: Vec<f64> = peer.into_iter().collect();
+        costs.push(Cost::new(&entry.name(), "memory, MB", &[own], &peer));
+    }
+    Ok(costs)
 }
 
-impl Stage {
-    /// Megabytes of the whole page, its workers with it, after a prompt.
-    pub(super) async fn memory(&self) -> Result<Vec<Cost>> {
-        let mut costs = Vec::new();
-        for entry in RACE {
-            eprintln!("{}: memory", entry.name());
-            self.open(&entry, "cpu").await?;
-            let own = self.measure().await?;
-            let peer = match self.has_peer {
-                true if self.open_peer(&entry).await?.is_some() => vec![self.measure().await?],
-                _ => Vec::new(),
-            };
-            costs.push(Cost::new(&entry.name(), "memory, MB", &[own], &peer));
-        }
-        Ok(costs)
-    }
+async fn of_both(stage: &Stage, entry: &Entry) -> Result<(f64, Option<f64>)> {
+    let now = || renderers().unwrap_or_default();
+    let before = now();
+    stage.open(entry, "cpu").await?;
+    let with_own = now();
+    let has_peer = stage.has_peer && stage.open_peer(entry).await?.is_some();
+    Ok((with_own - before, has_peer.then(|| now() - with_own)))
+}
 
-    /// Of the page in front.
-    async fn measure(&self) -> Result<f64> {
-        let measure = "return (await performance.measureUserAgentSpecificMemory()).bytes / 1e6;";
-        self.page.promise(measure, Vec::new()).await
-    }
+/// Megabytes of all renderer processes below this one, what they share counted in parts.
+fn renderers() -> Option<f64> {
+    let parents: HashMap<u32, u32> = fs::read_dir("/proc")
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|process| Some((process, parent(process)?)))
+        .collect();
+    let is_ours = |mut process: u32| {
+        while let Some(&parent) = parents.get(&process) {
+            if parent == std::process::id() {
+                return true;
+            }
+            process = parent;
+        }
+        false
+    };
+    let is_renderer = |process: &&u32| {
+        let command = fs::read_to_string(format!("/proc/{process}/cmdline"));
+        command.is_ok_and(|command| command.contains("--type=renderer")) && is_ours(**process)
+    };
+    Some(parents.keys().filter(is_renderer).filter_map(|&process| megabytes(process)).sum())
+}
+
+/// The fourth word of `stat`; the second, a name in brackets, may have spaces.
+fn parent(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn megabytes(process: u32) -> Option<f64> {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find(|line| line.starts_with("Pss:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e6)
 }
