@@ -85,6 +85,7 @@ pub struct Frame {
 thread_local! {
     static PAINTINGS: Cell<usize> = const { Cell::new(0) };
     static PAINTED_SOON: Cell<bool> = const { Cell::new(false) };
+    static PAINTING_MS: Cell<f64> = const { Cell::new(0.0) };
 }
 
 /// How many times the page has been painted while something waited for a frame: while this stays the same, what is
@@ -93,12 +94,19 @@ pub fn paintings() -> usize {
     PAINTINGS.get()
 }
 
+/// Milliseconds of the page's thread from the first callback of the last such painting to its end.
+pub fn painting_ms() -> f64 {
+    PAINTING_MS.get()
+}
+
 /// A timer that is set in a frame's callback comes after its painting.
 fn count_painting() {
     if !PAINTED_SOON.replace(true) {
-        let painted = || {
+        let start = js_sys::Date::now();
+        let painted = move || {
             PAINTED_SOON.set(false);
             PAINTINGS.set(PAINTINGS.get() + 1);
+            PAINTING_MS.set(js_sys::Date::now() - start);
         };
         Timeout::new(0, painted).forget();
     }

@@ -2,7 +2,7 @@
 //! that changed, a frame draws a few: however much changes at once (another layer, an edit at the start of a long
 //! text), the page stays quick.
 
-use super::canvas::{next_frame, paintings};
+use super::canvas::{next_frame, painting_ms, paintings};
 use super::messages::t;
 use super::shared::Shared;
 use super::token_chip::{Chip, Reads};
@@ -12,8 +12,14 @@ use yew::prelude::*;
 /// Tokens of a part, about.
 const PART: usize = 24;
 
-/// Work between two paintings, in the units of [`work`].
-const A_PAINTING: usize = 48 * 16;
+/// Work between two paintings, in the units of [`work`], on a computer of which nothing is known yet; and the least and the most,
+/// however slow or fast it is.
+const A_PAINTING: usize = 400;
+const LEAST: usize = 100;
+const MOST: usize = 600;
+
+/// What a painting should take: less than half of the 50 ms that are felt as a delay, as the rest of the page draws too.
+const PAINTING_MS: f64 = 20.0;
 
 /// What stands in the strip.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,9 +85,31 @@ struct Drawn {
     parts: Vec<Part>,
     /// Parts that there were, which gives each a key of its own.
     keys: usize,
+    /// Work between two paintings.
+    pace: Pace,
     /// Work that may still be done before the next painting, and after which one that was said.
     left: usize,
     painting: Option<usize>,
+}
+
+/// How much work a painting can bear on this computer, as the last ones showed.
+struct Pace(usize);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(A_PAINTING)
+    }
+}
+
+impl Pace {
+    /// A painting with so much work took so long.
+    fn learn(&mut self, work: usize, ms: f64) {
+        // Little work says more about the rest of the page.
+        if work >= LEAST / 2 {
+            let bearable = work as f64 * PAINTING_MS / ms.max(1.0);
+            self.0 = ((self.0 as f64 + bearable) / 2.0).clamp(LEAST as f64, MOST as f64) as usize;
+        }
+    }
 }
 
 impl Drawn {
@@ -92,7 +120,10 @@ impl Drawn {
             // A page in the background has no frames.
             (self.left, self.painting) = (usize::MAX, None);
         } else if self.painting != painting {
-            (self.left, self.painting) = (A_PAINTING, painting);
+            if self.painting.is_some() {
+                self.pace.learn(self.pace.0 - self.left, painting_ms());
+            }
+            (self.left, self.painting) = (self.pace.0, painting);
         }
         let drawn: Vec<&Piece> = self.parts.iter().flat_map(|part| part.pieces.iter()).collect();
         wanted.extend(behind(&drawn, to_come).iter().copied().cloned());
@@ -186,12 +217,12 @@ fn work(old: Option<&Piece>, new: &Piece) -> usize {
         (Some(old), new) if old == new => 0,
         (Some(Piece::Token(old)), Piece::Token(new)) if old.text == new.text => match (&old.reads, &new.reads) {
             // Another place in the text: nobody sees it.
-            (old, new) if old == new => 1,
+            (old, new) if old == new => 3,
             // Another colour, in the same place of the line.
             (Reads::Layer { experts: old, .. }, Reads::Layer { experts: new, .. }) if old == new => 2,
             _ => 5,
         },
-        _ => 16,
+        _ => 8,
     }
 }
 

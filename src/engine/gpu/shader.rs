@@ -67,14 +67,16 @@ enum Needs {
     WeightsAndChoice,
 }
 
+/// A shader's text, bare (build.rs).
+macro_rules! text {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/shaders/", $name, ".wgsl"))
+    };
+}
+
 macro_rules! kernel {
     ($name:literal, $needs:expr, $bindings:expr) => {
-        Kernel {
-            name: $name,
-            source: include_str!(concat!("../../../shaders/", $name, ".wgsl")),
-            bindings: $bindings,
-            needs: $needs,
-        }
+        Kernel { name: $name, source: text!($name), bindings: $bindings, needs: $needs }
     };
 }
 
@@ -102,33 +104,27 @@ impl Kernel {
     /// Its WGSL: what it shares, for weights of `dtype` and products of `tile`, then its own text.
     pub fn wgsl(&self, dtype: Dtype, tile: Tile) -> String {
         let weights = match dtype {
-            Dtype::F32 => include_str!("../../../shaders/shared/weights_f32.wgsl"),
-            Dtype::F16 => include_str!("../../../shaders/shared/weights_f16.wgsl"),
-            Dtype::Bf16 => include_str!("../../../shaders/shared/weights_bf16.wgsl"),
+            Dtype::F32 => text!("shared/weights_f32"),
+            Dtype::F16 => text!("shared/weights_f16"),
+            Dtype::Bf16 => text!("shared/weights_bf16"),
         };
         let (product, tiles) = match tile {
-            Tile::One => (
-                include_str!("../../../shaders/shared/product_one.wgsl"),
-                include_str!("../../../shaders/shared/tiles_one.wgsl"),
-            ),
-            Tile::Eight => (
-                include_str!("../../../shaders/shared/product_tile.wgsl"),
-                include_str!("../../../shaders/shared/tiles_many.wgsl"),
-            ),
+            Tile::One => (text!("shared/product_one"), text!("shared/tiles_one")),
+            Tile::Eight => (text!("shared/product_tile"), text!("shared/tiles_many")),
         };
-        let random = include_str!("../../../shaders/shared/random.wgsl");
-        let choose = include_str!("../../../shaders/shared/choose.wgsl");
-        let panels = include_str!("../../../shaders/shared/panels.wgsl");
+        let random = text!("shared/random");
+        let choose = text!("shared/choose");
+        let panels = text!("shared/panels");
         let shared: &[&str] = match self.needs {
             Needs::Nothing => &[],
             Needs::Weights => &[panels, weights],
             Needs::Product => &[panels, weights, product],
             Needs::ProductAndTiles => &[panels, weights, product, tiles],
-            Needs::Reduce => &[include_str!("../../../shaders/shared/reduce_workgroup.wgsl")],
+            Needs::Reduce => &[text!("shared/reduce_workgroup")],
             Needs::Choice => &[random, choose],
             Needs::WeightsAndChoice => &[panels, weights, random, choose],
         };
-        let parts = [include_str!("../../../shaders/shared/step.wgsl")].into_iter().chain(shared.iter().copied());
+        let parts = [text!("shared/step")].into_iter().chain(shared.iter().copied());
         parts.chain([self.source]).collect::<Vec<_>>().join("\n")
     }
 }
