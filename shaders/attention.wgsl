@@ -38,22 +38,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             block[lane] = score * inverseSqrt(f32(DIM));
         }
         workgroupBarrier();
-        var now_largest = largest;
-        for (var j = 0u; j < seen; j++) {
-            now_largest = max(now_largest, block[j]);
-        }
-        let shrink = exp(largest - now_largest);
-        largest = now_largest;
-        total *= shrink;
-        sum *= shrink;
-        for (var j = 0u; j < seen; j++) {
-            let weight = exp(block[j] - largest);
-            total += weight;
-            if (lane < DIM_GROUPS) {
+        // The others have no part of the values.
+        if (lane < DIM_GROUPS) {
+            var now_largest = largest;
+            for (var j = 0u; j < seen; j++) {
+                now_largest = max(now_largest, block[j]);
+            }
+            let shrink = exp(largest - now_largest);
+            largest = now_largest;
+            total *= shrink;
+            sum *= shrink;
+            for (var j = 0u; j < seen; j++) {
+                let weight = exp(block[j] - largest);
+                total += weight;
                 sum += weight * values[((first + j) * KV_HEADS + kv_head) * DIM_GROUPS + lane];
             }
         }
-        workgroupBarrier();
+        if (first + BLOCK < end) {
+            workgroupBarrier(); // The block has been read.
+        }
     }
     sum /= total;
     for (var i = 0u; i < 4u; i++) {

@@ -1,12 +1,12 @@
 // Panels of weights times one row of x: for decoding, where reading the weights is the work.
-// A workgroup has 16 lanes, a row of each of its four panels, times HEIGHT splits of the columns; the splits are added up in
-// a fixed order. The kernel says which row of x by `x_row(first, i)`, and is given the sums of two panels at a time by
+// A workgroup has 16 lanes, a row of each of its four panels, times HEIGHT splits of the columns, which are added up in a fixed
+// order. The kernel says which row of x by `x_row(first, i)`, and is given the sums of two panels at a time by
 // `put(panel, lane, first, a, b)`.
 const TILE = 1u;
-const HEIGHT = 4u;
+override HEIGHT: u32;         // at most 4
 const PANELS = 4u;
 alias Sums = f32;
-var<workgroup> partial_sums: array<vec4<f32>, ROWS * HEIGHT>;   // a component each panel
+var<workgroup> partial_sums: array<vec4<f32>, ROWS * 4u>;   // a component each panel
 
 // The products with the `panels` panels of a matrix that begins at the word `base`. All invocations must call it.
 fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32) {
@@ -27,16 +27,17 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
     }
     partial_sums[local.y * ROWS + local.x] = sums;
     workgroupBarrier();
-    let panel = workgroup * PANELS + 2u * local.y;
-    if (2u * local.y >= PANELS || panel >= panels) {
-        return;
+    for (var pair = local.y; pair < PANELS / 2u; pair += HEIGHT) {
+        let panel = workgroup * PANELS + 2u * pair;
+        var both = vec2<f32>();
+        for (var s = 0u; s < HEIGHT; s++) {
+            let part = partial_sums[s * ROWS + local.x];
+            both += select(part.xy, part.zw, pair == 1u);
+        }
+        if (panel < panels) {
+            put(panel, local.x, first, both.x, both.y);
+        }
     }
-    var pair = vec2<f32>();
-    for (var s = 0u; s < HEIGHT; s++) {
-        let part = partial_sums[s * ROWS + local.x];
-        pair += select(part.xy, part.zw, local.y == 1u);
-    }
-    put(panel, local.x, first, pair.x, pair.y);
 }
 
 fn sum_of(sums: Sums, i: u32) -> f32 {

@@ -1,15 +1,13 @@
-// The sum of a number over the 64 invocations of a workgroup, by workgroup memory: for adapters without
-// subgroups. All invocations must call it.
+// The sum of a number over the 64 invocations of a workgroup. Each adds all of them up, in the same order: one barrier, where
+// halving them again and again would take six. All invocations must call it, once.
 var<workgroup> reduced: array<f32, 64>;
 
 fn workgroup_sum(value: f32, lane: u32) -> f32 {
     reduced[lane] = value;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (lane < half) {
-            reduced[lane] += reduced[lane + half];
-        }
-    }
     workgroupBarrier();
-    return reduced[0];
+    var sums = vec4<f32>();
+    for (var i = 0u; i < 64u; i += 4u) {
+        sums += vec4<f32>(reduced[i], reduced[i + 1u], reduced[i + 2u], reduced[i + 3u]);
+    }
+    return (sums.x + sums.y) + (sums.z + sums.w);
 }

@@ -20,6 +20,11 @@ impl Bench {
         Self { gpu: pollster::block_on(Gpu::open()).unwrap(), compared: 0 }
     }
 
+    /// Splits the columns of products for one token so from here on.
+    pub fn split(&mut self, splits: usize) {
+        self.gpu.splits = splits;
+    }
+
     pub fn kernel(&mut self, name: &'static str, dtype: Dtype, tile: Tile) -> Run<'_> {
         let constants = Vec::new();
         Run { gpu: &mut self.gpu, name, dtype, tile, constants, step: StepUniform::default(), buffers: Vec::new() }

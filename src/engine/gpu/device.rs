@@ -24,6 +24,8 @@ pub struct StepUniform {
 pub struct Gpu {
     /// The adapter's name.
     pub adapter: String,
+    /// Into how many parts the columns of a product are split where it is for one token: more threads for a GPU that has them.
+    pub splits: usize,
     /// The device.
     pub device: wgpu::Device,
     /// Its queue.
@@ -56,7 +58,11 @@ impl Gpu {
         };
         let adapter = instance.request_adapter(&options).await;
         let adapter = adapter.map_err(|_| Error::Device(no_adapter()))?;
-        let name = adapter_name(&adapter.get_info()).await;
+        let info = adapter.get_info();
+        let name = adapter_name(&info).await;
+        // A GPU that is a processor has few threads, and every barrier costs it a change between them.
+        let is_processor = info.device_type == wgpu::DeviceType::Cpu || name.contains("swiftshader");
+        let splits = if is_processor { 1 } else { 4 };
         let required_limits = adapter.limits();
         let wanted = wgpu::DeviceDescriptor { label: Some("moescope"), required_limits, ..Default::default() };
         let device = adapter.request_device(&wanted).await;
@@ -68,7 +74,7 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Ok(Self { adapter: name, device, queue, step, failure, made: Mutex::default() })
+        Ok(Self { adapter: name, splits, device, queue, step, failure, made: Mutex::default() })
     }
 
     /// An error once the device was lost or did something wrong.
@@ -130,6 +136,10 @@ impl Gpu {
         tile: Tile,
         constants: &[(&str, f64)],
     ) -> wgpu::ComputePipeline {
+        let mut constants = constants.to_vec();
+        if tile == Tile::One && kernel.is_product() {
+            constants.push(("HEIGHT", self.splits as f64));
+        }
         let key = format!("{} {dtype:?} {tile:?} {constants:?}", kernel.name);
         let mut made = self.made();
         if let Some(pipeline) = made.pipelines.get(&key) {
@@ -153,7 +163,7 @@ impl Gpu {
             layout: Some(&layout),
             module,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
+            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
             cache: None,
         });
         made.pipelines.insert(key, pipeline.clone());

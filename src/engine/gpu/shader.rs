@@ -101,6 +101,11 @@ pub fn kernel(name: &str) -> &'static Kernel {
 }
 
 impl Kernel {
+    /// Whether it multiplies by weights with `shared/product_*.wgsl`.
+    pub fn is_product(&self) -> bool {
+        matches!(self.needs, Needs::Product | Needs::ProductAndTiles)
+    }
+
     /// Its WGSL: what it shares, for weights of `dtype` and products of `tile`, then its own text.
     pub fn wgsl(&self, dtype: Dtype, tile: Tile) -> String {
         let weights = match dtype {
