@@ -73,7 +73,7 @@ mod tests {
         let mut module = Module::default();
         let [a, b, c] = [(); 3].map(|()| module.locals.add(ValType::V128));
         let mut function = walrus::FunctionBuilder::new(&mut module.types, &[ValType::V128; 3], &[ValType::V128]);
-        function.func_body().local_get(a).local_get(b).local_get(c).ternop(op);
+        function.func_body().local_get(a).local_get(b).local_get(c).tern_op(op);
         let function = function.finish(vec![a, b, c], &mut module.funcs);
         module.exports.add("f", function);
         module
