@@ -13,6 +13,8 @@ pub struct Settling(Rc<Inner>);
 struct Inner {
     status: Cell<Option<Status>>,
     pending: Cell<usize>,
+    /// What the body says: it is written only where that changes.
+    shown: Cell<Option<Status>>,
 }
 
 /// Something is to be drawn yet: as long as this is kept, the page is not ready.
@@ -42,6 +44,9 @@ impl Settling {
             Status::Ready if self.0.pending.get() > 0 => Status::Running,
             status => status,
         };
+        if self.0.shown.replace(Some(shown)) == Some(shown) {
+            return;
+        }
         // Setting an attribute with a legal name cannot fail.
         let _ = body().set_attribute("data-state", shown.name());
         if matches!(shown, Status::Ready | Status::Error) {
