@@ -61,8 +61,7 @@ impl Gpu {
         let info = adapter.get_info();
         let name = adapter_name(&info).await;
         // A GPU that is a processor has few threads, and every barrier costs it a change between them.
-        let is_processor = info.device_type == wgpu::DeviceType::Cpu || name.contains("swiftshader");
-        let splits = if is_processor { 1 } else { 4 };
+        let splits = if info.device_type == wgpu::DeviceType::Cpu { 1 } else { 4 };
         let required_limits = adapter.limits();
         let wanted = wgpu::DeviceDescriptor { label: Some("moescope"), required_limits, ..Default::default() };
         let device = adapter.request_device(&wanted).await;
