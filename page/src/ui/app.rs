@@ -1,7 +1,7 @@
 //! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
 
 use super::address::{Address, LONGEST_TEXT};
-use super::canvas::{Frame, forget_look, next_frame};
+use super::canvas::{forget_look, next_frame};
 use super::compare::Compare;
 use super::compare_snapshots::CompareSnapshots;
 use super::cost::CostCard;
@@ -54,12 +54,12 @@ const AGAIN_MS: f64 = 20_000.0;
 pub enum Message {
     /// A change of the state.
     Act(Action),
-    /// Worker's events, gathered until the next frame.
+    /// An event of the worker; they are gathered.
     Heard(Event),
     /// The engine's worker broke off.
     Died(String),
-    /// The next frame comes.
-    Frame,
+    /// What was gathered is heard.
+    Hear,
     /// A key that no view took.
     Key(KeyboardEvent),
     /// The help sheet opens or closes.
@@ -89,11 +89,9 @@ pub struct App {
     dispatch: Callback<Action>,
     /// Saves the trace of a text as JSON.
     ask: Callback<String>,
-    /// Events that came since the last frame: a burst of them is drawn once.
+    /// Events that came: a burst of them is drawn once, soon.
     heard: Vec<Event>,
-    frame: Option<Frame>,
-    /// Until events are heard that are not the last of their run.
-    pause: Option<Timeout>,
+    soon: Option<Timeout>,
     heard_at: f64,
     rest: Option<Timeout>,
     help: bool,
@@ -138,8 +136,7 @@ impl Component for App {
             dispatch,
             ask,
             heard: Vec::new(),
-            frame: None,
-            pause: None,
+            soon: None,
             heard_at: 0.0,
             rest: None,
             help: false,
@@ -171,7 +168,7 @@ impl Component for App {
                 self.died_at = now;
                 self.act(Action::EngineDied { reason, again });
             }
-            Message::Frame => self.hear(),
+            Message::Hear => self.hear(),
             Message::Key(event) => return self.key(&event),
             Message::Help(open) => self.help = open,
             Message::Languages(languages) => {
@@ -214,10 +211,13 @@ impl Component for App {
                 { self.header(context) }
                 <main key={self.language.clone()}>
                     { self.notices() }
-                    <div class="column">{ self.text_card() }{ self.strip_card() }<Later settling={self.settling.clone()}>
+                    <div class="column">{ self.text_card() }{ self.strip_card() }<Later work=60 patience=2 settling={self.settling.clone()}>
                         { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
                         <CostCard model={self.state.model.clone()} /></Later></div>
-                    <aside><Later settling={self.settling.clone()}>{ self.load_card() }{ self.inspectors() }</Later></aside>
+                    <aside>
+                        <Later work=100 patience=3 settling={self.settling.clone()}>{ self.load_card() }</Later>
+                        <Later work=150 patience=4 settling={self.settling.clone()}>{ self.inspectors() }</Later>
+                    </aside>
                     <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
                 </main>
                 { self.footer() }
@@ -379,29 +379,25 @@ impl App {
         }
     }
 
-    /// Hears in the next frame; where more is to come, not so often that drawing leaves no time for anything else.
+    /// Hears soon, as a task of its own, so that no painting has to wait for it; where more is to come, not so often that
+    /// drawing leaves no time for anything else.
     fn hear_soon(&mut self, context: &Context<Self>, more_comes: bool) {
         let link = context.link().clone();
-        let since = js_sys::Date::now() - self.heard_at;
         if document().hidden() {
-            // A page in the background has no frames; it must still hear.
-            link.send_message(Message::Frame);
-        } else if !more_comes {
-            // Drawn before the frame, what draws itself a frame later is in it.
-            self.frame = None;
-            self.pause = Some(Timeout::new(0, move || link.send_message(Message::Frame)));
-        } else if since > PACE_MS {
-            if self.frame.is_none() {
-                self.frame = Some(next_frame(move || link.send_message(Message::Frame)));
-            }
-        } else if self.pause.is_none() && self.frame.is_none() {
-            self.pause = Some(Timeout::new((PACE_MS - since) as u32, move || link.send_message(Message::Frame)));
+            // A page in the background has slow timers; it must still hear.
+            link.send_message(Message::Hear);
+            return;
         }
+        if more_comes && self.soon.is_some() {
+            return;
+        }
+        let since = js_sys::Date::now() - self.heard_at;
+        let wait = if more_comes { (PACE_MS - since).max(0.0) } else { 0.0 };
+        self.soon = Some(Timeout::new(wait as u32, move || link.send_message(Message::Hear)));
     }
 
     fn hear(&mut self) {
-        self.frame = None;
-        self.pause = None;
+        self.soon = None;
         if self.heard.is_empty() {
             return;
         }

@@ -99,6 +99,23 @@ pub fn painting_ms() -> f64 {
     PAINTING_MS.get()
 }
 
+/// Calls `callback` after the next painting, as a task of its own: what it changes is not in one task with the painting of
+/// what changed before. Dropped, it is called off.
+pub fn after_painting(callback: impl FnOnce() + 'static) -> AfterPainting {
+    let timer = Rc::new(Cell::new(None));
+    let frame = {
+        let timer = timer.clone();
+        next_frame(move || timer.set(Some(Timeout::new(0, callback))))
+    };
+    AfterPainting { _frame: frame, _timer: timer }
+}
+
+/// A callback that waits for the next painting.
+pub struct AfterPainting {
+    _frame: Frame,
+    _timer: Rc<Cell<Option<Timeout>>>,
+}
+
 /// A timer that is set in a frame's callback comes after its painting.
 fn count_painting() {
     if !PAINTED_SOON.replace(true) {

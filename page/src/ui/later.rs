@@ -1,20 +1,27 @@
-//! What is in it follows one frame later, so that no frame has everything to draw: the text and its tokens come first.
+//! What is in it follows after the next painting, or a few later where there is no time, so that none has everything to draw:
+//! the text and its tokens come first.
 
-use super::canvas::{Frame, next_frame};
+use super::canvas::{AfterPainting, after_painting};
+use super::pace;
 use super::settling::{Pending, Settling};
 use gloo::utils::document;
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
 pub struct LaterProps {
+    /// What it takes to draw it, about, in the unit of pace.rs.
+    pub work: usize,
+    /// Paintings after which it is drawn even where there is no time for it.
+    pub patience: usize,
     pub settling: Settling,
     pub children: Html,
 }
 
-/// Its children, as they were a frame ago.
+/// Its children, as they were some paintings ago.
 pub struct Later {
     shown: Html,
-    frame: Option<Frame>,
+    painting: Option<AfterPainting>,
+    waited: usize,
     pending: Option<Pending>,
 }
 
@@ -23,7 +30,7 @@ impl Component for Later {
     type Properties = LaterProps;
 
     fn create(context: &Context<Self>) -> Self {
-        let mut later = Self { shown: Html::default(), frame: None, pending: None };
+        let mut later = Self { shown: Html::default(), painting: None, waited: 0, pending: None };
         later.follow(context);
         later
     }
@@ -33,7 +40,14 @@ impl Component for Later {
     }
 
     fn update(&mut self, context: &Context<Self>, (): ()) -> bool {
-        self.frame = None;
+        self.painting = None;
+        self.waited += 1;
+        if self.waited < context.props().patience && !pace::has_time() {
+            self.wait(context);
+            return false;
+        }
+        pace::spend(context.props().work);
+        self.waited = 0;
         self.shown = context.props().children.clone();
         true
     }
@@ -43,23 +57,27 @@ impl Component for Later {
     }
 
     fn rendered(&mut self, _: &Context<Self>, _: bool) {
-        if self.frame.is_none() {
+        if self.painting.is_none() {
             self.pending = None;
         }
     }
 }
 
 impl Later {
-    /// Waits for the next frame; true where that is now, as a page in the background has no frames.
+    /// Waits for the next painting; true where it is drawn now, as a page in the background has none.
     fn follow(&mut self, context: &Context<Self>) -> bool {
         if document().hidden() {
             return Component::update(self, context, ());
         }
-        if self.frame.is_none() {
-            let link = context.link().clone();
-            self.frame = Some(next_frame(move || link.send_message(())));
-            self.pending.get_or_insert_with(|| context.props().settling.pending());
+        if self.painting.is_none() {
+            self.wait(context);
         }
         false
+    }
+
+    fn wait(&mut self, context: &Context<Self>) {
+        let link = context.link().clone();
+        self.painting = Some(after_painting(move || link.send_message(())));
+        self.pending.get_or_insert_with(|| context.props().settling.pending());
     }
 }

@@ -69,6 +69,11 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
     }
 }
 
+/// A property that is this share of the highest bar.
+pub fn bar_height(property: &str, share: f32) -> String {
+    format!("{property}:calc(var(--bar-height)*{share:.4})")
+}
+
 /// Bars with the even share as a dashed line. `large` ones carry shares and numbers.
 fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: bool) -> Html {
     let experts = balance.load.len();
@@ -104,22 +109,21 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
         html! {
             <button key={expert} type="button" {class} data-testid="load-bar" data-expert={expert.to_string()}
                 data-layer={layer.layer.to_string()} data-load={format!("{share:.6}")} data-e={expert.to_string()}
-                onclick={choose} aria-label={name} title={label}
-                style={format!("--h:{:.4}", share / most)}>
+                onclick={choose} aria-label={name} title={label}>
                 if with_shares { <small>{ shown }</small> }
-                <s></s>
+                <s style={bar_height("height", share / most)}></s>
                 if large && expert % every == 0 { <b>{ expert }</b> }
             </button>
         }
     });
-    let even = format!("--even:{:.4}", 1.0 / experts as f32 / most);
+    let even = bar_height("bottom", 1.0 / experts as f32 / most);
     let class = classes!("bars", (!large).then_some("small"), (experts > EXPERTS_WITH_SHARES).then_some("many"));
     html! {
-        <div {class} role="group" aria-label={t!("load.bars", layer = layer.layer)} style={even}>
+        <div {class} role="group" aria-label={t!("load.bars", layer = layer.layer)}>
             { for bars }
-            <span class="even" aria-hidden="true"></span>
+            <span class="even" aria-hidden="true" style={even}></span>
             if let Some(limit) = limit {
-                <span class="even limit" aria-hidden="true" style={format!("--even:{:.4}", limit / most)}></span>
+                <span class="even limit" aria-hidden="true" style={bar_height("bottom", limit / most)}></span>
             }
         </div>
     }

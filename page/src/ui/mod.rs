@@ -40,6 +40,7 @@ mod messages;
 mod mixtral_card;
 pub(crate) mod model_select;
 mod notices;
+mod pace;
 mod palette;
 mod past;
 mod picture;

@@ -2,24 +2,15 @@
 //! that changed, a frame draws a few: however much changes at once (another layer, an edit at the start of a long
 //! text), the page stays quick.
 
-use super::canvas::{next_frame, painting_ms, paintings};
+use super::canvas::after_painting;
 use super::messages::t;
+use super::pace;
 use super::shared::Shared;
 use super::token_chip::{Chip, Reads};
-use gloo::utils::document;
 use yew::prelude::*;
 
 /// Tokens of a part, about.
 const PART: usize = 24;
-
-/// Work between two paintings, in the units of [`work`], on a computer of which nothing is known yet; and the least and the most,
-/// however slow or fast it is.
-const A_PAINTING: usize = 400;
-const LEAST: usize = 100;
-const MOST: usize = 600;
-
-/// What a painting should take: less than half of the 50 ms that are felt as a delay, as the rest of the page draws too.
-const PAINTING_MS: f64 = 20.0;
 
 /// What stands in the strip.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +64,7 @@ pub fn use_parts(wanted: Vec<Piece>, to_come: usize) -> (Vec<Part>, bool) {
     let mut drawn = drawn.borrow_mut();
     let unfinished = drawn.go_on(wanted, to_come);
     use_effect(move || {
-        let frame = unfinished.then(|| next_frame(move || again.force_update()));
+        let frame = unfinished.then(|| after_painting(move || again.force_update()));
         move || drop(frame)
     });
     (drawn.parts.clone(), unfinished)
@@ -85,46 +76,11 @@ struct Drawn {
     parts: Vec<Part>,
     /// Parts that there were, which gives each a key of its own.
     keys: usize,
-    /// Work between two paintings.
-    pace: Pace,
-    /// Work that may still be done before the next painting, and after which one that was said.
-    left: usize,
-    painting: Option<usize>,
-}
-
-/// How much work a painting can bear on this computer, as the last ones showed.
-struct Pace(usize);
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self(A_PAINTING)
-    }
-}
-
-impl Pace {
-    /// A painting with so much work took so long.
-    fn learn(&mut self, work: usize, ms: f64) {
-        // Little work says more about the rest of the page.
-        if work >= LEAST / 2 {
-            let bearable = work as f64 * PAINTING_MS / ms.max(1.0);
-            self.0 = ((self.0 as f64 + bearable) / 2.0).clamp(LEAST as f64, MOST as f64) as usize;
-        }
-    }
 }
 
 impl Drawn {
     /// Goes on towards `wanted`; true where more is left to do.
     fn go_on(&mut self, mut wanted: Vec<Piece>, to_come: usize) -> bool {
-        let painting = Some(paintings());
-        if document().hidden() {
-            // A page in the background has no frames.
-            (self.left, self.painting) = (usize::MAX, None);
-        } else if self.painting != painting {
-            if self.painting.is_some() {
-                self.pace.learn(self.pace.0 - self.left, painting_ms());
-            }
-            (self.left, self.painting) = (self.pace.0, painting);
-        }
         let drawn: Vec<&Piece> = self.parts.iter().flat_map(|part| part.pieces.iter()).collect();
         wanted.extend(behind(&drawn, to_come).iter().copied().cloned());
         let parts = cut(&self.parts, &drawn, &wanted);
@@ -145,13 +101,13 @@ impl Drawn {
             self.parts.push(was.clone());
             return true;
         }
-        if self.left == 0 {
+        if !pace::has_time() {
             self.parts.extend(was);
             return false;
         }
         let old = was.iter().flat_map(|was| was.pieces.iter()).map(Some).chain(std::iter::repeat(None));
         let work: usize = old.zip(&pieces).map(|(old, new)| work(old, new)).sum();
-        self.left = self.left.saturating_sub(work);
+        pace::spend(work);
         self.keys += usize::from(was.is_none());
         let key = was.map_or(self.keys, |was| was.key);
         self.parts.push(Part { key, pieces: Shared::new(pieces) });
@@ -211,7 +167,7 @@ fn behind<'a>(drawn: &'a [&'a Piece], tokens: usize) -> &'a [&'a Piece] {
     &drawn[drawn.len() - count..]
 }
 
-/// What it takes a browser, about, to show a piece where `old` was.
+/// What it takes a browser, about, to show a piece where `old` was, in the unit of pace.rs.
 fn work(old: Option<&Piece>, new: &Piece) -> usize {
     match (old, new) {
         (Some(old), new) if old == new => 0,

@@ -4,6 +4,7 @@
 use super::fold::Fold;
 use super::format;
 use super::icon::icon;
+use super::load_balance::bar_height;
 use super::messages::t;
 use super::past::Moment;
 use super::shared::Shared;
@@ -264,13 +265,13 @@ fn spread(recording: &Recording, snapshot: usize) -> Html {
         let height = |share: f32| (share * experts / 2.0).min(1.0);
         let bars = balance.load.iter().enumerate().map(|(expert, &share)| {
             let title = t!("load.bar", expert = expert, share = format::percent(f64::from(share)));
-            html! { <span class={classes!("bar", (share == 0.0).then_some("idle"))} data-e={expert.to_string()} {title} style={format!("--h:{:.4}", height(share))}><s></s></span> }
+            html! { <span class={classes!("bar", (share == 0.0).then_some("idle"))} data-e={expert.to_string()} {title}><s style={bar_height("height", height(share))}></s></span> }
         });
         let label = t!("load.max", value = format::decimal(f64::from(balance.max_over_mean)));
         html! {
             <figure key={*layer} class="held-out">
                 <figcaption>{ t!("layer.name", layer = layer) }<span class="soft">{ label }</span></figcaption>
-                <div class="bars small" style={format!("--even:{:.4}", height(1.0 / experts))}>{ for bars }<span class="even"></span></div>
+                <div class="bars small">{ for bars }<span class="even" style={bar_height("bottom", height(1.0 / experts))}></span></div>
             </figure>
         }
     });
