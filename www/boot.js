@@ -99,15 +99,20 @@ function showProblem(message) {
   }
 }
 
-/** When this screen has been painted; soon in a tab that nobody sees, where nothing is. */
+/** When this screen can be seen; at once in a tab that nobody looks at, where nothing is painted. */
 function painted() {
   return Promise.race([
-    new Promise(done => requestAnimationFrame(() => setTimeout(done))),
-    new Promise(done => setTimeout(done, 200)),
+    new Promise(done => new PerformanceObserver(done).observe({ type: "paint", buffered: true })),
+    new Promise(done => setTimeout(done, document.hidden ? 0 : 500)),
   ]);
 }
 
-async function start() {
+/** What comes after this is a task of its own: the page answers in between. */
+function nextTask() {
+  return new Promise(done => setTimeout(done));
+}
+
+async function boot() {
   const problem = obstacle();
   if (problem) {
     showProblem(problem);
@@ -117,14 +122,16 @@ async function start() {
   try {
     const program = fetchProgram();
     program.catch(() => {}); // It is told below.
-    const { default: init } = await import("./moescope.js");
+    const { default: init, start } = await import("./moescope.js");
     // Starting the program holds the page up: what is there can be seen and typed in before.
     await painted();
     await init({ module_or_path: program });
+    await nextTask();
+    start();
   } catch (error) {
     showProblem(`The program could not be loaded: ${error.message}. Check the connection and load the page again.`);
     throw error;
   }
 }
 
-start();
+boot();

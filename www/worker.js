@@ -1,7 +1,7 @@
 // The engine's worker: the same program as the page's. Its start function sees that this is a worker and starts
 // the engine instead of the page.
 
-import init from "./moescope.js";
+import init, { start } from "./moescope.js";
 import { programUrl } from "./program.js";
 
 // A program that broke off (out of memory, say) answers nothing any more. The page, which named this channel, hears
@@ -22,6 +22,7 @@ addEventListener("unhandledrejection", (event) => brokeOff(event.reason) && end(
 
 try {
   await init({ module_or_path: fetch(programUrl()) });
+  start();
 } catch (error) {
   end(error);
 }

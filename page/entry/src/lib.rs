@@ -2,7 +2,7 @@
 #![cfg(target_arch = "wasm32")]
 
 /// Starts the page, or the worker: the same module serves both.
-#[wasm_bindgen::prelude::wasm_bindgen(start)]
+#[wasm_bindgen::prelude::wasm_bindgen]
 pub fn start() {
     use gloo_worker::Registrable;
     use wasm_bindgen::JsCast;
