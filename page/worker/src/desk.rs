@@ -28,8 +28,8 @@ pub struct Desk {
     policy: Policy,
     /// The text under the policy, on a fork of the engine; kept when the policy is taken back, for the next one.
     changed: Option<Session>,
-    /// A GPU that no engine has been made on yet.
-    gpu: Option<Gpu>,
+    /// A GPU is to be looked for.
+    wants_gpu: bool,
     /// Made when somebody looks inside a token.
     lens: Option<Lens>,
     /// What the page is told of it.
@@ -37,34 +37,27 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Checks the files and makes the engine. `gpu` is what was found where WebGPU may be used.
-    pub async fn new(files: &ModelFiles, choice: BackendChoice, gpu: Option<Result<Gpu>>) -> Result<Self> {
+    /// Checks the files and makes the engine, on `gpu` if there is one; where the choice is free that of the CPU, which is
+    /// there first.
+    pub async fn new(files: &ModelFiles, choice: BackendChoice, gpu: Option<Gpu>) -> Result<Self> {
         let model = Rc::new(Model::new(files)?);
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
-        let (mut note, mut ready) = (None, None);
-        let engine = match (choice, gpu) {
-            (BackendChoice::WebGpu, Some(gpu)) => Engine::Gpu(Box::new(GpuEngine::on(gpu?, &model).await?)),
-            (_, Some(Ok(gpu))) => {
-                ready = Some(gpu);
-                Engine::cpu(&model)?
-            }
-            (_, Some(Err(error))) => {
-                note = Some(format!("Running on the CPU: {error}"));
-                Engine::cpu(&model)?
-            }
-            (_, None) => Engine::cpu(&model)?,
+        let engine = match gpu {
+            Some(gpu) => gpu_engine(gpu, &model).await?,
+            None => Engine::cpu(&model)?,
         };
-        let info = model.info(engine.backend(), note);
+        let info = model.info(engine.backend(), None);
+        let wants_gpu = choice == BackendChoice::Auto;
         let (session, policy) = (Session::new(engine), Policy::default());
-        Ok(Self { model, tokenizer, session, policy, changed: None, gpu: ready, lens: None, info })
+        Ok(Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, info })
     }
 
-    /// The work that makes the GPU engine, where a GPU waits for it: compiling takes a while, and the CPU
-    /// engine answers meanwhile.
+    /// The work that looks for a GPU and makes an engine on it, once, where the choice is free: that takes a while, and the
+    /// CPU engine answers meanwhile.
     pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
-        let (gpu, model) = (self.gpu.take()?, self.model.clone());
-        Some(async move { Ok(Engine::Gpu(Box::new(GpuEngine::on(gpu, &model).await?))) })
+        let model = self.model.clone();
+        std::mem::take(&mut self.wants_gpu).then(|| async move { gpu_engine(Gpu::open().await?, &model).await })
     }
 
     /// Puts the GPU engine in the CPU engine's place, or says why it is not to be had. What was routed stays; the
@@ -338,6 +331,10 @@ impl Desk {
         };
         self.tokenizer.as_ref().ok_or_else(missing)
     }
+}
+
+async fn gpu_engine(gpu: Gpu, model: &Model) -> Result<Engine> {
+    Ok(Engine::Gpu(Box::new(GpuEngine::on(gpu, model).await?)))
 }
 
 /// What a chunk led to.

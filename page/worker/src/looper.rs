@@ -166,12 +166,12 @@ impl Looper {
         };
         let gpu = async {
             match backend {
-                BackendChoice::Cpu => None,
-                BackendChoice::Auto | BackendChoice::WebGpu => Some(Gpu::open().await),
+                BackendChoice::WebGpu => Gpu::open().await.map(Some),
+                BackendChoice::Auto | BackendChoice::Cpu => Ok(None),
             }
         };
         let (files, gpu) = futures::future::join(model_files(source, &progress), gpu).await;
-        Desk::new(&files?, backend, gpu).await
+        Desk::new(&files?, backend, gpu?).await
     }
 
     async fn route(&mut self, generation: u64, text: &str) -> Result<()> {

@@ -79,11 +79,12 @@ impl State {
                 self.problem = Some(message);
             }
             Event::BackendChanged(info) => {
-                if let Some(note) = &info.note {
-                    self.note(note.clone());
+                // Where there is no GPU to go over to, only the badge says why.
+                if self.model.as_ref().is_none_or(|model| model.backend != info.backend) {
+                    info.note.iter().for_each(|note| self.note(note.clone()));
+                    self.speed = None;
                 }
                 self.model = Some(Shared::new(*info));
-                self.speed = None;
             }
             Event::Inspected { request, layers, .. } => {
                 if request == self.look_request {

@@ -50,7 +50,7 @@ fn main() -> Result<()> {
         {
             let url = site.url(path);
             if wants("start") {
-                first_routed_token(&tools, &driver, visitor, name, &url).await?;
+                first_routed_token(&tools, &driver, name, &url, name).await?;
             }
             if wants("speed") {
                 speed(&tools, &driver, visitor, name, &url).await?;
@@ -58,6 +58,11 @@ fn main() -> Result<()> {
             if wants("policy") {
                 policy(&tools, &driver, visitor, name, &url).await?;
             }
+        }
+        if wants("start") {
+            // What a visitor gets who has a GPU.
+            let name = "the CPU until WebGPU is ready";
+            first_routed_token(&tools, &driver, name, &site.url("/"), "WebGPU").await?;
         }
         if wants("typing") {
             responsiveness(&tools, &driver, &site.url("/?backend=cpu")).await?;
@@ -85,16 +90,18 @@ fn sizes(site: &Path) -> Result<()> {
 }
 
 /// From navigation to the first token with its experts on the screen, in new browsers and with a warm cache.
-async fn first_routed_token(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url: &str) -> Result<()> {
+/// `backend` is what the badge names in the end: a GPU that still compiles for a page that is gone would hold up the next.
+async fn first_routed_token(tools: &Tools, driver: &Driver, name: &str, url: &str, backend: &str) -> Result<()> {
     let (mut first, mut again) = (Vec::new(), Vec::new());
     for _ in 0..VISITS {
-        let browser = browser::open(tools, driver, visitor).await?;
+        let browser = browser::open(tools, driver, Visitor::WEBGPU).await?;
         browser.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH })).await?;
         let page = Page::new(browser.clone());
         for times in [&mut first, &mut again] {
             page.goto(url).await?;
             page.routed().await?;
             times.push(page.script("return window.firstRouted;", Vec::new()).await?);
+            page.wait("the engine that stays", |view| view.backend.contains(backend)).await?;
         }
         browser.quit().await?;
     }
