@@ -112,6 +112,34 @@ function nextTask() {
   return new Promise(done => setTimeout(done));
 }
 
+/** What was loaded from this site, here and by the engine's worker. */
+async function loaded() {
+  const names = performance.getEntriesByType("resource").map(({ name }) => name);
+  const channel = new BroadcastChannel("moescope.loaded");
+  const engine = new Promise(done => { channel.onmessage = ({ data }) => done(data); });
+  channel.postMessage("which?");
+  names.push(...await Promise.race([engine, new Promise(done => setTimeout(done, 1000, []))]));
+  channel.close();
+  const { origin, pathname } = location;
+  return [origin + pathname, ...new Set(names)].filter(name => name.startsWith(new URL("./", origin + pathname)));
+}
+
+/** Keeps this site for a visit without a network (keeper.js). */
+async function keep() {
+  const keeper = navigator.serviceWorker; // None at an unsafe address.
+  await keeper?.register("keeper.js");
+  (await keeper?.ready)?.active.postMessage(await loaded());
+}
+
+function whenOpened(then) {
+  new MutationObserver((_, observer) => {
+    if ("opened" in document.body.dataset) {
+      observer.disconnect();
+      then();
+    }
+  }).observe(document.body, { attributes: true });
+}
+
 async function boot() {
   const problem = obstacle();
   if (problem) {
@@ -127,6 +155,8 @@ async function boot() {
     await painted();
     await init({ module_or_path: program });
     await nextTask();
+    // A browser may forbid it: then there is nothing to be kept.
+    whenOpened(() => setTimeout(() => keep().catch(() => {}), 1000));
     start();
   } catch (error) {
     showProblem(`The program could not be loaded: ${error.message}. Check the connection and load the page again.`);

@@ -8,6 +8,10 @@ import { programUrl } from "./program.js";
 // of it here and starts another worker; this one gives its memory back.
 const page = new BroadcastChannel(new URL(location.href).searchParams.get("channel"));
 
+// What this worker loaded, for the page, which has it kept.
+const loaded = new BroadcastChannel("moescope.loaded");
+loaded.onmessage = () => loaded.postMessage(performance.getEntriesByType("resource").map(({ name }) => name));
+
 function end(error) {
   page.postMessage(String(error?.message ?? error));
   close();

@@ -6,10 +6,13 @@ use moescope::error::{Error, Result};
 use moescope::model::files::{Bytes, ModelFiles, shards};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{ReadableStreamDefaultReader, Response, WorkerGlobalScope};
+use web_sys::{ReadableStreamDefaultReader, Request, Response, WorkerGlobalScope};
 
 /// Called with (what, bytes done, bytes in all where known); false gives up.
 pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>) -> bool;
+
+/// How often a file whose connection breaks off is gone on with.
+const RESUMES: usize = 3;
 
 /// Fetches the files of a model.
 pub async fn model_files(source: &Source, progress: Progress<'_>) -> Result<ModelFiles> {
@@ -130,6 +133,7 @@ async fn fetch(url: &str, name: &str, progress: Progress<'_>) -> Result<Option<V
     read(&response, url, name, total, progress).await.map(Some)
 }
 
+/// Reads an answer part by part. Where the connection breaks off, the rest is asked for.
 async fn read(
     response: &Response,
     url: &str,
@@ -137,12 +141,17 @@ async fn read(
     total: Option<u64>,
     progress: Progress<'_>,
 ) -> Result<Vec<u8>> {
-    let Some(stream) = response.body() else { return Ok(Vec::new()) };
-    let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
-    let cut = |_| Error::read(url, "the connection broke off; try again");
+    let Some(mut reader) = reader(response) else { return Ok(Vec::new()) };
+    let version = response.headers().get("etag").ok().flatten();
     let mut content = Vec::with_capacity(total.unwrap_or(0) as usize);
+    let mut resumed = 0;
     loop {
-        let part = JsFuture::from(reader.read()).await.map_err(cut)?;
+        let Ok(part) = JsFuture::from(reader.read()).await else {
+            resumed += 1;
+            let rest = if resumed > RESUMES { None } else { rest(url, content.len(), version.as_deref()).await };
+            reader = rest.ok_or_else(|| Error::read(url, "the connection broke off; try again"))?;
+            continue;
+        };
         let field = |key: &str| Reflect::get(&part, &JsValue::from_str(key)).unwrap_or(JsValue::UNDEFINED);
         if field("done").is_truthy() {
             return Ok(content);
@@ -156,4 +165,19 @@ async fn read(
             return Err(Error::read(url, "another model was asked for meanwhile"));
         }
     }
+}
+
+fn reader(response: &Response) -> Option<ReadableStreamDefaultReader> {
+    Some(response.body()?.get_reader().unchecked_into())
+}
+
+/// A file from the byte `start` on; none where the server cannot be reached, gives whole files only, or has another version
+/// of it by now.
+async fn rest(url: &str, start: usize, version: Option<&str>) -> Option<ReadableStreamDefaultReader> {
+    let request = Request::new_with_str(url).ok()?;
+    request.headers().set("range", &format!("bytes={start}-")).ok()?;
+    request.headers().set("if-range", version?).ok()?;
+    let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+    let response: Response = JsFuture::from(scope.fetch_with_request(&request)).await.ok()?.unchecked_into();
+    (response.status() == 206).then(|| reader(&response))?
 }

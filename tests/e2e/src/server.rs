@@ -3,7 +3,8 @@
 use crate::tools::Tools;
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::http::{HeaderValue, header};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Html;
 use axum::routing::any;
 use serde_json::{Value, json};
@@ -52,7 +53,8 @@ pub const SUB_PATH: &str = "/some/sub-path";
 
 /// The site at `/` and once more in a sub-path, beside models that cannot be loaded:
 /// `/broken/html` answers every request with a page, as hosts of single-page applications do;
-/// `/broken/cut` has a weights file that ends in its middle.
+/// `/broken/cut` has a weights file that ends in its middle; on the way from `/broken/off` the connection breaks off in the
+/// middle of the weights, and goes on where it is asked to.
 ///
 /// # Errors
 /// The site was not built.
@@ -67,12 +69,40 @@ pub fn site(tools: &Tools) -> Result<Router> {
         .nest_service(SUB_PATH, site.clone())
         .route("/broken/html/{*file}", any(page))
         .route("/broken/cut/model.safetensors", any(|| async { half }));
+    router = router.route("/broken/off/model.safetensors", any(move |headers| breaking_off(headers, weights)));
     for name in ["config.json", "tokenizer.json"] {
-        let contents = std::fs::read(main.join(name))?;
-        router = router.route(&format!("/broken/cut/{name}"), any(|| async { contents }));
+        let contents = Bytes::from(std::fs::read(main.join(name))?);
+        for place in ["cut", "off"] {
+            let contents = contents.clone();
+            router = router.route(&format!("/broken/{place}/{name}"), any(|| async { contents }));
+        }
     }
     Ok(router.fallback_service(site))
 }
+
+/// The whole breaks off in its middle; the rest, asked for with `Range`, comes whole.
+async fn breaking_off(headers: HeaderMap, file: Vec<u8>) -> axum::response::Response {
+    let length = file.len();
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let start = header(header::RANGE).and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let answer = axum::response::Response::builder().header(header::ETAG, VERSION);
+    let answer = match start.filter(|_| header(header::IF_RANGE) == Some(VERSION)) {
+        Some(start) => {
+            let range = format!("bytes {start}-{}/{length}", length - 1);
+            let answer = answer.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, range);
+            answer.body(Body::from(file[start..].to_vec()))
+        }
+        None => {
+            let parts = [Ok(file[..length / 2].to_vec()), Err(std::io::Error::other("the cable was pulled"))];
+            let body = Body::from_stream(futures_util::stream::iter(parts));
+            answer.header(header::CONTENT_LENGTH, length).body(body)
+        }
+    };
+    answer.expect("legal headers")
+}
+
+/// The version of the file whose connection breaks off.
+const VERSION: &str = "\"1\"";
 
 /// The site's files, with leave to be read from pages of other origins or without.
 ///
@@ -96,6 +126,15 @@ pub fn without_relaxed_simd(tools: &Tools) -> Result<Router> {
     let plain = ServeFile::new(tools.site.join(PROGRAM));
     let site = xtask::serve::router(&tools.site)?;
     Ok(Router::new().route_service(&format!("/{RELAXED_PROGRAM}"), plain).fallback_service(site))
+}
+
+/// The site on connections that end with every answer: when this server is dropped, nothing answers any more.
+///
+/// # Errors
+/// The site was not built.
+pub fn leaving(tools: &Tools) -> Result<Router> {
+    let close = SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(site(tools)?.layer(close))
 }
 
 /// A copy of the site's shell without its program, as after an upload that was cut short.

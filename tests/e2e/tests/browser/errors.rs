@@ -14,6 +14,7 @@ tests![
     a_model_name_that_the_site_has_not,
     a_model_address_that_answers_with_a_page,
     a_model_whose_file_was_cut,
+    a_model_whose_connection_breaks_off_goes_on,
     a_model_of_another_site,
     a_model_of_another_site_that_forbids_it,
     a_failed_load_keeps_the_model_in_use,
@@ -59,6 +60,14 @@ async fn a_model_address_that_answers_with_a_page(stage: &Stage) -> Result<()> {
 async fn a_model_whose_file_was_cut(stage: &Stage) -> Result<()> {
     let error = failed_start(stage, &stage.url("/broken/cut")).await?;
     assert!(error.contains("model.safetensors"), "{error}");
+    Ok(())
+}
+
+async fn a_model_whose_connection_breaks_off_goes_on(stage: &Stage) -> Result<()> {
+    let model = stage.url("/broken/off");
+    let page = stage.open(Visitor::NO_WEBGPU, &format!("/?text=hello&model={}", encoded(&model))).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.ids(), cli::trace(stage.tools(), "main", "hello", "cpu")?.ids());
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! Nothing is lost: exports, the text kept in the browser, links, and going back.
 
 use crate::harness::{Stage, tests};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use moescope_e2e::browser::Visitor;
-use moescope_e2e::page::Page;
+use moescope_e2e::page::{PATIENCE, Page};
+use moescope_e2e::server::{self, Server};
 use serde_json::Value;
+use std::time::Instant;
 
 tests![
     exports_hold_what_is_shown,
@@ -12,6 +14,7 @@ tests![
     nonsense_of_every_kind_in_a_link_is_ignored_and_said,
     a_link_brings_back_every_choice,
     undo_goes_back_and_forth,
+    the_next_visit_needs_no_network,
 ];
 
 /// What a button saves: its name and, for pictures, width and height, else the text.
@@ -30,6 +33,28 @@ async fn saved(page: &Page, button: &str) -> Result<(String, Value)> {
         vec![button.into()],
     )
     .await
+}
+
+async fn the_next_visit_needs_no_network(stage: &Stage) -> Result<()> {
+    let server = Server::start(server::leaving(stage.tools())?).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&server.url("/?text=A%20first%20visit.")).await?;
+    page.routed().await?;
+    let kept = "const kept = await (await caches.open('moescope')).keys();
+        return kept.some(request => request.url.endsWith('/models/main/model.safetensors'));";
+    let start = Instant::now();
+    while !page.promise::<bool>(kept, Vec::new()).await? {
+        ensure!(start.elapsed() < PATIENCE, "the model's weights are not kept");
+    }
+    let next = server.url("/?text=The%20server%20is%20gone.");
+    drop(server);
+
+    page.goto(&next).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.text, "The server is gone.");
+    let elsewhere = stage.open(Visitor::NO_WEBGPU, "/?text=The%20server%20is%20gone.").await?.routed().await?;
+    assert_eq!(view.tokens, elsewhere.tokens);
+    Ok(())
 }
 
 async fn exports_hold_what_is_shown(stage: &Stage) -> Result<()> {
