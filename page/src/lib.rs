@@ -5,7 +5,7 @@
 //! - `api`: `window.moescope`.
 #![cfg(target_arch = "wasm32")]
 
-use moescope::{model, routing};
+use moescope::{engine, model, routing};
 use moescope_worker as worker;
 
 mod api;

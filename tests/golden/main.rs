@@ -5,6 +5,7 @@
 mod policies;
 
 use moescope::engine::gpu::GpuEngine;
+use moescope::engine::gpu::profile::KernelTime;
 use moescope::engine::{Engine, LogitsOf, Step};
 use moescope::kernels::linear::weight_bytes_read;
 use moescope::model::{Model, files};
@@ -219,6 +220,31 @@ fn a_decoded_token_takes_eight_dispatches_a_layer() {
         assert_eq!(engine.dispatches(1), 8 * layers + 3, "{name}");
         assert_eq!(engine.dispatches(2), 9 * layers + 3, "{name}");
     }
+}
+
+/// Timing the kernels takes the step's dispatches and no others, and leaves the text in the cache as it was.
+#[test]
+fn kernels_are_timed_beside_the_text() {
+    let case = case("basic");
+    let ids = Expected::of(&case).ids("ids");
+    let (head, rest) = ids.split_at(ids.len() / 2);
+    let logits = |engine: &mut GpuEngine| {
+        pollster::block_on(engine.step(head, LogitsOf::Last)).unwrap();
+        let profile = pollster::block_on(engine.profile(head, 0)).unwrap();
+        let one = pollster::block_on(engine.profile(&head[..1], 0)).unwrap();
+        let step = pollster::block_on(engine.step(rest, LogitsOf::All)).unwrap();
+        (profile, one, step.logits)
+    };
+    let mut engine = pollster::block_on(GpuEngine::new(&model(&case))).unwrap();
+    let (profile, one, after) = logits(&mut engine);
+    let count = |times: &[KernelTime]| times.iter().map(|time| time.dispatches).sum::<usize>();
+    assert_eq!((count(&profile), count(&one)), (engine.dispatches(head.len()), engine.dispatches(1)));
+    assert!(profile.iter().any(|time| time.kernel == "expert_ffn" && time.ms > 0.0), "{profile:?}");
+    assert!(profile.is_sorted_by(|a, b| a.ms >= b.ms), "{profile:?}");
+
+    engine.truncate(0);
+    pollster::block_on(engine.step(head, LogitsOf::Last)).unwrap();
+    assert_eq!(pollster::block_on(engine.step(rest, LogitsOf::All)).unwrap().logits, after);
 }
 
 /// A decoded token reads the weights of the experts that it uses and no others, each once: what is more are rows that fill up

@@ -234,7 +234,7 @@ impl App {
         let link = context.link();
         html! {
             <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
-                can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} backend={state.backend} dark={state.dark}
+                can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} profile={state.profile.clone()} backend={state.backend} dark={state.dark}
                 text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
                 language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
                 help={link.callback(|()| Message::Help(true))} speak={link.callback(Message::Speak)}

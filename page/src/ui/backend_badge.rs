@@ -1,12 +1,13 @@
-//! Which engine runs, how fast, and why it is not another.
+//! Which engine runs, how fast, what takes its time, and why it is not another.
 
 use super::address::{backend, backend_name};
 use super::format;
 use super::messages::t;
 use super::shared::Shared;
 use super::state::Action;
+use crate::engine::gpu::profile::KernelTime;
 use crate::model::{Backend, ModelInfo};
-use crate::worker::protocol::{BackendChoice, Speed};
+use crate::worker::protocol::{BackendChoice, Profile, Speed};
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
 use yew::prelude::*;
@@ -15,6 +16,7 @@ use yew::prelude::*;
 pub struct BackendBadgeProps {
     pub model: Option<Shared<ModelInfo>>,
     pub speed: Option<Speed>,
+    pub profile: Option<Shared<Profile>>,
     pub choice: BackendChoice,
     pub dispatch: Callback<Action>,
 }
@@ -59,8 +61,39 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
                 if let Some(speed) = props.speed {
                     <p>{ t!(speed.tokens; "backend.measured", ms = format::tenth(speed.ms)) }</p>
                 }
+                if matches!(model.backend, Backend::Gpu { .. }) {
+                    <button type="button" class="small" onclick={props.dispatch.reform(|_: MouseEvent| Action::Profile)} data-testid="time-kernels">
+                        { t!("kernels.measure") }
+                    </button>
+                    if let Some(profile) = &props.profile { { kernels(profile) } }
+                }
                 <label><span>{ t!("backend.choose") }</span><select onchange={choose}>{ for options }</select></label>
             </div>
         </details>
+    }
+}
+
+/// What each kernel takes: of a prompt, and of one token.
+fn kernels(profile: &Profile) -> Html {
+    let ms = |times: &[KernelTime], kernel: &str| {
+        let time = times.iter().find(|time| time.kernel == kernel);
+        time.map_or_else(|| "–".into(), |time| format::decimal(time.ms))
+    };
+    let sum = |times: &[KernelTime]| format::decimal(times.iter().map(|time| time.ms).sum());
+    let rows = profile.prompt.iter().map(|time| {
+        let name = &time.kernel;
+        html! {
+            <tr key={name.clone()}><th scope="row">{ name }{ format!(" \u{d7}{}", time.dispatches) }</th>
+                <td>{ format::decimal(time.ms) }</td><td>{ ms(&profile.token, name) }</td></tr>
+        }
+    });
+    html! {
+        <table class="figures-table" data-testid="kernels">
+            <caption>{ t!("kernels.about") }</caption>
+            <thead><tr><th scope="col">{ t!("kernels.kernel") }</th>
+                <th scope="col">{ t!(profile.tokens; "kernels.prompt") }</th><th scope="col">{ t!("kernels.token") }</th></tr></thead>
+            <tbody>{ for rows }</tbody>
+            <tfoot><tr><th scope="row">{ t!("kernels.all") }</th><td>{ sum(&profile.prompt) }</td><td>{ sum(&profile.token) }</td></tr></tfoot>
+        </table>
     }
 }

@@ -10,7 +10,7 @@ use super::share::Share;
 use super::shared::Shared;
 use super::state::{Action, Offered};
 use crate::model::ModelInfo;
-use crate::worker::protocol::{BackendChoice, Speed};
+use crate::worker::protocol::{BackendChoice, Profile, Speed};
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
 use yew::prelude::*;
@@ -25,6 +25,7 @@ pub struct HeaderProps {
     /// There is a view to go back to.
     pub can_undo: bool,
     pub speed: Option<Speed>,
+    pub profile: Option<Shared<Profile>>,
     pub backend: BackendChoice,
     pub dark: bool,
     pub text_too_long: bool,
@@ -51,7 +52,7 @@ pub fn Header(props: &HeaderProps) -> Html {
                 name={props.model.as_ref().map(|model| model.name.clone())} dispatch={props.dispatch.clone()} />
             { compare(props) }
             <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref()) }</p>
-            <BackendBadge model={props.model.clone()} speed={props.speed} choice={props.backend}
+            <BackendBadge model={props.model.clone()} speed={props.speed} profile={props.profile.clone()} choice={props.backend}
                 dispatch={props.dispatch.clone()} />
             <button type="button" class="quiet icon-only" data-testid="undo-view" onclick={undo} disabled={!props.can_undo}
                 aria-label={t!("undo")} title={t!("undo")}>{ icon("undo") }</button>

@@ -170,6 +170,7 @@ impl Desk {
             | Event::Baseline { .. }
             | Event::Swept { .. }
             | Event::RunFailed { .. }
+            | Event::Profiled { .. }
             | Event::Inspected { .. } => {}
         }
     }

@@ -20,7 +20,7 @@ use crate::routing::analytics::find;
 use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
 use crate::routing::{Limit, Policy, Recording, Trace};
-use crate::worker::protocol::{BackendChoice, Command, Overflow, Sampling, Source, Speed};
+use crate::worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
 
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
@@ -235,6 +235,8 @@ pub struct State {
     pub overflow: Option<Overflow>,
     /// Speed of the last run long enough to tell.
     pub speed: Option<Speed>,
+    /// What the GPU's kernels take, once somebody asked.
+    pub profile: Option<Shared<Profile>>,
     /// Where the model asked for last comes from, to load it again on another backend.
     source: Option<Source>,
     /// Source and name of the model in use.
@@ -250,6 +252,9 @@ pub struct State {
     /// The token looked into, and the run that it is of.
     looked_at: Option<(usize, u64)>,
     look_request: u64,
+    profile_request: u64,
+    /// Requests that were sent.
+    requests: u64,
     /// The layer that the link asked for, until a model says whether it has it.
     layer_asked: Option<LayerChoice>,
     /// The training step that the link asked for, and that beside it.
@@ -304,6 +309,7 @@ impl State {
             total: 0,
             overflow: None,
             speed: None,
+            profile: None,
             source: None,
             in_use: None,
             asked_before: None,
@@ -313,7 +319,9 @@ impl State {
             generating: None,
             changed_in: 0,
             looked_at: None,
-            look_request: PAGE_REQUESTS,
+            look_request: 0,
+            profile_request: 0,
+            requests: PAGE_REQUESTS,
             layer_asked: address.layer,
             step_asked: address.step.map(|step| (step, address.beside)),
             recorded_asked: address.recorded.clone(),
@@ -555,9 +563,14 @@ impl State {
         }
         self.looked_at = wanted;
         self.look = None;
-        self.look_request += 1;
-        let request = self.look_request;
+        let request = self.next_request();
+        self.look_request = request;
         wanted.map(|(position, _)| Effect::Send(Command::Inspect { request, position }))
+    }
+
+    fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
     }
 
     fn change(&mut self, action: Action) -> Vec<Effect> {
@@ -610,9 +623,12 @@ impl State {
                 return self.set_policy(policy);
             }
             Action::PolicyRefused(message) => self.changes.refused = Some(message),
+            Action::Profile => {
+                self.profile_request = self.next_request();
+                return vec![Effect::Send(Command::Profile { request: self.profile_request })];
+            }
             Action::Sweep(sweep) => {
-                self.look_request += 1;
-                let request = self.look_request;
+                let request = self.next_request();
                 self.changes.sweep(request);
                 return vec![Effect::Send(Command::Sweep { request, sweep })];
             }

@@ -1,6 +1,6 @@
 //! What the worker has on its desk: a loaded model, its engine and the page's text.
 
-use super::protocol::{BackendChoice, Logits, Overflow, Prompt, Sampling};
+use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling};
 use moescope::engine::cpu::ablation::Ablation;
 use moescope::engine::gpu::GpuEngine;
 use moescope::engine::gpu::device::Gpu;
@@ -239,6 +239,24 @@ impl Desk {
         self.lens()?.set_settings(&settings);
         let tokenizer = self.tokenizer.as_ref();
         Ok(self.lens.as_mut().map(|lens| lens.inspect(&ids, tokenizer)).unwrap_or_default())
+    }
+
+    /// What the GPU's kernels take on the page's text: its beginning as a prompt, and its last token.
+    pub async fn profile(&mut self) -> Result<Profile> {
+        let session = self.session();
+        let Engine::Gpu(engine) = session.engine() else {
+            return Err(Error::Input("only a GPU's kernels can be timed, and the model runs on the CPU".into()));
+        };
+        let ids = session.ids();
+        let Some(last) = ids.len().checked_sub(1) else {
+            return Err(Error::Input("type a text first: it is what the kernels are timed on".into()));
+        };
+        let prompt = &ids[..ids.len().min(engine.chunk())];
+        Ok(Profile {
+            tokens: prompt.len(),
+            prompt: engine.profile(prompt, 0).await?,
+            token: engine.profile(&ids[last..], last).await?,
+        })
     }
 
     fn lens(&mut self) -> Result<&mut Lens> {

@@ -4,7 +4,9 @@
 use super::desk::{Advance, Desk, now};
 use super::fetch::model_files;
 use super::inbox::{Inbox, Load, Work};
-use super::protocol::{BackendChoice, Command, Event, Logits, Overflow, Prompt, Sampling, Source, Speed, Sweep, Swept};
+use super::protocol::{
+    BackendChoice, Command, Event, Logits, Overflow, Profile, Prompt, Sampling, Source, Speed, Sweep, Swept,
+};
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use moescope::engine::Engine;
 use moescope::engine::gpu::device::Gpu;
@@ -111,6 +113,13 @@ impl Looper {
                 };
                 (self.send)(event);
             }
+            Command::Profile { request } => {
+                let event = match self.profiled().await {
+                    Ok(profile) => Event::Profiled { request, profile },
+                    Err(error) => Event::RequestFailed { request, message: error.to_string() },
+                };
+                (self.send)(event);
+            }
             Command::Complete { request, prompt, tokens, sampling } => {
                 let answer = self.completed(&prompt, tokens, sampling).await;
                 self.answer(request, answer, |request, json| Event::Generated { request, json });
@@ -121,6 +130,10 @@ impl Looper {
     async fn traced(&mut self, prompt: &Prompt, logits: Logits) -> Result<String> {
         let desk = self.desk()?;
         desk.trace(&desk.ids(prompt)?, logits).await
+    }
+
+    async fn profiled(&mut self) -> Result<Profile> {
+        self.desk()?.profile().await
     }
 
     async fn completed(&mut self, prompt: &Prompt, tokens: usize, sampling: Sampling) -> Result<String> {

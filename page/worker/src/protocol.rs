@@ -1,6 +1,7 @@
 //! What page and worker say to each other. The page sends [`Command`]s; the worker answers with
 //! [`Event`]s, in order. The worker owns the engine; the page owns only view state.
 
+use moescope::engine::gpu::profile::KernelTime;
 use moescope::model::ModelInfo;
 use moescope::routing::effect::{Ablated, KPoint};
 use moescope::routing::lens::LayerLens;
@@ -116,6 +117,11 @@ pub enum Command {
         /// The token's position.
         position: usize,
     },
+    /// Time the GPU's kernels on the page's text. Answers `Profiled` or `RequestFailed`.
+    Profile {
+        /// Named again in the answer.
+        request: u64,
+    },
     /// Generate for the API, beside the page's own text. Answers `Generated` or `RequestFailed`.
     Complete {
         /// Named again in the answer.
@@ -127,6 +133,17 @@ pub enum Command {
         /// How to choose them.
         sampling: Sampling,
     },
+}
+
+/// What each kernel takes, the longest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Tokens of a step that reads a prompt.
+    pub tokens: usize,
+    /// In that step.
+    pub prompt: Vec<KernelTime>,
+    /// In a step of one token, the text's last.
+    pub token: Vec<KernelTime>,
 }
 
 /// What a sweep changes about the text's routing.
@@ -265,6 +282,13 @@ pub enum Event {
         position: usize,
         /// What each layer did.
         layers: Vec<LayerLens>,
+    },
+    /// Answer to `Profile`.
+    Profiled {
+        /// The command's.
+        request: u64,
+        /// What the kernels take.
+        profile: Profile,
     },
     /// Answer to `Complete`: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
     Generated {

@@ -63,7 +63,10 @@ impl Gpu {
         // A GPU that is a processor has few threads, and every barrier costs it a change between them.
         let splits = if info.device_type == wgpu::DeviceType::Cpu { 1 } else { 4 };
         let required_limits = adapter.limits();
-        let wanted = wgpu::DeviceDescriptor { label: Some("moescope"), required_limits, ..Default::default() };
+        // For profile.rs, where the GPU has it.
+        let required_features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let label = Some("moescope");
+        let wanted = wgpu::DeviceDescriptor { label, required_features, required_limits, ..Default::default() };
         let device = adapter.request_device(&wanted).await;
         let (device, queue) = device.map_err(|e| Error::Device(format!("the GPU refused a device ({e})")))?;
         let failure = watch(&device);

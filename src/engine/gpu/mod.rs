@@ -6,11 +6,13 @@ pub mod device;
 pub mod pack;
 pub mod plan;
 pub mod policy;
+pub mod profile;
 pub mod shader;
 pub mod upload;
 
 use self::device::{Gpu, StepUniform};
 use self::plan::{Plan, Sections};
+use self::profile::{Clock, KernelTime};
 use self::upload::Uploaded;
 use super::{LogitsOf, Step, own_settings};
 use crate::error::Result;
@@ -86,19 +88,45 @@ impl GpuEngine {
 
     /// See [`super::Engine::step`], which also checks `ids`.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
-        let from = logits.from(ids.len());
-        let uniform =
-            StepUniform { start: self.len as u32, count: ids.len() as u32, logits_from: from as u32, unused: 0 };
-        let sections = Sections::new(&self.architecture, &self.settings, ids.len(), ids.len() - from, self.policy);
+        let sections = self.begin(ids, self.len, logits)?;
         let gpu = &self.shared.gpu;
-        gpu.check()?;
-        gpu.queue.write_buffer(&gpu.step, 0, bytemuck::bytes_of(&uniform));
-        gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
         gpu.queue.submit([self.plan.encode(gpu, &sections)]);
         let step = |bytes: &[u8]| sections.step(&self.architecture, &self.settings, bytes);
         let step = gpu.read(&self.plan.staging, sections.bytes, step).await?;
         self.len += ids.len();
         Ok(step)
+    }
+
+    /// Tells the GPU what the next step is about.
+    fn begin(&self, ids: &[u32], start: usize, logits: LogitsOf) -> Result<Sections> {
+        let from = logits.from(ids.len());
+        let uniform = StepUniform { start: start as u32, count: ids.len() as u32, logits_from: from as u32, unused: 0 };
+        let gpu = &self.shared.gpu;
+        gpu.check()?;
+        gpu.queue.write_buffer(&gpu.step, 0, bytemuck::bytes_of(&uniform));
+        gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
+        Ok(Sections::new(&self.architecture, &self.settings, ids.len(), ids.len() - from, self.policy))
+    }
+
+    /// What each kernel takes in a step over `ids`, which stand at the position `start` of the text in the cache: that they
+    /// are computed once more changes nothing.
+    ///
+    /// # Errors
+    /// The GPU tells no time, or was lost.
+    pub async fn profile(&self, ids: &[u32], start: usize) -> Result<Vec<KernelTime>> {
+        let gpu = &self.shared.gpu;
+        let dispatches = self.dispatches(ids.len());
+        let clock = Clock::new(gpu, dispatches)?;
+        let (mut sums, mut kernels) = (vec![0.0; dispatches], Vec::new());
+        for _ in 0..profile::STEPS {
+            let sections = self.begin(ids, start, LogitsOf::Last)?;
+            let (commands, names) = self.plan.encode_timed(gpu, &sections, &clock);
+            gpu.queue.submit([commands]);
+            let times = clock.read(gpu).await?;
+            sums.iter_mut().zip(times).for_each(|(sum, ms)| *sum += ms / profile::STEPS as f64);
+            kernels = names;
+        }
+        Ok(profile::by_kernel(&kernels, &sums))
     }
 
     /// What its gates do.

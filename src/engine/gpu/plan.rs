@@ -3,6 +3,7 @@
 use super::CHUNK;
 use super::device::Gpu;
 use super::policy;
+use super::profile::Clock;
 use super::shader::{ROWS, Tile, kernel};
 use super::upload::{LayerBuffers, Matrices, Uploaded};
 use crate::engine::{Step, is_limited, needs_settling, record};
@@ -43,6 +44,7 @@ struct Passes {
 
 /// One dispatch of a kernel.
 struct Pass {
+    kernel: &'static str,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     grid: Grid,
@@ -140,16 +142,36 @@ impl Plan {
         if tile_for(tokens) == Tile::One { &self.one } else { &self.many }
     }
 
+    /// The dispatches of a step: each with the tokens it is for.
+    fn steps(&self, sections: &Sections) -> impl Iterator<Item = (&Pass, usize)> {
+        let passes = self.passes(sections.tokens);
+        let head = (sections.logits > 0).then_some((&passes.lm_head, sections.logits));
+        passes.layers.iter().map(|pass| (pass, sections.tokens)).chain(head)
+    }
+
+    /// The commands of a step without a readback, every dispatch a pass of its own; gives the kernels' names too.
+    pub fn encode_timed(
+        &self,
+        gpu: &Gpu,
+        sections: &Sections,
+        clock: &Clock,
+    ) -> (wgpu::CommandBuffer, Vec<&'static str>) {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut names = Vec::new();
+        for (n, (pass, tokens)) in self.steps(sections).enumerate() {
+            pass.record(&mut clock.pass(&mut encoder, n), &self.arguments, tokens);
+            names.push(pass.kernel);
+        }
+        clock.stop(&mut encoder);
+        (encoder.finish(), names)
+    }
+
     /// The commands of a step.
     pub fn encode(&self, gpu: &Gpu, sections: &Sections) -> wgpu::CommandBuffer {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut compute = encoder.begin_compute_pass(&Default::default());
-        let passes = self.passes(sections.tokens);
-        for pass in &passes.layers {
-            pass.record(&mut compute, &self.arguments, sections.tokens);
-        }
-        if sections.logits > 0 {
-            passes.lm_head.record(&mut compute, &self.arguments, sections.logits);
+        for (pass, tokens) in self.steps(sections) {
+            pass.record(&mut compute, &self.arguments, tokens);
         }
         drop(compute);
         let mut to = 0;
@@ -258,7 +280,7 @@ impl Maker<'_> {
         let tile = if name == "gate" { Tile::One } else { self.tile };
         let pipeline = self.gpu.pipeline(kernel, dtype, tile, constants);
         let resources: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_binding()).collect();
-        Pass { pipeline, bind_group: self.gpu.bind(kernel, &resources), grid }
+        Pass { kernel: kernel.name, pipeline, bind_group: self.gpu.bind(kernel, &resources), grid }
     }
 
     fn pass(&mut self, name: &str, dtype: Dtype, buffers: &[&Buffer], grid: Grid, shapes: &[(&str, usize)]) {

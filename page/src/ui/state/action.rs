@@ -37,6 +37,8 @@ pub enum Action {
     Policy(Policy),
     /// A policy that cannot even be read.
     PolicyRefused(String),
+    /// Time the GPU's kernels.
+    Profile,
     /// Run the text again and again.
     Sweep(Sweep),
     /// Back to the view before.

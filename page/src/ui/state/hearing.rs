@@ -17,6 +17,7 @@ impl State {
             Event::LoadFailed { message } => {
                 self.loading = self.loading.saturating_sub(1);
                 self.progress = None;
+                self.profile = None;
                 // A load that a newer one replaced is no news.
                 if self.loading == 0 {
                     self.failed = true;
@@ -85,12 +86,19 @@ impl State {
                     self.speed = None;
                 }
                 self.model = Some(Shared::new(*info));
+                self.profile = None;
             }
             Event::Inspected { request, layers, .. } => {
                 if request == self.look_request {
                     self.look = Some(Shared::new(layers));
                 }
             }
+            Event::Profiled { request, profile } => {
+                if request == self.profile_request {
+                    self.profile = Some(Shared::new(profile));
+                }
+            }
+            Event::RequestFailed { request, message } if request == self.profile_request => self.note(message),
             Event::RequestFailed { request, message } => self.changes.sweep_failed(request, message),
             // Answers to `window.moescope`: link.rs hands them on.
             Event::Traced { .. } | Event::Generated { .. } => {}

@@ -14,6 +14,7 @@ tests![
     webgpu_says_what_the_command_line_says,
     the_cpu_says_what_the_command_line_says,
     the_cpu_answers_until_the_gpu_takes_over,
+    the_kernels_of_the_gpu_are_timed,
     works_without_webgpu_and_says_so,
     webgpu_asked_for_where_there_is_none_is_an_error_that_says_so,
 ];
@@ -140,6 +141,31 @@ async fn the_cpu_answers_until_the_gpu_takes_over(stage: &Stage) -> Result<()> {
     let more = page.wait("more tokens", |view| view.is_settled() && view.tokens.len() > before.tokens.len()).await?;
     let kept = before.tokens.len() - 2;
     assert_eq!(more.tokens[..kept], before.tokens[..kept]);
+    Ok(())
+}
+
+async fn the_kernels_of_the_gpu_are_timed(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/?backend=webgpu&text=The%20river%20was%20wide.").await?;
+    let before = page.routed().await?;
+    let open = "document.querySelector('.badge-menu').open = true;
+        document.querySelector('[data-testid=time-kernels]').click();";
+    page.script::<()>(open, Vec::new()).await?;
+    let rows = "const rows = [...document.querySelectorAll('[data-testid=kernels] tr')];
+        return rows.length > 0 && rows.map(row => [...row.children].map(cell => cell.textContent));";
+    let rows: Vec<[String; 3]> = page.until("the times", rows, Vec::new()).await?;
+    assert!(rows[0][1].starts_with(&before.tokens.len().to_string()), "{rows:?}");
+    let ms = |row: &[String; 3], column: usize| row[column].parse::<f64>().unwrap_or(0.0);
+    for kernel in ["qkv", "attention", "linear", "rms_norm", "gate", "expert_ffn", "combine", "lm_head", "embed"] {
+        assert_eq!(rows.iter().filter(|row| row[0].starts_with(&format!("{kernel} \u{d7}"))).count(), 1, "{rows:?}");
+    }
+    let (all, kernels) = rows[1..].split_last().expect("kernels and a sum");
+    for column in [1, 2] {
+        let sum: f64 = kernels.iter().map(|row| ms(row, column)).sum();
+        assert!(sum > 0.0 && (sum - ms(all, column)).abs() < 0.1, "{rows:?}");
+    }
+    page.type_keys(" More").await?;
+    let after = page.wait("more", |view| view.is_settled() && view.tokens.len() > before.tokens.len()).await?;
+    assert_eq!(after.ids(), cli::trace(stage.tools(), "main", &after.text, "cpu")?.ids());
     Ok(())
 }
 

@@ -1,0 +1,110 @@
+//! How long each kernel takes: steps in which every dispatch is a pass of its own, between two timestamps.
+//!
+//! Source: <https://gpuweb.github.io/gpuweb/#timestamp>. Browsers blur timestamps (Chrome to 0.1 ms), so several steps are
+//! summed up.
+
+use super::device::Gpu;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use wgpu::BufferUsages;
+
+/// Steps that are timed and averaged.
+pub const STEPS: usize = 8;
+
+/// What a kernel takes in one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KernelTime {
+    /// Its name.
+    pub kernel: String,
+    /// How often it runs.
+    pub dispatches: usize,
+    /// Milliseconds of all of them.
+    pub ms: f64,
+}
+
+/// Timestamps around the dispatches of a step.
+pub struct Clock {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    staging: wgpu::Buffer,
+    bytes: u64,
+}
+
+impl Clock {
+    /// For steps of so many dispatches.
+    ///
+    /// # Errors
+    /// The GPU tells no time.
+    pub fn new(gpu: &Gpu, dispatches: usize) -> Result<Self> {
+        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(Error::Input("this GPU does not tell how long its kernels take".into()));
+        }
+        let count = 2 * dispatches as u32;
+        let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("clock"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let bytes = u64::from(count) * u64::from(wgpu::QUERY_SIZE);
+        let resolved = gpu.buffer("times", bytes as usize, BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC)?;
+        let staging = gpu.buffer("times", bytes as usize, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        Ok(Self { queries, resolved, staging, bytes })
+    }
+
+    /// The pass of dispatch `n`.
+    pub fn pass<'e>(&self, encoder: &'e mut wgpu::CommandEncoder, n: usize) -> wgpu::ComputePass<'e> {
+        let first = 2 * n as u32;
+        let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(first),
+            end_of_pass_write_index: Some(first + 1),
+        });
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes })
+    }
+
+    /// Makes the times readable, after all passes.
+    pub fn stop(&self, encoder: &mut wgpu::CommandEncoder) {
+        let count = (self.bytes / u64::from(wgpu::QUERY_SIZE)) as u32;
+        encoder.resolve_query_set(&self.queries, 0..count, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, self.bytes);
+    }
+
+    /// Milliseconds of each dispatch.
+    pub async fn read(&self, gpu: &Gpu) -> Result<Vec<f64>> {
+        let tick = f64::from(gpu.queue.get_timestamp_period()) * 1e-6;
+        let between = |bytes: &[u8]| {
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
+            // A clock that was set meanwhile says nothing.
+            ticks.chunks_exact(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * tick).collect()
+        };
+        gpu.read(&self.staging, self.bytes, between).await
+    }
+}
+
+/// The times of a step's dispatches, kernel by kernel, the longest first.
+pub fn by_kernel(names: &[&'static str], ms: &[f64]) -> Vec<KernelTime> {
+    let mut times: Vec<KernelTime> = Vec::new();
+    for (&name, &ms) in names.iter().zip(ms) {
+        match times.iter_mut().find(|time| time.kernel == name) {
+            Some(time) => {
+                time.dispatches += 1;
+                time.ms += ms;
+            }
+            None => times.push(KernelTime { kernel: name.into(), dispatches: 1, ms }),
+        }
+    }
+    times.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dispatches_of_a_kernel_are_summed_up() {
+        let times = by_kernel(&["gate", "linear", "gate"], &[1.0, 5.0, 2.5]);
+        let time = |kernel: &str, dispatches, ms| KernelTime { kernel: kernel.into(), dispatches, ms };
+        assert_eq!(times, [time("linear", 1, 5.0), time("gate", 2, 3.5)]);
+    }
+}
