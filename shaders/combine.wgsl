@@ -12,11 +12,11 @@ override WIDTH: u32;          // D
 override CHOICES: u32;
 override EPS: f32;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = token.x * GROUPS;
     var squares = 0.0;
-    for (var g = lane; g < GROUPS; g += 64u) {
+    for (var g = lane; g < GROUPS; g += LANES) {
         var sum = x[row + g];
         for (var choice = 0u; choice < CHOICES; choice++) {
             let assignment = token.x * CHOICES + choice;
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
         squares += dot(sum, sum);
     }
     let factor = inverseSqrt(workgroup_sum(squares, lane) / f32(WIDTH) + EPS);
-    for (var g = lane; g < GROUPS; g += 64u) {
+    for (var g = lane; g < GROUPS; g += LANES) {
         normed[row + g] = x[row + g] * factor * scale[g];
     }
 }

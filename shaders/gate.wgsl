@@ -15,32 +15,40 @@ fn is_full(expert: u32) -> bool {
     return false;
 }
 
-// The columns are split over the workgroup; the splits are added up in a fixed order.
-const SPLITS = 4u;
-var<workgroup> partial_sums: array<f32, ROWS * SPLITS>;
+// LANES rows at a time, the columns of each in SPLITS parts, which are added up in a fixed order: 16 and 4; or 1 and 1, where
+// no barrier is wanted.
+override LANES: u32;
+override SPLITS: u32;
+var<workgroup> partial_sums: array<f32, 64>;
 
-@compute @workgroup_size(16, SPLITS)
+fn meet() {
+    if (LANES > 1u) {
+        workgroupBarrier();
+    }
+}
+
+@compute @workgroup_size(LANES, SPLITS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let t = group.x;
-    for (var panel = 0u; panel < panels_of(ROUTER_ROWS); panel++) {
-        let row = panel * ROWS + local.x;
+    for (var first = 0u; first < ROUTER_ROWS; first += LANES) {
+        let row = first + local.x;
         var sum = 0.0;
         for (var g = local.y; g < GROUPS; g += SPLITS) {
             sum += dot(unpack4(weights[panel_index(row, g, GROUPS)]), x[t * GROUPS + g]);
         }
-        workgroupBarrier(); // The sums of the panel before have been read.
-        partial_sums[local.y * ROWS + local.x] = sum;
-        workgroupBarrier();
+        meet(); // The sums of the rows before have been read.
+        partial_sums[local.y * LANES + local.x] = sum;
+        meet();
         if (local.y == 0u && row < ROUTER_ROWS) {
             var logit = 0.0;
             for (var s = 0u; s < SPLITS; s++) {
-                logit += partial_sums[s * ROWS + local.x];
+                logit += partial_sums[s * LANES + local.x];
             }
             scores[row] = logit;
             router_logits[t * ROUTER_ROWS + row] = logit;
         }
     }
-    workgroupBarrier();
+    meet();
     if (local.x == 0u && local.y == 0u) {
         choose(t);
         let shared_choices = t * (TOP_K + SHARED) + TOP_K;

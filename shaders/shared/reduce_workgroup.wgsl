@@ -1,8 +1,12 @@
-// The sum of a number over the 64 invocations of a workgroup. Each adds all of them up, in the same order: one barrier, where
+// The sum of a number over the LANES invocations of a workgroup. Each adds all of them up, in the same order: one barrier, where
 // halving them again and again would take six. All invocations must call it, once.
+override LANES: u32;          // 64, or 1 where no barrier is wanted
 var<workgroup> reduced: array<f32, 64>;
 
 fn workgroup_sum(value: f32, lane: u32) -> f32 {
+    if (LANES == 1u) {
+        return value;
+    }
     reduced[lane] = value;
     workgroupBarrier();
     var sums = vec4<f32>();

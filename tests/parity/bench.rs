@@ -20,9 +20,14 @@ impl Bench {
         Self { gpu: pollster::block_on(Gpu::open()).unwrap(), compared: 0 }
     }
 
-    /// Splits the columns of products for one token so from here on.
-    pub fn split(&mut self, splits: usize) {
-        self.gpu.splits = splits;
+    /// Whether they take that for processors.
+    pub fn serial(&self) -> bool {
+        self.gpu.serial
+    }
+
+    /// From here on kernels take the form for processors, or that for GPUs.
+    pub fn set_serial(&mut self, serial: bool) {
+        self.gpu.serial = serial;
     }
 
     pub fn kernel(&mut self, name: &'static str, dtype: Dtype, tile: Tile) -> Run<'_> {

@@ -7,7 +7,7 @@ mod bench;
 use bench::{Bench, Floats, Random};
 use moescope::engine::gpu::pack;
 use moescope::engine::gpu::policy::words as policy_words;
-use moescope::engine::gpu::shader::{KERNELS, ROWS, Tile, kernel};
+use moescope::engine::gpu::shader::{KERNELS, ROWS, Tile, attended_together};
 use moescope::kernels::attention::KvCache;
 use moescope::kernels::dispatch::tiles;
 use moescope::kernels::expert_ffn::{Expert, Scratch};
@@ -68,9 +68,8 @@ fn every_kernel_agrees_with_its_twin() {
     let mut bench = Bench::open();
     for (name, case) in CASES {
         // As on a GPU, and as on a processor that plays one.
-        let splits: &[usize] = if kernel(name).is_product() { &[4, 1] } else { &[1] };
-        for &splits in splits {
-            bench.split(splits);
+        for serial in [false, true] {
+            bench.set_serial(serial);
             let before = bench.compared;
             case(&mut bench, &mut Random(7));
             assert!(bench.compared > before, "the case of {name} compared nothing");
@@ -212,12 +211,15 @@ fn attention(bench: &mut Bench, random: &mut Random) {
             let mut scores = vec![0.0; kernels::attention::scratch(context)];
             kernels::attention::attention(start, &shape, &q, &cache, &mut expected, &mut scores);
             let stride = shape.query_width().next_multiple_of(4);
-            let run = bench.kernel("attention", Dtype::F32, Tile::One).heads(&shape);
-            let run = run.constant("DIM_GROUPS", dim.div_ceil(4)).constant("STRIDE", stride);
-            let run = run.constant("WINDOW", shape.window.unwrap_or(context)).tokens(start, tokens);
-            let run = run.read_rows(&q, dim).read_rows(&keys, dim).read_rows(&values, dim).write(tokens * stride);
-            let out = run.run([shape.heads, tokens]);
-            bench.same("attention", &out[0].rows(stride, shape.query_width()), &expected);
+            for tile in [Tile::One, Tile::Eight] {
+                let together = attended_together(tile, bench.serial());
+                let run = bench.kernel("attention", Dtype::F32, tile).heads(&shape);
+                let run = run.constant("DIM_GROUPS", dim.div_ceil(4)).constant("STRIDE", stride);
+                let run = run.constant("WINDOW", shape.window.unwrap_or(context)).tokens(start, tokens);
+                let run = run.read_rows(&q, dim).read_rows(&keys, dim).read_rows(&values, dim).write(tokens * stride);
+                let out = run.run([shape.heads, tokens.div_ceil(together)]);
+                bench.same("attention", &out[0].rows(stride, shape.query_width()), &expected);
+            }
         }
     }
 }

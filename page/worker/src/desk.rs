@@ -57,7 +57,7 @@ impl Desk {
     /// CPU engine answers meanwhile.
     pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
         let model = self.model.clone();
-        std::mem::take(&mut self.wants_gpu).then(|| async move { gpu_engine(Gpu::open().await?, &model).await })
+        std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(Gpu::open().await?, &model).await })
     }
 
     /// Puts the GPU engine in the CPU engine's place, or says why it is not to be had. What was routed stays; the

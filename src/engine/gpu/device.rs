@@ -24,8 +24,8 @@ pub struct StepUniform {
 pub struct Gpu {
     /// The adapter's name.
     pub adapter: String,
-    /// Into how many parts the columns of a product are split where it is for one token: more threads for a GPU that has them.
-    pub splits: usize,
+    /// The adapter is a processor: lanes of a workgroup that wait for each other cost it more than they bring.
+    pub serial: bool,
     /// The device.
     pub device: wgpu::Device,
     /// Its queue.
@@ -60,8 +60,7 @@ impl Gpu {
         let adapter = adapter.map_err(|_| Error::Device(no_adapter()))?;
         let info = adapter.get_info();
         let name = adapter_name(&info).await;
-        // A GPU that is a processor has few threads, and every barrier costs it a change between them.
-        let splits = if info.device_type == wgpu::DeviceType::Cpu { 1 } else { 4 };
+        let serial = info.device_type == wgpu::DeviceType::Cpu;
         let required_limits = adapter.limits();
         // For profile.rs, where the GPU has it.
         let required_features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
@@ -76,7 +75,7 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Ok(Self { adapter: name, splits, device, queue, step, failure, made: Mutex::default() })
+        Ok(Self { adapter: name, serial, device, queue, step, failure, made: Mutex::default() })
     }
 
     /// An error once the device was lost or did something wrong.
@@ -139,9 +138,7 @@ impl Gpu {
         constants: &[(&str, f64)],
     ) -> wgpu::ComputePipeline {
         let mut constants = constants.to_vec();
-        if tile == Tile::One && kernel.is_product() {
-            constants.push(("HEIGHT", self.splits as f64));
-        }
+        constants.extend(kernel.form(tile, self.serial));
         let key = format!("{} {dtype:?} {tile:?} {constants:?}", kernel.name);
         let mut made = self.made();
         if let Some(pipeline) = made.pipelines.get(&key) {

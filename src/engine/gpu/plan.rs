@@ -4,7 +4,7 @@ use super::CHUNK;
 use super::device::Gpu;
 use super::policy;
 use super::profile::Clock;
-use super::shader::{ROWS, Tile, kernel};
+use super::shader::{ROWS, Tile, attended_together, kernel};
 use super::upload::{LayerBuffers, Matrices, Uploaded};
 use crate::engine::{Step, is_limited, needs_settling, record};
 use crate::error::Result;
@@ -57,8 +57,8 @@ enum Grid {
     Single,
     /// One a token.
     Token,
-    /// `heads` by tokens.
-    HeadToken(u32),
+    /// `heads` by tokens, so many tokens together.
+    HeadToken(u32, usize),
     /// As many as cover this many invocations a token.
     Invocations(usize),
     /// A product of such tiles with this many panels.
@@ -191,7 +191,7 @@ impl Pass {
         match self.grid {
             Grid::Single => compute.dispatch_workgroups(1, 1, 1),
             Grid::Token => compute.dispatch_workgroups(tokens as u32, 1, 1),
-            Grid::HeadToken(heads) => compute.dispatch_workgroups(heads, tokens as u32, 1),
+            Grid::HeadToken(heads, together) => compute.dispatch_workgroups(heads, tokens.div_ceil(together) as u32, 1),
             Grid::Invocations(each) => compute.dispatch_workgroups((each * tokens).div_ceil(LANES) as u32, 1, 1),
             Grid::Product(tile, panels) => {
                 compute.dispatch_workgroups(tile.workgroups(panels), tokens.div_ceil(tile.tokens()) as u32, 1)
@@ -323,7 +323,8 @@ impl Maker<'_> {
         let shapes = [("DIM_GROUPS", groups(s.head_dim)), ("STRIDE", stride), ("WINDOW", window)];
         let constants = [&heads[..], &shapes].concat();
         let buffers = [&scratch.q, keys, values, &scratch.attended];
-        self.pass("attention", Dtype::F32, &buffers, Grid::HeadToken(s.heads as u32), &constants);
+        let grid = Grid::HeadToken(s.heads as u32, attended_together(self.tile, self.gpu.serial));
+        self.pass("attention", Dtype::F32, &buffers, grid, &constants);
 
         let constants = [("GROUPS", groups(s.query_width())), ("OUTPUTS", a.hidden), ("STRIDE", padded(a.hidden))];
         let buffers = [&scratch.attended, output, &scratch.x];

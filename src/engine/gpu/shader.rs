@@ -41,6 +41,11 @@ impl Tile {
     }
 }
 
+/// Tokens of a workgroup of the attention.
+pub fn attended_together(tile: Tile, serial: bool) -> usize {
+    if serial && tile == Tile::Eight { 64 } else { 1 }
+}
+
 /// Rows of a panel of weights (`shared/panels.wgsl`).
 pub const ROWS: usize = 16;
 
@@ -104,6 +109,18 @@ impl Kernel {
     /// Whether it multiplies by weights with `shared/product_*.wgsl`.
     pub fn is_product(&self) -> bool {
         matches!(self.needs, Needs::Product | Needs::ProductAndTiles)
+    }
+
+    /// The constants that say how a workgroup is divided: over many lanes, or `serial`, in as few as it goes.
+    pub fn form(&self, tile: Tile, serial: bool) -> Vec<(&'static str, f64)> {
+        let of = |name, lanes: u32| (name, if serial { 1.0 } else { f64::from(lanes) });
+        match self.name {
+            "rms_norm" | "combine" => vec![of("LANES", 64)],
+            "attention" => vec![("TOKENS", attended_together(tile, serial) as f64)],
+            "gate" => vec![of("LANES", 16), of("SPLITS", 4)],
+            _ if self.is_product() && tile == Tile::One => vec![of("HEIGHT", 4)],
+            _ => Vec::new(),
+        }
     }
 
     /// Its WGSL: what it shares, for weights of `dtype` and products of `tile`, then its own text.
