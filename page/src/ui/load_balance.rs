@@ -112,7 +112,8 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
                 onclick={choose} aria-label={name} title={label}>
                 if with_shares { <small>{ shown }</small> }
                 <s style={bar_height("height", share / most)}></s>
-                if large && expert % every == 0 { <b>{ expert }</b> }
+                // Every bar keeps the place of a number, so that all stand on one line.
+                if large { <b>{ (expert % every == 0).then_some(expert) }</b> }
             </button>
         }
     });

@@ -15,6 +15,9 @@ use yew::prelude::*;
 
 /// A share must be so large to carry its number.
 const FOR_NUMBER: f32 = 0.07;
+/// Weights of a layer that stand beside its stack; more have a line of their own.
+const WEIGHTS_BESIDE: usize = 3;
+
 /// Experts drawn at most; the rest is one part.
 const MOST_PARTS: usize = 12;
 /// Tokens of the same path that are named at most.
@@ -108,8 +111,9 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
         }
     });
     let shown_layer = props.layer == LayerChoice::One(layer.layer);
+    let many = selected.len() > WEIGHTS_BESIDE;
     html! {
-        <div class={classes!("stack-row", shown_layer.then_some("on"))} key={layer.layer}>
+        <div class={classes!("stack-row", shown_layer.then_some("on"), many.then_some("many"))} key={layer.layer}>
             <span class="name">{ format!("L{}", layer.layer) }</span>
             <div class="stack" aria-hidden="true">
                 { for parts }

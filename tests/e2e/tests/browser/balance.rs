@@ -1,13 +1,11 @@
 //! The load card: bars, even share, figures, history, small multiples.
 
 use crate::harness::{Stage, tests};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli::Layer;
 use moescope_e2e::page::Page;
 use serde::Deserialize;
-use serde_json::json;
-use std::time::Duration;
 
 tests![bars_figures_and_history_follow_from_the_trace, all_layers_are_small_multiples];
 
@@ -16,6 +14,8 @@ struct Card {
     /// Each bar's height, in CSS pixels.
     heights: Vec<f64>,
     loads: Vec<f64>,
+    /// Where their feet are.
+    feet: Vec<f64>,
     /// How far the even line lies above the bars' feet.
     even: f64,
     /// The figures by their names, as they are written.
@@ -30,44 +30,35 @@ struct Card {
 
 const CARD: &str = "
     const bars = [...document.querySelectorAll('.bars:not(.small) [data-testid=load-bar]')];
-    const feet = bars[0].querySelector('s').getBoundingClientRect().bottom;
+    const feet = bars.map(b => b.querySelector('s').getBoundingClientRect().bottom);
     const figure = name => document.querySelector(`[data-testid=figure-${name}]`).textContent;
     const card = bars[0].closest('.card');
     return {
       heights: bars.map(b => b.querySelector('s').getBoundingClientRect().height),
       loads: bars.map(b => +b.dataset.load),
-      even: feet - card.querySelector('.even').getBoundingClientRect().bottom,
+      feet, even: feet[0] - card.querySelector('.even').getBoundingClientRect().bottom,
       max: figure('max'), entropy: figure('entropy'), cv: figure('cv'), aux: figure('aux'),
       curve: card.querySelector('.curve-line').getAttribute('points').split(' ').map(p => p.split(',').map(Number)),
       text: card.innerText,
     };";
 
-/// The card, once its bars have stopped growing.
-async fn at_rest(page: &Page) -> Result<Card> {
-    let mut last: Card = page.script(CARD, Vec::new()).await?;
-    for _ in 0..50 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let card: Card = page.script(CARD, Vec::new()).await?;
-        if card.heights == last.heights {
-            return Ok(card);
-        }
-        last = card;
-    }
-    bail!("the bars go on growing: {:?}", last.heights)
-}
-
 async fn bars_figures_and_history_follow_from_the_trace(stage: &Stage) -> Result<()> {
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    // Without motion bars have their height at once.
-    let still = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
-    page.browser().cdp().send_raw("Emulation.setEmulatedMedia", still).await?;
-    page.goto(&stage.url("/")).await?;
-    page.routed().await?;
+    // With 8 and with 32 experts, of which only some have a number.
+    for model in ["main", "fine-grained"] {
+        page.goto(&stage.url(&format!("/?model={model}"))).await?;
+        page.routed().await?;
+        follow_from_the_trace(&page).await?;
+    }
+    Ok(())
+}
+
+async fn follow_from_the_trace(page: &Page) -> Result<()> {
     let trace = page.trace("none").await?;
     for layer in &trace.layers {
         page.choose_layer(layer.layer).await?;
         page.wait("that layer", |view| view.is_settled() && view.layer == Some(layer.layer)).await?;
-        let card = at_rest(&page).await?;
+        let card: Card = page.script(CARD, Vec::new()).await?;
         let balance = &layer.balance;
         let busiest = card.loads.iter().copied().fold(0.0, f64::max);
         let tallest = card.heights.iter().copied().fold(0.0, f64::max);
@@ -80,6 +71,7 @@ async fn bars_figures_and_history_follow_from_the_trace(stage: &Stage) -> Result
                 card.heights[expert]
             );
         }
+        assert!(card.feet.iter().all(|foot| (foot - card.feet[0]).abs() < 0.5), "{:?}", card.feet);
         let even = tallest / balance.load.len() as f64 / busiest;
         assert!((card.even - even).abs() < 2.0, "the even line stands at {} px for {even}", card.even);
         for (shown, figure) in [
