@@ -7,6 +7,7 @@ use super::inbox::{Inbox, Load, Work};
 use super::protocol::{
     BackendChoice, Command, Event, Logits, Overflow, Profile, Prompt, Sampling, Source, Speed, Sweep, Swept,
 };
+use gloo_timers::future::TimeoutFuture;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use moescope::engine::Engine;
 use moescope::engine::gpu::device::Gpu;
@@ -19,6 +20,9 @@ use wasm_bindgen_futures::spawn_local;
 
 /// A text that is routed anew as a whole is sent in pieces of so much time.
 const HOLD_MS: f64 = 1000.0;
+
+/// Until the first answer has been painted: a GPU that compiles has no time for that.
+const PAINTED_MS: u32 = 300;
 
 /// Tokens of a chunk: the page sees the first of them soon, and a newer text never waits long.
 const CHUNK: usize = 32;
@@ -145,7 +149,10 @@ impl Looper {
     fn prepare_gpu(&mut self) {
         let Some(making) = self.desk.as_mut().and_then(Desk::prepare_gpu) else { return };
         let (inbox, load) = (self.inbox.clone(), self.loads);
-        spawn_local(async move { inbox.hand_over(load, making.await) });
+        spawn_local(async move {
+            TimeoutFuture::new(PAINTED_MS).await;
+            inbox.hand_over(load, making.await);
+        });
     }
 
     /// Goes over to the GPU engine, and fills its cache with the text, unless the page wants something.
