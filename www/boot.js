@@ -112,23 +112,20 @@ function nextTask() {
   return new Promise(done => setTimeout(done));
 }
 
-/** What was loaded from this site, here and by the engine's worker. */
-async function loaded() {
-  const names = performance.getEntriesByType("resource").map(({ name }) => name);
-  const channel = new BroadcastChannel("moescope.loaded");
-  const engine = new Promise(done => { channel.onmessage = ({ data }) => done(data); });
-  channel.postMessage("which?");
-  names.push(...await Promise.race([engine, new Promise(done => setTimeout(done, 1000, []))]));
-  channel.close();
-  const { origin, pathname } = location;
-  return [origin + pathname, ...new Set(names)].filter(name => name.startsWith(new URL("./", origin + pathname)));
-}
-
-/** Keeps this site for a visit without a network (keeper.js). */
+/** Keeps what is loaded from this site, here and by the engine's worker, for a visit without a network (keeper.js). */
 async function keep() {
-  const keeper = navigator.serviceWorker; // None at an unsafe address.
-  await keeper?.register("keeper.js");
-  (await keeper?.ready)?.active.postMessage(await loaded());
+  const container = navigator.serviceWorker; // None at an unsafe address.
+  await container.register("keeper.js");
+  const { active } = await container.ready;
+  const page = location.origin + location.pathname;
+  const site = new URL("./", page).href;
+  const tell = (names) => active.postMessage(names.filter(name => name.startsWith(site)));
+  tell([page]);
+  const observer = new PerformanceObserver(list => tell(list.getEntries().map(({ name }) => name)));
+  observer.observe({ type: "resource", buffered: true });
+  const loaded = new BroadcastChannel("moescope.loaded");
+  loaded.onmessage = ({ data }) => Array.isArray(data) && tell(data);
+  loaded.postMessage("which?");
 }
 
 function whenOpened(then) {

@@ -13,9 +13,9 @@ function keyOf(address) {
   return key.href;
 }
 
-/** Keeps what the server has at an address, unless just that is kept already. */
+/** Keeps what was just loaded from an address, and so is in the browser's own cache, unless just that is kept already. */
 async function keep(address) {
-  const [kept, response] = await Promise.all([caches.open(KEPT), fetch(address)]);
+  const [kept, response] = await Promise.all([caches.open(KEPT), fetch(address, { cache: "force-cache" })]);
   const tag = (answer) => answer?.headers.get("etag") ?? answer?.headers.get("last-modified");
   const same = tag(response) && tag(response) === tag(await kept.match(keyOf(address)));
   if (response.status === 200 && !same) {

@@ -10,7 +10,9 @@ const page = new BroadcastChannel(new URL(location.href).searchParams.get("chann
 
 // What this worker loaded, for the page, which has it kept.
 const loaded = new BroadcastChannel("moescope.loaded");
-loaded.onmessage = () => loaded.postMessage(performance.getEntriesByType("resource").map(({ name }) => name));
+const tell = (entries) => loaded.postMessage(entries.map(({ name }) => name));
+loaded.onmessage = ({ data }) => data === "which?" && tell(performance.getEntriesByType("resource"));
+new PerformanceObserver((list) => tell(list.getEntries())).observe({ type: "resource" });
 
 function end(error) {
   page.postMessage(String(error?.message ?? error));

@@ -40,12 +40,10 @@ async fn the_next_visit_needs_no_network(stage: &Stage) -> Result<()> {
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&server.url("/?text=A%20first%20visit.")).await?;
     page.routed().await?;
-    let kept = "const kept = await (await caches.open('moescope')).keys();
-        return kept.some(request => request.url.endsWith('/models/main/model.safetensors'));";
-    let start = Instant::now();
-    while !page.promise::<bool>(kept, Vec::new()).await? {
-        ensure!(start.elapsed() < PATIENCE, "the model's weights are not kept");
-    }
+    are_kept(&page, &["models/main/model.safetensors", "moescope.js", "worker.js"]).await?;
+    // What the visit loads later is kept too.
+    page.promise::<Value>("return await moescope.load('switch');", Vec::new()).await?;
+    are_kept(&page, &["models/switch/model.safetensors"]).await?;
     let next = server.url("/?text=The%20server%20is%20gone.");
     drop(server);
 
@@ -54,7 +52,23 @@ async fn the_next_visit_needs_no_network(stage: &Stage) -> Result<()> {
     assert_eq!(view.text, "The server is gone.");
     let elsewhere = stage.open(Visitor::NO_WEBGPU, "/?text=The%20server%20is%20gone.").await?.routed().await?;
     assert_eq!(view.tokens, elsewhere.tokens);
+    page.goto(&format!("{next}&model=switch")).await?;
+    page.routed().await?;
     Ok(())
+}
+
+/// Waits until files of the site are kept.
+async fn are_kept(page: &Page, files: &[&str]) -> Result<()> {
+    let missing = "const kept = (await (await caches.open('moescope')).keys()).map(request => request.url);
+        return arguments[0].filter(file => !kept.some(url => url.endsWith(`/${file}`)));";
+    let start = Instant::now();
+    loop {
+        let missing: Vec<String> = page.promise(missing, vec![serde_json::json!(files)]).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < PATIENCE, "not kept: {missing:?}");
+    }
 }
 
 async fn exports_hold_what_is_shown(stage: &Stage) -> Result<()> {
