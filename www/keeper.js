@@ -3,6 +3,9 @@
 
 const KEPT = "moescope";
 
+/** Bytes of a file that is kept, at most: larger ones are left to the browser's own cache, which knows how much room there is. */
+const MOST = 64e6;
+
 /** No network was there for the last page. */
 let cut = false;
 
@@ -16,6 +19,10 @@ function keyOf(address) {
 /** Keeps what was just loaded from an address, and so is in the browser's own cache, unless just that is kept already. */
 async function keep(address) {
   const [kept, response] = await Promise.all([caches.open(KEPT), fetch(address, { cache: "force-cache" })]);
+  if (Number(response.headers.get("content-length")) > MOST) {
+    await response.body.cancel();
+    return;
+  }
   const tag = (answer) => answer?.headers.get("etag") ?? answer?.headers.get("last-modified");
   const same = tag(response) && tag(response) === tag(await kept.match(keyOf(address)));
   if (response.status === 200 && !same) {
