@@ -153,8 +153,9 @@ impl Stage {
             for _ in 0..rounds {
                 for tokens in PROMPTS.into_iter().filter(|&tokens| tokens < entry.shape.context) {
                     self.own_run(&mut measured, tokens).await?;
-                    if has_peer {
-                        self.peer_run(&mut measured, tokens).await?;
+                    if has_peer && let Err(error) = self.peer_run(&mut measured, tokens).await {
+                        eprintln!("wllama is left out of the rest of {}: {error}", entry.name());
+                        has_peer = false;
                     }
                 }
             }

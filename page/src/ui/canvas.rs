@@ -55,6 +55,11 @@ pub fn use_pixel_ratio() -> f64 {
     *ratio
 }
 
+/// A drawing that takes longer is not made anew for every size on the way to another: until that rests, the browser stretches
+/// the one there is.
+const SLOW_MS: f64 = 25.0;
+const RESTS_MS: u32 = 120;
+
 /// Draws `canvas` with `draw` in the next frame whenever the size or `what` changes.
 #[hook]
 pub fn use_drawing<W, D>(canvas: &NodeRef, size: (f64, f64), what: W, draw: D)
@@ -64,14 +69,22 @@ where
 {
     let canvas = canvas.clone();
     let ratio = use_pixel_ratio();
+    let drawn = use_mut_ref(|| None::<(W, f64)>);
     use_effect_with((size, ratio, what), move |((width, height), ratio, what)| {
         let (width, height, ratio, what) = (*width, *height, *ratio, what.clone());
-        let frame = next_frame(move || {
+        let is_slow = drawn.borrow().as_ref().is_some_and(|(was, ms)| *was == what && *ms > SLOW_MS);
+        let draw = move || {
             if let Some(pen) = canvas.cast().and_then(|canvas| Pen::new(&canvas, width, height, ratio)) {
+                let start = js_sys::Date::now();
                 draw(&what, &pen);
+                drawn.replace(Some((what, js_sys::Date::now() - start)));
             }
-        });
-        move || drop(frame)
+        };
+        let (timer, frame) = match is_slow {
+            true => (Some(Timeout::new(RESTS_MS, draw)), None),
+            false => (None, Some(next_frame(draw))),
+        };
+        move || drop((timer, frame))
     });
 }
 
