@@ -15,6 +15,8 @@ tests![
     a_link_brings_back_every_choice,
     undo_goes_back_and_forth,
     the_next_visit_needs_no_network,
+    storage_that_is_full_is_told,
+    a_clipboard_that_is_refused_is_told,
 ];
 
 /// What a button saves: its name and, for pictures, width and height, else the text.
@@ -54,6 +56,29 @@ async fn the_next_visit_needs_no_network(stage: &Stage) -> Result<()> {
     assert_eq!(view.tokens, elsewhere.tokens);
     page.goto(&format!("{next}&model=switch")).await?;
     page.routed().await?;
+    Ok(())
+}
+
+async fn storage_that_is_full_is_told(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
+    page.routed().await?;
+    let full = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };";
+    page.script::<()>(full, Vec::new()).await?;
+    page.paste("Words of my own").await?;
+    let said = "return document.querySelector('.notices').innerText.includes('refuses to keep the text')";
+    page.until::<bool>("a note on the storage", said, Vec::new()).await?;
+    assert_eq!(page.wait("the text", |view| view.is_settled()).await?.text, "Words of my own");
+    Ok(())
+}
+
+async fn a_clipboard_that_is_refused_is_told(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello&layer=1").await?;
+    page.routed().await?;
+    let refuse = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
+        document.querySelector('[data-testid=share]').click();";
+    page.script::<()>(refuse, Vec::new()).await?;
+    let said = "return document.querySelector('.notices').innerText.includes(location.href)";
+    page.until::<bool>("the link, to be copied by hand", said, Vec::new()).await?;
     Ok(())
 }
 
