@@ -128,6 +128,7 @@ async function keep() {
   loaded.postMessage("which?");
 }
 
+/** Calls `then` once the page has drawn its first text, or said why it cannot. */
 function whenOpened(then) {
   new MutationObserver((_, observer) => {
     if ("opened" in document.body.dataset) {

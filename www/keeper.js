@@ -19,14 +19,13 @@ function keyOf(address) {
 /** Keeps what was just loaded from an address, and so is in the browser's own cache, unless just that is kept already. */
 async function keep(address) {
   const [kept, response] = await Promise.all([caches.open(KEPT), fetch(address, { cache: "force-cache" })]);
-  if (Number(response.headers.get("content-length")) > MOST) {
-    await response.body.cancel();
-    return;
-  }
   const tag = (answer) => answer?.headers.get("etag") ?? answer?.headers.get("last-modified");
   const same = tag(response) && tag(response) === tag(await kept.match(keyOf(address)));
-  if (response.status === 200 && !same) {
+  const small = Number(response.headers.get("content-length")) <= MOST;
+  if (response.status === 200 && small && !same) {
     await kept.put(keyOf(address), response);
+  } else {
+    await response.body?.cancel(); // Nobody reads it.
   }
 }
 

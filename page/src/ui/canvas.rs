@@ -80,10 +80,8 @@ where
                 drawn.replace(Some((what, js_sys::Date::now() - start)));
             }
         };
-        let (timer, frame) = match is_slow {
-            true => (Some(Timeout::new(RESTS_MS, draw)), None),
-            false => (None, Some(next_frame(draw))),
-        };
+        let (timer, frame) =
+            if is_slow { (Some(Timeout::new(RESTS_MS, draw)), None) } else { (None, Some(next_frame(draw))) };
         move || drop((timer, frame))
     });
 }

@@ -111,18 +111,12 @@ impl Looper {
                 self.answer(request, answer, |request, json| Event::Traced { request, json });
             }
             Command::Inspect { request, position } => {
-                let event = match self.desk().and_then(|desk| desk.inspect(position)) {
-                    Ok(layers) => Event::Inspected { request, position, layers },
-                    Err(error) => Event::RequestFailed { request, message: error.to_string() },
-                };
-                (self.send)(event);
+                let answer = self.desk().and_then(|desk| desk.inspect(position));
+                self.answer(request, answer, |request, layers| Event::Inspected { request, position, layers });
             }
             Command::Profile { request } => {
-                let event = match self.profiled().await {
-                    Ok(profile) => Event::Profiled { request, profile },
-                    Err(error) => Event::RequestFailed { request, message: error.to_string() },
-                };
-                (self.send)(event);
+                let answer = self.profiled().await;
+                self.answer(request, answer, |request, profile| Event::Profiled { request, profile });
             }
             Command::Complete { request, prompt, tokens, sampling } => {
                 let answer = self.completed(&prompt, tokens, sampling).await;
@@ -376,9 +370,9 @@ impl Looper {
         }
     }
 
-    fn answer(&self, request: u64, answer: Result<String>, event: impl Fn(u64, String) -> Event) {
+    fn answer<T>(&self, request: u64, answer: Result<T>, event: impl Fn(u64, T) -> Event) {
         (self.send)(match answer {
-            Ok(json) => event(request, json),
+            Ok(content) => event(request, content),
             Err(error) => Event::RequestFailed { request, message: error.to_string() },
         });
     }
