@@ -14,7 +14,8 @@ use tower_http::services::ServeFile;
 use tower_http::set_header::SetResponseHeaderLayer;
 use xtask::wasm::{PROGRAM, RELAXED_PROGRAM};
 
-/// A server that ends when dropped.
+/// A server. It outlives what a test holds of it: a page that is still open may ask for something, and would write an error
+/// to its console.
 pub struct Server {
     port: u16,
     task: JoinHandle<()>,
@@ -36,15 +37,14 @@ impl Server {
         Ok(Self { port, task })
     }
 
+    /// Ends it.
+    pub fn stop(self) {
+        self.task.abort();
+    }
+
     /// An address on this server; `path` starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://localhost:{}{path}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -128,7 +128,7 @@ pub fn without_relaxed_simd(tools: &Tools) -> Result<Router> {
     Ok(Router::new().route_service(&format!("/{RELAXED_PROGRAM}"), plain).fallback_service(site))
 }
 
-/// The site on connections that end with every answer: when this server is dropped, nothing answers any more.
+/// The site on connections that end with every answer: when this server is stopped, nothing answers any more.
 ///
 /// # Errors
 /// The site was not built.

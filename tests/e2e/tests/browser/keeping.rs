@@ -47,7 +47,7 @@ async fn the_next_visit_needs_no_network(stage: &Stage) -> Result<()> {
     page.promise::<Value>("return await moescope.load('switch');", Vec::new()).await?;
     are_kept(&page, &["models/switch/model.safetensors"]).await?;
     let next = server.url("/?text=The%20server%20is%20gone.");
-    drop(server);
+    server.stop();
 
     page.goto(&next).await?;
     let view = page.routed().await?;
