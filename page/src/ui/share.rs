@@ -35,8 +35,7 @@ pub fn Share(props: &ShareProps) -> Html {
             let copied = copied.clone();
             spawn_local(async move {
                 let link = window().location().href().unwrap_or_default();
-                let done = JsFuture::from(window().navigator().clipboard().write_text(&link)).await;
-                if done.is_err() {
+                if !copy(&link).await {
                     dispatch.emit(Action::Note(t!("share.refused", link = link)));
                     return;
                 }
@@ -51,4 +50,10 @@ pub fn Share(props: &ShareProps) -> Html {
             { icon(sign) }<span aria-live="polite">{ text }</span>
         </button>
     }
+}
+
+/// Puts a text on the clipboard, where there is one and the browser lets the page: at an address without https there is none.
+async fn copy(text: &str) -> bool {
+    let clipboard = window().navigator().clipboard();
+    !clipboard.is_undefined() && JsFuture::from(clipboard.write_text(text)).await.is_ok()
 }

@@ -16,7 +16,7 @@ tests![
     undo_goes_back_and_forth,
     the_next_visit_needs_no_network,
     storage_that_is_full_is_told,
-    a_clipboard_that_is_refused_is_told,
+    a_clipboard_that_is_refused_or_missing_is_told,
 ];
 
 /// What a button saves: its name and, for pictures, width and height, else the text.
@@ -71,14 +71,19 @@ async fn storage_that_is_full_is_told(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-async fn a_clipboard_that_is_refused_is_told(stage: &Stage) -> Result<()> {
-    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello&layer=1").await?;
-    page.routed().await?;
-    let refuse = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
-        document.querySelector('[data-testid=share]').click();";
-    page.script::<()>(refuse, Vec::new()).await?;
-    let said = "return document.querySelector('.notices').innerText.includes(location.href)";
-    page.until::<bool>("the link, to be copied by hand", said, Vec::new()).await?;
+async fn a_clipboard_that_is_refused_or_missing_is_told(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    let refuse = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('no', 'NotAllowedError'));";
+    // As at an address without https.
+    let missing = "Object.defineProperty(navigator, 'clipboard', { value: undefined });";
+    for (case, path) in [(refuse, "/?text=hello&layer=1"), (missing, "/?text=hello&layer=2")] {
+        page.goto(&stage.url(path)).await?;
+        page.routed().await?;
+        page.script::<()>(case, Vec::new()).await?;
+        page.click("share").await?;
+        let said = "return document.querySelector('.notices').innerText.includes(location.href)";
+        page.until::<bool>("the link, to be copied by hand", said, Vec::new()).await?;
+    }
     Ok(())
 }
 

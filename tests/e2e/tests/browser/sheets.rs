@@ -41,6 +41,7 @@ async fn another_language_changes_every_view_and_comes_back(stage: &Stage) -> Re
     assert_eq!((before.text, before.tokens), (after.text, after.tokens));
     page.choose("language-select", "en").await?;
     page.until::<bool>("English", "return document.documentElement.lang === 'en'", Vec::new()).await?;
+    page.routed().await?;
     let again: Vec<String> = page.script(heads, Vec::new()).await?;
     assert_eq!(again, english);
     Ok(())
