@@ -47,6 +47,9 @@ const REST_MS: u32 = 400;
 /// What a run brings bit by bit is drawn at most this often.
 const PACE_MS: f64 = 50.0;
 
+/// What it takes to draw what a layer made of a token, in the unit of pace.rs.
+const A_TOKEN: usize = 20;
+
 /// An engine that breaks off again so soon would go on to do so.
 const AGAIN_MS: f64 = 20_000.0;
 
@@ -216,7 +219,8 @@ impl Component for App {
                         <CostCard model={self.state.model.clone()} /></Later></div>
                     <aside>
                         <Later work=100 patience=3 settling={self.settling.clone()}>{ self.load_card() }</Later>
-                        <Later work=150 patience=4 settling={self.settling.clone()}>{ self.inspectors() }</Later>
+                        <Later work={A_TOKEN * self.state.shown.layers.len()} patience=4 settling={self.settling.clone()}>{ self.token_inspector() }</Later>
+                        <Later work=80 patience=5 settling={self.settling.clone()}>{ self.expert_inspector() }</Later>
                     </aside>
                     <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
                 </main>
@@ -349,15 +353,19 @@ impl App {
         }
     }
 
-    fn inspectors(&self) -> Html {
+    fn token_inspector(&self) -> Html {
         let state = &self.state;
         html! {
-            <>
-                <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
-                    pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
-                <ExpertInspector dossier={state.dossier.clone().filter(|_| state.past.is_none())} trace={state.shown.clone()} expert={state.inspected_expert()}
-                    pinned={state.expert.is_some()} policy={state.past.is_none().then(|| state.changes.asked.clone())} dispatch={self.dispatch.clone()} />
-            </>
+            <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
+                pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn expert_inspector(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <ExpertInspector dossier={state.dossier.clone().filter(|_| state.past.is_none())} trace={state.shown.clone()} expert={state.inspected_expert()}
+                pinned={state.expert.is_some()} policy={state.past.is_none().then(|| state.changes.asked.clone())} dispatch={self.dispatch.clone()} />
         }
     }
 

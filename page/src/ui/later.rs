@@ -1,11 +1,14 @@
 //! What is in it follows after the next painting, or a few later where there is no time, so that none has everything to draw:
-//! the text and its tokens come first.
+//! the text and its tokens come first. What is more than a painting can bear follows what moves, as a crosshair, when it rests.
 
 use super::canvas::{AfterPainting, after_painting};
 use super::pace;
 use super::settling::{Pending, Settling};
 use gloo::utils::document;
 use yew::prelude::*;
+
+/// What never rests is followed after so many paintings: a fifth of a second.
+const LONGEST: usize = 12;
 
 #[derive(Properties, PartialEq)]
 pub struct LaterProps {
@@ -21,7 +24,9 @@ pub struct LaterProps {
 pub struct Later {
     shown: Html,
     painting: Option<AfterPainting>,
+    /// Paintings since the first change that is not shown, and since the last.
     waited: usize,
+    rested: usize,
     pending: Option<Pending>,
 }
 
@@ -30,7 +35,7 @@ impl Component for Later {
     type Properties = LaterProps;
 
     fn create(context: &Context<Self>) -> Self {
-        let mut later = Self { shown: Html::default(), painting: None, waited: 0, pending: None };
+        let mut later = Self { shown: Html::default(), painting: None, waited: 0, rested: 0, pending: None };
         later.follow(context);
         later
     }
@@ -42,11 +47,14 @@ impl Component for Later {
     fn update(&mut self, context: &Context<Self>, (): ()) -> bool {
         self.painting = None;
         self.waited += 1;
-        if self.waited < context.props().patience && !pace::has_time() {
+        self.rested += 1;
+        let LaterProps { work, patience, .. } = *context.props();
+        let moves = self.waited < LONGEST && self.rested < pace::paintings_for(work).min(patience);
+        if moves || self.waited < patience && !pace::has_time() {
             self.wait(context);
             return false;
         }
-        pace::spend(context.props().work);
+        pace::spend(work);
         self.waited = 0;
         self.shown = context.props().children.clone();
         true
@@ -69,6 +77,7 @@ impl Later {
         if document().hidden() {
             return Component::update(self, context, ());
         }
+        self.rested = 0;
         if self.painting.is_none() {
             self.wait(context);
         }

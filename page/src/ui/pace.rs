@@ -36,6 +36,11 @@ pub fn spend(work: usize) {
     PACE.with_borrow_mut(|pace| pace.left = pace.left().saturating_sub(work));
 }
 
+/// Paintings that could bear so much work.
+pub fn paintings_for(work: usize) -> usize {
+    PACE.with_borrow(|pace| work.div_ceil(pace.bearable))
+}
+
 impl Pace {
     fn left(&mut self) -> usize {
         let painting = Some(paintings());

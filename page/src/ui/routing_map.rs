@@ -21,9 +21,10 @@ const WIDEST_PICTURE: f64 = 15_000.0;
 /// A step of the zoom, and the most of it.
 const ZOOM_STEP: f64 = 1.5;
 const MOST_ZOOM: f64 = 64.0;
-/// A column must be so wide, in rem, to carry a number or round corners.
+/// A column must be so wide, in rem, to carry a number or round corners; a row must be higher than this for both.
 const FOR_NUMBERS: f64 = 0.72;
 const FOR_CORNERS: f64 = 0.5;
+const HIGH_ENOUGH: f64 = 1.2;
 
 /// Where everything stands, in CSS pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -272,7 +273,8 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
         pen.rectangle(labels, row * (index + 1) as f64 - 1.0, column * layout.tokens as f64, 1.0);
     }
     let gap = if column > FOR_CORNERS * rem { 0.5 } else { 0.0 };
-    let corners = if column > FOR_CORNERS * rem { 2.0 } else { 0.0 };
+    let is_high = row > HIGH_ENOUGH * rem;
+    let corners = if is_high && column > FOR_CORNERS * rem { 2.0 } else { 0.0 };
     // All cells of an expert one after the other: changing the colour, and the font still more, is what costs.
     let cells = cells_by_expert(trace, palette.len());
     for (expert, cells) in cells.iter().enumerate() {
@@ -289,7 +291,7 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
             }
         }
     }
-    if column < FOR_NUMBERS * rem || row <= 1.2 * rem {
+    if column < FOR_NUMBERS * rem || !is_high {
         return;
     }
     pen.font(0.72 * rem, true);

@@ -18,8 +18,9 @@ const FOR_NUMBER: f32 = 0.07;
 /// Weights of a layer that stand beside its stack; more have a line of their own.
 const WEIGHTS_BESIDE: usize = 3;
 
-/// Experts drawn at most; the rest is one part.
+/// Experts drawn at most, in a layer and in all layers together, beside those that were chosen; the rest is one part.
 const MOST_PARTS: usize = 12;
+const MOST_PARTS_IN_ALL: usize = 96;
 /// Tokens of the same path that are named at most.
 const MOST_NAMED: usize = 12;
 
@@ -85,7 +86,7 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
     let mut order: Vec<u32> = (0..layer.experts as u32).collect();
     order.sort_by(|a, b| probabilities[*b as usize].total_cmp(&probabilities[*a as usize]));
     order.sort_by_key(|expert| !selected.contains(expert));
-    let shown = MOST_PARTS.max(selected.len());
+    let shown = MOST_PARTS.min(MOST_PARTS_IN_ALL / props.trace.layers.len().max(1)).max(selected.len());
     let rest: f32 = order.iter().skip(shown).map(|expert| probabilities[*expert as usize]).sum();
     let parts = order.iter().take(shown).map(|&expert| {
         let share = probabilities[expert as usize];

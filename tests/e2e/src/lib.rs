@@ -6,10 +6,12 @@
 //! - [`browser`]: ChromeDriver, and browsers with and without WebGPU.
 //! - [`page`]: the page as a visitor and a script see it, by the hooks that the design promises.
 //! - [`cli`]: what `moescope trace` says.
+//! - [`deep`]: a model of many layers, and how its pictures follow the pointer.
 //! - [`typing`]: how long the page's thread is busy while someone works with a long text.
 
 pub mod browser;
 pub mod cli;
+pub mod deep;
 pub mod page;
 pub mod server;
 pub mod tools;

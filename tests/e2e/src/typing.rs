@@ -21,7 +21,8 @@ pub enum Where {
     Start,
 }
 
-const WATCH: &str = "
+/// Notes the longest task of the page's thread from now on.
+pub(crate) const WATCH: &str = "
     window.longest = 0;
     window.watcher ??= new PerformanceObserver(list => {
       for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);

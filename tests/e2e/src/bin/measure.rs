@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use moescope_e2e::browser::{self, Driver, Visitor};
-use moescope_e2e::median;
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
 use moescope_e2e::typing::{self, Where};
+use moescope_e2e::{deep, median};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -30,7 +30,7 @@ new MutationObserver((_, observer) => {
 "#;
 
 /// What there is to measure.
-const FIGURES: [&str; 6] = ["sizes", "start", "speed", "policy", "typing", "lighthouse"];
+const FIGURES: [&str; 7] = ["sizes", "start", "speed", "policy", "typing", "map", "lighthouse"];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -66,6 +66,9 @@ fn main() -> Result<()> {
         }
         if wants("typing") {
             responsiveness(&tools, &driver, &site.url("/?backend=cpu")).await?;
+        }
+        if wants("map") {
+            map(&tools, &driver).await?;
         }
         if wants("lighthouse") { lighthouse(&tools, &site.url("/")) } else { Ok(()) }
     })
@@ -213,10 +216,7 @@ async fn responsiveness(tools: &Tools, driver: &Driver, url: &str) -> Result<()>
     page.goto(url).await?;
     page.routed().await?;
     typing::fill(&page).await?;
-    let say = |what: &str, longest: f64| match longest {
-        0.0 => println!("{what}: no task of 50 ms or more on the page's thread"),
-        longest => println!("{what}: longest task on the page's thread {longest:.0} ms"),
-    };
+    let say = |what: &str, longest: f64| println!("{what}: {}", longest_of(longest));
     let text = typing::TOKENS;
     for (place, name) in [(Where::End, "end"), (Where::Start, "start")] {
         say(
@@ -231,6 +231,39 @@ async fn responsiveness(tools: &Tools, driver: &Driver, url: &str) -> Result<()>
     }
     browser.quit().await?;
     Ok(())
+}
+
+/// The routing map of a model of many layers with a text that fills its context, under the pointer.
+async fn map(tools: &Tools, driver: &Driver) -> Result<()> {
+    let site = Server::start(server::site(tools)?.merge(deep::router(tools)?)).await?;
+    let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
+    let page = Page::new(browser.clone());
+    page.goto(&site.url(&format!("/?model={}", site.url(deep::PATH)))).await?;
+    let text = page.routed().await?.text;
+    page.paste(&text.chars().cycle().take(text.len() * 4).collect::<String>()).await?;
+    let tokens =
+        page.wait("the whole context", |view| view.is_settled() && view.tokens.len() == deep::CONTEXT).await?.tokens;
+    for moved in deep::move_about(&page).await? {
+        println!(
+            "routing map of {} layers and {} tokens: {} at {:.0} frames/s, {}",
+            deep::LAYERS,
+            tokens.len(),
+            moved.what,
+            moved.frames,
+            longest_of(moved.longest)
+        );
+    }
+    browser.quit().await?;
+    Ok(())
+}
+
+/// What is said of the longest task, in ms; one that was not seen is 0.
+fn longest_of(ms: f64) -> String {
+    if ms == 0.0 {
+        "no task of 50 ms or more on the page's thread".into()
+    } else {
+        format!("longest task on the page's thread {ms:.0} ms")
+    }
 }
 
 /// Lighthouse's scores, as on a desk and on a phone, out of 100.
