@@ -341,7 +341,8 @@ impl App {
     /// The moment of the training that is shown.
     fn moment_in_words(&self) -> Option<String> {
         let (past, recording) = (self.state.past.as_ref()?, self.state.recording.as_ref()?);
-        let text = &recording.texts()[past.moment.text].label;
+        let text = &recording.texts()[past.moment.text];
+        let text = messages::name_of("example", &text.id, &text.label);
         Some(t!("recorded.note", text = text, when = moment_name(recording, past.moment.snapshot)))
     }
 

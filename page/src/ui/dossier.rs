@@ -1,7 +1,7 @@
 //! What an expert reads over many held-out texts, from the `experts.json` that comes with a model.
 
 use super::format;
-use super::messages::t;
+use super::messages::{name_of, t};
 use super::shared::Shared;
 use super::state::ExpertOf;
 use super::visible::quoted;
@@ -48,11 +48,11 @@ pub fn DossierView(props: &DossierViewProps) -> Html {
 fn domains(dossier: &Dossier, expert: &ExpertDossier) -> Html {
     let mut shares: Vec<(usize, f32)> = expert.domains.iter().copied().enumerate().collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let name = |index: usize| dossier.domains.get(index).map_or("", |domain| domain.name.as_str());
+    let name = |index: usize| domain_name(dossier, index);
     let parts = shares.iter().enumerate().map(|(rank, &(index, share))| {
         let style = format!("flex:{share:.4} 0 0;--strength:{}%", 44_usize.saturating_sub(9 * rank).max(10));
         let title = format!("{} {}", name(index), format::percent(f64::from(share)));
-        html! { <s key={index} {style} {title}>{ (share >= FOR_NAME).then(|| name(index).to_owned()) }</s> }
+        html! { <s key={index} {style} {title}>{ (share >= FOR_NAME).then(|| name(index)) }</s> }
     });
     let (large, small): (Vec<_>, Vec<_>) = shares.iter().partition(|(_, share)| *share >= FOR_LIST);
     let mut words: Vec<String> =
@@ -79,13 +79,18 @@ fn token(token: &SpecificToken) -> Html {
 }
 
 fn context_view(dossier: &Dossier, context: &Context) -> Html {
-    let domain = dossier.domains.get(context.domain).map_or("", |domain| domain.name.as_str());
+    let domain = domain_name(dossier, context.domain);
     html! {
         <li>
             <span class="soft">{ domain }</span>{ " " }
             <code>{ one_line(&context.before) }<mark>{ one_line(&context.token) }</mark>{ one_line(&context.after) }</code>
         </li>
     }
+}
+
+/// What a kind of text is called.
+pub fn domain_name(dossier: &Dossier, index: usize) -> String {
+    dossier.domains.get(index).map_or_else(String::new, |domain| name_of("domain", &domain.name, &domain.name))
 }
 
 /// Text on one line, its breaks as signs.

@@ -1,7 +1,7 @@
 //! The texts to begin with, from `examples.json`.
 
 use super::icon::icon;
-use super::messages::t;
+use super::messages::{name_of, t};
 use super::shared::Shared;
 use super::state::Action;
 use yew::prelude::*;
@@ -11,7 +11,7 @@ use yew::prelude::*;
 pub struct Example {
     /// Its name in code.
     pub id: String,
-    /// Its name on the page.
+    /// Its name on the page, in English.
     pub label: String,
     /// The text.
     pub text: String,
@@ -34,7 +34,7 @@ pub fn Examples(props: &ExamplesProps) -> Html {
         html! {
             <button key={example.id.clone()} type="button" class="quiet" aria-pressed={pressed.to_string()}
                 data-example={example.id.clone()} onclick={choose(example.text.clone())}>
-                { &example.label }
+                { name_of("example", &example.id, &example.label) }
             </button>
         }
     });

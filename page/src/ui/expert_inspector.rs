@@ -57,10 +57,12 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
                 </h2>
                 <p>{ about }</p>
                 <Fold name="expert" folded=true />
-                if let Some(policy) = &props.policy { { switch(policy, chosen, &props.dispatch) } }
-                if props.pinned {
-                    <button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button>
-                }
+                <div class="row acts">
+                    if let Some(policy) = &props.policy { { switch(policy, chosen, &props.dispatch) } }
+                    if props.pinned {
+                        <button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button>
+                    }
+                </div>
             </div>
             { share(reader, props.trace.len()) }
             { kinds(reader, &props.trace, &props.dispatch) }

@@ -72,6 +72,17 @@ pub fn plural(key: &str, n: usize, places: &[(&str, String)]) -> String {
     })
 }
 
+/// The name of an example or a kind of text. The data have it, in English; a language may have its own, as `KIND.ID`.
+pub fn name_of(kind: &str, id: &str, otherwise: &str) -> String {
+    let own = |text: &Text| match text {
+        Text::Plain(text) => Some(text.clone()),
+        Text::Plural(_) => None,
+    };
+    CATALOGUE
+        .with_borrow(|catalogue| catalogue.chosen.get(&format!("{kind}.{id}")).and_then(own))
+        .unwrap_or_else(|| otherwise.to_owned())
+}
+
 fn look_up(key: &str, use_text: impl Fn(&Text) -> Option<String>) -> String {
     CATALOGUE.with_borrow(|catalogue| {
         let texts = [&catalogue.chosen, &catalogue.english];

@@ -23,7 +23,7 @@ pub fn PolicyBar(props: &PolicyBarProps) -> Html {
     let words = in_words(&props.in_use);
     html! {
         <>
-            <div role="status">
+            <div role="status" class="policy-place">
                 if !words.is_empty() {
                     <div class="notice policy-bar" data-testid="policy-bar">
                         <p><b>{ t!("policy.changed") }</b>{ " " }{ words.join("; ") }</p>
@@ -32,7 +32,7 @@ pub fn PolicyBar(props: &PolicyBarProps) -> Html {
                     </div>
                 }
             </div>
-            <div role="alert">
+            <div role="alert" class="notices">
                 if let Some(refused) = &props.refused {
                     <div class="notice problem" data-testid="policy-refused"><p>{ refused }</p></div>
                 }

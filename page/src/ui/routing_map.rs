@@ -128,7 +128,7 @@ pub fn RoutingMap(props: &RoutingMapProps) -> Html {
                     { crosshair(props, layout) }
                 </div>
             </div>
-            <div class="axis">
+            <div class="axis" style={format!("max-width:{}px", size.0 - layout.labels)}>
                 <span>{ t!("map.first") }</span>
                 <span>{ t!(props.trace.len(); "map.size", assignments = format::count(assignments as f64)) }</span>
                 <span>{ t!("map.newest") }</span>

@@ -63,7 +63,7 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
                 <p>{ about }</p>
                 <Fold name="token" />
                 if props.pinned {
-                    <button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button>
+                    <div class="row acts"><button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button></div>
                 }
             </div>
             <div class="stacks">{ for rows }</div>

@@ -1,6 +1,7 @@
 //! Who reads each token: the text, token by token.
 
 use super::canvas::next_frame;
+use super::dossier::domain_name;
 use super::messages::t;
 use super::policy_card::TOKEN;
 use super::settling::Settling;
@@ -320,6 +321,6 @@ fn reads(props: &TokenStripProps, position: usize) -> Reads {
 fn domain(props: &TokenStripProps, position: usize) -> Option<Tint> {
     let dossier = props.dossier.as_deref()?;
     let (number, share) = domain_guess(&props.trace, dossier, position)?;
-    let name = dossier.domains.get(number)?.name.clone();
+    let name = domain_name(dossier, number);
     Some(Tint::Domain { number, of: dossier.domains.len(), name, share })
 }

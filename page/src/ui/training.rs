@@ -5,7 +5,7 @@ use super::fold::Fold;
 use super::format;
 use super::icon::icon;
 use super::load_balance::bar_height;
-use super::messages::t;
+use super::messages::{name_of, t};
 use super::past::Moment;
 use super::shared::Shared;
 use super::state::Action;
@@ -217,7 +217,7 @@ fn Snapshots(props: &SnapshotsProps) -> Html {
 fn texts(props: &SnapshotsProps) -> Html {
     let chosen = props.moment.text;
     let options = props.recording.texts().iter().enumerate().map(|(index, text)| {
-        html! { <option value={index.to_string()} selected={index == chosen}>{ &text.label }</option> }
+        html! { <option value={index.to_string()} selected={index == chosen}>{ name_of("example", &text.id, &text.label) }</option> }
     });
     let choose = choice(&props.dispatch, |index| index.map(Action::RecordedText));
     html! {
