@@ -14,6 +14,15 @@ const tell = (entries) => loaded.postMessage(entries.map(({ name }) => name));
 loaded.onmessage = ({ data }) => data === "which?" && tell(performance.getEntriesByType("resource"));
 new PerformanceObserver((list) => tell(list.getEntries())).observe({ type: "resource" });
 
+// The program uses subgroups where a device has them, and wgpu cannot ask for them yet.
+if (self.GPUAdapter) {
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUAdapter.prototype.requestDevice = function (wanted = {}) {
+    const subgroups = this.features.has("subgroups") ? ["subgroups"] : [];
+    return requestDevice.call(this, { ...wanted, requiredFeatures: [...(wanted.requiredFeatures ?? []), ...subgroups] });
+  };
+}
+
 function end(error) {
   page.postMessage(String(error?.message ?? error));
   close();

@@ -3,9 +3,6 @@
 
 use crate::routing::NONE;
 
-/// Tokens of an expert that are computed together on the GPU.
-pub const TILE: usize = 8;
-
 /// Writes `assignments`, `[T * choices]` at most: the assignments `t * choices + choice` of expert 0, then of expert
 /// 1..., each group in the order of the tokens; and `offsets`, `[all experts + 1]`: where each group starts.
 pub fn dispatch(selected: &[u32], route_weights: &[f32], assignments: &mut [u32], offsets: &mut [u32]) {

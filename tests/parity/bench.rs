@@ -20,6 +20,12 @@ impl Bench {
         Self { gpu: pollster::block_on(Gpu::open()).unwrap(), compared: 0 }
     }
 
+    /// The forms of products that this GPU can run.
+    pub fn tiles(&self) -> Vec<Tile> {
+        let quads = self.gpu.quads.then_some(Tile::Sixteen);
+        [Tile::One, Tile::Eight].into_iter().chain(quads).collect()
+    }
+
     /// Whether they take that for processors.
     pub fn serial(&self) -> bool {
         self.gpu.serial
@@ -124,6 +130,13 @@ impl Run<'_> {
 
     pub fn write_rows(self, rows: &[f32], width: usize) -> Self {
         self.read_rows(rows, width)
+    }
+
+    /// Runs a product with so many panels over so many tiles.
+    pub fn product(mut self, panels: usize, tiles: usize) -> Vec<Vec<u8>> {
+        self.constants.extend(self.tile.constants(panels));
+        let workgroups = self.tile.workgroups(panels) as usize;
+        self.run([workgroups, tiles])
     }
 
     /// Runs it and gives back every buffer that it may write, in order.

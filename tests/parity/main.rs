@@ -22,7 +22,6 @@ use moescope::routing::{Gate, NONE, Policy, Scores, Setting, route};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const TILES: [Tile; 2] = [Tile::One, Tile::Eight];
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 
 /// Runs the cases of one kernel.
@@ -66,6 +65,8 @@ fn every_shader_has_a_twin_and_a_case() {
 #[test]
 fn every_kernel_agrees_with_its_twin() {
     let mut bench = Bench::open();
+    // A processor that plays a GPU takes the form for quads.
+    assert!(bench.tiles().contains(&Tile::Sixteen) || !bench.serial(), "this processor has no quads");
     for (name, case) in CASES {
         // As on a GPU, and as on a processor that plays one.
         for serial in [false, true] {
@@ -75,6 +76,11 @@ fn every_kernel_agrees_with_its_twin() {
             assert!(bench.compared > before, "the case of {name} compared nothing");
         }
     }
+}
+
+/// Every width of weights with every form of a product.
+fn forms(bench: &Bench) -> Vec<(Dtype, Tile)> {
+    DTYPES.into_iter().flat_map(|dtype| bench.tiles().into_iter().map(move |tile| (dtype, tile))).collect()
 }
 
 fn embed(bench: &mut Bench, random: &mut Random) {
@@ -108,7 +114,7 @@ fn rms_norm(bench: &mut Bench, random: &mut Random) {
 }
 
 fn linear(bench: &mut Bench, random: &mut Random) {
-    for (dtype, tile) in DTYPES.into_iter().flat_map(|dtype| TILES.map(|tile| (dtype, tile))) {
+    for (dtype, tile) in forms(bench) {
         for (inputs, outputs, tokens) in [(128, 256, 64), (512, 100, 9), (30, 27, 3), (7, 1, 1), (1, 17, 8)] {
             let weights = random.matrix(dtype, outputs, inputs);
             let (x, start) = (random.floats(tokens * inputs), random.floats(tokens * outputs));
@@ -118,14 +124,14 @@ fn linear(bench: &mut Bench, random: &mut Random) {
             let run = bench.kernel("linear", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", outputs).constant("STRIDE", stride);
             let run = run.tokens(0, tokens).read_rows(&x, inputs).weights(&[&weights]).write_rows(&start, outputs);
-            let out = run.run([tile.workgroups(outputs.div_ceil(ROWS)) as usize, tokens.div_ceil(tile.tokens())]);
+            let out = run.product(outputs.div_ceil(ROWS), tokens.div_ceil(tile.tokens()));
             bench.same("linear", &out[0].rows(stride, outputs), &y);
         }
     }
 }
 
 fn lm_head(bench: &mut Bench, random: &mut Random) {
-    for tile in TILES {
+    for tile in bench.tiles() {
         for (inputs, vocabulary, tokens, from) in
             [(128, 2048, 20, 0), (128, 2048, 20, 19), (30, 61, 13, 4), (1, 1, 1, 0)]
         {
@@ -136,8 +142,7 @@ fn lm_head(bench: &mut Bench, random: &mut Random) {
             let run = bench.kernel("lm_head", Dtype::F16, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", vocabulary).tokens(0, tokens).logits_from(from);
             let run = run.read_rows(&x, inputs).weights(&[&weights]).write(logits.len());
-            let out =
-                run.run([tile.workgroups(vocabulary.div_ceil(ROWS)) as usize, (tokens - from).div_ceil(tile.tokens())]);
+            let out = run.product(vocabulary.div_ceil(ROWS), (tokens - from).div_ceil(tile.tokens()));
             bench.same("lm_head", &out[0].floats()[..logits.len()], &logits);
         }
     }
@@ -151,9 +156,11 @@ fn attention_shape((heads, kv_heads, head_dim, window): (usize, usize, usize, Op
 }
 
 fn qkv(bench: &mut Bench, random: &mut Random) {
-    let shapes = SHAPES.map(attention_shape);
-    for (shape, dtype, tile) in
-        shapes.iter().zip(DTYPES.into_iter().cycle()).flat_map(|(s, dtype)| TILES.map(|tile| (s, dtype, tile)))
+    let (shapes, tiles) = (SHAPES.map(attention_shape), bench.tiles());
+    for (shape, dtype, tile) in shapes
+        .iter()
+        .zip(DTYPES.into_iter().cycle())
+        .flat_map(|(s, dtype)| tiles.iter().map(move |&tile| (s, dtype, tile)))
     {
         for (width, start, tokens) in [(128, 0, 64), (30, 70, 1), (7, 13, 9)] {
             let (context, dim) = (start + tokens, shape.head_dim);
@@ -176,10 +183,7 @@ fn qkv(bench: &mut Bench, random: &mut Random) {
                 .write(tokens * shape.heads * stride)
                 .write(cached)
                 .write(cached);
-            let out = run.run([
-                tile.workgroups(2 * (shape.qkv_rows() / 2).div_ceil(ROWS)) as usize,
-                tokens.div_ceil(tile.tokens()),
-            ]);
+            let out = run.product(2 * (shape.qkv_rows() / 2).div_ceil(ROWS), tokens.div_ceil(tile.tokens()));
             bench.same("qkv: q", &out[0].rows(stride, dim), &q);
             let (keys, values) = (out[1].rows(stride, dim), out[2].rows(stride, dim));
             let (mut expected_keys, mut expected_values) = (Vec::new(), Vec::new());
@@ -211,7 +215,7 @@ fn attention(bench: &mut Bench, random: &mut Random) {
             let mut scores = vec![0.0; kernels::attention::scratch(context)];
             kernels::attention::attention(start, &shape, &q, &cache, &mut expected, &mut scores);
             let stride = shape.query_width().next_multiple_of(4);
-            for tile in [Tile::One, Tile::Eight] {
+            for tile in bench.tiles() {
                 let together = attended_together(tile, bench.serial());
                 let run = bench.kernel("attention", Dtype::F32, tile).heads(&shape);
                 let run = run.constant("DIM_GROUPS", dim.div_ceil(4)).constant("STRIDE", stride);
@@ -389,7 +393,7 @@ fn settle(bench: &mut Bench, random: &mut Random) {
 /// With and without shared experts, dropped assignments and rows that end early.
 fn dispatch(bench: &mut Bench, random: &mut Random) {
     let cases = [(8, 2, 0, 64), (100, 8, 0, 33), (1, 1, 0, 1), (5, 5, 1, 3), (4, 1, 0, 34), (4, 2, 1, 12)];
-    for (tile, (experts, top_k, shared, tokens)) in TILES.into_iter().flat_map(|t| cases.map(|c| (t, c))) {
+    for (tile, (experts, top_k, shared, tokens)) in bench.tiles().into_iter().flat_map(|t| cases.map(|c| (t, c))) {
         let (all, choices) = (experts + shared, top_k + shared);
         let row = |random: &mut Random| -> Vec<u32> {
             random.distinct(top_k, experts).into_iter().chain(experts as u32..all as u32).collect()
@@ -416,7 +420,7 @@ fn dispatch(bench: &mut Bench, random: &mut Random) {
 }
 
 fn expert_ffn(bench: &mut Bench, random: &mut Random) {
-    for (dtype, tile) in DTYPES.into_iter().flat_map(|dtype| TILES.map(|tile| (dtype, tile))) {
+    for (dtype, tile) in forms(bench) {
         // The form for one token has no more.
         let tokens = |many| if tile == Tile::One { 1 } else { many };
         for (width, inner, experts, top_k, tokens) in
@@ -458,11 +462,11 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
                 let run = run.read_rows(input, inputs);
                 let run = match tile {
                     Tile::One => run.read(&selected).read(&weights),
-                    Tile::Eight => run.read(&assignments).read(&flat),
+                    Tile::Eight | Tile::Sixteen => run.read(&assignments).read(&flat),
                 };
                 let run = run.read(&matrices).write(selected.len() * stride);
                 let panels = outputs.div_ceil(ROWS) * (1 + up);
-                let out = run.run([tile.workgroups(panels) as usize, rows]);
+                let out = run.product(panels, rows);
                 bench.same(if up == 1 { "up" } else { "down" }, &out[0].rows(stride, outputs), expected);
             }
         }

@@ -26,6 +26,9 @@ pub struct Gpu {
     pub adapter: String,
     /// The adapter is a processor: lanes of a workgroup that wait for each other cost it more than they bring.
     pub serial: bool,
+    /// Invocations can tell the three beside them what they loaded, and that is faster than loading it: on a processor, which has
+    /// no cache for what all of them read.
+    pub quads: bool,
     /// The device.
     pub device: wgpu::Device,
     /// Its queue.
@@ -61,9 +64,10 @@ impl Gpu {
         let info = adapter.get_info();
         let name = adapter_name(&info).await;
         let serial = info.device_type == wgpu::DeviceType::Cpu;
+        let quads = serial && has_quads(&adapter, &info);
         let required_limits = adapter.limits();
-        // For profile.rs, where the GPU has it.
-        let required_features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        // Where the GPU has them: for profile.rs; for `quads`.
+        let required_features = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP);
         let label = Some("moescope");
         let wanted = wgpu::DeviceDescriptor { label, required_features, required_limits, ..Default::default() };
         let device = adapter.request_device(&wanted).await;
@@ -75,7 +79,7 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Ok(Self { adapter: name, serial, device, queue, step, failure, made: Mutex::default() })
+        Ok(Self { adapter: name, serial, quads, device, queue, step, failure, made: Mutex::default() })
     }
 
     /// An error once the device was lost or did something wrong.
@@ -232,6 +236,16 @@ impl Made {
             })
         };
         self.layouts.entry(kernel.name).or_insert_with(make).clone()
+    }
+}
+
+/// Whether shaders may use `quadBroadcast`. wgpu cannot ask a browser for that yet (<https://github.com/gfx-rs/wgpu/issues/5555>):
+/// worker.js does, for every device. A browser whose subgroups are at most a quad has them, as it says 128 where it has none.
+fn has_quads(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> bool {
+    if cfg!(target_arch = "wasm32") {
+        info.subgroup_max_size == 4
+    } else {
+        adapter.features().contains(wgpu::Features::SUBGROUP)
     }
 }
 

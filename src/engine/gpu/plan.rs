@@ -111,7 +111,8 @@ impl Plan {
         let routing: Vec<Routing> =
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy)).collect::<Result<_>>()?;
         let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
-        let [one, many] = [Tile::One, Tile::Eight].map(|tile| {
+        let prefill = if gpu.quads { Tile::Sixteen } else { Tile::Eight };
+        let [one, many] = [Tile::One, prefill].map(|tile| {
             let buffers = Buffers { ids: &ids, scratch: &scratch, routing: &routing, caches: &caches, logits: &logits };
             Maker { gpu, a, weights, settings, policy, tile, buffers, passes: Vec::new() }.passes()
         });
@@ -139,7 +140,7 @@ impl Plan {
     }
 
     fn passes(&self, tokens: usize) -> &Passes {
-        if tile_for(tokens) == Tile::One { &self.one } else { &self.many }
+        if tokens == 1 { &self.one } else { &self.many }
     }
 
     /// The dispatches of a step: each with the tokens it is for.
@@ -226,11 +227,6 @@ pub fn choice_constants(shape: &MoeShape, policy: bool) -> Vec<(&'static str, f6
     ]
 }
 
-/// The products' form for a step of so many tokens.
-fn tile_for(tokens: usize) -> Tile {
-    if tokens == 1 { Tile::One } else { Tile::Eight }
-}
-
 /// Makes the passes of a step of one form, in order.
 struct Maker<'a> {
     gpu: &'a Gpu,
@@ -289,7 +285,8 @@ impl Maker<'_> {
     }
 
     fn product(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], panels: usize, shapes: &[(&str, usize)]) -> Pass {
-        self.make(name, dtype, buffers, Grid::Product(self.tile, panels), &numbers(shapes))
+        let constants = [numbers(shapes), self.tile.constants(panels)].concat();
+        self.make(name, dtype, buffers, Grid::Product(self.tile, panels), &constants)
     }
 
     /// Shape and constant of a norm over the residual stream.
@@ -347,30 +344,44 @@ impl Maker<'_> {
         // One token needs no grouping.
         let tiles = match self.tile {
             Tile::One => [&routing.selected, &routing.weights],
-            Tile::Eight => {
+            Tile::Eight | Tile::Sixteen => {
                 self.dispatch(moe, routing);
                 [&scratch.assignments, &scratch.tiles]
             }
         };
-        let grid = |panels, arguments| match self.tile {
-            Tile::One => Grid::Choices(panels, moe.choices()),
-            Tile::Eight => Grid::Indirect(arguments),
-        };
         let inner = moe.intermediate;
-        let (up_grid, down_grid) = (grid(2 * panels(inner), 0), grid(panels(width), ARGUMENTS));
         let constants = [("UP", 1), ("GROUPS", groups(width)), ("OUTPUTS", inner)];
         let constants = [&constants[..], &[("STRIDE", padded(inner)), ("SHARE", moe.choices())]].concat();
         let buffers = [&scratch.normed, tiles[0], tiles[1], up, &scratch.hidden];
-        self.pass("expert_ffn", *up_dtype, &buffers, up_grid, &constants);
+        self.expert_product(*up_dtype, &buffers, 2 * panels(inner), moe, 0, &constants);
         let constants = [("UP", 0), ("GROUPS", groups(inner)), ("OUTPUTS", width)];
         let constants = [&constants[..], &[("STRIDE", padded(width)), ("SHARE", 1)]].concat();
         let buffers = [&scratch.hidden, tiles[0], tiles[1], down, &scratch.y];
-        self.pass("expert_ffn", *down_dtype, &buffers, down_grid, &constants);
+        self.expert_product(*down_dtype, &buffers, panels(width), moe, ARGUMENTS, &constants);
 
         let next = self.weights.layers.get(n + 1).map_or(&self.weights.norm, |layer| &layer.attention_norm);
         let constants = [self.norm_constants(), numbers(&[("CHOICES", moe.choices())])].concat();
         let buffers = [&scratch.y, &routing.weights, &scratch.x, next, &scratch.normed];
         let pass = self.make("combine", Dtype::F32, &buffers, Grid::Token, &constants);
+        self.passes.push(pass);
+    }
+
+    /// A product of the experts' matrices, as many workgroups as the token's choices take or `arguments` say.
+    fn expert_product(
+        &mut self,
+        dtype: Dtype,
+        buffers: &[&Buffer],
+        panels: usize,
+        moe: &MoeShape,
+        arguments: u64,
+        shapes: &[(&str, usize)],
+    ) {
+        let grid = match self.tile {
+            Tile::One => Grid::Choices(panels, moe.choices()),
+            Tile::Eight | Tile::Sixteen => Grid::Indirect(arguments),
+        };
+        let constants = [numbers(shapes), self.tile.constants(panels)].concat();
+        let pass = self.make("expert_ffn", dtype, buffers, grid, &constants);
         self.passes.push(pass);
     }
 

@@ -12,13 +12,15 @@ pub enum Access {
 }
 use Access::{Read, Write};
 
-/// A product's tile: the same kernel for one token, or for eight at a time.
+/// A product's tile: the same kernel for one token, or for several at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tile {
     /// For decoding.
     One,
     /// For prefill.
     Eight,
+    /// For prefill where invocations can tell each other what they loaded, and that is worth it ([`Gpu::quads`](super::device::Gpu)).
+    Sixteen,
 }
 
 impl Tile {
@@ -26,24 +28,36 @@ impl Tile {
     pub fn tokens(self) -> usize {
         match self {
             Self::One => 1,
-            Self::Eight => crate::kernels::dispatch::TILE,
+            Self::Eight => 8,
+            Self::Sixteen => 16,
         }
     }
 
     /// Workgroups that cover so many panels of a product.
     pub fn workgroups(self, panels: usize) -> u32 {
-        // PANELS of shared/product_one.wgsl; HEIGHT * SET of shared/product_tile.wgsl.
+        // PANELS of shared/product_one.wgsl; HEIGHT * SET of shared/product_tile.wgsl; SET of shared/product_quads.wgsl.
         let of_a_workgroup = match self {
             Self::One => 4,
             Self::Eight => 32,
+            Self::Sixteen => set(panels),
         };
         panels.div_ceil(of_a_workgroup) as u32
     }
+
+    /// The constants of a product with so many panels.
+    pub fn constants(self, panels: usize) -> Vec<(&'static str, f64)> {
+        if self == Self::Sixteen { vec![("SET", set(panels) as f64)] } else { Vec::new() }
+    }
+}
+
+/// Panels of a workgroup of `shared/product_quads.wgsl`: sixteen, where that leaves few without work.
+fn set(panels: usize) -> usize {
+    if panels.is_multiple_of(16) || panels > 64 { 16 } else { 8 }
 }
 
 /// Tokens of a workgroup of the attention.
 pub fn attended_together(tile: Tile, serial: bool) -> usize {
-    if serial && tile == Tile::Eight { 64 } else { 1 }
+    if serial && tile != Tile::One { 64 } else { 1 }
 }
 
 /// Rows of a panel of weights (`shared/panels.wgsl`).
@@ -133,6 +147,7 @@ impl Kernel {
         let (product, tiles) = match tile {
             Tile::One => (text!("shared/product_one"), text!("shared/tiles_one")),
             Tile::Eight => (text!("shared/product_tile"), text!("shared/tiles_many")),
+            Tile::Sixteen => (text!("shared/product_quads"), text!("shared/tiles_many")),
         };
         let random = text!("shared/random");
         let choose = text!("shared/choose");
@@ -146,7 +161,9 @@ impl Kernel {
             Needs::Choice => &[random, choose],
             Needs::WeightsAndChoice => &[panels, weights, random, choose],
         };
-        let parts = [text!("shared/step")].into_iter().chain(shared.iter().copied());
+        // naga has quads without being told, and does not know the word.
+        let told = if cfg!(target_arch = "wasm32") && tile == Tile::Sixteen { "enable subgroups;" } else { "" };
+        let parts = [told, text!("shared/step")].into_iter().chain(shared.iter().copied());
         parts.chain([self.source]).collect::<Vec<_>>().join("\n")
     }
 }
