@@ -9,6 +9,7 @@ use moescope::kernels::expert_ffn::{Expert, Scratch};
 use moescope::kernels::gate::Batch;
 use moescope::kernels::panels::Panels;
 use moescope::kernels::settle::Taken;
+use moescope::kernels::stored::Stored;
 use moescope::model::{AttentionShape, Model, MoeShape, files};
 use moescope::routing::{NONE, Setting};
 use moescope::session::Session;
@@ -34,8 +35,8 @@ fn floats(count: usize) -> Vec<f32> {
     (0..count as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0 - 0.5).collect()
 }
 
-fn panels(rows: usize, cols: usize) -> Panels {
-    Panels::from_rows(rows, cols, &floats(rows * cols))
+fn panels(rows: usize, cols: usize) -> Stored {
+    Stored::F32(Panels::from_rows(rows, cols, &floats(rows * cols)))
 }
 
 /// Measures a kernel that reads these weights once in a step.

@@ -2,15 +2,15 @@
 //! chose it, in two passes: [`up`] to the expert's inner width, [`down`] again.
 
 use super::linear::linear;
-use super::panels::Panels;
+use super::stored::Stored;
 use crate::routing::softmax::silu_times;
 
 /// Weights of one expert.
 pub struct Expert {
     /// `w1` above `w3`: `[2F, D]`.
-    pub up: Panels,
+    pub up: Stored,
     /// `w2`: `[D, F]`.
-    pub down: Panels,
+    pub down: Stored,
 }
 
 /// Scratch of both passes: rows gathered by expert, and what the products give.
@@ -63,7 +63,7 @@ fn each_expert<'a>(
     share: usize,
     assignments: &[u32],
     offsets: &[u32],
-    weights: impl Iterator<Item = &'a Panels>,
+    weights: impl Iterator<Item = &'a Stored>,
     scratch: &mut Scratch,
     mut put: impl FnMut(usize, &[f32]),
 ) {

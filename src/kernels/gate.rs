@@ -2,7 +2,7 @@
 //! their maths and sources). Shared experts follow the chosen ones, with weight 1.
 
 use super::linear::linear;
-use super::panels::Panels;
+use super::stored::Stored;
 use crate::model::MoeShape;
 use crate::routing::setting::setting_at;
 use crate::routing::{Place, Scores, Setting, route};
@@ -34,7 +34,7 @@ pub fn gate(
     shape: &MoeShape,
     settings: &[Setting],
     x: &[f32],
-    weights: &Panels,
+    weights: &Stored,
     bias: &[f32],
     router_logits: &mut [f32],
     selected: &mut [u32],

@@ -6,12 +6,15 @@
 //! once.
 
 use super::madd::madd;
-use super::panels::{Column, Panels, ROWS, numbers};
+use super::panels::{Column, ROWS, numbers};
+use super::stored::{Stored, by_bf16, by_f16};
 use std::cell::Cell;
 use wide::f32x8;
 
 thread_local! {
     static WEIGHT_BYTES_READ: Cell<u64> = const { Cell::new(0) };
+    /// Room for a panel that is widened.
+    static WIDE: Cell<Vec<Column>> = const { Cell::new(Vec::new()) };
 }
 
 /// Bytes of weights that products on this thread have read so far; the embedding's rows and norms, which are no products, are
@@ -24,27 +27,47 @@ pub fn weight_bytes_read() -> u64 {
 pub(super) const TOKENS: usize = 4;
 
 /// Writes `y = x W^T`.
-pub fn linear(x: &[f32], weights: &Panels, y: &mut [f32]) {
+pub fn linear(x: &[f32], weights: &Stored, y: &mut [f32]) {
     each_tile(x, weights, y, |y, sum| *y = sum);
 }
 
 /// Adds: `y += x W^T`.
-pub fn linear_add(x: &[f32], weights: &Panels, y: &mut [f32]) {
+pub fn linear_add(x: &[f32], weights: &Stored, y: &mut [f32]) {
     each_tile(x, weights, y, |y, sum| *y += sum);
 }
 
-fn each_tile(x: &[f32], weights: &Panels, y: &mut [f32], put: impl Fn(&mut f32, f32) + Copy) {
+fn each_tile(x: &[f32], weights: &Stored, y: &mut [f32], put: impl Fn(&mut f32, f32) + Copy) {
     let (inputs, outputs) = (weights.cols(), weights.rows());
+    WEIGHT_BYTES_READ.set(WEIGHT_BYTES_READ.get() + weights.bytes() as u64);
+    let mut wide = WIDE.take();
     for p in 0..outputs.div_ceil(ROWS) {
-        let panel = weights.panel(p);
-        WEIGHT_BYTES_READ.set(WEIGHT_BYTES_READ.get() + size_of_val(panel) as u64);
-        for (x, y) in x.chunks(TOKENS * inputs).zip(y.chunks_mut(TOKENS * outputs)) {
-            match x.len() / inputs {
-                1 => store(&by_panel(rows::<1>(x, inputs), panel), y, outputs, p, put),
-                2 => store(&by_panel(rows::<2>(x, inputs), panel), y, outputs, p, put),
-                3 => store(&by_halves(rows::<3>(x, inputs), panel), y, outputs, p, put),
-                _ => store(&by_halves(rows::<TOKENS>(x, inputs), panel), y, outputs, p, put),
-            }
+        match weights {
+            // Widened in registers, as each number is used once.
+            Stored::F16(panels) if x.len() == inputs => store(&[by_f16(x, panels.panel(p))], y, outputs, p, put),
+            Stored::Bf16(panels) if x.len() == inputs => store(&[by_bf16(x, panels.panel(p))], y, outputs, p, put),
+            _ => each_tile_of(weights.panel(p, &mut wide), x, inputs, y, outputs, p, put),
+        }
+    }
+    WIDE.set(wide);
+}
+
+/// The products of all rows of `x` with panel `p`.
+#[inline(always)]
+fn each_tile_of(
+    panel: &[Column],
+    x: &[f32],
+    inputs: usize,
+    y: &mut [f32],
+    outputs: usize,
+    p: usize,
+    put: impl Fn(&mut f32, f32) + Copy,
+) {
+    for (x, y) in x.chunks(TOKENS * inputs).zip(y.chunks_mut(TOKENS * outputs)) {
+        match x.len() / inputs {
+            1 => store(&by_panel(rows::<1>(x, inputs), panel), y, outputs, p, put),
+            2 => store(&by_panel(rows::<2>(x, inputs), panel), y, outputs, p, put),
+            3 => store(&by_halves(rows::<3>(x, inputs), panel), y, outputs, p, put),
+            _ => store(&by_halves(rows::<TOKENS>(x, inputs), panel), y, outputs, p, put),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod panels;
 pub mod qkv;
 pub mod rms_norm;
 pub mod settle;
+pub mod stored;
 
 /// Every kernel by name; each has a shader, a twin and a parity case.
 pub const NAMES: [&str; 11] = [

@@ -1,4 +1,4 @@
-//! How the CPU engine keeps a matrix: in panels of sixteen rows, read as one sequential stream.
+//! How the CPU engine keeps a matrix: in panels of sixteen rows, read as one sequential stream. Weights are [`super::stored`].
 
 use crate::model::Matrix;
 use wide::f32x8;
@@ -12,10 +12,41 @@ pub type Column = [f32x8; ROWS / 8];
 /// A matrix `[rows, cols]` in panels: `panels[p * cols + c]` holds column `c` of rows `16p .. 16p + 16`.
 /// A product then reads memory in order and needs no horizontal sums. Missing rows are zero.
 #[derive(Clone, Debug, Default)]
-pub struct Panels {
+pub struct Panels<C = Column> {
     rows: usize,
     cols: usize,
-    panels: Vec<Column>,
+    panels: Vec<C>,
+}
+
+impl<C: Copy + Default> Panels<C> {
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, panels: vec![C::default(); rows.div_ceil(ROWS) * cols] }
+    }
+
+    /// Outputs of a product with it.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs of a product with it.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes that a product reads.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.panels.as_slice())
+    }
+
+    /// The columns of panel `p`, `[cols]`.
+    pub fn panel(&self, p: usize) -> &[C] {
+        &self.panels[p * self.cols..][..self.cols]
+    }
+
+    pub(super) fn panel_mut(&mut self, p: usize) -> &mut [C] {
+        &mut self.panels[p * self.cols..][..self.cols]
+    }
 }
 
 impl Panels {
@@ -39,34 +70,9 @@ impl Panels {
         packed
     }
 
-    /// A matrix of zeros.
-    pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self { rows, cols, panels: vec![Column::default(); rows.div_ceil(ROWS) * cols] }
-    }
-
-    /// Outputs of a product with it.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Inputs of a product with it.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Bytes that a product reads.
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.panels.as_slice())
-    }
-
-    /// The columns of panel `p`, `[cols]`.
-    pub fn panel(&self, p: usize) -> &[Column] {
-        &self.panels[p * self.cols..][..self.cols]
-    }
-
     /// The number at (`row`, `col`).
     pub fn get(&self, row: usize, col: usize) -> f32 {
-        numbers(&self.panels[row / ROWS * self.cols + col])[row % ROWS]
+        numbers(&self.panel(row / ROWS)[col])[row % ROWS]
     }
 
     /// Takes the first `rows` rows (and up to 15 more) of a matrix of the same shape.
@@ -76,8 +82,7 @@ impl Panels {
     }
 
     fn set_row(&mut self, row: usize, numbers: &[f32]) {
-        let panel = &mut self.panels[row / ROWS * self.cols..][..self.cols];
-        for (column, &number) in panel.iter_mut().zip(numbers) {
+        for (column, &number) in self.panel_mut(row / ROWS).iter_mut().zip(numbers) {
             let column: &mut [f32; ROWS] = bytemuck::cast_mut(column);
             column[row % ROWS] = number;
         }

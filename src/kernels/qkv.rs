@@ -4,7 +4,7 @@
 
 use super::attention::KvCache;
 use super::linear::linear;
-use super::panels::Panels;
+use super::stored::Stored;
 use crate::model::AttentionShape;
 
 /// `(cos, sin)` of every angle, `[context, head_dim / 2]`: made once, since WGSL's own `sin` is too coarse.
@@ -23,7 +23,7 @@ pub fn qkv(
     start: usize,
     shape: &AttentionShape,
     x: &[f32],
-    weights: &Panels,
+    weights: &Stored,
     angles: &[[f32; 2]],
     q: &mut [f32],
     cache: &mut KvCache,

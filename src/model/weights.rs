@@ -109,6 +109,11 @@ impl<'a> Weights<'a> {
         })
     }
 
+    /// Bytes of all of them, as they are stored.
+    pub fn bytes(&self) -> usize {
+        self.all().map(|matrix| matrix.bytes.len()).sum()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Matrix<'a>> {
         let layers = self.layers.iter().flat_map(|layer| {
             let experts = layer.ffn.experts.iter().flat_map(|e| [&e.w1, &e.w2, &e.w3]);

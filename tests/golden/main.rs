@@ -4,10 +4,12 @@
 
 mod policies;
 
+use moescope::engine::cpu::CpuEngine;
 use moescope::engine::gpu::GpuEngine;
 use moescope::engine::gpu::profile::KernelTime;
 use moescope::engine::{Engine, LogitsOf, Step};
 use moescope::kernels::linear::weight_bytes_read;
+use moescope::kernels::stored::Stored;
 use moescope::model::{Model, files};
 use moescope::routing::LayerTrace;
 use moescope::session::Session;
@@ -373,5 +375,26 @@ fn the_shipped_model_agrees_on_the_examples() {
             let difference = largest_difference(last, &expected.floats("logits_last"));
             assert!(difference < *tolerance, "{id}: last logits differ by {difference}");
         }
+    }
+}
+
+/// Weights that are kept as the file has them give the bits of widened ones, for a prompt and for the tokens after it, and
+/// half as many bytes are read for them.
+#[test]
+fn weights_kept_as_they_are_give_the_same_bits() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = Model::new(&files::read_dir(&root.join("www/models/main")).unwrap()).unwrap();
+    let mut engines = [Stored::as_is, Stored::wide].map(|pack| CpuEngine::packed(&model, pack).unwrap());
+    let prompt: Vec<u32> = (0..70).map(|n| 300 + n * n * 7 % 1500).collect();
+    for ids in [&prompt[..], &[17], &[1999]] {
+        let before = weight_bytes_read();
+        let kept = engines[0].step(ids, LogitsOf::All);
+        let between = weight_bytes_read();
+        let wide = engines[1].step(ids, LogitsOf::All);
+        let share = (between - before) as f64 / (weight_bytes_read() - between) as f64;
+        assert!((0.5..0.51).contains(&share), "{share}: the router alone is wide in both");
+        let bits = |step: &Step| step.logits.iter().map(|logit| logit.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&kept), bits(&wide));
+        assert_eq!(kept.layers, wide.layers);
     }
 }

@@ -12,10 +12,10 @@ use crate::kernels::expert_ffn::{self, Expert};
 use crate::kernels::gate::{Batch, gate};
 use crate::kernels::linear::linear_add;
 use crate::kernels::lm_head::lm_head;
-use crate::kernels::panels::Panels;
 use crate::kernels::qkv::{angles, qkv};
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::settle::{Taken, settle};
+use crate::kernels::stored::Stored;
 use crate::model::{Architecture, LayerShape, LayerWeights, Matrix, Model, Weights};
 use crate::routing::NONE;
 use crate::routing::lens::{Contribution, LayerLens};
@@ -26,14 +26,20 @@ use std::sync::Arc;
 /// come, fewer are asked for.
 const CHUNK: usize = 256;
 
+/// Models with fewer bytes of weights stay in a processor's caches when they are widened, and reading them is not what takes time.
+const SMALL: usize = 32 << 20;
+
+/// How matrices of the same width are packed, stacked.
+pub type Pack = fn(&[&Matrix<'_>]) -> Stored;
+
 /// Weights of a layer, packed; named as in [`LayerWeights`].
 struct Layer {
     attention_norm: Vec<f32>,
-    qkv: Panels,
-    output: Panels,
+    qkv: Stored,
+    output: Stored,
     moe_norm: Vec<f32>,
     /// Rows of the experts, then of the groups; none for a dense FFN.
-    router: Option<Panels>,
+    router: Option<Stored>,
     /// What the gate adds to each expert's score, `[E]` or empty.
     bias: Vec<f32>,
     experts: Vec<Expert>,
@@ -42,10 +48,10 @@ struct Layer {
 
 /// Weights of a model, packed.
 struct Packed {
-    embed: Panels,
+    embed: Stored,
     layers: Vec<Layer>,
     norm: Vec<f32>,
-    lm_head: Option<Panels>,
+    lm_head: Option<Stored>,
 }
 
 /// What a layer remembers of the text.
@@ -94,15 +100,21 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// Packs a model's weights.
+    /// Packs a model's weights: those of a small one widened, others as they are.
     pub fn new(model: &Model) -> Result<Self> {
+        let is_small = model.weights()?.bytes() < SMALL;
+        Self::packed(model, if is_small { Stored::wide } else { Stored::as_is })
+    }
+
+    /// Packs a model's weights with `pack`; the router's, which are few, are widened.
+    pub fn packed(model: &Model, pack: Pack) -> Result<Self> {
         let weights = model.weights()?;
         let architecture = &model.architecture;
         let packed = Packed {
-            embed: Panels::stack(&[&weights.embed]),
-            layers: (0..architecture.layers.len()).map(|n| Layer::new(architecture, n, &weights)).collect(),
+            embed: pack(&[&weights.embed]),
+            layers: (0..architecture.layers.len()).map(|n| Layer::new(architecture, n, &weights, pack)).collect(),
             norm: weights.norm.values().collect(),
-            lm_head: weights.lm_head.as_ref().map(|matrix| Panels::stack(&[matrix])),
+            lm_head: weights.lm_head.as_ref().map(|matrix| pack(&[matrix])),
         };
         Ok(Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture)))
     }
@@ -314,23 +326,18 @@ impl CpuEngine {
 }
 
 impl Layer {
-    fn new(architecture: &Architecture, n: usize, weights: &Weights<'_>) -> Self {
+    fn new(architecture: &Architecture, n: usize, weights: &Weights<'_>, pack: Pack) -> Self {
         let shape = &architecture.layers[n].attention;
         let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = &weights.layers[n];
         let routers = ffn.routers();
-        let pack = |matrix: &Matrix<'_>| Panels::stack(&[matrix]);
         Self {
             attention_norm: attention_norm.values().collect(),
-            qkv: Panels::stack(&[q, k, v]),
-            output: pack(output),
+            qkv: pack(&[q, k, v]),
+            output: pack(&[output]),
             moe_norm: moe_norm.values().collect(),
-            router: (!routers.is_empty()).then(|| Panels::stack(&routers)),
+            router: (!routers.is_empty()).then(|| Stored::wide(&routers)),
             bias: ffn.bias.iter().flat_map(|bias| bias.values()).collect(),
-            experts: ffn
-                .experts
-                .iter()
-                .map(|e| Expert { up: Panels::stack(&[&e.w1, &e.w3]), down: pack(&e.w2) })
-                .collect(),
+            experts: ffn.experts.iter().map(|e| Expert { up: pack(&[&e.w1, &e.w3]), down: pack(&[&e.w2]) }).collect(),
             angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
         }
     }
@@ -352,7 +359,7 @@ impl Packed {
     }
 
     /// The output projection, tied or not.
-    fn head(&self) -> &Panels {
+    fn head(&self) -> &Stored {
         self.lm_head.as_ref().unwrap_or(&self.embed)
     }
 }

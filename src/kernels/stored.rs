@@ -1,0 +1,196 @@
+//! A matrix of weights as the CPU engine keeps it: in panels of f32, or of the 16-bit numbers that the file has. Those take
+//! half the memory, and half the time to read from it; to widen them takes time too, which decides for small models.
+
+use super::panels::{Column, Panels, ROWS, numbers};
+use crate::model::{Dtype, Matrix};
+use wide::{f32x8, i32x8};
+
+/// A column of a panel of 16-bit numbers: in word `j` the one of row `j` below that of row `j + 8`, so that a shift or a mask of
+/// the whole column finds eight of them.
+pub type Pairs = i32x8;
+
+/// A matrix of weights, `[rows, cols]`.
+pub enum Stored {
+    /// Single precision.
+    F32(Panels),
+    /// Half precision.
+    F16(Panels<Pairs>),
+    /// The upper halves of singles.
+    Bf16(Panels<Pairs>),
+}
+
+impl Stored {
+    /// Packs matrices of the same width, stacked, widened to f32.
+    pub fn wide(matrices: &[&Matrix<'_>]) -> Self {
+        Self::F32(Panels::stack(matrices))
+    }
+
+    /// Packs matrices of the same width, stacked, as they are; widened where they are not of one 16-bit kind.
+    pub fn as_is(matrices: &[&Matrix<'_>]) -> Self {
+        let dtype = matrices[0].dtype;
+        match dtype {
+            Dtype::F16 if matrices.iter().all(|m| m.dtype == dtype) => Self::F16(pairs(matrices)),
+            Dtype::Bf16 if matrices.iter().all(|m| m.dtype == dtype) => Self::Bf16(pairs(matrices)),
+            _ => Self::wide(matrices),
+        }
+    }
+
+    /// Outputs of a product with it.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::F32(panels) => panels.rows(),
+            Self::F16(panels) | Self::Bf16(panels) => panels.rows(),
+        }
+    }
+
+    /// Inputs of a product with it.
+    pub fn cols(&self) -> usize {
+        match self {
+            Self::F32(panels) => panels.cols(),
+            Self::F16(panels) | Self::Bf16(panels) => panels.cols(),
+        }
+    }
+
+    /// Bytes that a product reads.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32(panels) => panels.bytes(),
+            Self::F16(panels) | Self::Bf16(panels) => panels.bytes(),
+        }
+    }
+
+    /// The number at (`row`, `col`).
+    pub fn get(&self, row: usize, col: usize) -> f32 {
+        let column = match self {
+            Self::F32(panels) => return panels.get(row, col),
+            Self::F16(panels) => from_f16(panels.panel(row / ROWS)[col]),
+            Self::Bf16(panels) => from_bf16(panels.panel(row / ROWS)[col]),
+        };
+        numbers(&column)[row % ROWS]
+    }
+
+    /// The columns of panel `p`, `[cols]`; `room` is for those that must be widened.
+    pub fn panel<'a>(&'a self, p: usize, room: &'a mut Vec<Column>) -> &'a [Column] {
+        room.clear();
+        match self {
+            Self::F32(panels) => return panels.panel(p),
+            Self::F16(panels) => room.extend(panels.panel(p).iter().map(|&pairs| from_f16(pairs))),
+            Self::Bf16(panels) => room.extend(panels.panel(p).iter().map(|&pairs| from_bf16(pairs))),
+        }
+        room
+    }
+}
+
+fn pairs(matrices: &[&Matrix<'_>]) -> Panels<Pairs> {
+    let cols = matrices[0].cols;
+    let mut panels = Panels::<Pairs>::zeros(matrices.iter().map(|m| m.rows).sum(), cols);
+    let rows = matrices.iter().flat_map(|m| m.bytes.chunks_exact(2 * cols));
+    for (row, bytes) in rows.enumerate() {
+        let (word, upper) = (row % ROWS % 8, row % ROWS / 8);
+        for (column, number) in panels.panel_mut(row / ROWS).iter_mut().zip(bytes.chunks_exact(2)) {
+            let words: &mut [u32; 8] = bytemuck::cast_mut(column);
+            words[word] |= u32::from(u16::from_le_bytes([number[0], number[1]])) << (16 * upper);
+        }
+    }
+    panels
+}
+
+/// The product of one row `x`, as long as the panel has columns, with sixteen rows of halves, in the order of
+/// [`super::linear`].
+#[inline(always)]
+pub(super) fn by_f16(x: &[f32], panel: &[Pairs]) -> Column {
+    // Halves moved to where a single has its numbers are too small by 2^112. The row makes up for most of that, as far as no
+    // number can overflow, and the sums for the rest: as all are powers of two, the bits are those of widened weights.
+    const OF_X: f32 = (1u64 << 63) as f32 * 2.0;
+    const OF_SUMS: f32 = (1u64 << 48) as f32;
+    by_pairs(x.iter().map(|x| x * OF_X), panel, moved).map(|sum| sum * f32x8::splat(OF_SUMS))
+}
+
+/// As [`by_f16`], with upper halves of singles.
+#[inline(always)]
+pub(super) fn by_bf16(x: &[f32], panel: &[Pairs]) -> Column {
+    by_pairs(x.iter().copied(), panel, from_bf16)
+}
+
+#[inline(always)]
+fn by_pairs(x: impl Iterator<Item = f32>, panel: &[Pairs], widen: impl Fn(Pairs) -> Column) -> Column {
+    let mut sums = Column::default();
+    for (&pairs, x) in panel.iter().zip(x) {
+        let (x, weights) = (f32x8::splat(x), widen(pairs));
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            *sum = super::madd::madd(x, weights, *sum);
+        }
+    }
+    sums
+}
+
+fn from_bf16(pairs: Pairs) -> Column {
+    [pairs << 16, pairs & i32x8::splat(0xffff_0000_u32 as i32)].map(bytemuck::cast)
+}
+
+fn from_f16(pairs: Pairs) -> Column {
+    /// 2^112, the difference between the exponents of a half and a single.
+    const SCALE: f32 = f32::from_bits((127 + 112) << 23);
+    moved(pairs).map(|numbers| numbers * f32x8::splat(SCALE))
+}
+
+/// Halves at the place of a single's bits: sign, exponent and fraction, without the three bits that singles have more in the
+/// exponent. So they are too small by 2^112, the halves below the normal ones as well.
+#[inline(always)]
+fn moved(pairs: Pairs) -> Column {
+    const KEPT: i32 = 0x8fff_e000_u32 as i32;
+    [pairs << 16, pairs].map(|upper| bytemuck::cast((upper >> 3) & i32x8::splat(KEPT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All halves but those that are no numbers.
+    fn every(kind: Dtype) -> Vec<u16> {
+        let widen = |bits: u16| match kind {
+            Dtype::F16 => half::f16::from_bits(bits).to_f32(),
+            _ => half::bf16::from_bits(bits).to_f32(),
+        };
+        (0..=u16::MAX).filter(|&bits| widen(bits).is_finite()).collect()
+    }
+
+    #[test]
+    fn stored_numbers_are_those_of_the_file() {
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            let bits = every(dtype);
+            let cols = 64;
+            let rows = bits.len() / cols;
+            let bytes: Vec<u8> = bits[..rows * cols].iter().flat_map(|bits| bits.to_le_bytes()).collect();
+            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: &bytes };
+            let (stored, wide) = (Stored::as_is(&[&matrix]), Stored::wide(&[&matrix]));
+            assert_eq!(2 * stored.bytes(), wide.bytes());
+            for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+                assert_eq!(stored.get(row, col).to_bits(), wide.get(row, col).to_bits(), "{dtype:?} {row} {col}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_have_the_same_bits_as_with_widened_weights() {
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            let (rows, cols) = (45, 70);
+            let number = |n: usize| ((n * 2_654_435_761) as u32 >> 16) as f32 / 65_536.0 - 0.5;
+            let narrow = |x: f32| match dtype {
+                Dtype::F16 => half::f16::from_f32(x).to_bits(),
+                _ => half::bf16::from_f32(x).to_bits(),
+            };
+            let bytes: Vec<u8> = (0..rows * cols).flat_map(|n| narrow(number(n) * 0.1).to_le_bytes()).collect();
+            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: &bytes };
+            let (stored, wide) = (Stored::as_is(&[&matrix]), Stored::wide(&[&matrix]));
+            for tokens in [1, 2, 5] {
+                let x: Vec<f32> = (0..tokens * cols).map(|n| number(n + 7) * 30.0).collect();
+                let [mut a, mut b] = [vec![0.0; tokens * rows], vec![0.0; tokens * rows]];
+                super::super::linear::linear(&x, &stored, &mut a);
+                super::super::linear::linear(&x, &wide, &mut b);
+                let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&a), bits(&b), "{dtype:?}, {tokens} tokens");
+            }
+        }
+    }
+}
