@@ -78,7 +78,7 @@ async fn load(link: Rc<Link>, dispatch: Callback<Action>, source: JsValue, optio
         Some(value) => value
             .as_string()
             .and_then(|name| address::backend(&name))
-            .ok_or_else(|| sentence("load: backend must be \"auto\", \"webgpu\" or \"cpu\"".into()))?,
+            .ok_or_else(|| sentence("load: backend must be \"auto\", \"webgpu\", \"cpu\" or \"cpu-int8\"".into()))?,
     };
     let (source, asked) = model_source(&source).ok_or_else(|| {
         sentence("load: give a name in models/, the URL of a model directory or file, or its files".into())
@@ -176,7 +176,7 @@ fn model_json(info: &ModelInfo) -> Outcome {
     value["backend"] = backend_name(info).into();
     value["adapter"] = match &info.backend {
         Backend::Gpu { adapter } => adapter.as_str().into(),
-        Backend::Cpu => serde_json::Value::Null,
+        Backend::Cpu | Backend::CpuInt8 => serde_json::Value::Null,
     };
     value["parameters"] = info.cost.parameters().into();
     value["active_parameters"] = info.cost.active_parameters().into();
@@ -186,6 +186,7 @@ fn model_json(info: &ModelInfo) -> Outcome {
 fn backend_name(info: &ModelInfo) -> &'static str {
     match info.backend {
         Backend::Cpu => "cpu",
+        Backend::CpuInt8 => "cpu-int8",
         Backend::Gpu { .. } => "webgpu",
     }
 }

@@ -59,6 +59,8 @@ pub struct Prompt {
 #[derive(Clone, Copy, ValueEnum)]
 enum EngineChoice {
     Cpu,
+    /// The CPU, with weights rounded to 8 bits
+    CpuInt8,
     Gpu,
     Auto,
 }
@@ -130,6 +132,7 @@ fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
 async fn engine(model: &Model, choice: EngineChoice) -> Result<Engine> {
     let gpu = match choice {
         EngineChoice::Cpu => return Engine::cpu(model),
+        EngineChoice::CpuInt8 => return Engine::cpu_int8(model),
         EngineChoice::Gpu => return Engine::gpu(model).await,
         EngineChoice::Auto => Engine::gpu(model).await,
     };

@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod gpu;
 
 use crate::error::{Error, Result};
+use crate::kernels::stored::Stored;
 use crate::model::{Architecture, Backend, Model, MoeShape};
 use crate::routing::policy::Settings;
 use crate::routing::{Gate, LayerTrace, Policy, Setting};
@@ -125,6 +126,11 @@ impl Engine {
         Ok(Self::Cpu(Box::new(cpu::CpuEngine::new(model)?)))
     }
 
+    /// The CPU engine for `model` with its weights rounded to 8 bits: a quarter of the bytes, and not quite the same numbers.
+    pub fn cpu_int8(model: &Model) -> Result<Self> {
+        Ok(Self::Cpu(Box::new(cpu::CpuEngine::packed(model, Stored::int8)?)))
+    }
+
     /// The GPU engine for `model`; an [`Error::Device`] where there is no usable GPU.
     pub async fn gpu(model: &Model) -> Result<Self> {
         Ok(Self::Gpu(Box::new(gpu::GpuEngine::new(model).await?)))
@@ -210,6 +216,7 @@ impl Engine {
     /// Which engine it is.
     pub fn backend(&self) -> Backend {
         match self {
+            Self::Cpu(engine) if engine.is_rounded() => Backend::CpuInt8,
             Self::Cpu(_) => Backend::Cpu,
             Self::Gpu(engine) => Backend::Gpu { adapter: engine.adapter().to_owned() },
         }

@@ -5,9 +5,10 @@
 //! comes from memory once. Every number is summed in the order of `c`, so one token at a time gives the same bits as many at
 //! once.
 
+use super::int8;
 use super::madd::madd;
 use super::panels::{Column, ROWS, numbers};
-use super::stored::{Stored, by_bf16, by_f16};
+use super::stored::{Stored, by_bf16, by_f16, widen_bf16, widen_f16};
 use std::cell::Cell;
 use wide::f32x8;
 
@@ -15,6 +16,8 @@ thread_local! {
     static WEIGHT_BYTES_READ: Cell<u64> = const { Cell::new(0) };
     /// Room for a panel that is widened.
     static WIDE: Cell<Vec<Column>> = const { Cell::new(Vec::new()) };
+    /// Room for what is added.
+    static PRODUCT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Bytes of weights that products on this thread have read so far; the embedding's rows and norms, which are no products, are
@@ -26,58 +29,66 @@ pub fn weight_bytes_read() -> u64 {
 /// Tokens of a tile: as many sums as the processor has registers for.
 pub(super) const TOKENS: usize = 4;
 
-/// Writes `y = x W^T`.
-pub fn linear(x: &[f32], weights: &Stored, y: &mut [f32]) {
-    each_tile(x, weights, y, |y, sum| *y = sum);
-}
-
 /// Adds: `y += x W^T`.
 pub fn linear_add(x: &[f32], weights: &Stored, y: &mut [f32]) {
-    each_tile(x, weights, y, |y, sum| *y += sum);
+    let mut product = PRODUCT.take();
+    product.resize(y.len(), 0.0);
+    linear(x, weights, &mut product);
+    y.iter_mut().zip(&product).for_each(|(y, product)| *y += product);
+    PRODUCT.set(product);
 }
 
-fn each_tile(x: &[f32], weights: &Stored, y: &mut [f32], put: impl Fn(&mut f32, f32) + Copy) {
-    let (inputs, outputs) = (weights.cols(), weights.rows());
+/// Writes `y = x W^T`.
+#[inline(never)]
+pub fn linear(x: &[f32], weights: &Stored, y: &mut [f32]) {
     WEIGHT_BYTES_READ.set(WEIGHT_BYTES_READ.get() + weights.bytes() as u64);
+    let (inputs, outputs) = (weights.cols(), weights.rows());
+    let one_token = x.len() == inputs;
     let mut wide = WIDE.take();
     for p in 0..outputs.div_ceil(ROWS) {
-        match weights {
-            // Widened in registers, as each number is used once.
-            Stored::F16(panels) if x.len() == inputs => store(&[by_f16(x, panels.panel(p))], y, outputs, p, put),
-            Stored::Bf16(panels) if x.len() == inputs => store(&[by_bf16(x, panels.panel(p))], y, outputs, p, put),
-            _ => each_tile_of(weights.panel(p, &mut wide), x, inputs, y, outputs, p, put),
-        }
+        let panel = match weights {
+            Stored::F32(panels) => panels.panel(p),
+            // For one token they are widened in registers, as each is used once.
+            Stored::F16(panels) if one_token => {
+                store(&[by_f16(x, panels.panel(p))], y, outputs, p);
+                continue;
+            }
+            Stored::Bf16(panels) if one_token => {
+                store(&[by_bf16(x, panels.panel(p))], y, outputs, p);
+                continue;
+            }
+            Stored::F16(panels) => widen_f16(panels.panel(p), &mut wide),
+            Stored::Bf16(panels) => widen_bf16(panels.panel(p), &mut wide),
+            Stored::Int8(weights) => {
+                int8::linear(x, weights, y);
+                break;
+            }
+        };
+        each_tile_of(panel, x, y, outputs, p);
     }
     WIDE.set(wide);
 }
 
 /// The products of all rows of `x` with panel `p`.
 #[inline(always)]
-fn each_tile_of(
-    panel: &[Column],
-    x: &[f32],
-    inputs: usize,
-    y: &mut [f32],
-    outputs: usize,
-    p: usize,
-    put: impl Fn(&mut f32, f32) + Copy,
-) {
+fn each_tile_of(panel: &[Column], x: &[f32], y: &mut [f32], outputs: usize, p: usize) {
+    let inputs = panel.len();
     for (x, y) in x.chunks(TOKENS * inputs).zip(y.chunks_mut(TOKENS * outputs)) {
         match x.len() / inputs {
-            1 => store(&by_panel(rows::<1>(x, inputs), panel), y, outputs, p, put),
-            2 => store(&by_panel(rows::<2>(x, inputs), panel), y, outputs, p, put),
-            3 => store(&by_halves(rows::<3>(x, inputs), panel), y, outputs, p, put),
-            _ => store(&by_halves(rows::<TOKENS>(x, inputs), panel), y, outputs, p, put),
+            1 => store(&by_panel(rows::<1>(x, inputs), panel), y, outputs, p),
+            2 => store(&by_panel(rows::<2>(x, inputs), panel), y, outputs, p),
+            3 => store(&by_halves(rows::<3>(x, inputs), panel), y, outputs, p),
+            _ => store(&by_halves(rows::<TOKENS>(x, inputs), panel), y, outputs, p),
         }
     }
 }
 
 /// Writes the sums of panel `p` to its rows of `y`, a row of it a token; the last panel may be short.
 #[inline(always)]
-fn store(sums: &[Column], y: &mut [f32], outputs: usize, p: usize, put: impl Fn(&mut f32, f32)) {
+fn store(sums: &[Column], y: &mut [f32], outputs: usize, p: usize) {
     for (sums, y) in sums.iter().zip(y.chunks_exact_mut(outputs)) {
         for (y, &sum) in y[p * ROWS..].iter_mut().zip(numbers(sums)) {
-            put(y, sum);
+            *y = sum;
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod embed;
 pub mod expert_ffn;
 pub mod gate;
+pub mod int8;
 pub mod linear;
 pub mod lm_head;
 pub mod madd;

@@ -1,6 +1,7 @@
 //! A matrix of weights as the CPU engine keeps it: in panels of f32, or of the 16-bit numbers that the file has. Those take
 //! half the memory, and half the time to read from it; to widen them takes time too, which decides for small models.
 
+use super::int8::Int8;
 use super::panels::{Column, Panels, ROWS, numbers};
 use crate::model::{Dtype, Matrix};
 use wide::{f32x8, i32x8};
@@ -17,6 +18,8 @@ pub enum Stored {
     F16(Panels<Pairs>),
     /// The upper halves of singles.
     Bf16(Panels<Pairs>),
+    /// Rounded.
+    Int8(Int8),
 }
 
 impl Stored {
@@ -35,11 +38,17 @@ impl Stored {
         }
     }
 
+    /// Packs matrices of the same width, stacked, rounded to 8 bits.
+    pub fn int8(matrices: &[&Matrix<'_>]) -> Self {
+        Self::Int8(Int8::stack(matrices))
+    }
+
     /// Outputs of a product with it.
     pub fn rows(&self) -> usize {
         match self {
             Self::F32(panels) => panels.rows(),
             Self::F16(panels) | Self::Bf16(panels) => panels.rows(),
+            Self::Int8(weights) => weights.rows(),
         }
     }
 
@@ -48,6 +57,7 @@ impl Stored {
         match self {
             Self::F32(panels) => panels.cols(),
             Self::F16(panels) | Self::Bf16(panels) => panels.cols(),
+            Self::Int8(weights) => weights.cols(),
         }
     }
 
@@ -56,6 +66,7 @@ impl Stored {
         match self {
             Self::F32(panels) => panels.bytes(),
             Self::F16(panels) | Self::Bf16(panels) => panels.bytes(),
+            Self::Int8(weights) => weights.bytes(),
         }
     }
 
@@ -63,21 +74,11 @@ impl Stored {
     pub fn get(&self, row: usize, col: usize) -> f32 {
         let column = match self {
             Self::F32(panels) => return panels.get(row, col),
+            Self::Int8(weights) => return weights.get(row, col),
             Self::F16(panels) => from_f16(panels.panel(row / ROWS)[col]),
             Self::Bf16(panels) => from_bf16(panels.panel(row / ROWS)[col]),
         };
         numbers(&column)[row % ROWS]
-    }
-
-    /// The columns of panel `p`, `[cols]`; `room` is for those that must be widened.
-    pub fn panel<'a>(&'a self, p: usize, room: &'a mut Vec<Column>) -> &'a [Column] {
-        room.clear();
-        match self {
-            Self::F32(panels) => return panels.panel(p),
-            Self::F16(panels) => room.extend(panels.panel(p).iter().map(|&pairs| from_f16(pairs))),
-            Self::Bf16(panels) => room.extend(panels.panel(p).iter().map(|&pairs| from_bf16(pairs))),
-        }
-        room
     }
 }
 
@@ -97,7 +98,7 @@ fn pairs(matrices: &[&Matrix<'_>]) -> Panels<Pairs> {
 
 /// The product of one row `x`, as long as the panel has columns, with sixteen rows of halves, in the order of
 /// [`super::linear`].
-#[inline(always)]
+#[inline(never)] // One copy of it serves all products.
 pub(super) fn by_f16(x: &[f32], panel: &[Pairs]) -> Column {
     // Halves moved to where a single has its numbers are too small by 2^112. The row makes up for most of that, as far as no
     // number can overflow, and the sums for the rest: as all are powers of two, the bits are those of widened weights.
@@ -107,7 +108,7 @@ pub(super) fn by_f16(x: &[f32], panel: &[Pairs]) -> Column {
 }
 
 /// As [`by_f16`], with upper halves of singles.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn by_bf16(x: &[f32], panel: &[Pairs]) -> Column {
     by_pairs(x.iter().copied(), panel, from_bf16)
 }
@@ -124,10 +125,30 @@ fn by_pairs(x: impl Iterator<Item = f32>, panel: &[Pairs], widen: impl Fn(Pairs)
     sums
 }
 
+/// A panel of halves, widened into `wide`.
+#[inline(never)]
+pub(super) fn widen_f16<'a>(panel: &[Pairs], wide: &'a mut Vec<Column>) -> &'a [Column] {
+    wide.clear();
+    wide.extend(panel.iter().map(|&pairs| from_f16(pairs)));
+    wide
+}
+
+/// As [`widen_f16`], of upper halves of singles.
+#[inline(never)]
+pub(super) fn widen_bf16<'a>(panel: &[Pairs], wide: &'a mut Vec<Column>) -> &'a [Column] {
+    wide.clear();
+    wide.extend(panel.iter().map(|&pairs| from_bf16(pairs)));
+    wide
+}
+
+/// Both halves of a column, widened.
+#[inline(always)]
 fn from_bf16(pairs: Pairs) -> Column {
     [pairs << 16, pairs & i32x8::splat(0xffff_0000_u32 as i32)].map(bytemuck::cast)
 }
 
+/// Both halves of a column, widened.
+#[inline(always)]
 fn from_f16(pairs: Pairs) -> Column {
     /// 2^112, the difference between the exponents of a half and a single.
     const SCALE: f32 = f32::from_bits((127 + 112) << 23);

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub enum Backend {
     /// The CPU engine.
     Cpu,
+    /// The CPU engine with weights rounded to 8 bits.
+    CpuInt8,
     /// The GPU engine, on this adapter.
     Gpu {
         /// The adapter's name as the driver gives it.

@@ -95,10 +95,11 @@ impl<'a> LayerJson<'a> {
     }
 }
 
-/// "cpu", or "gpu (adapter name)".
+/// "cpu", "cpu-int8", or "gpu (adapter name)".
 fn engine_name(backend: &Backend) -> String {
     match backend {
         Backend::Cpu => "cpu".into(),
+        Backend::CpuInt8 => "cpu-int8".into(),
         Backend::Gpu { adapter } => format!("gpu ({adapter})"),
     }
 }

@@ -1,8 +1,8 @@
 //! Looks inside single tokens, on a CPU engine of its own: the text's engine goes on undisturbed.
 
 use super::Row;
-use crate::engine::LogitsOf;
 use crate::engine::cpu::CpuEngine;
+use crate::engine::{Engine, LogitsOf};
 use crate::error::Result;
 use crate::model::Model;
 use crate::routing::lens::LayerLens;
@@ -16,9 +16,13 @@ pub struct Lens {
 }
 
 impl Lens {
-    /// A lens for `model`.
-    pub fn new(model: &Model) -> Result<Self> {
-        Ok(Self { engine: CpuEngine::new(model)?, ids: Vec::new() })
+    /// A lens for the `model` that runs on `engine`: with its weights, where that is a CPU engine.
+    pub fn new(model: &Model, engine: &Engine) -> Result<Self> {
+        let engine = match engine {
+            Engine::Cpu(engine) => engine.fork(engine.settings().clone()),
+            Engine::Gpu(_) => CpuEngine::new(model)?,
+        };
+        Ok(Self { engine, ids: Vec::new() })
     }
 
     /// Looks through gates that do as `settings` say, which must not let the experts choose.

@@ -173,12 +173,13 @@ pub fn layer_name(layer: LayerChoice) -> String {
     }
 }
 
-/// `auto`, `webgpu` or `cpu`.
+/// `auto`, `webgpu`, `cpu` or `cpu-int8`.
 pub fn backend(value: &str) -> Option<BackendChoice> {
     match value {
         "auto" => Some(BackendChoice::Auto),
         "webgpu" => Some(BackendChoice::WebGpu),
         "cpu" => Some(BackendChoice::Cpu),
+        "cpu-int8" => Some(BackendChoice::CpuInt8),
         _ => None,
     }
 }
@@ -189,6 +190,7 @@ pub fn backend_name(backend: BackendChoice) -> &'static str {
         BackendChoice::Auto => "auto",
         BackendChoice::WebGpu => "webgpu",
         BackendChoice::Cpu => "cpu",
+        BackendChoice::CpuInt8 => "cpu-int8",
     }
 }
 

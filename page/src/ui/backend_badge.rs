@@ -29,10 +29,12 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
     };
     let (class, name) = match &model.backend {
         Backend::Cpu => ("badge cpu", t!("backend.cpu")),
+        Backend::CpuInt8 => ("badge cpu", t!("backend.cpu-int8")),
         Backend::Gpu { adapter } => ("badge gpu", t!("backend.gpu", adapter = adapter)),
     };
     let about = match &model.backend {
         Backend::Cpu => t!("backend.cpu.about"),
+        Backend::CpuInt8 => t!("backend.cpu-int8.about"),
         Backend::Gpu { .. } => t!("backend.gpu.about"),
     };
     let speed = props.speed.map(|speed| format::count(speed.tokens as f64 / (speed.ms / 1000.0)));
@@ -45,7 +47,7 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
             }
         })
     };
-    let options = [BackendChoice::Auto, BackendChoice::WebGpu, BackendChoice::Cpu].map(|choice| {
+    let options = [BackendChoice::Auto, BackendChoice::WebGpu, BackendChoice::Cpu, BackendChoice::CpuInt8].map(|choice| {
         let name = backend_name(choice);
         html! { <option value={name} selected={choice == props.choice}>{ t!(&format!("backend.choice.{name}")) }</option> }
     });

@@ -45,6 +45,7 @@ impl Desk {
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
         let engine = match gpu {
             Some(gpu) => gpu_engine(gpu, &model).await?,
+            None if choice == BackendChoice::CpuInt8 => Engine::cpu_int8(&model)?,
             None => Engine::cpu(&model)?,
         };
         let info = model.info(engine.backend(), None);
@@ -262,7 +263,7 @@ impl Desk {
     fn lens(&mut self) -> Result<&mut Lens> {
         match &mut self.lens {
             Some(lens) => Ok(lens),
-            none => Ok(none.insert(Lens::new(&self.model)?)),
+            none => Ok(none.insert(Lens::new(&self.model, self.session.engine())?)),
         }
     }
 

@@ -181,7 +181,7 @@ impl Looper {
         let gpu = async {
             match backend {
                 BackendChoice::WebGpu => Gpu::open().await.map(Some),
-                BackendChoice::Auto | BackendChoice::Cpu => Ok(None),
+                BackendChoice::Auto | BackendChoice::Cpu | BackendChoice::CpuInt8 => Ok(None),
             }
         };
         let (files, gpu) = futures::future::join(model_files(source, &progress), gpu).await;

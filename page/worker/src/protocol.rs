@@ -20,6 +20,8 @@ pub enum BackendChoice {
     WebGpu,
     /// The CPU engine.
     Cpu,
+    /// The CPU engine with weights rounded to 8 bits.
+    CpuInt8,
 }
 
 /// Where a model comes from.

@@ -299,6 +299,11 @@ impl CpuEngine {
         &self.settings
     }
 
+    /// Its weights are rounded to 8 bits.
+    pub fn is_rounded(&self) -> bool {
+        matches!(self.weights.embed, Stored::Int8(_))
+    }
+
     /// Tokens in the cache.
     pub fn len(&self) -> usize {
         self.len
