@@ -20,12 +20,28 @@ pub struct Entry {
     pub gguf: Option<Dtype>,
     /// The site has it.
     pub ships: bool,
+    /// What runs it on the page: `cpu`, or `cpu-int8`, whose peer has numbers of 8 bits too.
+    pub backend: &'static str,
 }
 
 impl Entry {
     /// What it is called.
     pub fn name(&self) -> String {
-        format!("{} {}", self.shape.name, name(self.dtype))
+        let numbers = if self.is_rounded() { "int8" } else { name(self.dtype) };
+        format!("{} {numbers}", self.shape.name)
+    }
+
+    fn is_rounded(&self) -> bool {
+        self.backend == "cpu-int8"
+    }
+
+    /// Bytes that the CPU engine keeps of a number: models of less than 32 MB are widened.
+    pub fn bytes_of_a_number(&self) -> f64 {
+        match self.dtype {
+            _ if self.is_rounded() => 1.0,
+            Dtype::F16 | Dtype::BF16 if self.shape.name == shape::M.name => 2.0,
+            _ => 4.0,
+        }
     }
 
     /// Its directory on the site.
@@ -55,19 +71,22 @@ fn name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F16 => "f16",
         Dtype::BF16 => "bf16",
+        // What llama.cpp calls its 8-bit numbers.
+        Dtype::I8 => "q8_0",
         _ => "f32",
     }
 }
 
-const M_F32: Entry = Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32), ships: false };
+const M_F32: Entry = Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32), ships: false, backend: "cpu" };
 
 /// The models against which engines run.
-pub const RACE: [Entry; 5] = [
+pub const RACE: [Entry; 6] = [
     Entry { shape: shape::S, ..M_F32 },
-    Entry { shape: shape::MAIN, dtype: Dtype::F16, gguf: Some(Dtype::F16), ships: true },
+    Entry { shape: shape::MAIN, dtype: Dtype::F16, gguf: Some(Dtype::F16), ships: true, ..M_F32 },
     M_F32,
     Entry { dtype: Dtype::F16, gguf: Some(Dtype::F16), ..M_F32 },
     Entry { dtype: Dtype::BF16, gguf: Some(Dtype::F16), ..M_F32 },
+    Entry { dtype: Dtype::F16, gguf: Some(Dtype::I8), backend: "cpu-int8", ..M_F32 },
 ];
 
 /// The same work a token with eight experts and with 64.

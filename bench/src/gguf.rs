@@ -1,7 +1,7 @@
 //! A model as a GGUF file, llama.cpp's format (version 3): <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
-use crate::weights::{Numbers, Tensor, encoded, tensors};
+use crate::weights::{BLOCK, Numbers, Tensor, encoded, tensors};
 use anyhow::{Context, Result};
 use safetensors::Dtype;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// Tensors start at multiples of it.
 const ALIGNMENT: usize = 32;
 
-/// Writes `shape` to `path`, its matrices as f16 or f32; norms and routers are f32 always, as llama.cpp's own converter leaves
+/// Writes `shape` to `path`, its matrices as f16, f32 or (I8) llama.cpp's Q8_0; norms and routers are f32 always, as llama.cpp's own converter leaves
 /// them.
 ///
 /// # Errors
@@ -32,10 +32,15 @@ pub fn write(shape: &Shape, numbers: &Numbers, dtype: Dtype, path: &Path) -> Res
         string(&mut head, &part.name);
         head.extend((part.dimensions.len() as u32).to_le_bytes());
         part.dimensions.iter().for_each(|&n| head.extend((n as u64).to_le_bytes()));
-        let (kind, bytes) = if part.dtype(dtype) == Dtype::F16 { (1u32, 2) } else { (0, 4) };
+        let numbers = part.dimensions.iter().product::<usize>();
+        let (kind, bytes) = match part.dtype(dtype) {
+            Dtype::F16 => (1u32, 2 * numbers),
+            Dtype::I8 => (8, numbers / BLOCK * (BLOCK + 2)),
+            _ => (0, 4 * numbers),
+        };
         head.extend(kind.to_le_bytes());
         head.extend((offset as u64).to_le_bytes());
-        offset += (part.dimensions.iter().product::<usize>() * bytes).next_multiple_of(ALIGNMENT);
+        offset += bytes.next_multiple_of(ALIGNMENT);
     }
     head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
     out.write_all(&head)?;

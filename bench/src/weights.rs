@@ -97,6 +97,18 @@ pub fn encoded(numbers: &[f32], dtype: Dtype) -> Vec<u8> {
     match dtype {
         Dtype::F16 => numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
         Dtype::BF16 => numbers.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
+        Dtype::I8 => numbers.chunks(BLOCK).flat_map(q8_0).collect(),
         _ => bytemuck::cast_slice(numbers).to_vec(),
     }
+}
+
+/// Numbers that have a scale together in llama.cpp's Q8_0.
+pub const BLOCK: usize = 32;
+
+/// A block of llama.cpp's Q8_0: the scale as f16, then a byte a number.
+fn q8_0(numbers: &[f32]) -> Vec<u8> {
+    let scale = numbers.iter().fold(0.0f32, |most, x| most.max(x.abs())) / 127.0;
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    let bytes = numbers.iter().map(|x| (x * inverse).round() as i8 as u8);
+    f16::from_f32(scale).to_le_bytes().into_iter().chain(bytes).collect()
 }

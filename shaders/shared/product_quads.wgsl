@@ -1,6 +1,6 @@
 // Panels of weights times sixteen rows of x: for prefill on a processor that plays a GPU, where a number that is loaded costs as
-// much as fifteen multiply-adds. Four neighbouring invocations load four columns of a row of x each and tell each other; each
-// weight serves sixteen rows. A workgroup has 16 lanes, a row of each of its SET panels. Otherwise as product_tile.wgsl.
+// much as fifteen multiply-adds. Each of four neighbouring invocations loads four columns of another row of x and tells the
+// others; each weight serves sixteen rows. A workgroup has 16 lanes, a row of each of its SET panels. Otherwise as product_tile.wgsl.
 const TILE = 16u;
 const HEIGHT = 1u;
 override SET: u32;            // 8 or 16

@@ -50,7 +50,7 @@ impl Int8 {
             for (columns, numbers) in panels.panel_mut(at / ROWS).iter_mut().zip(numbers.chunks(TOGETHER)) {
                 let bytes: &mut [i8; TOGETHER * ROWS] = bytemuck::cast_mut(columns);
                 for (col, number) in numbers.iter().enumerate() {
-                    bytes[byte(at % ROWS, col)] = if scale > 0.0 { (number / scale).round() as i8 } else { 0 };
+                    bytes[byte(at % ROWS, col)] = if scale >= f32::MIN_POSITIVE { (number / scale).round() as i8 } else { 0 };
                 }
             }
             scales.push(scale);
@@ -124,7 +124,7 @@ pub(super) fn linear(x: &[f32], weights: &Int8, y: &mut [f32]) {
 }
 
 /// The sums of `M` rows of numbers, as long as a panel has columns, with its sixteen rows.
-#[inline(never)] // One copy of it serves all products.
+#[inline(always)]
 fn dots<const M: usize>(x: [&[[i16; TOGETHER]]; M], panel: &[Columns]) -> [[i32; ROWS]; M] {
     let x = x.map(|x| &x[..panel.len()]);
     let mut sums = [[i32x4::ZERO; ROWS / 4]; M];
@@ -147,7 +147,7 @@ impl Rounded {
         self.scales.clear();
         for x in x.chunks_exact(cols) {
             let scale = (largest(x) / MOST_X).max(sum_of_sizes(x) * (MOST_WEIGHT / MOST_SUM));
-            let inverse = f32x8::splat(if scale > 0.0 { scale.recip() } else { 0.0 });
+            let inverse = f32x8::splat(if scale >= f32::MIN_POSITIVE { scale.recip() } else { 0.0 });
             for eight in x.chunks(8) {
                 let numbers = (f32x8::from(eight) * inverse).round_int().to_array().map(|number| number as i16);
                 let fours: [[i16; TOGETHER]; 2] = bytemuck::cast(numbers);

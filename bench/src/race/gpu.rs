@@ -1,6 +1,6 @@
 //! The race on WebGPU, against ONNX Runtime Web.
 
-use super::{Stage, probable, prompt, same_model};
+use super::{NEAR, Stage, probable, prompt, same_model};
 use crate::files::{ON_GPU, graph_file};
 use crate::onnx::Form;
 use crate::report::{Figure, Limits, Race};
@@ -97,7 +97,7 @@ impl Stage {
         let ids = prompt(PROMPTS[0]);
         let own = self.own_guesses(&ids).await?;
         let its: Vec<f64> = self.onnx("prompt(arguments[0])", vec![json!(ids)]).await?;
-        same_model(model, &own, PEER, &probable(&its))
+        same_model(model, &own, PEER, &probable(&its), NEAR)
     }
 
     /// Opens the graph for one token, with the keys and values of its last prompt, and checks it. Whether it could be opened.
@@ -110,7 +110,7 @@ impl Stage {
         ids.push(1);
         let own = self.own_guesses(&ids).await?;
         let its: Vec<f64> = self.onnx("next(1)", Vec::new()).await?;
-        same_model(model, &own, PEER, &probable(&its))?;
+        same_model(model, &own, PEER, &probable(&its), NEAR)?;
         Ok(true)
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn measure(tools: &Tools, places: &Places) -> Result<Vec<Cost>>
 async fn of_both(stage: &Stage, entry: &Entry) -> Result<(f64, Option<f64>)> {
     let now = || renderers().unwrap_or_default();
     let before = now();
-    stage.open(entry, "cpu").await?;
+    stage.open(entry, entry.backend).await?;
     let with_own = now();
     let has_peer = stage.has_peer && stage.open_peer(entry).await?.is_some();
     Ok((with_own - before, has_peer.then(|| now() - with_own)))

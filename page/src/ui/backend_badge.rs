@@ -69,7 +69,7 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
                     </button>
                     if let Some(profile) = &props.profile { { kernels(profile) } }
                 }
-                <label><span>{ t!("backend.choose") }</span><select onchange={choose}>{ for options }</select></label>
+                <label><span>{ t!("backend.choose") }</span><select onchange={choose} data-testid="backend-choice">{ for options }</select></label>
             </div>
         </details>
     }

@@ -13,6 +13,7 @@ tests![
     choosing_a_layer_shows_its_experts,
     webgpu_says_what_the_command_line_says,
     the_cpu_says_what_the_command_line_says,
+    weights_of_8_bits_say_what_the_command_line_says,
     the_cpu_answers_until_the_gpu_takes_over,
     the_kernels_of_the_gpu_are_timed,
     works_without_webgpu_and_says_so,
@@ -84,6 +85,31 @@ async fn the_cpu_says_what_the_command_line_says(stage: &Stage) -> Result<()> {
     let view = page.routed().await?;
     assert!(view.backend.contains("CPU"), "{}", view.backend);
     agrees_with_the_command_line(stage, &page).await
+}
+
+/// Chosen in the badge's menu, said by the badge, kept in the link.
+async fn weights_of_8_bits_say_what_the_command_line_says(stage: &Stage) -> Result<()> {
+    let text = "The river was wide and slow; let mut river = Vec::new();";
+    let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
+    page.routed().await?;
+    page.choose("backend-choice", "cpu-int8").await?;
+    page.wait("the engine with 8 bits", |view| view.is_settled() && view.backend.contains("8 bits")).await?;
+    page.paste(text).await?;
+    let rounded = cli::trace(stage.tools(), "main", text, "cpu-int8")?;
+    for layer in &rounded.layers {
+        page.choose_layer(layer.layer).await?;
+        let is_there = |view: &View| view.is_settled() && view.ids() == rounded.ids() && view.layer == Some(layer.layer);
+        let view = page.wait("the text", is_there).await?;
+        assert_same_experts(&view.experts(), layer, "the page", text);
+    }
+    let logits = "return (await moescope.trace(arguments[0], { logits: 'last' })).logits_last;";
+    let here: Vec<f64> = page.promise(logits, vec![text.into()]).await?;
+    let exact = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
+    exact.routed().await?;
+    let there: Vec<f64> = exact.promise(logits, vec![text.into()]).await?;
+    assert_ne!(here, there, "weights of 8 bits are other weights");
+    page.wait_for_address(|address| address.contains("backend=cpu-int8")).await?;
+    Ok(())
 }
 
 /// Every example, every layer: the same ids, experts and loads as the native engines have.
