@@ -53,5 +53,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     tile = found;
     let panels = panels_of(OUTPUTS) * select(1u, 2u, UP);
-    product(tile.x * panels * GROUPS * ROWS, panels, GROUPS, group.x, local, tile.y);
+    product(found.x * panels * GROUPS * ROWS, panels, GROUPS, group.x, local, found.y, found.z);
 }

@@ -27,5 +27,6 @@ fn put_row(row: u32, first: u32, sums: Sums) {
 
 @compute @workgroup_size(16, HEIGHT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
-    product(0u, panels_of(OUTPUTS), GROUPS, group.x, local, group.y * TILE);
+    let first = group.y * TILE;
+    product(0u, panels_of(OUTPUTS), GROUPS, group.x, local, first, step.count - step.logits_from - first);
 }

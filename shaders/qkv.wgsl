@@ -51,5 +51,5 @@ fn put(panel: u32, lane: u32, first: u32, a: Sums, b: Sums) {
 @compute @workgroup_size(16, HEIGHT)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let pairs = (HEADS + 2u * KV_HEADS) * DIM / 2u;
-    product(0u, 2u * panels_of(pairs), GROUPS, group.x, local, group.y * TILE);
+    product(0u, 2u * panels_of(pairs), GROUPS, group.x, local, group.y * TILE, step.count - group.y * TILE);
 }

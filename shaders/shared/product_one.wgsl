@@ -9,7 +9,7 @@ alias Sums = f32;
 var<workgroup> partial_sums: array<vec4<f32>, ROWS * 4u>;   // a component each panel
 
 // The products with the `panels` panels of a matrix that begins at the word `base`. All invocations must call it.
-fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32) {
+fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32, count: u32) {
     let row = x_row(first, 0u);
     let words = groups * ROWS;
     let start = base + workgroup * PANELS * words + local.x;

@@ -19,7 +19,7 @@ struct Columns {
 }
 
 // All invocations must call it: those of a quad need each other, and panels that are not there give sums that nobody takes.
-fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32) {
+fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32, count: u32) {
     let panel = workgroup * SET;
     let words = groups * ROWS;
     let start = base + panel * words + local.x;
@@ -44,28 +44,54 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
     var s13 = Sums();
     var s14 = Sums();
     var s15 = Sums();
-    for (var g = 0u; g < groups; g++) {
-        let four = Columns(of_quad(x[ra + g]), of_quad(x[rb + g]), of_quad(x[rc + g]), of_quad(x[rd + g]));
-        let at = start + g * ROWS;
-        s0 = plus(s0, weights[at], four);
-        s1 = plus(s1, weights[at + words], four);
-        s2 = plus(s2, weights[at + 2u * words], four);
-        s3 = plus(s3, weights[at + 3u * words], four);
-        s4 = plus(s4, weights[at + 4u * words], four);
-        s5 = plus(s5, weights[at + 5u * words], four);
-        s6 = plus(s6, weights[at + 6u * words], four);
-        s7 = plus(s7, weights[at + 7u * words], four);
-        if (SET == 8u) {
-            continue;
+    if (count <= TILE / 2u) {
+        for (var g = 0u; g < groups; g++) {
+            let four = Columns(of_quad(x[ra + g]), of_quad(x[rb + g]), mat4x4<f32>(), mat4x4<f32>());
+            let at = start + g * ROWS;
+            s0 = plus_half(s0, weights[at], four);
+            s1 = plus_half(s1, weights[at + words], four);
+            s2 = plus_half(s2, weights[at + 2u * words], four);
+            s3 = plus_half(s3, weights[at + 3u * words], four);
+            s4 = plus_half(s4, weights[at + 4u * words], four);
+            s5 = plus_half(s5, weights[at + 5u * words], four);
+            s6 = plus_half(s6, weights[at + 6u * words], four);
+            s7 = plus_half(s7, weights[at + 7u * words], four);
+            if (SET == 8u) {
+                continue;
+            }
+            s8 = plus_half(s8, weights[at + 8u * words], four);
+            s9 = plus_half(s9, weights[at + 9u * words], four);
+            s10 = plus_half(s10, weights[at + 10u * words], four);
+            s11 = plus_half(s11, weights[at + 11u * words], four);
+            s12 = plus_half(s12, weights[at + 12u * words], four);
+            s13 = plus_half(s13, weights[at + 13u * words], four);
+            s14 = plus_half(s14, weights[at + 14u * words], four);
+            s15 = plus_half(s15, weights[at + 15u * words], four);
         }
-        s8 = plus(s8, weights[at + 8u * words], four);
-        s9 = plus(s9, weights[at + 9u * words], four);
-        s10 = plus(s10, weights[at + 10u * words], four);
-        s11 = plus(s11, weights[at + 11u * words], four);
-        s12 = plus(s12, weights[at + 12u * words], four);
-        s13 = plus(s13, weights[at + 13u * words], four);
-        s14 = plus(s14, weights[at + 14u * words], four);
-        s15 = plus(s15, weights[at + 15u * words], four);
+    } else {
+        for (var g = 0u; g < groups; g++) {
+            let four = Columns(of_quad(x[ra + g]), of_quad(x[rb + g]), of_quad(x[rc + g]), of_quad(x[rd + g]));
+            let at = start + g * ROWS;
+            s0 = plus(s0, weights[at], four);
+            s1 = plus(s1, weights[at + words], four);
+            s2 = plus(s2, weights[at + 2u * words], four);
+            s3 = plus(s3, weights[at + 3u * words], four);
+            s4 = plus(s4, weights[at + 4u * words], four);
+            s5 = plus(s5, weights[at + 5u * words], four);
+            s6 = plus(s6, weights[at + 6u * words], four);
+            s7 = plus(s7, weights[at + 7u * words], four);
+            if (SET == 8u) {
+                continue;
+            }
+            s8 = plus(s8, weights[at + 8u * words], four);
+            s9 = plus(s9, weights[at + 9u * words], four);
+            s10 = plus(s10, weights[at + 10u * words], four);
+            s11 = plus(s11, weights[at + 11u * words], four);
+            s12 = plus(s12, weights[at + 12u * words], four);
+            s13 = plus(s13, weights[at + 13u * words], four);
+            s14 = plus(s14, weights[at + 14u * words], four);
+            s15 = plus(s15, weights[at + 15u * words], four);
+        }
     }
     put(panel, local.x, first, s0, s1);
     put(panel + 2u, local.x, first, s2, s3);
@@ -89,6 +115,12 @@ fn plus(sums: Sums, packed: Packed, four: Columns) -> Sums {
     let w = unpack4(packed);
     // w * matrix = the dot products of w with its columns.
     return Sums(sums.a + w * four.a, sums.b + w * four.b, sums.c + w * four.c, sums.d + w * four.d);
+}
+
+// Of the first eight rows alone.
+fn plus_half(sums: Sums, packed: Packed, four: Columns) -> Sums {
+    let w = unpack4(packed);
+    return Sums(sums.a + w * four.a, sums.b + w * four.b, sums.c, sums.d);
 }
 
 fn sum_of(sums: Sums, i: u32) -> f32 {

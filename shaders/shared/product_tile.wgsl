@@ -10,7 +10,7 @@ struct Sums {
 }
 
 // The products with the `panels` panels of a matrix that begins at the word `base`.
-fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32) {
+fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32, count: u32) {
     let panel = (workgroup * HEIGHT + local.y) * SET;
     if (panel >= panels) {
         return;

@@ -50,7 +50,8 @@ impl Int8 {
             for (columns, numbers) in panels.panel_mut(at / ROWS).iter_mut().zip(numbers.chunks(TOGETHER)) {
                 let bytes: &mut [i8; TOGETHER * ROWS] = bytemuck::cast_mut(columns);
                 for (col, number) in numbers.iter().enumerate() {
-                    bytes[byte(at % ROWS, col)] = if scale >= f32::MIN_POSITIVE { (number / scale).round() as i8 } else { 0 };
+                    bytes[byte(at % ROWS, col)] =
+                        if scale >= f32::MIN_POSITIVE { (number / scale).round() as i8 } else { 0 };
                 }
             }
             scales.push(scale);

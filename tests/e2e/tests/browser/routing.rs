@@ -98,7 +98,8 @@ async fn weights_of_8_bits_say_what_the_command_line_says(stage: &Stage) -> Resu
     let rounded = cli::trace(stage.tools(), "main", text, "cpu-int8")?;
     for layer in &rounded.layers {
         page.choose_layer(layer.layer).await?;
-        let is_there = |view: &View| view.is_settled() && view.ids() == rounded.ids() && view.layer == Some(layer.layer);
+        let is_there =
+            |view: &View| view.is_settled() && view.ids() == rounded.ids() && view.layer == Some(layer.layer);
         let view = page.wait("the text", is_there).await?;
         assert_same_experts(&view.experts(), layer, "the page", text);
     }
