@@ -13,6 +13,7 @@ use moescope::kernels::stored::Stored;
 use moescope::model::{Model, files};
 use moescope::routing::LayerTrace;
 use moescope::session::Session;
+use moescope::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
@@ -349,23 +350,30 @@ fn the_lens_agrees_with_the_trace() {
     }
 }
 
+/// The model that ships, and the page's examples in its tokens.
+fn shipped() -> (Model, Vec<(String, Vec<u32>)>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = files::read_dir(&root.join("www/models/main")).unwrap();
+    let model = Model::new(&files).unwrap();
+    let tokenizer = Tokenizer::new(files.tokenizer.as_ref().unwrap(), model.architecture.vocabulary).unwrap();
+    let examples: Vec<serde_json::Value> =
+        serde_json::from_slice(&std::fs::read(root.join("www/examples.json")).unwrap()).unwrap();
+    let text = |example: &serde_json::Value, key: &str| example[key].as_str().unwrap().to_owned();
+    let texts = examples.iter().map(|e| (text(e, "id"), tokenizer.encode(&text(e, "text")).unwrap().0)).collect();
+    (model, texts)
+}
+
 /// The model that ships, on the page's own examples: both engines pick the experts that `transformers` picks,
 /// wherever its choice is no tie, and expect the same next token. `shipped.py` wrote the expectations.
 #[test]
 fn the_shipped_model_agrees_on_the_examples() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = files::read_dir(&root.join("www/models/main")).unwrap();
-    let model = Model::new(&files).unwrap();
+    let (model, texts) = shipped();
     let vocabulary = model.architecture.vocabulary;
-    let tokenizer = moescope::tokenizer::Tokenizer::new(files.tokenizer.as_ref().unwrap(), vocabulary).unwrap();
-    let examples: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(root.join("www/examples.json")).unwrap()).unwrap();
     let gpu = pollster::block_on(Engine::gpu(&model)).unwrap();
     let mut engines = [(Engine::cpu(&model).unwrap(), CPU_TOLERANCE), (gpu, GPU_TOLERANCE)];
-    for example in examples.as_array().unwrap() {
-        let (id, text) = (example["id"].as_str().unwrap(), example["text"].as_str().unwrap());
-        let expected = Expected(std::fs::read(root.join(format!("tests/golden/shipped/{id}.safetensors"))).unwrap());
-        let ids = tokenizer.encode(text).unwrap().0;
+    for (id, ids) in texts {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/shipped/{id}.safetensors"));
+        let expected = Expected(std::fs::read(path).unwrap());
         assert_eq!(ids, expected.ids("ids"), "{id}: token ids");
         for (engine, tolerance) in &mut engines {
             engine.truncate(0);
@@ -382,8 +390,7 @@ fn the_shipped_model_agrees_on_the_examples() {
 /// half as many bytes are read for them.
 #[test]
 fn weights_kept_as_they_are_give_the_same_bits() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let model = Model::new(&files::read_dir(&root.join("www/models/main")).unwrap()).unwrap();
+    let (model, _) = shipped();
     let mut engines = [Stored::as_is, Stored::wide].map(|pack| CpuEngine::packed(&model, pack).unwrap());
     let prompt: Vec<u32> = (0..70).map(|n| 300 + n * n * 7 % 1500).collect();
     for ids in [&prompt[..], &[17], &[1999]] {
@@ -410,17 +417,11 @@ fn loss(logits: &[f32], came: usize) -> f64 {
 /// prefill have the same bits.
 #[test]
 fn weights_rounded_to_8_bits_lose_little() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = files::read_dir(&root.join("www/models/main")).unwrap();
-    let model = Model::new(&files).unwrap();
+    let (model, texts) = shipped();
     let vocabulary = model.architecture.vocabulary;
-    let tokenizer = moescope::tokenizer::Tokenizer::new(files.tokenizer.as_ref().unwrap(), vocabulary).unwrap();
-    let examples: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(root.join("www/examples.json")).unwrap()).unwrap();
     let mut engines = [Engine::cpu(&model).unwrap(), Engine::cpu_int8(&model).unwrap()];
     let (mut losses, mut bytes, mut same, mut choices) = ([0.0; 2], [0; 2], 0, 0);
-    for example in examples.as_array().unwrap() {
-        let ids = tokenizer.encode(example["text"].as_str().unwrap()).unwrap().0;
+    for (_, ids) in texts {
         let steps = [0, 1].map(|n| {
             let before = weight_bytes_read();
             engines[n].truncate(0);

@@ -92,6 +92,7 @@ async fn weights_of_8_bits_say_what_the_command_line_says(stage: &Stage) -> Resu
     let text = "The river was wide and slow; let mut river = Vec::new();";
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
     page.routed().await?;
+    page.click("backend").await?;
     page.choose("backend-choice", "cpu-int8").await?;
     page.wait("the engine with 8 bits", |view| view.is_settled() && view.backend.contains("8 bits")).await?;
     page.paste(text).await?;
