@@ -378,7 +378,7 @@ fn the_shipped_model_agrees_on_the_examples() {
         for (engine, tolerance) in &mut engines {
             engine.truncate(0);
             let step = pollster::block_on(run(engine, &ids, usize::MAX));
-            check_routing(id, &step, &expected, *tolerance, TIE);
+            check_routing(&id, &step, &expected, *tolerance, TIE);
             let last = &step.logits[(ids.len() - 1) * vocabulary..];
             let difference = largest_difference(last, &expected.floats("logits_last"));
             assert!(difference < *tolerance, "{id}: last logits differ by {difference}");
