@@ -31,7 +31,8 @@ impl Entry {
         format!("{} {numbers}", self.shape.name)
     }
 
-    fn is_rounded(&self) -> bool {
+    /// Its weights have 8 bits, in the peer's file too.
+    pub fn is_rounded(&self) -> bool {
         self.backend == "cpu-int8"
     }
 

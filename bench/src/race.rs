@@ -209,7 +209,7 @@ impl Stage {
         self.browser.switch_to_window(self.other.clone()).await?;
         let its = "return await window.peers.wllama.guesses(arguments[0], arguments[1]);";
         let its: Vec<Guess> = self.page.promise(its, vec![json!(ids), json!(GUESSES)]).await?;
-        let near = if entry.bytes_of_a_number() == 1.0 { NEAR_ROUNDED } else { NEAR };
+        let near = if entry.is_rounded() { NEAR_ROUNDED } else { NEAR };
         same_model(&entry.name(), &own, "wllama", &its, near)
     }
 

@@ -408,9 +408,8 @@ fn weights_kept_as_they_are_give_the_same_bits() {
 
 /// Cross-entropy of what came, in nats.
 fn loss(logits: &[f32], came: usize) -> f64 {
-    let most = logits.iter().fold(f32::MIN, |most, &logit| most.max(logit));
-    let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
-    sum.ln() - f64::from(logits[came] - most)
+    let (most, sum) = moescope::routing::softmax::normaliser(logits);
+    f64::from(sum).ln() - f64::from(logits[came] - most)
 }
 
 /// Weights rounded to 8 bits: a quarter of the bytes, nearly the same loss, the same first experts nearly everywhere; decoding and

@@ -102,21 +102,24 @@ pub struct CpuEngine {
 impl CpuEngine {
     /// Packs a model's weights: those of a small one widened, others as they are.
     pub fn new(model: &Model) -> Result<Self> {
-        let is_small = model.weights()?.bytes() < SMALL;
-        Self::packed(model, if is_small { Stored::wide } else { Stored::as_is })
+        let weights = model.weights()?;
+        let is_small = weights.bytes() < SMALL;
+        Ok(Self::of(&model.architecture, &weights, if is_small { Stored::wide } else { Stored::as_is }))
     }
 
     /// Packs a model's weights with `pack`; the router's, which are few, are widened.
     pub fn packed(model: &Model, pack: Pack) -> Result<Self> {
-        let weights = model.weights()?;
-        let architecture = &model.architecture;
+        Ok(Self::of(&model.architecture, &model.weights()?, pack))
+    }
+
+    fn of(architecture: &Architecture, weights: &Weights<'_>, pack: Pack) -> Self {
         let packed = Packed {
             embed: pack(&[&weights.embed]),
-            layers: (0..architecture.layers.len()).map(|n| Layer::new(architecture, n, &weights, pack)).collect(),
+            layers: (0..architecture.layers.len()).map(|n| Layer::new(architecture, n, weights, pack)).collect(),
             norm: weights.norm.values().collect(),
             lm_head: weights.lm_head.as_ref().map(|matrix| pack(&[matrix])),
         };
-        Ok(Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture)))
+        Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture))
     }
 
     /// Another engine on the same weights, with no text, whose gates do as `settings` say.
