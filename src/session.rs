@@ -6,10 +6,10 @@ mod sample;
 mod sweep;
 
 pub use lens::Lens;
-pub use sample::{Sampler, Sampling};
+pub use sample::Sampling;
 pub use sweep::{ByChoices, choices_sweep, sweep_point};
 
-use crate::engine::{Engine, LogitsOf};
+use crate::engine::{Engine, LogitsOf, Step};
 use crate::error::{Error, Result};
 use crate::routing::policy::{Settings, experts_choose};
 use crate::routing::setting::GROUP;
@@ -97,11 +97,6 @@ impl Session {
         keep
     }
 
-    /// Appends one token to the text.
-    pub fn push(&mut self, id: u32) {
-        self.ids.push(id);
-    }
-
     /// Tokens whose trace has been given.
     pub fn given(&self) -> usize {
         self.engine.len() + self.again
@@ -173,9 +168,43 @@ impl Session {
         if count == 0 {
             return Ok(Trace::default());
         }
-        let vocabulary = self.engine.architecture().vocabulary;
-        let ids = &self.ids[..start + count];
-        let mut step = self.engine.step(&ids[start..], wanted).await?;
+        let step = self.engine.step(&self.ids[start..start + count], wanted).await?;
+        Ok(self.told(step, start, wanted, tokenizer, &mut on_logits))
+    }
+
+    /// Draws the next token and runs it. On a GPU as many as `ahead` tokens, with this one, are on their way together where every
+    /// token may be chosen. Nothing may be pending, and there must be room for the token.
+    pub async fn draw(&mut self, sampling: &Sampling, ahead: usize, tokenizer: Option<&Tokenizer>) -> Result<Trace> {
+        let start = self.ids.len();
+        debug_assert!(self.pending() == 0 && self.has_room() && !self.last.is_empty());
+        let room = self.engine.architecture().context - start;
+        let first = || sampling.choose(&self.last, start);
+        match &mut self.engine {
+            Engine::Gpu(engine) if ahead > 1 && sampling.takes_all() => {
+                let (id, step) = engine.draw(sampling, ahead.min(room), first).await?;
+                self.ids.push(id);
+                Ok(self.told(step, start, LogitsOf::All, tokenizer, &mut |_| {}))
+            }
+            _ => {
+                self.ids.push(first());
+                let run = self.advance(tokenizer, 1, |_| {}).await;
+                // A token that did not run was not drawn: another engine draws it again.
+                run.inspect_err(|_| self.ids.truncate(start))
+            }
+        }
+    }
+
+    /// The trace of a step that began at the token `start`.
+    fn told(
+        &mut self,
+        mut step: Step,
+        start: usize,
+        wanted: LogitsOf,
+        tokenizer: Option<&Tokenizer>,
+        on_logits: &mut dyn FnMut(&[f32]),
+    ) -> Trace {
+        let (again, vocabulary) = (self.again, self.engine.architecture().vocabulary);
+        let ids = &self.ids[..self.engine.len()];
         let rows: Vec<&[f32]> = step.logits.chunks_exact(vocabulary).collect();
         let (mut guessed, mut surprises) = (Vec::new(), Vec::new());
         if wanted == LogitsOf::All {
@@ -189,7 +218,7 @@ impl Session {
         self.last = rows.last().map(|row| row.to_vec()).unwrap_or_default();
         self.again = 0;
         step.layers.iter_mut().for_each(|layer| layer.forget_first(again));
-        Ok(Trace { tokens, layers: step.layers, guesses: guessed, surprise: surprises })
+        Trace { tokens, layers: step.layers, guesses: guessed, surprise: surprises }
     }
 }
 

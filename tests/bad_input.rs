@@ -5,7 +5,7 @@ use moescope::engine::Engine;
 use moescope::error::{Error, Result};
 use moescope::model::files::{Bytes, ModelFiles, read_dir, shards};
 use moescope::model::{Architecture, Model};
-use moescope::session::Session;
+use moescope::session::{Sampling, Session};
 use moescope::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -282,4 +282,35 @@ fn a_lost_gpu() {
     assert!(matches!(error, Error::Device(_)), "{error}");
     session.replace_engine(Engine::cpu(&model).unwrap());
     assert_eq!(pollster::block_on(session.advance(None, 8, |_| {})).unwrap().len(), 3);
+}
+
+/// A GPU that is lost while it draws tokens, one by one or with others on their way: the CPU goes on with those that it would have
+/// drawn, neither more nor fewer.
+#[test]
+fn a_gpu_lost_while_it_draws() {
+    let model = Model::new(&files()).unwrap();
+    let sampling = Sampling { temperature: 1.0, top_p: 1.0, seed: 4 };
+    let start = |session: &mut Session| pollster::block_on(session.run(&[1, 2, 3], None, |_| {})).unwrap();
+    for ahead in [1, 8] {
+        let draw =
+            |session: &mut Session| pollster::block_on(session.draw(&sampling, ahead, None)).map(|trace| trace.len());
+        let mut expected = Session::new(Engine::cpu(&model).unwrap());
+        start(&mut expected);
+        (0..10).for_each(|_| assert_eq!(draw(&mut expected).unwrap(), 1));
+
+        let mut session = Session::new(pollster::block_on(Engine::gpu(&model)).unwrap());
+        start(&mut session);
+        (0..4).for_each(|_| assert_eq!(draw(&mut session).unwrap(), 1));
+        let Engine::Gpu(gpu) = session.engine() else { panic!("asked for the GPU") };
+        gpu.lose_device();
+        // What had arrived before may still be read.
+        let came = (0..9).map(|_| draw(&mut session)).take_while(Result::is_ok).count();
+        assert!(came < 9, "all nine came from a lost GPU");
+        let error = draw(&mut session).unwrap_err();
+        assert!(matches!(error, Error::Device(_)), "{error}");
+        session.replace_engine(Engine::cpu(&model).unwrap());
+        assert_eq!(pollster::block_on(session.advance(None, 16, |_| {})).unwrap().len(), 7 + came);
+        (7 + came..13).for_each(|_| assert_eq!(draw(&mut session).unwrap(), 1));
+        assert_eq!(session.ids(), expected.ids());
+    }
 }

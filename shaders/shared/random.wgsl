@@ -6,7 +6,12 @@ fn pcg(v: u32) -> u32 {
 }
 
 fn draw(a: u32, b: u32, c: u32, d: u32) -> u32 {
-    return pcg(d + pcg(c + pcg(b + pcg(a))));
+    return pcg(d + drawn_with(a, b, c));
+}
+
+// What all draws with the same a, b and c have in common.
+fn drawn_with(a: u32, b: u32, c: u32) -> u32 {
+    return pcg(c + pcg(b + pcg(a)));
 }
 
 // Uniform in [0, 1).

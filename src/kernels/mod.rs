@@ -19,11 +19,12 @@ pub mod madd;
 pub mod panels;
 pub mod qkv;
 pub mod rms_norm;
+pub mod sample;
 pub mod settle;
 pub mod stored;
 
 /// Every kernel by name; each has a shader, a twin and a parity case.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "attention",
     "combine",
     "dispatch",
@@ -34,5 +35,6 @@ pub const NAMES: [&str; 11] = [
     "lm_head",
     "qkv",
     "rms_norm",
+    "sample",
     "settle",
 ];

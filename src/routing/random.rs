@@ -2,7 +2,7 @@
 //! `shaders/shared/random.wgsl`.
 
 /// PCG's permutation of 32 bits (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering").
-fn pcg(v: u32) -> u32 {
+pub fn pcg(v: u32) -> u32 {
     let state = v.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
     let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
     (word >> 22) ^ word
@@ -10,7 +10,12 @@ fn pcg(v: u32) -> u32 {
 
 /// 32 bits of four numbers.
 pub fn draw([a, b, c, d]: [u32; 4]) -> u32 {
-    pcg(d.wrapping_add(pcg(c.wrapping_add(pcg(b.wrapping_add(pcg(a)))))))
+    pcg(d.wrapping_add(drawn_with([a, b, c])))
+}
+
+/// What all draws with the same first three numbers have in common.
+pub fn drawn_with([a, b, c]: [u32; 3]) -> u32 {
+    pcg(c.wrapping_add(pcg(b.wrapping_add(pcg(a)))))
 }
 
 /// Uniform in [0, 1).

@@ -2,6 +2,7 @@
 //! fixture that `make.py` wrote, on the CPU and on the GPU. Logits and router logits within a tolerance, the same
 //! experts, the same ones dropped. No decision in a fixture is a tie; in the shipped model's texts, ties are left out.
 
+mod drawing;
 mod policies;
 
 use moescope::engine::cpu::CpuEngine;

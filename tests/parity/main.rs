@@ -27,7 +27,7 @@ const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 /// Runs the cases of one kernel.
 type Case = fn(&mut Bench, &mut Random);
 
-const CASES: [(&str, Case); 11] = [
+const CASES: [(&str, Case); 12] = [
     ("attention", attention),
     ("combine", combine),
     ("dispatch", dispatch),
@@ -38,6 +38,7 @@ const CASES: [(&str, Case); 11] = [
     ("lm_head", lm_head),
     ("qkv", qkv),
     ("rms_norm", rms_norm),
+    ("sample", sample),
     ("settle", settle),
 ];
 
@@ -111,6 +112,27 @@ fn rms_norm(bench: &mut Bench, random: &mut Random) {
         let out = run.run([tokens, 1]);
         bench.same("rms_norm", &out[0].rows(groups * 4, width), &y);
     }
+}
+
+fn sample(bench: &mut Bench, random: &mut Random) {
+    for vocabulary in [2048, 300, 61, 1] {
+        for (temperature, seed) in [(0.0f32, 1u64), (0.8, 1), (0.8, 1 << 40), (3.0, 7)] {
+            for start in 0..8 {
+                let logits: Vec<f32> = random.floats(2 * vocabulary).iter().map(|x| 4.0 * x).collect();
+                let last = &logits[vocabulary..];
+                let expected = kernels::sample::sample(last, temperature, seed, start + 3);
+                let words = [temperature.to_bits(), seed as u32, (seed >> 32) as u32];
+                let run = bench.kernel("sample", Dtype::F32, Tile::One).constant("VOCABULARY", vocabulary);
+                let run = run.tokens(start, 3).logits_from(1).read(&logits).read(&words).write(1);
+                let out = run.run([1, 1]);
+                bench.equal("sample", &out[0].ids()[..1], &[expected]);
+            }
+        }
+    }
+    // Of equals the first.
+    let run = bench.kernel("sample", Dtype::F32, Tile::One).constant("VOCABULARY", 300).tokens(0, 1);
+    let out = run.read(&[-1.0f32; 300]).read(&[0u32, 1, 0]).write(1).run([1, 1]);
+    bench.equal("sample", &out[0].ids()[..1], &[kernels::sample::sample(&[-1.0; 300], 0.0, 1, 1)]);
 }
 
 fn linear(bench: &mut Bench, random: &mut Random) {

@@ -2,8 +2,8 @@
 
 use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling};
 use moescope::engine::cpu::ablation::Ablation;
-use moescope::engine::gpu::GpuEngine;
 use moescope::engine::gpu::device::Gpu;
+use moescope::engine::gpu::{AHEAD, GpuEngine};
 use moescope::engine::{Engine, check_prompt, settings_under};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelFiles, ModelInfo};
@@ -11,7 +11,7 @@ use moescope::routing::effect::KPoint;
 use moescope::routing::json::Document;
 use moescope::routing::lens::LayerLens;
 use moescope::routing::{Limit, Policy, Setting, Trace};
-use moescope::session::{ByChoices, Lens, Sampler, Session, choices_sweep, sweep_point};
+use moescope::session::{ByChoices, Lens, Session, choices_sweep, sweep_point};
 use moescope::tokenizer::Tokenizer;
 use std::rc::Rc;
 
@@ -131,7 +131,20 @@ impl Desk {
     pub async fn advance(&mut self, most: usize) -> Result<Advance> {
         let tokenizer = self.tokenizer.as_ref();
         let session = in_use(&self.policy, &mut self.changed, &mut self.session);
-        match session.advance(tokenizer, most, |_| {}).await {
+        let routed = session.advance(tokenizer, most, |_| {}).await;
+        self.routed(routed).await
+    }
+
+    /// Draws the next token and runs it, with up to `ahead` on their way; where the GPU fails, as [`Self::advance`].
+    pub async fn draw(&mut self, sampling: &Sampling, ahead: usize) -> Result<Advance> {
+        let tokenizer = self.tokenizer.as_ref();
+        let session = in_use(&self.policy, &mut self.changed, &mut self.session);
+        let routed = session.draw(sampling, ahead, tokenizer).await;
+        self.routed(routed).await
+    }
+
+    async fn routed(&mut self, routed: Result<Trace>) -> Result<Advance> {
+        match routed {
             Ok(trace) => Ok(Advance::Routed(trace)),
             Err(Error::Device(why)) => {
                 self.fall_back(&why).await?;
@@ -314,14 +327,12 @@ impl Desk {
         let session = in_use(&self.policy, &mut self.changed, &mut self.session);
         let mut trace = session.run_routing(ids, self.tokenizer.as_ref()).await?;
         let prefilled = now();
-        let mut sampler = Sampler::new(sampling);
-        for _ in 0..tokens {
-            let session = self.session();
-            if !session.has_room() {
+        for left in (1..=tokens).rev() {
+            if !self.session().has_room() {
                 break;
             }
-            session.push(sampler.next(session.last_logits()));
-            match self.advance(1).await? {
+            // Nobody looks before all are there.
+            match self.draw(&sampling, left.min(AHEAD)).await? {
                 Advance::Routed(more) => trace.extend(&more),
                 Advance::EngineChanged => {
                     return Err(Error::Input(

@@ -14,7 +14,6 @@ use moescope::engine::gpu::device::Gpu;
 use moescope::error::{Error, Result};
 use moescope::model::Backend;
 use moescope::routing::{Policy, Trace};
-use moescope::session::Sampler;
 use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 
@@ -23,6 +22,9 @@ const HOLD_MS: f64 = 1000.0;
 
 /// Until the first answer has been painted: a GPU that compiles has no time for that.
 const PAINTED_MS: u32 = 300;
+
+/// Tokens that a GPU draws in so much time may be on their way together; a stop or a newer text waits for them.
+const AHEAD_MS: f64 = 50.0;
 
 /// Tokens of a chunk: the page sees the first of them soon, and a newer text never waits long.
 const CHUNK: usize = 32;
@@ -274,7 +276,7 @@ impl Looper {
         done
     }
 
-    /// Samples a token, runs it, and so on; the last answer says `done`.
+    /// Draws a token, runs it, and so on; the last answer says `done`.
     async fn generate(&mut self, generation: u64, tokens: usize, sampling: Sampling) -> Result<()> {
         let session = self.desk()?.session();
         session.check_causal("generation")?;
@@ -282,26 +284,46 @@ impl Looper {
             return Err(Error::Input("there is no text to continue; type a few words first".into()));
         }
         let mut run = Run { generation, from: session.given(), overflow: None, speed: Speed::default() };
-        // The rest of a text whose run was stopped comes first.
-        if session.pending() > 0 && self.run_pending(&mut run, tokens == 0).await? {
-            return Ok(());
-        }
-        let mut sampler = Sampler::new(sampling);
         let mut left = tokens;
         loop {
+            // The rest of a text whose run was stopped, or of one that another engine has to run again, comes first.
             let session = self.desk()?.session();
-            let last = left <= 1 || session.ids().len() + 1 >= session.engine().architecture().context;
+            if session.pending() > 0 && self.run_pending(&mut run, false).await? {
+                return Ok(());
+            }
+            let session = self.desk()?.session();
             if left == 0 || !session.has_room() || session.last_logits().is_empty() {
                 self.finish(&run);
                 return Ok(());
             }
-            let id = sampler.next(session.last_logits());
-            session.push(id);
-            if self.run_pending(&mut run, last).await? || last {
-                return Ok(());
+            match self.generate_one(&mut run, left, &sampling).await? {
+                Drawn::Last => return Ok(()),
+                Drawn::One => left -= 1,
+                Drawn::None => {}
             }
-            left -= 1;
         }
+    }
+
+    /// Draws the next of `left` tokens and sends it. The answer says `done` after the last one, or where something else is wanted.
+    async fn generate_one(&mut self, run: &mut Run, left: usize, sampling: &Sampling) -> Result<Drawn> {
+        let start = now();
+        let ahead = run.speed.tokens_in(AHEAD_MS).clamp(1, left);
+        let desk = self.desk.as_mut().expect("a run has a model");
+        let more = match desk.draw(sampling, ahead).await? {
+            Advance::Routed(more) => more,
+            Advance::EngineChanged => {
+                run.from = 0;
+                (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
+                return Ok(Drawn::None);
+            }
+        };
+        run.speed = Speed { tokens: run.speed.tokens + 1, ms: run.speed.ms + now() - start };
+        let (total, full) = (desk.session().ids().len(), !desk.session().has_room());
+        let last = self.inbox.interrupts_run().await || left == 1 || full;
+        let from = run.from;
+        run.from += more.len();
+        (self.send)(run.routed(from, more, total, last));
+        Ok(if last { Drawn::Last } else { Drawn::One })
     }
 
     /// Runs what is pending, chunk by chunk, and sends each; the last one says `done` if `finish` or if a
@@ -376,6 +398,16 @@ impl Looper {
             Err(error) => Event::RequestFailed { request, message: error.to_string() },
         });
     }
+}
+
+/// What an attempt to draw a token led to.
+enum Drawn {
+    /// A token, after which others may come.
+    One,
+    /// The last token.
+    Last,
+    /// Another engine, and no token yet.
+    None,
 }
 
 /// A run in progress.

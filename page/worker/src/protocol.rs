@@ -175,6 +175,13 @@ pub struct Speed {
     pub ms: f64,
 }
 
+impl Speed {
+    /// Whole tokens that run in so many milliseconds at this speed; none while it is not known.
+    pub fn tokens_in(&self, ms: f64) -> usize {
+        if self.ms > 0.0 { (ms * self.tokens as f64 / self.ms) as usize } else { 0 }
+    }
+}
+
 /// Why a text was not routed to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overflow {

@@ -192,17 +192,29 @@ impl Gpu {
 
     /// Maps the first `bytes` of a staging buffer, hands them to `read`, and unmaps.
     pub async fn read<T>(&self, staging: &wgpu::Buffer, bytes: u64, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let (sender, receiver) = futures::channel::oneshot::channel();
+        let mapping = self.map(staging, bytes);
+        self.read_mapped(mapping, read).await
+    }
+
+    /// Asks for the first `bytes` of a staging buffer, once all that was submitted so far is done.
+    pub fn map(&self, staging: &wgpu::Buffer, bytes: u64) -> Mapping {
+        let (sender, done) = futures::channel::oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, 0..bytes, move |mapped| {
             let _ = sender.send(mapped);
         });
+        Mapping { staging: staging.clone(), bytes, done }
+    }
+
+    /// Waits for a mapping, hands its bytes to `read`, and unmaps.
+    pub async fn read_mapped<T>(&self, mapping: Mapping, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let Mapping { staging, bytes, done } = mapping;
         // In the browser the event loop does it; natively somebody must ask.
         #[cfg(not(target_arch = "wasm32"))]
         self.device
             .poll(wgpu::PollType::wait_indefinitely())
             .map_err(|e| Error::Device(format!("the GPU stopped answering ({e})")))?;
         let lost = |why: String| self.check().err().unwrap_or(Error::Device(why));
-        match receiver.await {
+        match done.await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(lost(format!("the GPU's answer could not be read ({e})"))),
             Err(_) => return Err(lost("the GPU went away".into())),
@@ -213,6 +225,20 @@ impl Gpu {
         staging.unmap();
         self.check()?;
         Ok(result)
+    }
+}
+
+/// Bytes of a staging buffer on their way.
+pub struct Mapping {
+    staging: wgpu::Buffer,
+    bytes: u64,
+    done: futures::channel::oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Mapping {
+    /// Nobody wants them any more: the buffer can be written again.
+    pub fn cancel(self) {
+        self.staging.unmap();
     }
 }
 

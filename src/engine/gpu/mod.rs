@@ -3,6 +3,7 @@
 //! Buffers, bind groups and pipelines are made once, at load.
 
 pub mod device;
+mod flight;
 pub mod pack;
 pub mod plan;
 pub mod policy;
@@ -10,7 +11,10 @@ pub mod profile;
 pub mod shader;
 pub mod upload;
 
+pub use self::flight::AHEAD;
+
 use self::device::{Gpu, StepUniform};
+use self::flight::Flights;
 use self::plan::{Plan, Sections};
 use self::profile::{Clock, KernelTime};
 use self::upload::Uploaded;
@@ -33,6 +37,7 @@ pub struct GpuEngine {
     shared: Rc<Shared>,
     plan: Plan,
     len: usize,
+    flights: Flights,
 }
 
 /// What engines of one model share.
@@ -67,7 +72,7 @@ impl GpuEngine {
 
     async fn with(shared: Rc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
         let plan = Plan::new(&shared.gpu, &architecture, &shared.weights, &settings, policy)?;
-        let mut engine = Self { architecture, settings, policy, shared, plan, len: 0 };
+        let mut engine = Self { architecture, settings, policy, shared, plan, len: 0, flights: Flights::default() };
         // One token, then two, through everything: compiles the pipelines, and shows a GPU that cannot run them.
         engine.step(&[0], LogitsOf::Last).await?;
         engine.len = 0;
@@ -81,6 +86,7 @@ impl GpuEngine {
     /// Makes the gates of a [`GpuEngine::fork`] do as `settings` say; the text must be run again.
     pub fn set_settings(&mut self, settings: Settings) {
         debug_assert!(self.policy);
+        self.flights.cancel();
         self.plan.set_settings(&self.shared.gpu, &settings);
         self.settings = settings;
         self.len = 0;
@@ -88,9 +94,10 @@ impl GpuEngine {
 
     /// See [`super::Engine::step`], which also checks `ids`.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
+        self.flights.cancel();
         let sections = self.begin(ids, self.len, logits)?;
         let gpu = &self.shared.gpu;
-        gpu.queue.submit([self.plan.encode(gpu, &sections)]);
+        gpu.queue.submit([self.plan.encode(gpu, &sections, &self.plan.staging)]);
         let step = |bytes: &[u8]| sections.step(&self.architecture, &self.settings, bytes);
         let step = gpu.read(&self.plan.staging, sections.bytes, step).await?;
         self.len += ids.len();
@@ -99,13 +106,19 @@ impl GpuEngine {
 
     /// Tells the GPU what the next step is about.
     fn begin(&self, ids: &[u32], start: usize, logits: LogitsOf) -> Result<Sections> {
-        let from = logits.from(ids.len());
-        let uniform = StepUniform { start: start as u32, count: ids.len() as u32, logits_from: from as u32, unused: 0 };
+        let sections = self.begin_step(ids.len(), start, logits)?;
+        self.shared.gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
+        Ok(sections)
+    }
+
+    /// As [`Self::begin`], for ids that are on the GPU.
+    fn begin_step(&self, count: usize, start: usize, logits: LogitsOf) -> Result<Sections> {
+        let from = logits.from(count);
+        let uniform = StepUniform { start: start as u32, count: count as u32, logits_from: from as u32, unused: 0 };
         let gpu = &self.shared.gpu;
         gpu.check()?;
         gpu.queue.write_buffer(&gpu.step, 0, bytemuck::bytes_of(&uniform));
-        gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
-        Ok(Sections::new(&self.architecture, &self.settings, ids.len(), ids.len() - from, self.policy))
+        Ok(Sections::new(&self.architecture, &self.settings, count, count - from, self.policy))
     }
 
     /// What each kernel takes in a step over `ids`, which stand at the position `start` of the text in the cache: that they
@@ -146,6 +159,7 @@ impl GpuEngine {
 
     /// Keeps the first `len` tokens of the cache.
     pub fn truncate(&mut self, len: usize) {
+        self.flights.cancel();
         self.len = self.len.min(len);
     }
 

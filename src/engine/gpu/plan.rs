@@ -2,6 +2,7 @@
 
 use super::CHUNK;
 use super::device::Gpu;
+use super::flight::AHEAD;
 use super::policy;
 use super::profile::Clock;
 use super::shader::{ROWS, Tile, attended_together, kernel};
@@ -27,8 +28,14 @@ pub struct Plan {
     pub ids: Buffer,
     /// Where a step's results are read: see [`Sections`].
     pub staging: Buffer,
+    /// The same for steps of one token that are in flight together.
+    pub flights: [Buffer; AHEAD],
+    /// How a step draws the next token: temperature (f32), then the seed's halves.
+    pub sampling: Buffer,
     one: Passes,
     many: Passes,
+    /// The next token, into `ids`.
+    sample: Pass,
     arguments: Buffer,
     routing: Vec<Routing>,
     logits: Buffer,
@@ -112,13 +119,22 @@ impl Plan {
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy)).collect::<Result<_>>()?;
         let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
         let prefill = if gpu.quads { Tile::Sixteen } else { Tile::Eight };
-        let [one, many] = [Tile::One, prefill].map(|tile| {
+        let sampling = gpu.zeros("sampling", 3 * WORD)?;
+        let maker = |tile| {
             let buffers = Buffers { ids: &ids, scratch: &scratch, routing: &routing, caches: &caches, logits: &logits };
-            Maker { gpu, a, weights, settings, policy, tile, buffers, passes: Vec::new() }.passes()
-        });
-        let bytes = Sections::new(a, settings, CHUNK, CHUNK, policy).bytes as usize;
-        let staging = gpu.buffer("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
-        let plan = Self { ids, staging, one, many, arguments: scratch.arguments, routing, logits };
+            Maker { gpu, a, weights, settings, policy, tile, buffers, passes: Vec::new() }
+        };
+        let sample = maker(Tile::One).sample(&sampling);
+        let [one, many] = [Tile::One, prefill].map(|tile| maker(tile).passes());
+        let staging = |tokens| {
+            let bytes = Sections::new(a, settings, tokens, tokens, policy).bytes as usize + WORD;
+            gpu.buffer("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)
+        };
+        let flights = (0..AHEAD).map(|_| staging(1)).collect::<Result<Vec<_>>>()?;
+        let flights = flights.try_into().expect("so many were made");
+        let arguments = scratch.arguments.clone();
+        let staging = staging(CHUNK)?;
+        let plan = Self { ids, staging, flights, sampling, one, many, sample, arguments, routing, logits };
         plan.set_settings(gpu, settings);
         Ok(plan)
     }
@@ -167,18 +183,21 @@ impl Plan {
         (encoder.finish(), names)
     }
 
-    /// The commands of a step.
-    pub fn encode(&self, gpu: &Gpu, sections: &Sections) -> wgpu::CommandBuffer {
+    /// The commands of a step, whose results end in `staging`.
+    pub fn encode(&self, gpu: &Gpu, sections: &Sections, staging: &Buffer) -> wgpu::CommandBuffer {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut compute = encoder.begin_compute_pass(&Default::default());
         for (pass, tokens) in self.steps(sections) {
             pass.record(&mut compute, &self.arguments, tokens);
         }
+        if sections.draws {
+            self.sample.record(&mut compute, &self.arguments, 1);
+        }
         drop(compute);
         let mut to = 0;
-        let sources = self.routing.iter().flat_map(Routing::sections).chain([&self.logits]);
+        let sources = self.routing.iter().flat_map(Routing::sections).chain([&self.logits, &self.ids]);
         for (from, &bytes) in sources.zip(&sections.sizes).filter(|(_, bytes)| **bytes > 0) {
-            encoder.copy_buffer_to_buffer(from, 0, &self.staging, to, bytes);
+            encoder.copy_buffer_to_buffer(from, 0, staging, to, bytes);
             to += bytes;
         }
         encoder.finish()
@@ -268,6 +287,12 @@ impl Maker<'_> {
         let buffers = [&scratch.normed, head, logits];
         let lm_head = self.product("lm_head", *dtype, &buffers, panels(a.vocabulary), &constants);
         Passes { layers: self.passes, lm_head }
+    }
+
+    /// The next token, drawn as `sampling` says.
+    fn sample(&self, sampling: &Buffer) -> Pass {
+        let buffers = [self.buffers.logits, sampling, self.buffers.ids];
+        self.make("sample", Dtype::F32, &buffers, Grid::Single, &numbers(&[("VOCABULARY", self.a.vocabulary)]))
     }
 
     fn make(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], grid: Grid, constants: &[(&str, f64)]) -> Pass {
@@ -483,10 +508,11 @@ impl Routing {
 }
 
 /// What a step's readback holds: for each routed layer router logits `[T, R]`, selected, weights and (with a
-/// limit or a policy) dropped, `[T, choices]`; then logits `[L, V]`.
+/// limit or a policy) dropped, `[T, choices]`; then logits `[L, V]`; then the token that was drawn, where one was.
 pub struct Sections {
     tokens: usize,
     logits: usize,
+    draws: bool,
     sizes: Vec<u64>,
     /// All of them.
     pub bytes: u64,
@@ -498,7 +524,21 @@ impl Sections {
         let layers = a.layers.iter().zip(settings);
         let routing = layers.flat_map(|(l, s)| Routing::widths(&l.moe, s, policy)).map(|numbers| numbers * tokens);
         let sizes: Vec<u64> = routing.chain([logits * a.vocabulary]).map(|numbers| (numbers * WORD) as u64).collect();
-        Self { tokens, logits, bytes: sizes.iter().sum(), sizes }
+        Self { tokens, logits, draws: false, bytes: sizes.iter().sum(), sizes }
+    }
+
+    /// The same with the token that is drawn after the last one.
+    pub fn drawing(mut self) -> Self {
+        self.draws = true;
+        self.sizes.push(WORD as u64);
+        self.bytes += WORD as u64;
+        self
+    }
+
+    /// The token that was drawn, the last word of `bytes`.
+    pub fn drawn(bytes: &[u8]) -> u32 {
+        let word = bytes.last_chunk().expect("a token was drawn");
+        u32::from_le_bytes(*word)
     }
 
     /// The step in `bytes`.

@@ -82,6 +82,7 @@ enum Needs {
     Product,
     ProductAndTiles,
     Reduce,
+    Random,
     Choice,
     WeightsAndChoice,
 }
@@ -100,7 +101,7 @@ macro_rules! kernel {
 }
 
 /// All kernels.
-pub const KERNELS: [Kernel; 11] = [
+pub const KERNELS: [Kernel; 12] = [
     kernel!("attention", Needs::Nothing, &[Read, Read, Read, Write]),
     kernel!("combine", Needs::Reduce, &[Read, Read, Write, Read, Write]),
     kernel!("dispatch", Needs::Nothing, &[Read, Read, Write, Write, Write]),
@@ -111,6 +112,7 @@ pub const KERNELS: [Kernel; 11] = [
     kernel!("lm_head", Needs::Product, &[Read, Read, Write]),
     kernel!("qkv", Needs::Product, &[Read, Read, Read, Write, Write, Write]),
     kernel!("rms_norm", Needs::Reduce, &[Read, Read, Write]),
+    kernel!("sample", Needs::Random, &[Read, Read, Write]),
     kernel!("settle", Needs::Choice, &[Read, Read, Read, Read, Write, Write, Write, Write]),
 ];
 
@@ -131,6 +133,7 @@ impl Kernel {
         match self.name {
             "rms_norm" | "combine" => vec![of("LANES", 64)],
             "attention" => vec![("TOKENS", attended_together(tile, serial) as f64)],
+            "sample" => vec![("LANES", if serial { 64.0 } else { 256.0 })],
             "gate" => vec![of("LANES", 16), of("SPLITS", 4)],
             _ if self.is_product() && tile == Tile::One => vec![of("HEIGHT", 4)],
             _ => Vec::new(),
@@ -158,6 +161,7 @@ impl Kernel {
             Needs::Product => &[panels, weights, product],
             Needs::ProductAndTiles => &[panels, weights, product, tiles],
             Needs::Reduce => &[text!("shared/reduce_workgroup")],
+            Needs::Random => &[random],
             Needs::Choice => &[random, choose],
             Needs::WeightsAndChoice => &[panels, weights, random, choose],
         };

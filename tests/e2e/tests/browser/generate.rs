@@ -5,9 +5,16 @@ use anyhow::Result;
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli;
 use moescope_e2e::page::Page;
+use serde_json::{Value, json};
 use std::time::Duration;
 
-tests![continues_on_webgpu, continues_on_the_cpu, stop_stops];
+tests![
+    continues_on_webgpu,
+    continues_on_the_cpu,
+    every_engine_continues_in_the_same_way,
+    stop_stops,
+    a_gpu_that_crashes_leaves_the_rest_to_the_cpu,
+];
 
 async fn continues_on_webgpu(stage: &Stage) -> Result<()> {
     continues(stage, &stage.open(Visitor::WEBGPU, "/?text=The%20river&backend=webgpu").await?).await
@@ -32,6 +39,41 @@ async fn continues(stage: &Stage, page: &Page) -> Result<()> {
     let layer = after.layer.expect("one layer is shown");
     let again = cli::trace_ids(stage.tools(), "main", &after.ids(), "cpu")?;
     assert_eq!(after.experts(), again.layer(layer).selected);
+    Ok(())
+}
+
+/// A GPU, which draws tokens itself while others are on their way, and the CPU: the same seed, the same tokens.
+async fn every_engine_continues_in_the_same_way(stage: &Stage) -> Result<()> {
+    let call = "return (await window.moescope.generate('The river', { tokens: 24, temperature: 0.8, seed: 11 })).ids;";
+    let mut ids: Vec<Value> = Vec::new();
+    for backend in ["webgpu", "cpu"] {
+        let page = stage.open(Visitor::WEBGPU, &format!("/?text=&backend={backend}")).await?;
+        page.wait("the model", |view| view.is_settled()).await?;
+        let used: String = page.script("return window.moescope.backend();", Vec::new()).await?;
+        assert_eq!(used, backend);
+        ids.push(page.promise(call, Vec::new()).await?);
+    }
+    assert_eq!(ids[0].as_array().map(Vec::len), Some(24));
+    assert_eq!(ids[0], ids[1]);
+    Ok(())
+}
+
+/// The whole text runs again on the CPU, and the continuation goes on to the token it would have ended with.
+async fn a_gpu_that_crashes_leaves_the_rest_to_the_cpu(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/?text=The%20river&backend=webgpu").await?;
+    stage.expect_in_console("external Instance reference");
+    let before = page.routed().await?.tokens.len();
+    let settings = "return await window.moescope.generate('The river', { tokens: 64 });";
+    let expected: Value = page.promise(settings, Vec::new()).await?;
+    page.find("generate").await?.click().await?;
+    page.wait("new tokens", |view| view.tokens.len() > before + 3).await?;
+    page.browser().cdp().send_raw("Browser.crashGpuProcess", json!({})).await?;
+    let after = page.wait("the CPU", |view| view.is_settled() && view.tokens.len() == before + 64).await?;
+    assert_eq!(json!(after.ids()[before..]), expected["ids"]);
+    let used: String = page.script("return window.moescope.backend();", Vec::new()).await?;
+    assert_eq!(used, "cpu");
+    let note = page.find("notes").await?.text().await?;
+    assert!(note.contains("The CPU took over"), "{note}");
     Ok(())
 }
 

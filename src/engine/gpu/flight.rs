@@ -1,0 +1,91 @@
+//! Decoding with several steps in flight: the GPU draws each token itself (`shaders/sample.wgsl`) and runs it in the next step, which
+//! was submitted before anybody read the one before. Every step still has its own submit and its own readback, of the same routing
+//! and logits; what is saved is the way to the processor and back between two tokens.
+
+use super::GpuEngine;
+use super::device::Mapping;
+use super::plan::Sections;
+use crate::engine::{LogitsOf, Step};
+use crate::error::Result;
+use crate::session::Sampling;
+use std::collections::VecDeque;
+
+/// Most steps in flight.
+pub const AHEAD: usize = 8;
+
+/// Steps that were submitted and not read yet.
+#[derive(Default)]
+pub struct Flights {
+    steps: VecDeque<(Sections, Mapping)>,
+    /// How they draw.
+    sampling: Option<Sampling>,
+    /// What the first of them runs.
+    id: u32,
+    /// The next buffer for results.
+    slot: usize,
+}
+
+impl Flights {
+    /// Forgets them: what they write is written again before it is read.
+    pub fn cancel(&mut self) {
+        self.steps.drain(..).for_each(|(_, mapping)| mapping.cancel());
+        self.sampling = None;
+    }
+}
+
+impl GpuEngine {
+    /// Runs the next token of a continuation: `first()` gives it where none is in flight, the GPU drew it where one is. Behind it
+    /// come steps that run what is drawn as `sampling` says, so that with it as many as `ahead` are in flight. Gives the token and
+    /// its step, logits included.
+    ///
+    /// `sampling` must take all tokens ([`Sampling::takes_all`]), and the text must have room for `ahead` more.
+    pub async fn draw(
+        &mut self,
+        sampling: &Sampling,
+        ahead: usize,
+        first: impl FnOnce() -> u32,
+    ) -> Result<(u32, Step)> {
+        if self.flights.sampling != Some(*sampling) {
+            self.flights.cancel();
+        }
+        if self.flights.steps.is_empty() {
+            self.take_off(sampling, first());
+        }
+        while self.flights.steps.len() < ahead.clamp(1, AHEAD) {
+            self.submit_next()?;
+        }
+        let (sections, mapping) = self.flights.steps.pop_front().expect("one was submitted");
+        let read = |bytes: &[u8]| {
+            (
+                sections.step(&self.architecture, &self.settings, bytes),
+                Sections::drawn(&bytes[..sections.bytes as usize]),
+            )
+        };
+        let read = self.shared.gpu.read_mapped(mapping, read).await;
+        let (step, next) = read.inspect_err(|_| self.flights.cancel())?;
+        self.len += 1;
+        Ok((std::mem::replace(&mut self.flights.id, next), step))
+    }
+
+    /// Tells the GPU how to draw, and what the first step runs.
+    fn take_off(&mut self, sampling: &Sampling, id: u32) {
+        let (queue, seed) = (&self.shared.gpu.queue, sampling.seed);
+        let words = [sampling.temperature.to_bits(), seed as u32, (seed >> 32) as u32];
+        queue.write_buffer(&self.plan.sampling, 0, bytemuck::cast_slice(&words));
+        queue.write_buffer(&self.plan.ids, 0, bytemuck::bytes_of(&id));
+        (self.flights.sampling, self.flights.id) = (Some(*sampling), id);
+    }
+
+    /// Submits a step over the token in `ids`, which draws the one after it.
+    fn submit_next(&mut self) -> Result<()> {
+        let start = self.len + self.flights.steps.len();
+        let sections = self.begin_step(1, start, LogitsOf::Last)?.drawing();
+        let gpu = &self.shared.gpu;
+        let staging = &self.plan.flights[self.flights.slot];
+        gpu.queue.submit([self.plan.encode(gpu, &sections, staging)]);
+        let mapping = gpu.map(staging, sections.bytes);
+        self.flights.steps.push_back((sections, mapping));
+        self.flights.slot = (self.flights.slot + 1) % AHEAD;
+        Ok(())
+    }
+}

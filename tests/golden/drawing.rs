@@ -1,0 +1,109 @@
+//! Continuations: tokens drawn with several steps in flight are those drawn one after the other, on both engines.
+
+use super::{case, model, shipped};
+use moescope::engine::gpu::AHEAD;
+use moescope::engine::{Engine, settings_under};
+use moescope::model::Model;
+use moescope::routing::{Policy, Trace};
+use moescope::session::{Sampling, Session};
+
+const SAMPLINGS: [Sampling; 4] = [
+    Sampling { temperature: 0.0, top_p: 1.0, seed: 1 },
+    Sampling { temperature: 0.8, top_p: 1.0, seed: 1 },
+    Sampling { temperature: 1.2, top_p: 1.0, seed: 3 << 40 },
+    Sampling { temperature: 1.2, top_p: 0.6, seed: 5 },
+];
+
+/// The prompt and up to `tokens` more, `ahead(n)` of them in flight as the one after `n` others is drawn.
+fn continued(
+    session: &mut Session,
+    prompt: &[u32],
+    tokens: usize,
+    sampling: &Sampling,
+    ahead: impl Fn(usize) -> usize,
+) -> Trace {
+    pollster::block_on(async {
+        let mut trace = session.run(prompt, None, |_| {}).await.unwrap();
+        for n in 0..tokens {
+            if session.has_room() {
+                trace.extend(&session.draw(sampling, ahead(n), None).await.unwrap());
+            }
+        }
+        assert_eq!(session.ids(), trace.tokens.iter().map(|token| token.id).collect::<Vec<_>>());
+        trace
+    })
+}
+
+fn cpu(model: &Model) -> Session {
+    Session::new(Engine::cpu(model).unwrap())
+}
+
+fn gpu(model: &Model) -> Session {
+    Session::new(pollster::block_on(Engine::gpu(model)).unwrap())
+}
+
+fn ids(trace: &Trace) -> Vec<u32> {
+    trace.tokens.iter().map(|token| token.id).collect()
+}
+
+#[test]
+fn the_shipped_model_goes_on_the_same_way_on_every_engine() {
+    let (model, texts) = shipped();
+    let (mut cpu, mut gpu) = (cpu(&model), gpu(&model));
+    for (n, (_, text)) in texts.iter().enumerate().take(4) {
+        let prompt = &text[..text.len().min(20)];
+        let sampling = &SAMPLINGS[n];
+        let expected = continued(&mut cpu, prompt, 30, sampling, |_| 1);
+        let one = continued(&mut gpu, prompt, 30, sampling, |_| 1);
+        assert_eq!(ids(&one), ids(&expected), "{sampling:?}");
+        for ahead in [2, AHEAD, usize::MAX] {
+            // The bits too, of all that is shown of a token.
+            let trace = continued(&mut gpu, prompt, 30, sampling, |_| ahead);
+            assert!(trace == one, "{ahead} in flight, {sampling:?}");
+        }
+        let trace = continued(&mut gpu, prompt, 30, sampling, |n| 1 + n * 5 % 7);
+        assert!(trace == one, "more and fewer in flight, {sampling:?}");
+    }
+}
+
+/// Models whose experts are full at some point, a policy that draws lots, and a text that fills the context.
+#[test]
+fn steps_in_flight_count_what_experts_took_and_end_with_the_context() {
+    let policy = Policy::parse(r#"{"noise": 0.5, "seed": 3, "capacity_factor": 0.8}"#).unwrap();
+    for (name, policy) in [("switch", Policy::default()), ("capacity-top2", Policy::default()), ("basic", policy)] {
+        let model = model(&case(name));
+        let settings = settings_under(&policy, &model.architecture).unwrap();
+        let own = pollster::block_on(Engine::gpu(&model)).unwrap();
+        let mut session = Session::new(pollster::block_on(own.fork(settings)).unwrap());
+        let prompt = [5, 9, 2, 7, 11];
+        let one = continued(&mut session, &prompt, 1000, &SAMPLINGS[2], |_| 1);
+        assert_eq!(one.len(), model.architecture.context, "{name}");
+        let trace = continued(&mut session, &prompt, 1000, &SAMPLINGS[2], |_| AHEAD);
+        assert!(trace == one, "{name}");
+        assert!(one.layers.iter().any(|layer| layer.dropped.contains(&true)), "{name}: no expert was full");
+    }
+}
+
+/// Whatever is asked for while steps are in flight, they leave nothing behind.
+#[test]
+fn another_text_or_another_seed_leaves_the_steps_in_flight() {
+    let (model, texts) = shipped();
+    let mut session = gpu(&model);
+    let (prompt, other) = (&texts[0].1[..10], &texts[1].1[..70]);
+    let expected = continued(&mut session, prompt, 12, &SAMPLINGS[1], |_| 1);
+    let run = |session: &mut Session, ids: &[u32]| pollster::block_on(session.run(ids, None, |_| {})).unwrap();
+    let text = run(&mut session, other);
+
+    continued(&mut session, prompt, 5, &SAMPLINGS[1], |_| AHEAD);
+    assert!(run(&mut session, other) == text, "another text in the middle");
+
+    continued(&mut session, prompt, 5, &SAMPLINGS[2], |_| AHEAD);
+    session.set(prompt.to_vec());
+    let mut trace = run(&mut session, prompt);
+    for n in 0..12 {
+        // One at a time in the middle, too.
+        let ahead = if n == 6 { 1 } else { AHEAD };
+        trace.extend(&pollster::block_on(session.draw(&SAMPLINGS[1], ahead, None)).unwrap());
+    }
+    assert!(trace == expected, "another seed in the middle");
+}
