@@ -14,12 +14,7 @@ pub fn madd(a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
 #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
 #[inline(always)]
 pub fn madd(a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
-    use core::arch::wasm32::{f32x4, f32x4_extract_lane, f32x4_relaxed_madd, v128};
-    let halves =
-        |x: f32x8| -> [v128; 2] { bytemuck::cast::<f32x8, [[f32; 4]; 2]>(x).map(|[x, y, z, w]| f32x4(x, y, z, w)) };
-    let numbers = |x: v128| {
-        [f32x4_extract_lane::<0>(x), f32x4_extract_lane::<1>(x), f32x4_extract_lane::<2>(x), f32x4_extract_lane::<3>(x)]
-    };
-    let ([a0, a1], [b0, b1], [c0, c1]) = (halves(a), halves(b), halves(c));
-    bytemuck::cast([numbers(f32x4_relaxed_madd(a0, b0, c0)), numbers(f32x4_relaxed_madd(a1, b1, c1))])
+    use core::arch::wasm32::{f32x4_relaxed_madd, v128};
+    let [[a0, a1], [b0, b1], [c0, c1]] = [a, b, c].map(bytemuck::cast::<f32x8, [v128; 2]>);
+    bytemuck::cast([f32x4_relaxed_madd(a0, b0, c0), f32x4_relaxed_madd(a1, b1, c1)])
 }
