@@ -3,14 +3,17 @@
 
 use moescope::engine::Engine;
 use moescope::error::{Error, Result};
-use moescope::model::files::{Bytes, ModelFiles, read_dir, shards};
-use moescope::model::{Architecture, Model};
+use moescope::model::files::{Content, ModelFiles, read_dir, shards};
+use moescope::model::{Architecture, Backend, Model};
 use moescope::session::{Sampling, Session};
 use moescope::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures/basic")
@@ -47,7 +50,8 @@ fn with_config(change: impl Fn(&mut Value)) -> ModelFiles {
 /// `basic` with the bytes of its tensors changed; false drops a tensor.
 fn with_tensors(change: impl Fn(&str, &mut Vec<u8>) -> bool) -> ModelFiles {
     let mut files = files();
-    let whole = SafeTensors::deserialize(&files.weights[0].1).unwrap();
+    let file = content(&files);
+    let whole = SafeTensors::deserialize(&file).unwrap();
     let mut tensors = Vec::new();
     for (name, view) in whole.iter() {
         let mut bytes = view.data().to_vec();
@@ -59,12 +63,18 @@ fn with_tensors(change: impl Fn(&str, &mut Vec<u8>) -> bool) -> ModelFiles {
         .iter()
         .map(|(name, dtype, shape, bytes)| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
     let file = safetensors::serialize(views, None).unwrap();
-    files.weights = vec![("model.safetensors".into(), Bytes::new(file))];
+    files.weights = vec![("model.safetensors".into(), Rc::new(file))];
     files
 }
 
+/// The bytes of its only file of weights.
+fn content(files: &ModelFiles) -> Vec<u8> {
+    let file = &files.weights[0].1;
+    file.read(0..file.size()).into_owned()
+}
+
 fn with_weights(bytes: Vec<u8>) -> ModelFiles {
-    ModelFiles { weights: vec![("model.safetensors".into(), Bytes::new(bytes))], ..files() }
+    ModelFiles { weights: vec![("model.safetensors".into(), Rc::new(bytes))], ..files() }
 }
 
 #[test]
@@ -83,8 +93,44 @@ fn a_missing_directory_and_a_missing_file() {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
+/// A file that is not in memory, but can be read from.
+struct Elsewhere(Vec<u8>);
+
+impl Content for Elsewhere {
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        Cow::Owned(self.0[range].to_vec())
+    }
+}
+
+/// A model whose file is elsewhere is the same model; once the file was let go, engines that are there go on, and others are told.
+#[test]
+fn weights_that_are_elsewhere_and_weights_that_were_let_go() {
+    let mut files = files();
+    let expected = Model::new(&files).unwrap();
+    files.weights = vec![("model.safetensors".into(), Rc::new(Elsewhere(content(&files))))];
+    let mut model = Model::new(&files).unwrap();
+    let trace = |engine: Engine| pollster::block_on(Session::new(engine).run(&[5, 3, 8], None, |_| {})).unwrap();
+    let same = trace(Engine::cpu(&expected).unwrap());
+    assert!(trace(pollster::block_on(Engine::gpu(&model)).unwrap()).tokens == same.tokens);
+    let engine = Engine::cpu(&model).unwrap();
+    let fork = pollster::block_on(engine.fork(engine.settings().clone())).unwrap();
+    model.let_go();
+    assert!(trace(engine) == same && trace(fork) == same);
+    assert_eq!(model.info(Backend::Cpu, None).weight_bytes, expected.info(Backend::Cpu, None).weight_bytes);
+    let error = Engine::cpu(&model).err().expect("no weights").to_string();
+    assert_says(&error, &["model.safetensors", "no longer in memory", "load the model again"]);
+}
+
 #[test]
 fn not_a_safetensors_file() {
+    let length = |n: u64| [n.to_le_bytes().as_slice(), b"{}"].concat();
+    for bytes in [vec![1, 2, 3], length(3), length(u64::MAX), length(1), length(2)[..8].to_vec()] {
+        assert_says(&refusal(&with_weights(bytes)), &["model.safetensors", "not a whole safetensors file"]);
+    }
     let message = refusal(&with_weights(b"<!doctype html><html><body>Not found</body></html>".to_vec()));
     assert_says(&message, &["model.safetensors", "not a whole safetensors file", "fetch it again"]);
     assert_says(&refusal(&with_weights(Vec::new())), &["model.safetensors", "safetensors file"]);
@@ -92,7 +138,7 @@ fn not_a_safetensors_file() {
 
 #[test]
 fn a_truncated_file() {
-    let whole = files().weights[0].1.to_vec();
+    let whole = content(&files());
     for length in [whole.len() - 1, whole.len() / 2, 9] {
         assert_says(&refusal(&with_weights(whole[..length].to_vec())), &["model.safetensors", "fetch it again"]);
     }

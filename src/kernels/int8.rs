@@ -42,20 +42,19 @@ impl Int8 {
     pub fn stack(matrices: &[&Matrix<'_>]) -> Self {
         let (rows, cols) = (matrices.iter().map(|m| m.rows).sum(), matrices[0].cols);
         let mut panels = Panels::<Columns>::zeros(rows, cols.div_ceil(TOGETHER));
-        let (mut scales, mut numbers) = (Vec::with_capacity(rows), vec![0.0; cols]);
-        let each = matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix, row)));
-        for (at, (matrix, row)) in each.enumerate() {
-            matrix.read_row(row, &mut numbers);
-            let scale = largest(&numbers) / MOST_WEIGHT;
-            for (columns, numbers) in panels.panel_mut(at / ROWS).iter_mut().zip(numbers.chunks(TOGETHER)) {
+        let mut scales = Vec::with_capacity(rows);
+        let mut put = |numbers: &[f32]| {
+            let (row, scale) = (scales.len(), largest(numbers) / MOST_WEIGHT);
+            for (columns, numbers) in panels.panel_mut(row / ROWS).iter_mut().zip(numbers.chunks(TOGETHER)) {
                 let bytes: &mut [i8; TOGETHER * ROWS] = bytemuck::cast_mut(columns);
                 for (col, number) in numbers.iter().enumerate() {
-                    bytes[byte(at % ROWS, col)] =
+                    bytes[byte(row % ROWS, col)] =
                         if scale >= f32::MIN_POSITIVE { (number / scale).round() as i8 } else { 0 };
                 }
             }
             scales.push(scale);
-        }
+        };
+        matrices.iter().for_each(|matrix| matrix.each_row(&mut put));
         Self { cols, panels, scales }
     }
 
@@ -175,6 +174,7 @@ mod tests {
     use crate::kernels::linear::{linear, linear_add};
     use crate::kernels::stored::Stored;
     use crate::model::Dtype;
+    use crate::model::Stretch;
 
     fn number(n: usize) -> f32 {
         ((n * 2_654_435_761) as u32 >> 16) as f32 / 65_536.0 - 0.5
@@ -188,9 +188,9 @@ mod tests {
     fn rounded_weights_are_within_half_a_step() {
         let (rows, cols) = (21, 13);
         let bytes = matrix(rows, cols);
-        let wide = Matrix { name: "w".into(), dtype: Dtype::F32, rows, cols, bytes: &bytes };
+        let wide = Matrix { name: "w".into(), dtype: Dtype::F32, rows, cols, bytes: Stretch::Here(&bytes) };
         let rounded = Int8::stack(&[&wide, &wide]);
-        let numbers: Vec<f32> = wide.values().collect();
+        let numbers = wide.values();
         for (row, col) in (0..2 * rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
             let of_row = &numbers[row % rows * cols..][..cols];
             let half_a_step = largest(of_row) / MOST_WEIGHT / 2.0;
@@ -202,7 +202,7 @@ mod tests {
     fn products_are_those_of_the_rounded_weights_one_token_or_many() {
         for (rows, cols) in [(45, 70), (16, 1), (1, 9), (33, 2048)] {
             let bytes = matrix(rows, cols);
-            let weights = Matrix { name: "w".into(), dtype: Dtype::F32, rows, cols, bytes: &bytes };
+            let weights = Matrix { name: "w".into(), dtype: Dtype::F32, rows, cols, bytes: Stretch::Here(&bytes) };
             let stored = Stored::int8(&[&weights]);
             for tokens in [1, 2, 5] {
                 let x: Vec<f32> = (0..tokens * cols).map(|n| number(n + 7) * 30.0).collect();
@@ -229,7 +229,7 @@ mod tests {
     fn the_largest_sums_have_room() {
         let cols = 20_000;
         let bytes: Vec<u8> = std::iter::repeat_n(3.0f32.to_le_bytes(), cols).flatten().collect();
-        let weights = Matrix { name: "w".into(), dtype: Dtype::F32, rows: 1, cols, bytes: &bytes };
+        let weights = Matrix { name: "w".into(), dtype: Dtype::F32, rows: 1, cols, bytes: Stretch::Here(&bytes) };
         let mut y = [0.0];
         linear(&vec![2.0; cols], &Stored::int8(&[&weights]), &mut y);
         assert!((y[0] / (6.0 * cols as f32) - 1.0).abs() < 1e-3, "{}", y[0]);

@@ -54,11 +54,12 @@ impl Panels {
     pub fn stack(matrices: &[&Matrix<'_>]) -> Self {
         let cols = matrices[0].cols;
         let mut stacked = Self::zeros(matrices.iter().map(|m| m.rows).sum(), cols);
-        let mut numbers = vec![0.0; cols];
-        let rows = matrices.iter().flat_map(|matrix| (0..matrix.rows).map(move |row| (matrix, row)));
-        for (at, (matrix, row)) in rows.enumerate() {
-            matrix.read_row(row, &mut numbers);
-            stacked.set_row(at, &numbers);
+        let mut row = 0;
+        for matrix in matrices {
+            matrix.each_row(|numbers| {
+                stacked.set_row(row, numbers);
+                row += 1;
+            });
         }
         stacked
     }

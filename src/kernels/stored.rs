@@ -85,12 +85,15 @@ impl Stored {
 fn pairs(matrices: &[&Matrix<'_>]) -> Panels<Pairs> {
     let cols = matrices[0].cols;
     let mut panels = Panels::<Pairs>::zeros(matrices.iter().map(|m| m.rows).sum(), cols);
-    let rows = matrices.iter().flat_map(|m| m.bytes.chunks_exact(2 * cols));
-    for (row, bytes) in rows.enumerate() {
-        let (word, upper) = (row % ROWS % 8, row % ROWS / 8);
-        for (column, number) in panels.panel_mut(row / ROWS).iter_mut().zip(bytes.chunks_exact(2)) {
-            let words: &mut [u32; 8] = bytemuck::cast_mut(column);
-            words[word] |= u32::from(u16::from_le_bytes([number[0], number[1]])) << (16 * upper);
+    let mut row = 0;
+    for matrix in matrices {
+        for bytes in matrix.bytes.read().chunks_exact(2 * cols) {
+            let (word, upper) = (row % ROWS % 8, row % ROWS / 8);
+            for (column, number) in panels.panel_mut(row / ROWS).iter_mut().zip(bytes.chunks_exact(2)) {
+                let words: &mut [u32; 8] = bytemuck::cast_mut(column);
+                words[word] |= u32::from(u16::from_le_bytes([number[0], number[1]])) << (16 * upper);
+            }
+            row += 1;
         }
     }
     panels
@@ -166,6 +169,7 @@ fn moved(pairs: Pairs) -> Column {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Stretch;
 
     /// All halves but those that are no numbers.
     fn every(kind: Dtype) -> Vec<u16> {
@@ -183,7 +187,7 @@ mod tests {
             let cols = 64;
             let rows = bits.len() / cols;
             let bytes: Vec<u8> = bits[..rows * cols].iter().flat_map(|bits| bits.to_le_bytes()).collect();
-            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: &bytes };
+            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: Stretch::Here(&bytes) };
             let (stored, wide) = (Stored::as_is(&[&matrix]), Stored::wide(&[&matrix]));
             assert_eq!(2 * stored.bytes(), wide.bytes());
             for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
@@ -202,7 +206,7 @@ mod tests {
                 _ => half::bf16::from_f32(x).to_bits(),
             };
             let bytes: Vec<u8> = (0..rows * cols).flat_map(|n| narrow(number(n) * 0.1).to_le_bytes()).collect();
-            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: &bytes };
+            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: Stretch::Here(&bytes) };
             let (stored, wide) = (Stored::as_is(&[&matrix]), Stored::wide(&[&matrix]));
             for tokens in [1, 2, 5] {
                 let x: Vec<f32> = (0..tokens * cols).map(|n| number(n + 7) * 30.0).collect();

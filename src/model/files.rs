@@ -2,25 +2,30 @@
 //! native [`read_dir`], or the worker's fetch in the browser.
 
 use crate::error::{Error, Result};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::ops::Range;
+use std::rc::Rc;
 
-/// A file's content, shared: read into memory, or mapped.
-#[derive(Clone)]
-pub struct Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
+/// A file's content, shared: in memory, mapped, or outside of this program's memory.
+pub type Bytes = Rc<dyn Content>;
 
-impl Bytes {
-    /// Shares `content`.
-    pub fn new(content: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(content))
-    }
+/// What a file holds.
+pub trait Content {
+    /// Bytes of it.
+    fn size(&self) -> usize;
+
+    /// The bytes in `range`, which lies in the file: copied where they are not in this program's memory.
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]>;
 }
 
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
+impl<T: AsRef<[u8]>> Content for T {
+    fn size(&self) -> usize {
+        self.as_ref().len()
+    }
 
-    fn deref(&self) -> &[u8] {
-        (*self.0).as_ref()
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.as_ref()[range])
     }
 }
 
@@ -96,6 +101,6 @@ mod native {
         // SAFETY: the map is private to this process and read-only; a file that another process cuts
         // while it is mapped ends this process by a signal, as any use of mapped files does.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::read(at(), e))?;
-        Ok((at(), Bytes::new(bytes)))
+        Ok((at(), Rc::new(bytes)))
     }
 }

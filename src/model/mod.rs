@@ -17,7 +17,7 @@ pub use architecture::{Architecture, AttentionShape, LayerShape, MoeShape};
 pub use files::ModelFiles;
 pub use info::{Backend, Cost, ModelInfo, Part};
 pub use tensors::{Dtype, Tensors};
-pub use weights::{ExpertWeights, FfnWeights, LayerWeights, Matrix, Weights};
+pub use weights::{ExpertWeights, FfnWeights, LayerWeights, Matrix, Stretch, Weights};
 
 use crate::error::{Error, Result};
 
@@ -72,6 +72,11 @@ impl Model {
             "moescope" => moescope::weights(&self.tensors, &self.architecture),
             _ => mixtral::weights(&self.tensors, &self.architecture),
         }
+    }
+
+    /// Lets go of the weights, once no engine will be made of them any more.
+    pub fn let_go(&mut self) {
+        self.tensors.let_go();
     }
 
     /// What to say about this model while `backend` runs it.

@@ -1,10 +1,10 @@
 //! The tensors of one or several safetensors files.
 
 use super::files::Bytes;
-use super::weights::Matrix;
+use super::weights::{Matrix, Stretch};
 use crate::error::{Error, Result};
 use half::{bf16, f16};
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -100,9 +100,10 @@ struct Entry {
     range: Range<usize>,
 }
 
-/// All tensors of a checkpoint by name; the files stay in memory as they are.
+/// All tensors of a checkpoint by name; the files stay as they are.
 pub struct Tensors {
-    files: Vec<(String, Bytes)>,
+    /// (name, content); without content once nobody needs it.
+    files: Vec<(String, Option<Bytes>)>,
     entries: HashMap<String, Entry>,
 }
 
@@ -113,7 +114,13 @@ impl Tensors {
         for (number, (name, bytes)) in files.iter().enumerate() {
             read_header(number, name, bytes, &mut entries)?;
         }
-        Ok(Self { files: files.to_vec(), entries })
+        let files = files.iter().map(|(name, bytes)| (name.clone(), Some(bytes.clone()))).collect();
+        Ok(Self { files, entries })
+    }
+
+    /// Lets go of the files' content: what a tensor holds cannot be asked for any more.
+    pub fn let_go(&mut self) {
+        self.files.iter_mut().for_each(|(_, content)| *content = None);
     }
 
     /// The width that most tensors have (they share one in practice).
@@ -137,7 +144,7 @@ impl Tensors {
         self.get(name, &[rows, cols]).map(|(dtype, bytes)| Matrix { name: name.to_owned(), rows, cols, dtype, bytes })
     }
 
-    fn get(&self, name: &str, shape: &[usize]) -> Result<(Dtype, &[u8])> {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<(Dtype, Stretch<'_>)> {
         let entry = self.entries.get(name).ok_or_else(|| {
             let files = self.files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             Error::model(
@@ -147,7 +154,7 @@ impl Tensors {
                 ),
             )
         })?;
-        let (file, bytes) = &self.files[entry.file];
+        let (file, content) = &self.files[entry.file];
         if entry.shape != shape {
             let why = format!(
                 "has shape {:?}, but config.json asks for {shape:?}; the two do not belong together",
@@ -155,31 +162,40 @@ impl Tensors {
             );
             return Err(Error::model(format!("{file}, tensor {name}"), why));
         }
-        Ok((entry.dtype, &bytes[entry.range.clone()]))
+        let content = content.as_deref();
+        let content = content.ok_or_else(|| Error::model(file, "is no longer in memory; load the model again"))?;
+        Ok((entry.dtype, Stretch::Of(content, entry.range.clone())))
     }
 }
 
+/// Bytes that say how long the header is.
+const LENGTH: usize = 8;
+
 fn read_header(number: usize, name: &str, bytes: &Bytes, entries: &mut HashMap<String, Entry>) -> Result<()> {
-    let damaged = |e: safetensors::SafeTensorError| {
-        let why = match e {
-            safetensors::SafeTensorError::MetadataIncompleteBuffer => {
-                "is cut off or has bytes too many; fetch it again".to_owned()
-            }
-            e => format!(
-                "is not a whole safetensors file ({e}); fetch it again, or convert the checkpoint to safetensors"
+    let damaged = |why: String| {
+        Error::model(
+            name,
+            format!(
+                "is not a whole safetensors file ({why}); fetch it again, or convert the checkpoint to safetensors"
             ),
-        };
-        Error::model(name, why)
+        )
     };
-    // `deserialize` checks that offsets are contiguous, fit the shapes, and end where the file ends.
-    let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
-    let base = bytes.as_ptr() as usize;
-    for (tensor, view) in tensors.iter() {
+    let size = bytes.size();
+    let length = bytes.read(0..LENGTH.min(size));
+    let length = length.first_chunk().ok_or_else(|| damaged(format!("it has {size} bytes")))?;
+    let start = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| length.checked_add(LENGTH));
+    let start = start.filter(|&start| start <= size);
+    let start = start.ok_or_else(|| damaged("its header would be longer than the file".into()))?;
+    // Reading it checks that offsets are contiguous and fit the shapes.
+    let header: Metadata = serde_json::from_slice(&bytes.read(LENGTH..start)).map_err(|e| damaged(e.to_string()))?;
+    if start.checked_add(header.data_len()) != Some(size) {
+        return Err(Error::model(name, "is cut off or has bytes too many; fetch it again"));
+    }
+    for (tensor, info) in header.tensors() {
         // Tensors of other types (buffers of integers) are none of ours; one that is asked for is missing.
-        let Some(dtype) = Dtype::of(view.dtype()) else { continue };
-        let start = view.data().as_ptr() as usize - base;
-        let range = start..start + view.data().len();
-        entries.insert(tensor.to_owned(), Entry { file: number, dtype, shape: view.shape().to_vec(), range });
+        let Some(dtype) = Dtype::of(info.dtype) else { continue };
+        let range = start + info.data_offsets.0..start + info.data_offsets.1;
+        entries.insert(tensor, Entry { file: number, dtype, shape: info.shape.clone(), range });
     }
     Ok(())
 }

@@ -1,7 +1,11 @@
 //! Views of a checkpoint's tensors by what they do, the same for every family.
 
+use super::files::Content;
 use super::tensors::Dtype;
 use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
 
 /// A row-major matrix `[rows, cols]` as it lies in the file. `y = W x` maps `cols` to `rows`.
 #[derive(Clone, Debug)]
@@ -15,19 +19,57 @@ pub struct Matrix<'a> {
     /// Width of a number.
     pub dtype: Dtype,
     /// Little-endian numbers, `rows * cols` of them.
-    pub bytes: &'a [u8],
+    pub bytes: Stretch<'a>,
+}
+
+/// Bytes of a file.
+#[derive(Clone)]
+pub enum Stretch<'a> {
+    /// In memory.
+    Here(&'a [u8]),
+    /// A range of a file's content.
+    Of(&'a dyn Content, Range<usize>),
+}
+
+impl<'a> Stretch<'a> {
+    /// The bytes: copied into memory where they were not there.
+    pub fn read(&self) -> Cow<'a, [u8]> {
+        match self {
+            Self::Here(bytes) => Cow::Borrowed(bytes),
+            Self::Of(content, range) => content.read(range.clone()),
+        }
+    }
+
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Of(_, range) => range.len(),
+        }
+    }
+}
+
+impl fmt::Debug for Stretch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.size())
+    }
 }
 
 impl Matrix<'_> {
     /// The numbers as f32, row by row.
-    pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
-        self.dtype.values(self.bytes)
+    pub fn values(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows * self.cols];
+        self.dtype.widen(&self.bytes.read(), &mut values);
+        values
     }
 
-    /// Writes the numbers of a row as f32 to `to`, `[cols]`.
-    pub fn read_row(&self, row: usize, to: &mut [f32]) {
-        let size = self.cols * self.dtype.size();
-        self.dtype.widen(&self.bytes[row * size..][..size], to);
+    /// Gives `take` the numbers of each row as f32, `[cols]`, in order.
+    pub fn each_row(&self, mut take: impl FnMut(&[f32])) {
+        let mut numbers = vec![0.0; self.cols];
+        for row in self.bytes.read().chunks_exact(self.cols * self.dtype.size()) {
+            self.dtype.widen(row, &mut numbers);
+            take(&numbers);
+        }
     }
 }
 
@@ -100,7 +142,7 @@ impl<'a> Weights<'a> {
 
     /// Refuses a checkpoint with a NaN or an infinite number, and names the tensor.
     pub fn check_finite(&self) -> Result<()> {
-        self.all().try_for_each(|matrix| match matrix.dtype.first_not_finite(matrix.bytes) {
+        self.all().try_for_each(|matrix| match matrix.dtype.first_not_finite(&matrix.bytes.read()) {
             None => Ok(()),
             Some(at) => Err(Error::model(
                 format!("model.safetensors, tensor {}", matrix.name),
@@ -111,7 +153,7 @@ impl<'a> Weights<'a> {
 
     /// Bytes of all of them, as they are stored.
     pub fn bytes(&self) -> usize {
-        self.all().map(|matrix| matrix.bytes.len()).sum()
+        self.all().map(|matrix| matrix.bytes.size()).sum()
     }
 
     fn all(&self) -> impl Iterator<Item = &Matrix<'a>> {

@@ -4,7 +4,7 @@ use moescope::engine::gpu::device::{Gpu, StepUniform};
 use moescope::engine::gpu::pack;
 use moescope::engine::gpu::plan::choice_constants;
 use moescope::engine::gpu::shader::{Access, Tile, kernel};
-use moescope::model::{AttentionShape, Dtype, Matrix, MoeShape};
+use moescope::model::{AttentionShape, Dtype, Matrix, MoeShape, Stretch};
 
 /// Largest difference between a kernel and its twin, over numbers of about unit size.
 const TOLERANCE: f32 = 1e-4;
@@ -204,7 +204,13 @@ pub struct Weights {
 
 impl Weights {
     pub fn view(&self) -> Matrix<'_> {
-        Matrix { name: "test".into(), rows: self.rows, cols: self.cols, dtype: self.dtype, bytes: &self.bytes }
+        Matrix {
+            name: "test".into(),
+            rows: self.rows,
+            cols: self.cols,
+            dtype: self.dtype,
+            bytes: Stretch::Here(&self.bytes),
+        }
     }
 }
 

@@ -51,7 +51,17 @@ impl Desk {
         let info = model.info(engine.backend(), None);
         let wants_gpu = choice == BackendChoice::Auto;
         let (session, policy) = (Session::new(engine), Policy::default());
-        Ok(Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, info })
+        let mut desk = Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, info };
+        desk.let_go();
+        Ok(desk)
+    }
+
+    /// Lets go of the model's files, where the CPU engine has packed what it needs of them and no other engine is wanted.
+    fn let_go(&mut self) {
+        if !self.wants_gpu && matches!(self.session.engine(), Engine::Cpu(_)) {
+            // Shared while a GPU's engine is being made.
+            Rc::get_mut(&mut self.model).into_iter().for_each(Model::let_go);
+        }
     }
 
     /// The work that looks for a GPU and makes an engine on it, once, where the choice is free: that takes a while, and the
@@ -76,6 +86,7 @@ impl Desk {
             Err(error) => Some(format!("Running on the CPU: {error}")),
         };
         self.info = self.model.info(self.session.engine().backend(), note);
+        self.let_go();
     }
 
     /// The page's text, being routed: under the policy where there is one.
@@ -214,6 +225,7 @@ impl Desk {
             self.changed = Some(changed);
         }
         self.info = self.model.info(self.session.engine().backend(), Some(format!("The CPU took over: {why}")));
+        self.let_go();
         Ok(())
     }
 

@@ -1,9 +1,13 @@
-//! Model files over HTTP (or from blob URLs of opened files), with progress.
+//! Model files over HTTP (or from blob URLs of opened files), with progress. What is large stays in the parts that came, outside of
+//! the program's memory, which never shrinks.
 
 use super::protocol::Source;
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Function, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
-use moescope::model::files::{Bytes, ModelFiles, shards};
+use moescope::model::files::{Bytes, Content, ModelFiles, shards};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStreamDefaultReader, Request, Response, WorkerGlobalScope};
@@ -21,22 +25,83 @@ pub async fn model_files(source: &Source, progress: Progress<'_>) -> Result<Mode
     let config = place.get("config.json", &quiet);
     let tokenizer = place.get("tokenizer.json", &quiet);
     let (config, tokenizer, weights) = futures::future::join3(config, tokenizer, weights(&place, progress)).await;
-    let config = config?.ok_or_else(|| place.missing("config.json"))?;
-    Ok(ModelFiles { name: place.name(), config, tokenizer: tokenizer?, weights: weights? })
+    let config = config?.ok_or_else(|| place.missing("config.json"))?.whole();
+    let tokenizer = tokenizer?.map(|tokenizer| tokenizer.whole());
+    Ok(ModelFiles { name: place.name(), config, tokenizer, weights: weights? })
 }
 
 async fn weights(place: &Place<'_>, progress: Progress<'_>) -> Result<Vec<(String, Bytes)>> {
     if let Some(bytes) = place.get(place.weights(), progress).await? {
-        return Ok(vec![(place.weights().to_owned(), Bytes::new(bytes))]);
+        return Ok(vec![(place.weights().to_owned(), Rc::new(bytes))]);
     }
     let index = place.get("model.safetensors.index.json", &|_, _, _| true).await?;
     let index = index.ok_or_else(|| place.missing(place.weights()))?;
     let mut files = Vec::new();
-    for name in shards(&index)? {
+    for name in shards(&index.whole())? {
         let bytes = place.get(&name, progress).await?.ok_or_else(|| place.missing(&name))?;
-        files.push((name, Bytes::new(bytes)));
+        let bytes: Bytes = Rc::new(bytes);
+        files.push((name, bytes));
     }
     Ok(files)
+}
+
+/// A file in the parts that came over the network.
+#[derive(Default)]
+struct Parts {
+    /// Where each starts, and its bytes.
+    parts: Vec<(usize, Uint8Array)>,
+    size: usize,
+}
+
+impl Parts {
+    fn push(&mut self, part: Uint8Array) {
+        let start = self.size;
+        self.size += part.length() as usize;
+        self.parts.push((start, part));
+    }
+
+    /// All of it, in the program's memory.
+    fn whole(&self) -> Vec<u8> {
+        self.read(0..self.size).into_owned()
+    }
+}
+
+impl Content for Parts {
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        let mut bytes = vec![0; range.len()];
+        let (mut rest, mut at) = (bytes.as_mut_slice(), range.start);
+        let first = self.parts.partition_point(|(start, _)| *start <= at).saturating_sub(1);
+        for (start, part) in &self.parts[first..] {
+            let from = at - start;
+            let count = rest.len().min(part.length() as usize - from);
+            let (now, later) = rest.split_at_mut(count);
+            part.subarray(from as u32, (from + count) as u32).copy_to(now);
+            (rest, at) = (later, at + count);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Cow::Owned(bytes)
+    }
+}
+
+impl Drop for Parts {
+    /// The parts are the browser's garbage then, which it collects when much memory has been asked for; and an engine at rest asks for
+    /// none. So it is asked for here, all held until the last and never touched.
+    fn drop(&mut self) {
+        const BLOCK: usize = 32 << 20;
+        self.parts.clear();
+        let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("ArrayBuffer"));
+        if let Ok(constructor) = constructor.and_then(JsCast::dyn_into::<Function>) {
+            let size = js_sys::Array::of1(&JsValue::from(BLOCK as u32));
+            let blocks = 2 * self.size / BLOCK;
+            let _untouched: Vec<_> = (0..blocks).map(|_| Reflect::construct(&constructor, &size)).collect();
+        }
+    }
 }
 
 /// Where a model's files are.
@@ -95,7 +160,7 @@ impl<'a> Place<'a> {
     }
 
     /// The content of the file `name`; none where there is no such file.
-    async fn get(&self, name: &str, progress: Progress<'_>) -> Result<Option<Vec<u8>>> {
+    async fn get(&self, name: &str, progress: Progress<'_>) -> Result<Option<Parts>> {
         match self {
             Self::Directory { base, .. } => fetch(&format!("{base}{name}"), name, progress).await,
             Self::Files(files) => match files.iter().find(|(file, _)| file == name) {
@@ -106,7 +171,7 @@ impl<'a> Place<'a> {
     }
 }
 
-async fn fetch(url: &str, name: &str, progress: Progress<'_>) -> Result<Option<Vec<u8>>> {
+async fn fetch(url: &str, name: &str, progress: Progress<'_>) -> Result<Option<Parts>> {
     let unreachable = |_| {
         Error::read(
             url,
@@ -134,21 +199,15 @@ async fn fetch(url: &str, name: &str, progress: Progress<'_>) -> Result<Option<V
 }
 
 /// Reads an answer part by part. Where the connection breaks off, the rest is asked for.
-async fn read(
-    response: &Response,
-    url: &str,
-    name: &str,
-    total: Option<u64>,
-    progress: Progress<'_>,
-) -> Result<Vec<u8>> {
-    let Some(mut reader) = reader(response) else { return Ok(Vec::new()) };
+async fn read(response: &Response, url: &str, name: &str, total: Option<u64>, progress: Progress<'_>) -> Result<Parts> {
+    let mut content = Parts::default();
+    let Some(mut reader) = reader(response) else { return Ok(content) };
     let version = response.headers().get("etag").ok().flatten();
-    let mut content = Vec::with_capacity(total.unwrap_or(0) as usize);
     let mut resumed = 0;
     loop {
         let Ok(part) = JsFuture::from(reader.read()).await else {
             resumed += 1;
-            let rest = if resumed > RESUMES { None } else { rest(url, content.len(), version.as_deref()).await };
+            let rest = if resumed > RESUMES { None } else { rest(url, content.size, version.as_deref()).await };
             reader = rest.ok_or_else(|| Error::read(url, "the connection broke off; try again"))?;
             continue;
         };
@@ -156,11 +215,8 @@ async fn read(
         if field("done").is_truthy() {
             return Ok(content);
         }
-        let bytes: Uint8Array = field("value").unchecked_into();
-        let start = content.len();
-        content.resize(start + bytes.length() as usize, 0);
-        bytes.copy_to(&mut content[start..]);
-        if !progress(name, content.len() as u64, total) {
+        content.push(field("value").unchecked_into());
+        if !progress(name, content.size as u64, total) {
             let _ = reader.cancel();
             return Err(Error::read(url, "another model was asked for meanwhile"));
         }

@@ -116,7 +116,7 @@ impl CpuEngine {
         let packed = Packed {
             embed: pack(&[&weights.embed]),
             layers: (0..architecture.layers.len()).map(|n| Layer::new(architecture, n, weights, pack)).collect(),
-            norm: weights.norm.values().collect(),
+            norm: weights.norm.values(),
             lm_head: weights.lm_head.as_ref().map(|matrix| pack(&[matrix])),
         };
         Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture))
@@ -339,10 +339,10 @@ impl Layer {
         let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = &weights.layers[n];
         let routers = ffn.routers();
         Self {
-            attention_norm: attention_norm.values().collect(),
+            attention_norm: attention_norm.values(),
             qkv: pack(&[q, k, v]),
             output: pack(&[output]),
-            moe_norm: moe_norm.values().collect(),
+            moe_norm: moe_norm.values(),
             router: (!routers.is_empty()).then(|| Stored::wide(&routers)),
             bias: ffn.bias.iter().flat_map(|bias| bias.values()).collect(),
             experts: ffn.experts.iter().map(|e| Expert { up: pack(&[&e.w1, &e.w3]), down: pack(&[&e.w2]) }).collect(),

@@ -98,12 +98,10 @@ impl Panels {
     /// Puts each row of a matrix where `place` says.
     fn put_rows(&mut self, matrix: &Matrix<'_>, place: impl Fn(usize) -> usize) {
         let size = self.dtype.size();
-        let widened: Vec<u8>;
         let bytes = if matrix.dtype == self.dtype {
-            matrix.bytes
+            matrix.bytes.read()
         } else {
-            widened = matrix.values().flat_map(f32::to_le_bytes).collect();
-            &widened
+            matrix.values().into_iter().flat_map(f32::to_le_bytes).collect()
         };
         for (at, number) in bytes.chunks_exact(size).enumerate() {
             let (row, col) = (place(at / matrix.cols), at % matrix.cols);

@@ -93,7 +93,7 @@ fn upload(gpu: &Gpu, label: &str, (dtype, bytes): (Dtype, Vec<u8>)) -> Result<Ma
 }
 
 fn upload_vector(gpu: &Gpu, vector: &Matrix<'_>) -> Result<Buffer> {
-    let mut values: Vec<f32> = vector.values().collect();
+    let mut values = vector.values();
     values.resize(padded(values.len()), 0.0);
     gpu.filled("norms", bytemuck::cast_slice(&values))
 }
