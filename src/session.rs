@@ -42,6 +42,11 @@ impl Session {
         &self.engine
     }
 
+    /// The engine, for what leaves the text in its cache as it is.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
     /// Puts another engine in place of this one; what was routed must be run again.
     pub fn replace_engine(&mut self, engine: Engine) {
         self.engine = engine;

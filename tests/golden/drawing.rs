@@ -97,6 +97,14 @@ fn another_text_or_another_seed_leaves_the_steps_in_flight() {
     continued(&mut session, prompt, 5, &SAMPLINGS[1], |_| AHEAD);
     assert!(run(&mut session, other) == text, "another text in the middle");
 
+    let mut trace = continued(&mut session, prompt, 5, &SAMPLINGS[1], |_| AHEAD);
+    let Engine::Gpu(engine) = session.engine_mut() else { panic!("asked for the GPU") };
+    pollster::block_on(engine.profile(prompt, 0)).unwrap();
+    for _ in 0..7 {
+        trace.extend(&pollster::block_on(session.draw(&SAMPLINGS[1], AHEAD, None)).unwrap());
+    }
+    assert!(trace == expected, "kernels timed in the middle");
+
     continued(&mut session, prompt, 5, &SAMPLINGS[2], |_| AHEAD);
     session.set(prompt.to_vec());
     let mut trace = run(&mut session, prompt);

@@ -270,10 +270,10 @@ impl Desk {
     /// What the GPU's kernels take on the page's text: its beginning as a prompt, and its last token.
     pub async fn profile(&mut self) -> Result<Profile> {
         let session = self.session();
-        let Engine::Gpu(engine) = session.engine() else {
+        let ids = session.ids().to_vec();
+        let Engine::Gpu(engine) = session.engine_mut() else {
             return Err(Error::Input("only a GPU's kernels can be timed, and the model runs on the CPU".into()));
         };
-        let ids = session.ids();
         let Some(last) = ids.len().checked_sub(1) else {
             return Err(Error::Input("type a text first: it is what the kernels are timed on".into()));
         };

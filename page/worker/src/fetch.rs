@@ -18,6 +18,10 @@ pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>) -> bool;
 /// How often a file whose connection breaks off is gone on with.
 const RESUMES: usize = 3;
 
+/// What is said of a file whose places 32 bits cannot name.
+const TOO_LARGE: &str =
+    "it is larger than 4 GB, more than a page can read; save the model in smaller shards, or take a smaller one";
+
 /// Fetches the files of a model.
 pub async fn model_files(source: &Source, progress: Progress<'_>) -> Result<ModelFiles> {
     let place = Place::new(source)?;
@@ -54,10 +58,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn push(&mut self, part: Uint8Array) {
+    /// Takes in the next part; none where there would be more than an address can say.
+    fn push(&mut self, part: Uint8Array) -> Option<()> {
         let start = self.size;
-        self.size += part.length() as usize;
+        self.size = start.checked_add(part.length() as usize)?;
         self.parts.push((start, part));
+        Some(())
     }
 
     /// All of it, in the program's memory.
@@ -98,7 +104,7 @@ impl Drop for Parts {
         let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("ArrayBuffer"));
         if let Ok(constructor) = constructor.and_then(JsCast::dyn_into::<Function>) {
             let size = js_sys::Array::of1(&JsValue::from(BLOCK as u32));
-            let blocks = 2 * self.size / BLOCK;
+            let blocks = self.size / BLOCK * 2;
             let _untouched: Vec<_> = (0..blocks).map(|_| Reflect::construct(&constructor, &size)).collect();
         }
     }
@@ -215,7 +221,7 @@ async fn read(response: &Response, url: &str, name: &str, total: Option<u64>, pr
         if field("done").is_truthy() {
             return Ok(content);
         }
-        content.push(field("value").unchecked_into());
+        content.push(field("value").unchecked_into()).ok_or_else(|| Error::read(url, TOO_LARGE))?;
         if !progress(name, content.size as u64, total) {
             let _ = reader.cancel();
             return Err(Error::read(url, "another model was asked for meanwhile"));

@@ -55,12 +55,7 @@ impl GpuEngine {
             self.submit_next()?;
         }
         let (sections, mapping) = self.flights.steps.pop_front().expect("one was submitted");
-        let read = |bytes: &[u8]| {
-            (
-                sections.step(&self.architecture, &self.settings, bytes),
-                Sections::drawn(&bytes[..sections.bytes as usize]),
-            )
-        };
+        let read = |bytes: &[u8]| (sections.step(&self.architecture, &self.settings, bytes), Sections::drawn(bytes));
         let read = self.shared.gpu.read_mapped(mapping, read).await;
         let (step, next) = read.inspect_err(|_| self.flights.cancel())?;
         self.len += 1;

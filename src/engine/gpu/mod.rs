@@ -126,7 +126,8 @@ impl GpuEngine {
     ///
     /// # Errors
     /// The GPU tells no time, or was lost.
-    pub async fn profile(&self, ids: &[u32], start: usize) -> Result<Vec<KernelTime>> {
+    pub async fn profile(&mut self, ids: &[u32], start: usize) -> Result<Vec<KernelTime>> {
+        self.flights.cancel();
         let gpu = &self.shared.gpu;
         let dispatches = self.dispatches(ids.len());
         let clock = Clock::new(gpu, dispatches)?;
