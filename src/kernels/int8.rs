@@ -173,8 +173,7 @@ mod tests {
     use super::*;
     use crate::kernels::linear::{linear, linear_add};
     use crate::kernels::stored::Stored;
-    use crate::model::Dtype;
-    use crate::model::Stretch;
+    use crate::model::{Dtype, Stretch};
 
     fn number(n: usize) -> f32 {
         ((n * 2_654_435_761) as u32 >> 16) as f32 / 65_536.0 - 0.5

@@ -29,7 +29,7 @@ fn continued(
                 trace.extend(&session.draw(sampling, ahead(n), None).await.unwrap());
             }
         }
-        assert_eq!(session.ids(), trace.tokens.iter().map(|token| token.id).collect::<Vec<_>>());
+        assert_eq!(session.ids(), ids(&trace));
         trace
     })
 }

@@ -2,8 +2,8 @@
 
 use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling};
 use moescope::engine::cpu::ablation::Ablation;
+use moescope::engine::gpu::GpuEngine;
 use moescope::engine::gpu::device::Gpu;
-use moescope::engine::gpu::{AHEAD, GpuEngine};
 use moescope::engine::{Engine, check_prompt, settings_under};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelFiles, ModelInfo};
@@ -344,7 +344,7 @@ impl Desk {
                 break;
             }
             // Nobody looks before all are there.
-            match self.draw(&sampling, left.min(AHEAD)).await? {
+            match self.draw(&sampling, left).await? {
                 Advance::Routed(more) => trace.extend(&more),
                 Advance::EngineChanged => {
                     return Err(Error::Input(

@@ -284,7 +284,7 @@ impl Looper {
             return Err(Error::Input("there is no text to continue; type a few words first".into()));
         }
         let mut run = Run { generation, from: session.given(), overflow: None, speed: Speed::default() };
-        let mut left = tokens;
+        let end = session.ids().len().saturating_add(tokens).min(session.engine().architecture().context);
         loop {
             // The rest of a text whose run was stopped, or of one that another engine has to run again, comes first.
             let session = self.desk()?.session();
@@ -292,20 +292,20 @@ impl Looper {
                 return Ok(());
             }
             let session = self.desk()?.session();
-            if left == 0 || !session.has_room() || session.last_logits().is_empty() {
+            let left = end - session.ids().len();
+            if left == 0 || session.last_logits().is_empty() {
                 self.finish(&run);
                 return Ok(());
             }
-            match self.generate_one(&mut run, left, &sampling).await? {
-                Drawn::Last => return Ok(()),
-                Drawn::One => left -= 1,
-                Drawn::None => {}
+            if self.generate_one(&mut run, left, &sampling).await? {
+                return Ok(());
             }
         }
     }
 
-    /// Draws the next of `left` tokens and sends it. The answer says `done` after the last one, or where something else is wanted.
-    async fn generate_one(&mut self, run: &mut Run, left: usize, sampling: &Sampling) -> Result<Drawn> {
+    /// Draws the next of `left` tokens and sends it, unless another engine has to run the text first. True, which the answer says
+    /// too, after the last one or where something else is wanted.
+    async fn generate_one(&mut self, run: &mut Run, left: usize, sampling: &Sampling) -> Result<bool> {
         let start = now();
         let ahead = run.speed.tokens_in(AHEAD_MS).clamp(1, left);
         let desk = self.desk.as_mut().expect("a run has a model");
@@ -313,17 +313,17 @@ impl Looper {
             Advance::Routed(more) => more,
             Advance::EngineChanged => {
                 run.from = 0;
-                (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
-                return Ok(Drawn::None);
+                self.tell_backend();
+                return Ok(false);
             }
         };
         run.speed = Speed { tokens: run.speed.tokens + 1, ms: run.speed.ms + now() - start };
-        let (total, full) = (desk.session().ids().len(), !desk.session().has_room());
-        let last = self.inbox.interrupts_run().await || left == 1 || full;
+        let total = desk.session().ids().len();
+        let last = self.inbox.interrupts_run().await || left == 1;
         let from = run.from;
         run.from += more.len();
         (self.send)(run.routed(from, more, total, last));
-        Ok(if last { Drawn::Last } else { Drawn::One })
+        Ok(last)
     }
 
     /// Runs what is pending, chunk by chunk, and sends each; the last one says `done` if `finish` or if a
@@ -398,16 +398,6 @@ impl Looper {
             Err(error) => Event::RequestFailed { request, message: error.to_string() },
         });
     }
-}
-
-/// What an attempt to draw a token led to.
-enum Drawn {
-    /// A token, after which others may come.
-    One,
-    /// The last token.
-    Last,
-    /// Another engine, and no token yet.
-    None,
 }
 
 /// A run in progress.

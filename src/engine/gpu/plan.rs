@@ -127,7 +127,7 @@ impl Plan {
         let sample = maker(Tile::One).sample(&sampling);
         let [one, many] = [Tile::One, prefill].map(|tile| maker(tile).passes());
         let staging = |tokens| {
-            let bytes = Sections::new(a, settings, tokens, tokens, policy).bytes as usize + WORD;
+            let bytes = Sections::new(a, settings, tokens, tokens, policy).drawing().bytes as usize;
             gpu.buffer("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)
         };
         let flights = (0..AHEAD).map(|_| staging(1)).collect::<Result<Vec<_>>>()?;
