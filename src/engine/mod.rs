@@ -121,17 +121,23 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The CPU engine for `model`.
+    /// The CPU engine for a `model` that is here whole.
     pub fn cpu(model: &Model) -> Result<Self> {
         Ok(Self::Cpu(Box::new(cpu::CpuEngine::new(model)?)))
     }
 
-    /// The CPU engine for `model` with its weights rounded to 8 bits: a quarter of the bytes, and not quite the same numbers.
+    /// As [`Self::cpu`], with the weights rounded to 8 bits: a quarter of the bytes, and not quite the same numbers.
     pub fn cpu_int8(model: &Model) -> Result<Self> {
         Ok(Self::Cpu(Box::new(cpu::CpuEngine::packed(model, Stored::int8)?)))
     }
 
-    /// The GPU engine for `model`; an [`Error::Device`] where there is no usable GPU.
+    /// [`Self::cpu`] or, `rounded`, [`Self::cpu_int8`], made while the model's files arrive.
+    pub async fn cpu_arriving(model: &Model, rounded: bool) -> Result<Self> {
+        let pack: Option<cpu::Pack> = if rounded { Some(Stored::int8) } else { None };
+        Ok(Self::Cpu(Box::new(cpu::CpuEngine::arriving(model, pack).await?)))
+    }
+
+    /// The GPU engine for `model`, whose files may be arriving; an [`Error::Device`] where there is no usable GPU.
     pub async fn gpu(model: &Model) -> Result<Self> {
         Ok(Self::Gpu(Box::new(gpu::GpuEngine::new(model).await?)))
     }

@@ -39,7 +39,7 @@ pub struct Int8 {
 
 impl Int8 {
     /// Rounds and packs matrices of the same width, stacked.
-    pub fn stack(matrices: &[&Matrix<'_>]) -> Self {
+    pub fn stack(matrices: &[Matrix<'_>]) -> Self {
         let (rows, cols) = (matrices.iter().map(|m| m.rows).sum(), matrices[0].cols);
         let mut panels = Panels::<Columns>::zeros(rows, cols.div_ceil(TOGETHER));
         let mut scales = Vec::with_capacity(rows);
@@ -173,7 +173,8 @@ mod tests {
     use super::*;
     use crate::kernels::linear::{linear, linear_add};
     use crate::kernels::stored::Stored;
-    use crate::model::{Dtype, Stretch};
+    use crate::model::Dtype;
+    use std::borrow::Cow;
 
     fn number(n: usize) -> f32 {
         ((n * 2_654_435_761) as u32 >> 16) as f32 / 65_536.0 - 0.5
@@ -187,8 +188,8 @@ mod tests {
     fn rounded_weights_are_within_half_a_step() {
         let (rows, cols) = (21, 13);
         let bytes = matrix(rows, cols);
-        let wide = Matrix { name: "w".into(), dtype: Dtype::F32, rows, cols, bytes: Stretch::Here(&bytes) };
-        let rounded = Int8::stack(&[&wide, &wide]);
+        let wide = Matrix { dtype: Dtype::F32, rows, cols, bytes: Cow::Borrowed(&bytes) };
+        let rounded = Int8::stack(&[wide.clone(), wide.clone()]);
         let numbers = wide.values();
         for (row, col) in (0..2 * rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
             let of_row = &numbers[row % rows * cols..][..cols];
@@ -201,8 +202,8 @@ mod tests {
     fn products_are_those_of_the_rounded_weights_one_token_or_many() {
         for (rows, cols) in [(45, 70), (16, 1), (1, 9), (33, 2048)] {
             let bytes = matrix(rows, cols);
-            let weights = Matrix { name: "w".into(), dtype: Dtype::F32, rows, cols, bytes: Stretch::Here(&bytes) };
-            let stored = Stored::int8(&[&weights]);
+            let weights = Matrix { dtype: Dtype::F32, rows, cols, bytes: Cow::Borrowed(&bytes) };
+            let stored = Stored::int8(&[weights]);
             for tokens in [1, 2, 5] {
                 let x: Vec<f32> = (0..tokens * cols).map(|n| number(n + 7) * 30.0).collect();
                 let mut y = vec![1.0; tokens * rows];
@@ -228,9 +229,9 @@ mod tests {
     fn the_largest_sums_have_room() {
         let cols = 20_000;
         let bytes: Vec<u8> = std::iter::repeat_n(3.0f32.to_le_bytes(), cols).flatten().collect();
-        let weights = Matrix { name: "w".into(), dtype: Dtype::F32, rows: 1, cols, bytes: Stretch::Here(&bytes) };
+        let weights = Matrix { dtype: Dtype::F32, rows: 1, cols, bytes: Cow::Borrowed(&bytes) };
         let mut y = [0.0];
-        linear(&vec![2.0; cols], &Stored::int8(&[&weights]), &mut y);
+        linear(&vec![2.0; cols], &Stored::int8(&[weights]), &mut y);
         assert!((y[0] / (6.0 * cols as f32) - 1.0).abs() < 1e-3, "{}", y[0]);
     }
 }

@@ -51,7 +51,7 @@ impl<C: Copy + Default> Panels<C> {
 
 impl Panels {
     /// Packs matrices of the same width, stacked, widened to f32.
-    pub fn stack(matrices: &[&Matrix<'_>]) -> Self {
+    pub fn stack(matrices: &[Matrix<'_>]) -> Self {
         let cols = matrices[0].cols;
         let mut stacked = Self::zeros(matrices.iter().map(|m| m.rows).sum(), cols);
         let mut row = 0;

@@ -24,12 +24,12 @@ pub enum Stored {
 
 impl Stored {
     /// Packs matrices of the same width, stacked, widened to f32.
-    pub fn wide(matrices: &[&Matrix<'_>]) -> Self {
+    pub fn wide(matrices: &[Matrix<'_>]) -> Self {
         Self::F32(Panels::stack(matrices))
     }
 
     /// Packs matrices of the same width, stacked, as they are; widened where they are not of one 16-bit kind.
-    pub fn as_is(matrices: &[&Matrix<'_>]) -> Self {
+    pub fn as_is(matrices: &[Matrix<'_>]) -> Self {
         let dtype = matrices[0].dtype;
         match dtype {
             Dtype::F16 if matrices.iter().all(|m| m.dtype == dtype) => Self::F16(pairs(matrices)),
@@ -39,7 +39,7 @@ impl Stored {
     }
 
     /// Packs matrices of the same width, stacked, rounded to 8 bits.
-    pub fn int8(matrices: &[&Matrix<'_>]) -> Self {
+    pub fn int8(matrices: &[Matrix<'_>]) -> Self {
         Self::Int8(Int8::stack(matrices))
     }
 
@@ -82,12 +82,12 @@ impl Stored {
     }
 }
 
-fn pairs(matrices: &[&Matrix<'_>]) -> Panels<Pairs> {
+fn pairs(matrices: &[Matrix<'_>]) -> Panels<Pairs> {
     let cols = matrices[0].cols;
     let mut panels = Panels::<Pairs>::zeros(matrices.iter().map(|m| m.rows).sum(), cols);
     let mut row = 0;
     for matrix in matrices {
-        for bytes in matrix.bytes.read().chunks_exact(2 * cols) {
+        for bytes in matrix.bytes.chunks_exact(2 * cols) {
             let (word, upper) = (row % ROWS % 8, row % ROWS / 8);
             for (column, number) in panels.panel_mut(row / ROWS).iter_mut().zip(bytes.chunks_exact(2)) {
                 let words: &mut [u32; 8] = bytemuck::cast_mut(column);
@@ -169,7 +169,7 @@ fn moved(pairs: Pairs) -> Column {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Stretch;
+    use std::borrow::Cow;
 
     /// All halves but those that are no numbers.
     fn every(kind: Dtype) -> Vec<u16> {
@@ -187,8 +187,9 @@ mod tests {
             let cols = 64;
             let rows = bits.len() / cols;
             let bytes: Vec<u8> = bits[..rows * cols].iter().flat_map(|bits| bits.to_le_bytes()).collect();
-            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: Stretch::Here(&bytes) };
-            let (stored, wide) = (Stored::as_is(&[&matrix]), Stored::wide(&[&matrix]));
+            let matrix = Matrix { dtype, rows, cols, bytes: Cow::Borrowed(&bytes) };
+            let matrix = [matrix];
+            let (stored, wide) = (Stored::as_is(&matrix), Stored::wide(&matrix));
             assert_eq!(2 * stored.bytes(), wide.bytes());
             for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
                 assert_eq!(stored.get(row, col).to_bits(), wide.get(row, col).to_bits(), "{dtype:?} {row} {col}");
@@ -206,8 +207,9 @@ mod tests {
                 _ => half::bf16::from_f32(x).to_bits(),
             };
             let bytes: Vec<u8> = (0..rows * cols).flat_map(|n| narrow(number(n) * 0.1).to_le_bytes()).collect();
-            let matrix = Matrix { name: "w".into(), dtype, rows, cols, bytes: Stretch::Here(&bytes) };
-            let (stored, wide) = (Stored::as_is(&[&matrix]), Stored::wide(&[&matrix]));
+            let matrix = Matrix { dtype, rows, cols, bytes: Cow::Borrowed(&bytes) };
+            let matrix = [matrix];
+            let (stored, wide) = (Stored::as_is(&matrix), Stored::wide(&matrix));
             for tokens in [1, 2, 5] {
                 let x: Vec<f32> = (0..tokens * cols).map(|n| number(n + 7) * 30.0).collect();
                 let [mut a, mut b] = [vec![0.0; tokens * rows], vec![0.0; tokens * rows]];

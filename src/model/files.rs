@@ -2,26 +2,33 @@
 //! native [`read_dir`], or the worker's fetch in the browser.
 
 use crate::error::{Error, Result};
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, ready};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A file's content, shared: in memory, mapped, or outside of this program's memory.
+/// A file's content, shared: in memory, mapped, outside of this program's memory, or on its way there.
 pub type Bytes = Rc<dyn Content>;
 
 /// What a file holds.
 pub trait Content {
-    /// Bytes of it.
-    fn size(&self) -> usize;
+    /// Waits until the bytes before `end` are there, or the file's last: how many are there.
+    fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize>;
 
-    /// The bytes in `range`, which lies in the file: copied where they are not in this program's memory.
+    /// The bytes in `range`, which have arrived: copied where they are not in this program's memory.
     fn read(&self, range: Range<usize>) -> Cow<'_, [u8]>;
 }
 
+/// What `waiting` gives, which waits for nothing but files that are all here.
+pub(crate) fn at_once<T>(waiting: impl Future<Output = T>) -> T {
+    waiting.now_or_never().expect("whole files keep nobody waiting")
+}
+
 impl<T: AsRef<[u8]>> Content for T {
-    fn size(&self) -> usize {
-        self.as_ref().len()
+    fn arrived(&self, _: usize) -> LocalBoxFuture<'_, usize> {
+        ready(self.as_ref().len()).boxed_local()
     }
 
     fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {

@@ -16,10 +16,11 @@ pub mod weights;
 pub use architecture::{Architecture, AttentionShape, LayerShape, MoeShape};
 pub use files::ModelFiles;
 pub use info::{Backend, Cost, ModelInfo, Part};
-pub use tensors::{Dtype, Tensors};
-pub use weights::{ExpertWeights, FfnWeights, LayerWeights, Matrix, Stretch, Weights};
+pub use tensors::{Dtype, Matrix, Tensor, Tensors};
+pub use weights::{ExpertWeights, FfnWeights, LayerWeights, Weights};
 
 use crate::error::{Error, Result};
+use files::at_once;
 
 /// Families that can be loaded, by `model_type`.
 const FAMILIES: [&str; 3] = ["mixtral", "llama", "moescope"];
@@ -38,8 +39,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a config and checks every tensor that it asks for: presence, shape, finite numbers.
+    /// Reads a config and the headers of files that are here whole, and checks every tensor that it asks for: presence and shape.
     pub fn new(files: &ModelFiles) -> Result<Self> {
+        at_once(async {
+            let model = Self::arriving(files).await?;
+            model.whole().await?;
+            Ok(model)
+        })
+    }
+
+    /// As [`Self::new`], of files whose ends may be on their way.
+    pub async fn arriving(files: &ModelFiles) -> Result<Self> {
         let config: serde_json::Value = serde_json::from_slice(&files.config)
             .map_err(|e| Error::model("config.json", format!("is not JSON ({e}); is this a model directory?")))?;
         let family = config.get("model_type").and_then(|v| v.as_str()).unwrap_or("(none)").to_owned();
@@ -54,15 +64,20 @@ impl Model {
                 ));
             }
         };
-        let tensors = Tensors::new(&files.weights)?;
+        let tensors = Tensors::new(&files.weights).await?;
         let router = match config.pointer("/router/kind").and_then(|kind| kind.as_str()) {
             Some(kind) => kind.to_owned(),
             None if architecture.layers[0].moe.gate.is_some() => "softmax-top-k".into(),
             None => "none".into(),
         };
         let model = Self { name: files.name.clone(), family, router, architecture, tensors };
-        model.weights()?.check_finite()?;
+        model.weights()?;
         Ok(model)
+    }
+
+    /// Waits until the files are here whole, and no longer than their headers say.
+    pub async fn whole(&self) -> Result<()> {
+        self.tensors.whole().await
     }
 
     /// Views of all weights, with their shapes checked.

@@ -1,10 +1,10 @@
 //! The tensors of one or several safetensors files.
 
-use super::files::Bytes;
-use super::weights::{Matrix, Stretch};
+use super::files::{Bytes, Content};
 use crate::error::{Error, Result};
 use half::{bf16, f16};
 use safetensors::tensor::Metadata;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -93,6 +93,95 @@ fn widened(half: u16) -> f32 {
     f32::from_bits(magnitude.to_bits() | u32::from(half & 0x8000) << 16)
 }
 
+/// A tensor as it lies in its file, a row-major matrix `[rows, cols]`. `y = W x` maps `cols` to `rows`.
+#[derive(Clone)]
+pub struct Tensor<'a> {
+    name: String,
+    rows: usize,
+    cols: usize,
+    /// Width of a number.
+    pub dtype: Dtype,
+    file: &'a str,
+    content: &'a dyn Content,
+    range: Range<usize>,
+}
+
+/// A tensor's numbers in memory.
+#[derive(Clone)]
+pub struct Matrix<'a> {
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// Width of a number.
+    pub dtype: Dtype,
+    /// Little-endian numbers, `rows * cols` of them, all finite.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Tensor<'a> {
+    /// Bytes of it in the file.
+    pub fn bytes(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Where it ends in its file.
+    pub fn end(&self) -> usize {
+        self.range.end
+    }
+
+    /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
+    pub async fn arrive(&self) -> Result<Matrix<'a>> {
+        let Self { name, rows, cols, dtype, file, content, range } = self.clone();
+        if content.arrived(range.end).await < range.end {
+            return Err(cut_off(file));
+        }
+        let bytes = content.read(range);
+        match dtype.first_not_finite(&bytes) {
+            None => Ok(Matrix { rows, cols, dtype, bytes }),
+            Some(at) => Err(Error::model(
+                format!("{file}, tensor {name}"),
+                format!("number {at} is not finite (NaN or infinite); the file is damaged or its training diverged"),
+            )),
+        }
+    }
+}
+
+/// Waits for several tensors, and reads them.
+pub async fn arrive<'a>(tensors: &[&Tensor<'a>]) -> Result<Vec<Matrix<'a>>> {
+    let mut matrices = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        matrices.push(tensor.arrive().await?);
+    }
+    Ok(matrices)
+}
+
+impl Matrix<'_> {
+    /// The numbers as f32, row by row.
+    pub fn values(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows * self.cols];
+        self.dtype.widen(&self.bytes, &mut values);
+        values
+    }
+
+    /// Gives `take` the numbers of each row as f32, `[cols]`, in order.
+    pub fn each_row(&self, mut take: impl FnMut(&[f32])) {
+        let mut numbers = vec![0.0; self.cols];
+        for row in self.bytes.chunks_exact(self.cols * self.dtype.size()) {
+            self.dtype.widen(row, &mut numbers);
+            take(&numbers);
+        }
+    }
+}
+
+struct File {
+    name: String,
+    /// Bytes that its header speaks of, with the header's.
+    size: usize,
+    /// None once nobody needs it.
+    content: Option<Bytes>,
+}
+
 struct Entry {
     file: usize,
     dtype: Dtype,
@@ -102,25 +191,48 @@ struct Entry {
 
 /// All tensors of a checkpoint by name; the files stay as they are.
 pub struct Tensors {
-    /// (name, content); without content once nobody needs it.
-    files: Vec<(String, Option<Bytes>)>,
+    files: Vec<File>,
     entries: HashMap<String, Entry>,
 }
 
 impl Tensors {
-    /// Reads the headers of `files` (name, content) and checks that the files are whole.
-    pub fn new(files: &[(String, Bytes)]) -> Result<Self> {
-        let mut entries = HashMap::new();
-        for (number, (name, bytes)) in files.iter().enumerate() {
-            read_header(number, name, bytes, &mut entries)?;
+    /// Reads the headers of `files` (name, content), once they have arrived.
+    pub async fn new(files: &[(String, Bytes)]) -> Result<Self> {
+        let mut tensors = Self { files: Vec::new(), entries: HashMap::new() };
+        for (name, content) in files {
+            tensors.add(name, content).await?;
         }
-        let files = files.iter().map(|(name, bytes)| (name.clone(), Some(bytes.clone()))).collect();
-        Ok(Self { files, entries })
+        Ok(tensors)
+    }
+
+    async fn add(&mut self, name: &str, content: &Bytes) -> Result<()> {
+        let (start, header) = read_header(name, &**content).await?;
+        let size = start.checked_add(header.data_len()).ok_or_else(|| cut_off(name))?;
+        for (tensor, info) in header.tensors() {
+            // Tensors of other types (buffers of integers) are none of ours; one that is asked for is missing.
+            let Some(dtype) = Dtype::of(info.dtype) else { continue };
+            let range = start + info.data_offsets.0..start + info.data_offsets.1;
+            self.entries.insert(tensor, Entry { file: self.files.len(), dtype, shape: info.shape.clone(), range });
+        }
+        self.files.push(File { name: name.to_owned(), size, content: Some(content.clone()) });
+        Ok(())
+    }
+
+    /// Waits for the ends of the files, and checks that they are where the headers say.
+    pub async fn whole(&self) -> Result<()> {
+        for File { name, size, content } in &self.files {
+            if let Some(content) = content
+                && content.arrived(usize::MAX).await != *size
+            {
+                return Err(cut_off(name));
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of the files' content: what a tensor holds cannot be asked for any more.
     pub fn let_go(&mut self) {
-        self.files.iter_mut().for_each(|(_, content)| *content = None);
+        self.files.iter_mut().for_each(|file| file.content = None);
     }
 
     /// The width that most tensors have (they share one in practice).
@@ -135,18 +247,18 @@ impl Tensors {
     }
 
     /// The vector `name`, `[len]`, as a matrix of one column.
-    pub fn vector(&self, name: &str, len: usize) -> Result<Matrix<'_>> {
-        self.get(name, &[len]).map(|(dtype, bytes)| Matrix { name: name.to_owned(), rows: len, cols: 1, dtype, bytes })
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor<'_>> {
+        self.get(name, &[len])
     }
 
     /// The matrix `name`, `[rows, cols]`.
-    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix<'_>> {
-        self.get(name, &[rows, cols]).map(|(dtype, bytes)| Matrix { name: name.to_owned(), rows, cols, dtype, bytes })
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Tensor<'_>> {
+        self.get(name, &[rows, cols])
     }
 
-    fn get(&self, name: &str, shape: &[usize]) -> Result<(Dtype, Stretch<'_>)> {
+    fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>> {
         let entry = self.entries.get(name).ok_or_else(|| {
-            let files = self.files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            let files = self.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
             Error::model(
                 files,
                 format!(
@@ -154,7 +266,7 @@ impl Tensors {
                 ),
             )
         })?;
-        let (file, content) = &self.files[entry.file];
+        let File { name: file, content, .. } = &self.files[entry.file];
         if entry.shape != shape {
             let why = format!(
                 "has shape {:?}, but config.json asks for {shape:?}; the two do not belong together",
@@ -164,40 +276,45 @@ impl Tensors {
         }
         let content = content.as_deref();
         let content = content.ok_or_else(|| Error::model(file, "is no longer in memory; load the model again"))?;
-        Ok((entry.dtype, Stretch::Of(content, entry.range.clone())))
+        let (rows, cols) = (shape[0], shape.get(1).copied().unwrap_or(1));
+        Ok(Tensor { name: name.to_owned(), rows, cols, dtype: entry.dtype, file, content, range: entry.range.clone() })
     }
+}
+
+fn cut_off(file: &str) -> Error {
+    Error::model(file, "is cut off or has bytes too many; fetch it again")
 }
 
 /// Bytes that say how long the header is.
 const LENGTH: usize = 8;
 
-fn read_header(number: usize, name: &str, bytes: &Bytes, entries: &mut HashMap<String, Entry>) -> Result<()> {
+/// The most bytes of a header, as the format's own library has it.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// The header of a file, and where it ends.
+async fn read_header(file: &str, content: &dyn Content) -> Result<(usize, Metadata)> {
     let damaged = |why: String| {
         Error::model(
-            name,
+            file,
             format!(
                 "is not a whole safetensors file ({why}); fetch it again, or convert the checkpoint to safetensors"
             ),
         )
     };
-    let size = bytes.size();
-    let length = bytes.read(0..LENGTH.min(size));
+    let size = content.arrived(LENGTH).await;
+    let length = content.read(0..LENGTH.min(size));
     let length = length.first_chunk().ok_or_else(|| damaged(format!("it has {size} bytes")))?;
-    let start = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| length.checked_add(LENGTH));
-    let start = start.filter(|&start| start <= size);
-    let start = start.ok_or_else(|| damaged("its header would be longer than the file".into()))?;
+    let length = u64::from_le_bytes(*length);
+    if length > LONGEST_HEADER {
+        return Err(damaged(format!("its header would have {length} bytes")));
+    }
+    let start = LENGTH + length as usize;
+    if content.arrived(start).await < start {
+        return Err(damaged("its header would be longer than the file".into()));
+    }
     // Reading it checks that offsets are contiguous and fit the shapes.
-    let header: Metadata = serde_json::from_slice(&bytes.read(LENGTH..start)).map_err(|e| damaged(e.to_string()))?;
-    if start.checked_add(header.data_len()) != Some(size) {
-        return Err(Error::model(name, "is cut off or has bytes too many; fetch it again"));
-    }
-    for (tensor, info) in header.tensors() {
-        // Tensors of other types (buffers of integers) are none of ours; one that is asked for is missing.
-        let Some(dtype) = Dtype::of(info.dtype) else { continue };
-        let range = start + info.data_offsets.0..start + info.data_offsets.1;
-        entries.insert(tensor, Entry { file: number, dtype, shape: info.shape.clone(), range });
-    }
-    Ok(())
+    let header = serde_json::from_slice(&content.read(LENGTH..start)).map_err(|e| damaged(e.to_string()))?;
+    Ok((start, header))
 }
 
 #[cfg(test)]

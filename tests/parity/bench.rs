@@ -4,7 +4,8 @@ use moescope::engine::gpu::device::{Gpu, StepUniform};
 use moescope::engine::gpu::pack;
 use moescope::engine::gpu::plan::choice_constants;
 use moescope::engine::gpu::shader::{Access, Tile, kernel};
-use moescope::model::{AttentionShape, Dtype, Matrix, MoeShape, Stretch};
+use moescope::model::{AttentionShape, Dtype, Matrix, MoeShape};
+use std::borrow::Cow;
 
 /// Largest difference between a kernel and its twin, over numbers of about unit size.
 const TOLERANCE: f32 = 1e-4;
@@ -119,8 +120,7 @@ impl Run<'_> {
     }
 
     pub fn weights(mut self, matrices: &[&Weights]) -> Self {
-        let views: Vec<_> = matrices.iter().map(|matrix| matrix.view()).collect();
-        self.buffers.push(pack::sequence(&views.iter().collect::<Vec<_>>()).1);
+        self.buffers.push(matrices.iter().flat_map(|m| pack::stack(m.dtype, &[m.view()])).collect());
         self
     }
 
@@ -204,13 +204,7 @@ pub struct Weights {
 
 impl Weights {
     pub fn view(&self) -> Matrix<'_> {
-        Matrix {
-            name: "test".into(),
-            rows: self.rows,
-            cols: self.cols,
-            dtype: self.dtype,
-            bytes: Stretch::Here(&self.bytes),
-        }
+        Matrix { rows: self.rows, cols: self.cols, dtype: self.dtype, bytes: Cow::Borrowed(&self.bytes) }
     }
 }
 

@@ -15,7 +15,7 @@ use moescope::kernels::gate::Batch;
 use moescope::kernels::settle::Taken;
 use moescope::kernels::stored::Stored;
 use moescope::kernels::{self, NAMES};
-use moescope::model::{Architecture, AttentionShape, Dtype, LayerShape, Matrix, MoeShape};
+use moescope::model::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape};
 use moescope::routing::policy::GateName;
 use moescope::routing::setting::setting_at;
 use moescope::routing::{Gate, NONE, Policy, Scores, Setting, route};
@@ -90,7 +90,7 @@ fn embed(bench: &mut Bench, random: &mut Random) {
             let weights = random.matrix(dtype, vocabulary, width);
             let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocabulary)).collect();
             let mut x = vec![0.0; tokens * width];
-            kernels::embed::embed(&ids, &Stored::as_is(&[&weights.view()]), &mut x);
+            kernels::embed::embed(&ids, &Stored::as_is(&[weights.view()]), &mut x);
             let groups = width.div_ceil(4);
             let run = bench.kernel("embed", dtype, Tile::One).constant("GROUPS", groups).tokens(0, tokens);
             let out =
@@ -141,7 +141,7 @@ fn linear(bench: &mut Bench, random: &mut Random) {
             let weights = random.matrix(dtype, outputs, inputs);
             let (x, start) = (random.floats(tokens * inputs), random.floats(tokens * outputs));
             let mut y = start.clone();
-            kernels::linear::linear_add(&x, &Stored::as_is(&[&weights.view()]), &mut y);
+            kernels::linear::linear_add(&x, &Stored::as_is(&[weights.view()]), &mut y);
             let stride = outputs.next_multiple_of(4);
             let run = bench.kernel("linear", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", outputs).constant("STRIDE", stride);
@@ -160,7 +160,7 @@ fn lm_head(bench: &mut Bench, random: &mut Random) {
             let weights = random.matrix(Dtype::F16, vocabulary, inputs);
             let x = random.floats(tokens * inputs);
             let mut logits = vec![0.0; (tokens - from) * vocabulary];
-            kernels::lm_head::lm_head(from, &x, &Stored::as_is(&[&weights.view()]), &mut logits);
+            kernels::lm_head::lm_head(from, &x, &Stored::as_is(&[weights.view()]), &mut logits);
             let run = bench.kernel("lm_head", Dtype::F16, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", vocabulary).tokens(0, tokens).logits_from(from);
             let run = run.read_rows(&x, inputs).weights(&[&weights]).write(logits.len());
@@ -194,13 +194,13 @@ fn qkv(bench: &mut Bench, random: &mut Random) {
             let x = random.floats(tokens * width);
             let (mut q, mut scratch) = (vec![0.0; tokens * queries], vec![0.0; tokens * shape.qkv_rows()]);
             let mut cache = KvCache::new(context, shape);
-            let panels = Stored::as_is(&views.each_ref());
+            let panels = Stored::as_is(&views);
             kernels::qkv::qkv(start, shape, &x, &panels, &angles, &mut q, &mut cache, &mut scratch);
             let run = bench.kernel("qkv", dtype, tile).heads(shape).constant("DIM_STRIDE", stride);
             let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
             let cached = context * shape.kv_heads * stride;
             let run = run
-                .read(&pack::pairs(views.each_ref(), dim).1)
+                .read(&pack::pairs(dtype, &views, dim))
                 .read(angles.as_flattened())
                 .write(tokens * shape.heads * stride)
                 .write(cached)
@@ -339,7 +339,7 @@ fn gate(bench: &mut Bench, random: &mut Random) {
         let ids: Vec<u32> = (0..tokens).map(|_| random.below(50)).collect();
         let (mut logits, mut chosen) = (vec![0.0; tokens * rows], vec![0.0; tokens * choices]);
         let mut selected = vec![0; tokens * choices];
-        let (twin, batch) = (Stored::as_is(&[&weights.view()]), Batch { layer: 3, start, ids: &ids });
+        let (twin, batch) = (Stored::as_is(&[weights.view()]), Batch { layer: 3, start, ids: &ids });
         kernels::gate::gate(batch, &shape, &settings, &x, &twin, &bias, &mut logits, &mut selected, &mut chosen);
         let run = bench.kernel("gate", Dtype::F32, Tile::One).choice(&shape, policy);
         let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
@@ -452,8 +452,8 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
                 .map(|_| [(inner, width), (width, inner), (inner, width)].map(|(r, c)| random.matrix(dtype, r, c)))
                 .collect();
             let twin = |[w1, w2, w3]: &[bench::Weights; 3]| Expert {
-                up: Stored::as_is(&[&w1.view(), &w3.view()]),
-                down: Stored::as_is(&[&w2.view()]),
+                up: Stored::as_is(&[w1.view(), w3.view()]),
+                down: Stored::as_is(&[w2.view()]),
             };
             let twins: Vec<Expert> = matrices.iter().map(twin).collect();
             let x = random.floats(tokens * width);
@@ -471,10 +471,10 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             let list = tiles(&offsets, tile.tokens());
             let flat: Vec<u32> = list.iter().flat_map(|&[expert, first, count]| [expert, first, count, 0]).collect();
             let rows = if tile == Tile::One { selected.len() } else { list.len() };
-            let ups: Vec<[Matrix<'_>; 2]> = matrices.iter().map(|[w1, _, w3]| [w1.view(), w3.view()]).collect();
-            let ups: Vec<[&Matrix<'_>; 2]> = ups.iter().map(|pair| pair.each_ref()).collect();
-            let downs: Vec<Matrix<'_>> = matrices.iter().map(|[_, w2, _]| w2.view()).collect();
-            let (ups, downs) = (pack::alternate(&ups).1, pack::sequence(&downs.iter().collect::<Vec<_>>()).1);
+            let up = |[w1, _, w3]: &[bench::Weights; 3]| pack::alternate(dtype, &[w1.view(), w3.view()]);
+            let down = |[_, w2, _]: &[bench::Weights; 3]| pack::stack(dtype, &[w2.view()]);
+            let ups: Vec<u8> = matrices.iter().flat_map(up).collect();
+            let downs: Vec<u8> = matrices.iter().flat_map(down).collect();
             let passes = [(1, &x, width, inner, top_k, ups, &hidden), (0, &hidden, inner, width, 1, downs, &y)];
             for (up, input, inputs, outputs, share, matrices, expected) in passes {
                 let stride = outputs.next_multiple_of(4);

@@ -37,17 +37,17 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Checks the files and makes the engine, on `gpu` if there is one; where the choice is free that of the CPU, which is
-    /// there first.
+    /// Checks the files and makes the engine while they arrive, on `gpu` if there is one; where the choice is free that of the CPU,
+    /// which is there first.
     pub async fn new(files: &ModelFiles, choice: BackendChoice, gpu: Option<Gpu>) -> Result<Self> {
-        let model = Rc::new(Model::new(files)?);
+        let model = Rc::new(Model::arriving(files).await?);
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
         let engine = match gpu {
             Some(gpu) => gpu_engine(gpu, &model).await?,
-            None if choice == BackendChoice::CpuInt8 => Engine::cpu_int8(&model)?,
-            None => Engine::cpu(&model)?,
+            None => Engine::cpu_arriving(&model, choice == BackendChoice::CpuInt8).await?,
         };
+        model.whole().await?;
         let info = model.info(engine.backend(), None);
         let wants_gpu = choice == BackendChoice::Auto;
         let (session, policy) = (Session::new(engine), Policy::default());

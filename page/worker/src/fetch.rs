@@ -1,11 +1,15 @@
 //! Model files over HTTP (or from blob URLs of opened files), with progress. What is large stays in the parts that came, outside of
-//! the program's memory, which never shrinks.
+//! the program's memory, which never shrinks; and it is used while the rest is on its way.
 
 use super::protocol::Source;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{LocalBoxFuture, join3, try_join_all};
 use js_sys::{Function, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
 use moescope::model::files::{Bytes, Content, ModelFiles, shards};
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
@@ -22,31 +26,132 @@ const RESUMES: usize = 3;
 const TOO_LARGE: &str =
     "it is larger than 4 GB, more than a page can read; save the model in smaller shards, or take a smaller one";
 
-/// Fetches the files of a model.
-pub async fn model_files(source: &Source, progress: Progress<'_>) -> Result<ModelFiles> {
+/// Begins to fetch a model. Gives its files, of which the weights are on their way, and the work that brings them: whoever waits
+/// for weights must let it go on too.
+pub async fn model_files<'a>(
+    source: &'a Source,
+    progress: Progress<'a>,
+) -> Result<(ModelFiles, impl Future<Output = Result<()>> + 'a)> {
     let place = Place::new(source)?;
-    let quiet = |_: &str, _: u64, _: Option<u64>| true;
-    let config = place.get("config.json", &quiet);
-    let tokenizer = place.get("tokenizer.json", &quiet);
-    let (config, tokenizer, weights) = futures::future::join3(config, tokenizer, weights(&place, progress)).await;
-    let config = config?.ok_or_else(|| place.missing("config.json"))?.whole();
-    let tokenizer = tokenizer?.map(|tokenizer| tokenizer.whole());
-    Ok(ModelFiles { name: place.name(), config, tokenizer, weights: weights? })
+    let (config, tokenizer, weights) =
+        join3(place.get("config.json"), place.get("tokenizer.json"), weights(&place)).await;
+    let config = config?.ok_or_else(|| place.missing("config.json"))?;
+    let weights: Vec<_> =
+        weights?.into_iter().map(|(name, answer)| (name, answer, Rc::new(Arriving::default()))).collect();
+    let contents = weights.iter().map(|(name, _, content)| (name.clone(), content.clone() as Bytes)).collect();
+    let files = ModelFiles { name: place.name(), config, tokenizer: tokenizer?, weights: contents };
+    Ok((files, bring(place, weights, progress)))
 }
 
-async fn weights(place: &Place<'_>, progress: Progress<'_>) -> Result<Vec<(String, Bytes)>> {
-    if let Some(bytes) = place.get(place.weights(), progress).await? {
-        return Ok(vec![(place.weights().to_owned(), Rc::new(bytes))]);
+/// The names of the files with weights, with the answer where there is one already.
+async fn weights(place: &Place<'_>) -> Result<Vec<(String, Option<Answer>)>> {
+    if let Some(answer) = place.open(place.weights()).await? {
+        return Ok(vec![(place.weights().to_owned(), Some(answer))]);
     }
-    let index = place.get("model.safetensors.index.json", &|_, _, _| true).await?;
+    let index = place.get("model.safetensors.index.json").await?;
     let index = index.ok_or_else(|| place.missing(place.weights()))?;
-    let mut files = Vec::new();
-    for name in shards(&index.whole())? {
-        let bytes = place.get(&name, progress).await?.ok_or_else(|| place.missing(&name))?;
-        let bytes: Bytes = Rc::new(bytes);
-        files.push((name, bytes));
+    Ok(shards(&index)?.into_iter().map(|name| (name, None)).collect())
+}
+
+/// Reads all `weights` (name, answer, where they go) side by side.
+async fn bring(
+    place: Place<'_>,
+    weights: Vec<(String, Option<Answer>, Rc<Arriving>)>,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let tally = Tally { done: Cell::default(), total: Cell::default(), unknown: Cell::new(weights.len()) };
+    let (place, tally) = (&place, &tally);
+    let come = |bytes| {
+        tally.done.set(tally.done.get() + bytes as u64);
+        progress(place.weights(), tally.done.get(), tally.total())
+    };
+    let reading = weights.into_iter().map(|(name, answer, content)| async move {
+        let answer = match answer {
+            Some(answer) => answer,
+            None => place.open(&name).await?.ok_or_else(|| place.missing(&name))?,
+        };
+        tally.add(answer.total);
+        answer.read(&content, &come).await
+    });
+    try_join_all(reading).await.map(|_| ())
+}
+
+/// Bytes of several files.
+struct Tally {
+    done: Cell<u64>,
+    /// Of the files whose sizes are known.
+    total: Cell<u64>,
+    /// How many files have no known size.
+    unknown: Cell<usize>,
+}
+
+impl Tally {
+    fn add(&self, total: Option<u64>) {
+        if let Some(total) = total {
+            self.total.set(self.total.get() + total);
+            self.unknown.set(self.unknown.get() - 1);
+        }
     }
-    Ok(files)
+
+    fn total(&self) -> Option<u64> {
+        (self.unknown.get() == 0).then(|| self.total.get())
+    }
+}
+
+/// A file on its way.
+#[derive(Default)]
+struct Arriving {
+    parts: RefCell<Parts>,
+    is_whole: Cell<bool>,
+    /// Who waits for the byte before which place.
+    waiting: RefCell<Vec<(usize, oneshot::Sender<()>)>>,
+}
+
+impl Arriving {
+    /// Takes in the next part; none where there would be more than an address can say.
+    fn push(&self, part: Uint8Array) -> Option<()> {
+        self.parts.borrow_mut().push(part)?;
+        self.wake();
+        Some(())
+    }
+
+    /// There is no more.
+    fn end(&self) {
+        self.is_whole.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let (size, is_whole) = (self.size(), self.is_whole.get());
+        let (here, not_here): (Vec<_>, Vec<_>) =
+            self.waiting.take().into_iter().partition(|(end, _)| is_whole || *end <= size);
+        self.waiting.replace(not_here);
+        for (_, sender) in here {
+            let _ = sender.send(());
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.parts.borrow().size
+    }
+}
+
+impl Content for Arriving {
+    fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize> {
+        let wait = async move {
+            if self.size() < end && !self.is_whole.get() {
+                let (sender, receiver) = oneshot::channel();
+                self.waiting.borrow_mut().push((end, sender));
+                let _ = receiver.await;
+            }
+            self.size()
+        };
+        wait.boxed_local()
+    }
+
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        Cow::Owned(self.parts.borrow().read(range))
+    }
 }
 
 /// A file in the parts that came over the network.
@@ -58,7 +163,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Takes in the next part; none where there would be more than an address can say.
+    /// See [`Arriving::push`].
     fn push(&mut self, part: Uint8Array) -> Option<()> {
         let start = self.size;
         self.size = start.checked_add(part.length() as usize)?;
@@ -66,18 +171,8 @@ impl Parts {
         Some(())
     }
 
-    /// All of it, in the program's memory.
-    fn whole(&self) -> Vec<u8> {
-        self.read(0..self.size).into_owned()
-    }
-}
-
-impl Content for Parts {
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+    /// The bytes in `range`, in the program's memory.
+    fn read(&self, range: Range<usize>) -> Vec<u8> {
         let mut bytes = vec![0; range.len()];
         let (mut rest, mut at) = (bytes.as_mut_slice(), range.start);
         let first = self.parts.partition_point(|(start, _)| *start <= at).saturating_sub(1);
@@ -91,7 +186,7 @@ impl Content for Parts {
                 break;
             }
         }
-        Cow::Owned(bytes)
+        bytes
     }
 }
 
@@ -165,81 +260,131 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The content of the file `name`; none where there is no such file.
-    async fn get(&self, name: &str, progress: Progress<'_>) -> Result<Option<Parts>> {
+    /// Asks for the file `name`; none where there is no such file.
+    async fn open(&self, name: &str) -> Result<Option<Answer>> {
         match self {
-            Self::Directory { base, .. } => fetch(&format!("{base}{name}"), name, progress).await,
+            Self::Directory { base, .. } => Answer::to(&format!("{base}{name}")).await,
             Self::Files(files) => match files.iter().find(|(file, _)| file == name) {
-                Some((_, url)) => fetch(url, name, progress).await,
+                Some((_, url)) => Answer::to(url).await,
                 None => Ok(None),
             },
         }
     }
+
+    /// A small file, whole, in the program's memory; none where there is no such file.
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(answer) = self.open(name).await? else { return Ok(None) };
+        let content = Arriving::default();
+        answer.read(&content, &|_| true).await?;
+        Ok(Some(content.read(0..content.size()).into_owned()))
+    }
 }
 
-async fn fetch(url: &str, name: &str, progress: Progress<'_>) -> Result<Option<Parts>> {
-    let unreachable = |_| {
-        Error::read(
-            url,
-            "the address cannot be reached: it may be misspelt, offline, or its server may not let other sites read it (CORS)",
-        )
-    };
-    let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-    let response: Response = JsFuture::from(scope.fetch_with_str(url)).await.map_err(unreachable)?.unchecked_into();
-    if response.status() == 404 {
-        return Ok(None);
-    }
-    if !response.ok() {
-        return Err(Error::read(url, format!("the server answers {} {}", response.status(), response.status_text())));
-    }
-    let header = |name| response.headers().get(name).ok().flatten();
-    if header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
-        return Err(Error::read(
-            url,
-            "the server answers with a web page instead of a file; give the address of the model directory itself",
-        ));
-    }
-    // A compressed answer's length is not the file's.
-    let total = header("content-length").filter(|_| header("content-encoding").is_none()).and_then(|n| n.parse().ok());
-    read(&response, url, name, total, progress).await.map(Some)
+/// A server's answer, of which nothing was read.
+struct Answer {
+    url: String,
+    /// Bytes of the file, where they are known.
+    total: Option<u64>,
+    version: Option<String>,
+    /// None where there is no body.
+    reader: Option<Reader>,
+    /// How often it may be gone on with.
+    resumes: usize,
 }
 
-/// Reads an answer part by part. Where the connection breaks off, the rest is asked for.
-async fn read(response: &Response, url: &str, name: &str, total: Option<u64>, progress: Progress<'_>) -> Result<Parts> {
-    let mut content = Parts::default();
-    let Some(mut reader) = reader(response) else { return Ok(content) };
-    let version = response.headers().get("etag").ok().flatten();
-    let mut resumed = 0;
-    loop {
-        let Ok(part) = JsFuture::from(reader.read()).await else {
-            resumed += 1;
-            let rest = if resumed > RESUMES { None } else { rest(url, content.size, version.as_deref()).await };
-            reader = rest.ok_or_else(|| Error::read(url, "the connection broke off; try again"))?;
-            continue;
+impl Answer {
+    async fn to(url: &str) -> Result<Option<Self>> {
+        let unreachable = |_| {
+            Error::read(
+                url,
+                "the address cannot be reached: it may be misspelt, offline, or its server may not let other sites read it (CORS)",
+            )
         };
-        let field = |key: &str| Reflect::get(&part, &JsValue::from_str(key)).unwrap_or(JsValue::UNDEFINED);
-        if field("done").is_truthy() {
-            return Ok(content);
+        let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
+        let response: Response = JsFuture::from(scope.fetch_with_str(url)).await.map_err(unreachable)?.unchecked_into();
+        if response.status() == 404 {
+            return Ok(None);
         }
-        content.push(field("value").unchecked_into()).ok_or_else(|| Error::read(url, TOO_LARGE))?;
-        if !progress(name, content.size as u64, total) {
-            let _ = reader.cancel();
-            return Err(Error::read(url, "another model was asked for meanwhile"));
+        if !response.ok() {
+            return Err(Error::read(
+                url,
+                format!("the server answers {} {}", response.status(), response.status_text()),
+            ));
+        }
+        let header = |name| response.headers().get(name).ok().flatten();
+        if header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
+            return Err(Error::read(
+                url,
+                "the server answers with a web page instead of a file; give the address of the model directory itself",
+            ));
+        }
+        // A compressed answer's length is not the file's.
+        let length = header("content-length").filter(|_| header("content-encoding").is_none());
+        let total = length.and_then(|n| n.parse().ok());
+        if total.is_some_and(|total| total > usize::MAX as u64) {
+            return Err(Error::read(url, TOO_LARGE));
+        }
+        Ok(Some(Self {
+            url: url.to_owned(),
+            total,
+            version: header("etag"),
+            reader: Reader::new(&response),
+            resumes: RESUMES,
+        }))
+    }
+
+    /// Reads it part by part into `content`, and tells `come` how many bytes each has; false gives up.
+    async fn read(mut self, content: &Arriving, come: &dyn Fn(usize) -> bool) -> Result<()> {
+        while let Some(part) = self.next(content.size()).await? {
+            let bytes = part.length() as usize;
+            content.push(part).ok_or_else(|| Error::read(&self.url, TOO_LARGE))?;
+            if !come(bytes) {
+                return Err(Error::read(&self.url, "another model was asked for meanwhile"));
+            }
+        }
+        content.end();
+        Ok(())
+    }
+
+    /// The part that starts at the byte `at`; none at the end. Where the connection breaks off, the rest is asked for.
+    async fn next(&mut self, at: usize) -> Result<Option<Uint8Array>> {
+        loop {
+            let Some(reader) = &self.reader else { return Ok(None) };
+            if let Ok(part) = JsFuture::from(reader.0.read()).await {
+                let field = |key: &str| Reflect::get(&part, &JsValue::from_str(key)).unwrap_or(JsValue::UNDEFINED);
+                return Ok(field("done").is_falsy().then(|| field("value").unchecked_into()));
+            }
+            let broken = || Error::read(&self.url, "the connection broke off; try again");
+            self.resumes = self.resumes.checked_sub(1).ok_or_else(broken)?;
+            let rest = rest(&self.url, at, self.version.as_deref()).await;
+            self.reader = Some(rest.ok_or_else(broken)?);
         }
     }
 }
 
-fn reader(response: &Response) -> Option<ReadableStreamDefaultReader> {
-    Some(response.body()?.get_reader().unchecked_into())
+/// Reads an answer's body, and ends the connection when nobody does so any more.
+struct Reader(ReadableStreamDefaultReader);
+
+impl Reader {
+    fn new(response: &Response) -> Option<Self> {
+        Some(Self(response.body()?.get_reader().unchecked_into()))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // A stream that failed says so once more, and somebody must have heard it.
+        drop(JsFuture::from(self.0.cancel()));
+    }
 }
 
 /// A file from the byte `start` on; none where the server cannot be reached, gives whole files only, or has another version
 /// of it by now.
-async fn rest(url: &str, start: usize, version: Option<&str>) -> Option<ReadableStreamDefaultReader> {
+async fn rest(url: &str, start: usize, version: Option<&str>) -> Option<Reader> {
     let request = Request::new_with_str(url).ok()?;
     request.headers().set("range", &format!("bytes={start}-")).ok()?;
     request.headers().set("if-range", version?).ok()?;
     let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
     let response: Response = JsFuture::from(scope.fetch_with_request(&request)).await.ok()?.unchecked_into();
-    (response.status() == 206).then(|| reader(&response))?
+    (response.status() == 206).then(|| Reader::new(&response))?
 }

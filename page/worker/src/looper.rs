@@ -186,8 +186,10 @@ impl Looper {
                 BackendChoice::Auto | BackendChoice::Cpu | BackendChoice::CpuInt8 => Ok(None),
             }
         };
-        let (files, gpu) = futures::future::join(model_files(source, &progress), gpu).await;
-        Desk::new(&files?, backend, gpu?).await
+        let (files, fetching) = model_files(source, &progress).await?;
+        let making = async { Desk::new(&files, backend, gpu.await?).await };
+        let (desk, ()) = futures::future::try_join(making, fetching).await?;
+        Ok(desk)
     }
 
     async fn route(&mut self, generation: u64, text: &str) -> Result<()> {

@@ -16,10 +16,14 @@ use crate::kernels::qkv::{angles, qkv};
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::settle::{Taken, settle};
 use crate::kernels::stored::Stored;
-use crate::model::{Architecture, LayerShape, LayerWeights, Matrix, Model, Weights};
+use crate::model::files::at_once;
+use crate::model::tensors::arrive;
+use crate::model::{Architecture, ExpertWeights, LayerShape, LayerWeights, Matrix, Model, Tensor, Weights};
 use crate::routing::NONE;
 use crate::routing::lens::{Contribution, LayerLens};
 use crate::routing::policy::Settings;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use std::sync::Arc;
 
 /// Most tokens of a step: enough that each expert's weights come from memory for many tokens at once. Where a newer text may
@@ -30,7 +34,7 @@ const CHUNK: usize = 256;
 const SMALL: usize = 32 << 20;
 
 /// How matrices of the same width are packed, stacked.
-pub type Pack = fn(&[&Matrix<'_>]) -> Stored;
+pub type Pack = fn(&[Matrix<'_>]) -> Stored;
 
 /// Weights of a layer, packed; named as in [`LayerWeights`].
 struct Layer {
@@ -100,26 +104,31 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// Packs a model's weights: those of a small one widened, others as they are.
+    /// Packs the weights of a model that is here whole: those of a small one widened, others as they are.
     pub fn new(model: &Model) -> Result<Self> {
-        let weights = model.weights()?;
-        let is_small = weights.bytes() < SMALL;
-        Ok(Self::of(&model.architecture, &weights, if is_small { Stored::wide } else { Stored::as_is }))
+        at_once(Self::arriving(model, None))
     }
 
-    /// Packs a model's weights with `pack`; the router's, which are few, are widened.
+    /// Packs the weights of a model that is here whole with `pack`; the router's, which are few, are widened.
     pub fn packed(model: &Model, pack: Pack) -> Result<Self> {
-        Ok(Self::of(&model.architecture, &model.weights()?, pack))
+        at_once(Self::arriving(model, Some(pack)))
     }
 
-    fn of(architecture: &Architecture, weights: &Weights<'_>, pack: Pack) -> Self {
-        let packed = Packed {
-            embed: pack(&[&weights.embed]),
-            layers: (0..architecture.layers.len()).map(|n| Layer::new(architecture, n, weights, pack)).collect(),
-            norm: weights.norm.values(),
-            lm_head: weights.lm_head.as_ref().map(|matrix| pack(&[matrix])),
+    /// As [`Self::packed`] or [`Self::new`]; packs what of the model has arrived while the rest is on its way.
+    // Boxed, so that there is one copy of it in the program.
+    pub fn arriving(model: &Model, pack: Option<Pack>) -> LocalBoxFuture<'_, Result<Self>> {
+        let making = async move {
+            let (architecture, weights) = (&model.architecture, model.weights()?);
+            let is_small = weights.bytes() < SMALL;
+            let packed = Packed::arriving(
+                architecture,
+                &weights,
+                pack.unwrap_or(if is_small { Stored::wide } else { Stored::as_is }),
+            )
+            .await?;
+            Ok(Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture)))
         };
-        Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture))
+        making.boxed_local()
     }
 
     /// Another engine on the same weights, with no text, whose gates do as `settings` say.
@@ -334,20 +343,37 @@ impl CpuEngine {
 }
 
 impl Layer {
-    fn new(architecture: &Architecture, n: usize, weights: &Weights<'_>, pack: Pack) -> Self {
+    async fn arriving(architecture: &Architecture, n: usize, weights: &LayerWeights<'_>, pack: Pack) -> Result<Self> {
         let shape = &architecture.layers[n].attention;
-        let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = &weights.layers[n];
-        let routers = ffn.routers();
-        Self {
-            attention_norm: attention_norm.values(),
-            qkv: pack(&[q, k, v]),
-            output: pack(&[output]),
-            moe_norm: moe_norm.values(),
-            router: (!routers.is_empty()).then(|| Stored::wide(&routers)),
-            bias: ffn.bias.iter().flat_map(|bias| bias.values()).collect(),
-            experts: ffn.experts.iter().map(|e| Expert { up: pack(&[&e.w1, &e.w3]), down: pack(&[&e.w2]) }).collect(),
-            angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
+        let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = weights;
+        let mut experts = Vec::new();
+        for ExpertWeights { w1, w2, w3 } in &ffn.experts {
+            experts.push(Expert { up: packed(pack, &[w1, w3]).await?, down: packed(pack, &[w2]).await? });
         }
+        let routers = ffn.routers();
+        Ok(Self {
+            experts,
+            router: if routers.is_empty() { None } else { Some(packed(Stored::wide, &routers).await?) },
+            bias: values(ffn.bias.as_ref()).await?,
+            attention_norm: values(Some(attention_norm)).await?,
+            moe_norm: values(Some(moe_norm)).await?,
+            qkv: packed(pack, &[q, k, v]).await?,
+            output: packed(pack, &[output]).await?,
+            angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
+        })
+    }
+}
+
+/// Packs tensors of the same width, stacked, once they have arrived.
+async fn packed(pack: Pack, tensors: &[&Tensor<'_>]) -> Result<Stored> {
+    Ok(pack(&arrive(tensors).await?))
+}
+
+/// The numbers of a vector, once it has arrived; none of none.
+async fn values(vector: Option<&Tensor<'_>>) -> Result<Vec<f32>> {
+    match vector {
+        Some(vector) => Ok(vector.arrive().await?.values()),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -361,6 +387,21 @@ impl Memory {
 }
 
 impl Packed {
+    /// Packs each matrix as soon as it has arrived and those before it are packed, in the order of most files.
+    async fn arriving(architecture: &Architecture, weights: &Weights<'_>, pack: Pack) -> Result<Self> {
+        let lm_head = match &weights.lm_head {
+            Some(lm_head) => Some(packed(pack, &[lm_head]).await?),
+            None => None,
+        };
+        let embed = packed(pack, &[&weights.embed]).await?;
+        let mut layers: Vec<_> = weights.layers.iter().map(|_| None).collect();
+        for n in weights.order() {
+            layers[n] = Some(Layer::arriving(architecture, n, &weights.layers[n], pack).await?);
+        }
+        let layers = layers.into_iter().flatten().collect();
+        Ok(Self { embed, layers, norm: values(Some(&weights.norm)).await?, lm_head })
+    }
+
     /// The norm before layer `n`, and after the last one.
     fn norm_before(&self, n: usize) -> &[f32] {
         self.layers.get(n).map_or(&self.norm, |layer| &layer.attention_norm)

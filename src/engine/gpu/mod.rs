@@ -52,10 +52,10 @@ impl GpuEngine {
         Self::on(Gpu::open().await?, model).await
     }
 
-    /// Uploads the weights to `gpu` and makes all that steps need.
+    /// Uploads the weights to `gpu`, as they arrive, and makes all that steps need.
     pub async fn on(gpu: Gpu, model: &Model) -> Result<Self> {
         let architecture = model.architecture.clone();
-        let weights = Uploaded::new(&gpu, &architecture, &model.weights()?)?;
+        let weights = Uploaded::arriving(&gpu, &architecture, &model.weights()?).await?;
         let settings = own_settings(&architecture);
         Self::with(Rc::new(Shared { gpu, weights }), architecture, settings, false).await
     }

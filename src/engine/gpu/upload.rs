@@ -5,7 +5,8 @@ use super::pack;
 use super::plan::padded;
 use crate::error::Result;
 use crate::kernels::qkv::angles;
-use crate::model::{Architecture, Dtype, LayerShape, LayerWeights, Matrix, Weights};
+use crate::model::tensors::arrive;
+use crate::model::{Architecture, Dtype, LayerShape, LayerWeights, Matrix, Tensor, Weights};
 use bytemuck::pod_collect_to_vec;
 use wgpu::Buffer;
 
@@ -47,53 +48,76 @@ pub struct LayerBuffers {
 }
 
 impl Uploaded {
-    /// Uploads `weights`.
-    pub fn new(gpu: &Gpu, a: &Architecture, weights: &Weights<'_>) -> Result<Self> {
-        let embed = upload(gpu, "embeddings", pack::stack(&[&weights.embed]))?;
+    /// Uploads each matrix as soon as it has arrived and those before it are uploaded, in the order of most files.
+    pub async fn arriving(gpu: &Gpu, a: &Architecture, weights: &Weights<'_>) -> Result<Self> {
         let head = match &weights.lm_head {
-            None => embed.clone(),
-            Some(matrix) => upload(gpu, "output weights", pack::stack(&[matrix]))?,
+            Some(lm_head) => Some(stack(gpu, "output weights", vec![lm_head]).await?),
+            None => None,
         };
-        let layers = a.layers.iter().zip(&weights.layers);
-        Ok(Self {
-            embed,
-            layers: layers.map(|(shape, weights)| LayerBuffers::new(gpu, a, shape, weights)).collect::<Result<_>>()?,
-            norm: upload_vector(gpu, &weights.norm)?,
-            head,
-        })
+        let embed = stack(gpu, "embeddings", vec![&weights.embed]).await?;
+        let mut layers: Vec<_> = weights.layers.iter().map(|_| None).collect();
+        for n in weights.order() {
+            layers[n] = Some(LayerBuffers::arriving(gpu, a, n, &weights.layers[n]).await?);
+        }
+        let layers = layers.into_iter().flatten().collect();
+        let head = head.unwrap_or_else(|| embed.clone());
+        Ok(Self { embed, layers, norm: vector(gpu, &weights.norm).await?, head })
     }
 }
 
 impl LayerBuffers {
-    fn new(gpu: &Gpu, a: &Architecture, shape: &LayerShape, weights: &LayerWeights<'_>) -> Result<Self> {
-        let (s, ffn) = (&shape.attention, &weights.ffn);
-        let [q, k, v] = &weights.qkv;
-        let ups: Vec<[&Matrix<'_>; 2]> = ffn.experts.iter().map(|e| [&e.w1, &e.w3]).collect();
-        let downs: Vec<&Matrix<'_>> = ffn.experts.iter().map(|e| &e.w2).collect();
-        let mut bias: Vec<f32> = ffn.bias.iter().flat_map(|bias| bias.values()).collect();
-        bias.resize(shape.moe.experts, 0.0);
+    async fn arriving(gpu: &Gpu, a: &Architecture, n: usize, weights: &LayerWeights<'_>) -> Result<Self> {
+        let LayerShape { attention, moe } = &a.layers[n];
+        let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = weights;
+        let ups: Vec<_> = ffn.experts.iter().map(|e| vec![&e.w1, &e.w3]).collect();
+        let downs: Vec<_> = ffn.experts.iter().map(|e| vec![&e.w2]).collect();
+        let turned = |dtype, matrices: &[Matrix<'_>]| pack::pairs(dtype, matrices, attention.head_dim);
+        let angles = angles(a.context, attention.head_dim, attention.rope_theta);
         let routers = ffn.routers();
-        let router = (!routers.is_empty()).then(|| upload(gpu, "router weights", pack::stack(&routers))).transpose()?;
         Ok(Self {
-            attention_norm: upload_vector(gpu, &weights.attention_norm)?,
-            qkv: upload(gpu, "attention weights", pack::pairs([q, k, v], s.head_dim))?,
-            output: upload(gpu, "attention weights", pack::stack(&[&weights.output]))?,
-            angles: gpu.filled("angles", &pod_collect_to_vec(&angles(a.context, s.head_dim, s.rope_theta)))?,
-            moe_norm: upload_vector(gpu, &weights.moe_norm)?,
-            router,
-            bias: gpu.filled("router bias", bytemuck::cast_slice(&bias))?,
-            up: upload(gpu, "expert weights", pack::alternate(&ups))?,
-            down: upload(gpu, "expert weights", pack::sequence(&downs))?,
+            up: sequence(gpu, "expert weights", &ups, pack::alternate).await?,
+            down: sequence(gpu, "expert weights", &downs, pack::stack).await?,
+            router: if routers.is_empty() { None } else { Some(stack(gpu, "router weights", routers).await?) },
+            bias: match &ffn.bias {
+                Some(bias) => vector(gpu, bias).await?,
+                None => gpu.zeros("router bias", 4 * moe.experts)?,
+            },
+            attention_norm: vector(gpu, attention_norm).await?,
+            moe_norm: vector(gpu, moe_norm).await?,
+            qkv: sequence(gpu, "attention weights", &[vec![q, k, v]], turned).await?,
+            output: stack(gpu, "attention weights", vec![output]).await?,
+            angles: gpu.filled("angles", &pod_collect_to_vec(&angles))?,
         })
     }
 }
 
-fn upload(gpu: &Gpu, label: &str, (dtype, bytes): (Dtype, Vec<u8>)) -> Result<Matrices> {
-    Ok((dtype, gpu.filled(label, &bytes)?))
+/// Groups of tensors, all groups of the same shape: each packed by itself with `pack` when it has arrived, one after the other.
+async fn sequence(
+    gpu: &Gpu,
+    label: &str,
+    groups: &[Vec<&Tensor<'_>>],
+    pack: impl Fn(Dtype, &[Matrix<'_>]) -> Vec<u8>,
+) -> Result<Matrices> {
+    let dtype = pack::common_dtype(&groups.concat());
+    let mut buffer = None;
+    for (n, group) in groups.iter().enumerate() {
+        let bytes = pack(dtype, &arrive(group).await?);
+        let buffer = match &buffer {
+            Some(buffer) => buffer,
+            None => buffer.insert(gpu.zeros(label, bytes.len() * groups.len())?),
+        };
+        gpu.queue.write_buffer(buffer, (n * bytes.len()) as u64, &bytes);
+    }
+    Ok((dtype, buffer.expect("at least one group")))
 }
 
-fn upload_vector(gpu: &Gpu, vector: &Matrix<'_>) -> Result<Buffer> {
-    let mut values = vector.values();
+/// Tensors of the same width as one matrix.
+async fn stack(gpu: &Gpu, label: &str, tensors: Vec<&Tensor<'_>>) -> Result<Matrices> {
+    sequence(gpu, label, &[tensors], pack::stack).await
+}
+
+async fn vector(gpu: &Gpu, tensor: &Tensor<'_>) -> Result<Buffer> {
+    let mut values = tensor.arrive().await?.values();
     values.resize(padded(values.len()), 0.0);
-    gpu.filled("norms", bytemuck::cast_slice(&values))
+    gpu.filled("norms and biases", bytemuck::cast_slice(&values))
 }

@@ -7,6 +7,8 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Html;
 use axum::routing::any;
+use futures_util::StreamExt;
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::path::Path;
 use tokio::task::JoinHandle;
@@ -54,7 +56,8 @@ pub const SUB_PATH: &str = "/some/sub-path";
 /// The site at `/` and once more in a sub-path, beside models that cannot be loaded:
 /// `/broken/html` answers every request with a page, as hosts of single-page applications do;
 /// `/broken/cut` has a weights file that ends in its middle; on the way from `/broken/off` the connection breaks off in the
-/// middle of the weights, and goes on where it is asked to.
+/// middle of the weights, and goes on where it is asked to; `/broken/endless` is of another shape than its config says, and its weights
+/// never end. `/shards` is the main model in more files than a browser has connections to a server.
 ///
 /// # Errors
 /// The site was not built.
@@ -64,20 +67,51 @@ pub fn site(tools: &Tools) -> Result<Router> {
     let main = tools.model("main");
     let weights = std::fs::read(main.join("model.safetensors"))
         .with_context(|| format!("the site has no model in {}", main.display()))?;
-    let half = weights[..weights.len() / 2].to_vec();
+    let half = Bytes::from(weights[..weights.len() / 2].to_vec());
+    let beginning = half.clone();
     let mut router = Router::new()
         .nest_service(SUB_PATH, site.clone())
         .route("/broken/html/{*file}", any(page))
         .route("/broken/cut/model.safetensors", any(|| async { half }));
+    let endless = move || {
+        let stream = futures_util::stream::iter([Ok::<_, std::io::Error>(beginning.clone())]);
+        async { Body::from_stream(stream.chain(futures_util::stream::pending())) }
+    };
+    let config = std::fs::read_to_string(main.join("config.json"))?;
+    let mut config: Value = serde_json::from_str(&config)?;
+    config["intermediate_size"] = json!(12);
+    let config = config.to_string();
+    router = router
+        .route("/broken/endless/model.safetensors", any(endless))
+        .route("/broken/endless/config.json", any(|| async { config }))
+        .nest("/shards", shards(&weights)?);
     router = router.route("/broken/off/model.safetensors", any(move |headers| breaking_off(headers, weights)));
     for name in ["config.json", "tokenizer.json"] {
         let contents = Bytes::from(std::fs::read(main.join(name))?);
-        for place in ["cut", "off"] {
+        for place in ["broken/cut", "broken/off", "shards"] {
             let contents = contents.clone();
-            router = router.route(&format!("/broken/{place}/{name}"), any(|| async { contents }));
+            router = router.route(&format!("/{place}/{name}"), any(|| async { contents }));
         }
     }
     Ok(router.fallback_service(site))
+}
+
+/// Files of [`site`]'s model in shards.
+const SHARDS: usize = 9;
+
+/// The tensors of a safetensors file in several, dealt out in turn, and the index that says which are where.
+fn shards(file: &[u8]) -> Result<Router> {
+    let tensors = SafeTensors::deserialize(file)?.tensors();
+    let name = |shard: usize| format!("model-{:05}-of-{SHARDS:05}.safetensors", shard + 1);
+    let places = tensors.iter().enumerate().map(|(n, (tensor, _))| (tensor.clone(), json!(name(n % SHARDS))));
+    let index = json!({ "metadata": {}, "weight_map": places.collect::<serde_json::Map<_, _>>() }).to_string();
+    let mut router = Router::new().route("/model.safetensors.index.json", any(|| async { index }));
+    for shard in 0..SHARDS {
+        let of_it = tensors.iter().skip(shard).step_by(SHARDS).map(|(name, tensor)| (name, tensor));
+        let file = Bytes::from(safetensors::serialize(of_it, None)?);
+        router = router.route(&format!("/{}", name(shard)), any(|| async { file }));
+    }
+    Ok(router)
 }
 
 /// The whole breaks off in its middle; the rest, asked for with `Range`, comes whole.

@@ -15,6 +15,8 @@ tests![
     a_model_address_that_answers_with_a_page,
     a_model_whose_file_was_cut,
     a_model_whose_connection_breaks_off_goes_on,
+    a_model_of_another_shape_is_refused_before_it_is_there,
+    a_model_in_more_shards_than_connections,
     a_model_of_another_site,
     a_model_of_another_site_that_forbids_it,
     a_failed_load_keeps_the_model_in_use,
@@ -65,6 +67,21 @@ async fn a_model_whose_file_was_cut(stage: &Stage) -> Result<()> {
 
 async fn a_model_whose_connection_breaks_off_goes_on(stage: &Stage) -> Result<()> {
     let model = stage.url("/broken/off");
+    let page = stage.open(Visitor::NO_WEBGPU, &format!("/?text=hello&model={}", encoded(&model))).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.ids(), cli::trace(stage.tools(), "main", "hello", "cpu")?.ids());
+    Ok(())
+}
+
+async fn a_model_of_another_shape_is_refused_before_it_is_there(stage: &Stage) -> Result<()> {
+    let error = failed_start(stage, &stage.url("/broken/endless")).await?;
+    assert!(error.contains("has shape") && error.contains("config.json asks for"), "{error}");
+    Ok(())
+}
+
+async fn a_model_in_more_shards_than_connections(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("404");
+    let model = stage.url("/shards");
     let page = stage.open(Visitor::NO_WEBGPU, &format!("/?text=hello&model={}", encoded(&model))).await?;
     let view = page.routed().await?;
     assert_eq!(view.ids(), cli::trace(stage.tools(), "main", "hello", "cpu")?.ids());

@@ -1,0 +1,198 @@
+//! Models whose files are on their way: engines are made of what has arrived, and what is wrong is said as soon as it can be seen.
+
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, poll_fn};
+use moescope::engine::Engine;
+use moescope::error::{Error, Result};
+use moescope::model::Model;
+use moescope::model::files::{Content, ModelFiles, read_dir};
+use moescope::routing::Trace;
+use moescope::session::Session;
+use safetensors::SafeTensors;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::path::Path;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// A file of which the first bytes are here.
+struct Delivery {
+    bytes: Vec<u8>,
+    here: Cell<usize>,
+    /// No more will come.
+    ended: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+    /// What was read, in order.
+    read: RefCell<Vec<Range<usize>>>,
+}
+
+impl Delivery {
+    fn of(bytes: Vec<u8>) -> Rc<Self> {
+        Rc::new(Self {
+            bytes,
+            here: Cell::new(0),
+            ended: Cell::new(false),
+            waiting: RefCell::default(),
+            read: RefCell::default(),
+        })
+    }
+
+    fn deliver(&self, upto: usize) {
+        self.here.set(upto.min(self.bytes.len()));
+        self.ended.set(upto >= self.bytes.len());
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Content for Delivery {
+    fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize> {
+        let wait = poll_fn(move |context| {
+            if self.here.get() >= end || self.ended.get() {
+                return Poll::Ready(self.here.get());
+            }
+            self.waiting.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        });
+        wait.boxed_local()
+    }
+
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        assert!(range.end <= self.here.get(), "{range:?} is not here yet");
+        self.read.borrow_mut().push(range.clone());
+        Cow::Owned(self.bytes[range].to_vec())
+    }
+}
+
+/// A fixture's files, its weights as bytes, and where their header ends.
+fn fixture(name: &str) -> (ModelFiles, Vec<u8>, usize) {
+    let files = read_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures").join(name)).unwrap();
+    let file = &files.weights[0].1;
+    let bytes = file.read(0..pollster::block_on(file.arrived(usize::MAX))).into_owned();
+    let header = SafeTensors::read_metadata(&bytes).unwrap().0 + 8;
+    (files, bytes, header)
+}
+
+/// Where the numbers of each tensor lie in the file.
+fn places(bytes: &[u8], header: usize) -> Vec<(String, Range<usize>)> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).unwrap();
+    let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+        (name, header + info.data_offsets.0..header + info.data_offsets.1)
+    };
+    metadata.tensors().into_iter().map(place).collect()
+}
+
+fn arriving(files: &ModelFiles, delivery: &Rc<Delivery>) -> ModelFiles {
+    ModelFiles {
+        name: files.name.clone(),
+        config: files.config.clone(),
+        tokenizer: None,
+        weights: vec![("model.safetensors".into(), delivery.clone())],
+    }
+}
+
+/// Makes an engine as the page does.
+async fn make(files: &ModelFiles, on_gpu: bool) -> Result<Engine> {
+    let model = Model::arriving(files).await?;
+    let engine = if on_gpu { Engine::gpu(&model).await? } else { Engine::cpu_arriving(&model, false).await? };
+    model.whole().await?;
+    Ok(engine)
+}
+
+fn poll<T>(making: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    making.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn trace(engine: Engine) -> Trace {
+    pollster::block_on(Session::new(engine).run(&[5, 3, 8], None, |_| {})).unwrap()
+}
+
+#[test]
+fn tensors_are_packed_as_they_arrive_and_read_once() {
+    for name in ["basic", "bf16", "tied-top1"] {
+        let (files, bytes, header) = fixture(name);
+        let places = places(&bytes, header);
+        let delivery = Delivery::of(bytes);
+        let files_on_their_way = arriving(&files, &delivery);
+        let mut making = pin!(make(&files_on_their_way, false));
+        let mut engine = None;
+        for upto in (0..=delivery.bytes.len()).step_by(777).chain([delivery.bytes.len()]) {
+            delivery.deliver(upto);
+            if let Poll::Ready(made) = poll(making.as_mut()) {
+                assert_eq!(upto, delivery.bytes.len(), "{name}: whole before its file");
+                engine = Some(made.unwrap());
+                break;
+            }
+            // Of three matrices that become one, those that came first wait for the one that is packed first.
+            let read = delivery.read.borrow();
+            let waits = |(_, place): &&(String, Range<usize>)| place.end <= upto && !read.contains(place);
+            let waiting: Vec<_> = places.iter().filter(waits).map(|(tensor, _)| tensor).collect();
+            assert!(waiting.len() <= 2, "{name}: after {upto} bytes {waiting:?} are there, and were not read");
+        }
+        let mut read = delivery.read.borrow().clone();
+        read.sort_by_key(|range| range.start);
+        assert!(read.windows(2).all(|two| two[0].end <= two[1].start), "{name}: something was read twice");
+        let whole = Engine::cpu(&Model::new(&files).unwrap()).unwrap();
+        assert!(trace(engine.expect("it is whole")) == trace(whole), "{name}");
+    }
+}
+
+#[test]
+fn a_gpu_gets_what_has_arrived() {
+    let (files, bytes, header) = fixture("basic");
+    let delivery = Delivery::of(bytes);
+    let files_on_their_way = arriving(&files, &delivery);
+    let mut making = pin!(make(&files_on_their_way, true));
+    let half = delivery.bytes.len() / 2;
+    delivery.deliver(half);
+    assert!(poll(making.as_mut()).is_pending(), "made of half a file");
+    let read: usize = delivery.read.borrow().iter().map(|range| range.len()).sum();
+    assert!(read > header + (half - header) / 2, "{read} of {half} bytes were read");
+    delivery.deliver(usize::MAX);
+    let engine = pollster::block_on(making).unwrap();
+    let whole = pollster::block_on(Engine::gpu(&Model::new(&files).unwrap())).unwrap();
+    assert!(trace(engine) == trace(whole));
+}
+
+/// The message of making an engine of `bytes`, and how many of them it took to see that it cannot be.
+fn refusal(files: &ModelFiles, bytes: Vec<u8>) -> (String, usize) {
+    let delivery = Delivery::of(bytes);
+    let files = arriving(files, &delivery);
+    let mut making = pin!(make(&files, false));
+    for upto in 0..=delivery.bytes.len() {
+        delivery.deliver(upto);
+        if let Poll::Ready(made) = poll(making.as_mut()) {
+            let error: Error = made.err().expect("it must not load");
+            return (error.to_string(), upto);
+        }
+    }
+    panic!("neither made nor refused");
+}
+
+#[test]
+fn what_is_wrong_is_said_as_soon_as_it_can_be_seen() {
+    let (files, bytes, header) = fixture("basic");
+
+    let (message, seen) = refusal(&files, b"<!doctype html><html></html>".to_vec());
+    assert!(message.contains("not a whole safetensors file") && seen == 8, "{message} {seen}");
+
+    let mut config: serde_json::Value = serde_json::from_slice(&files.config).unwrap();
+    config["intermediate_size"] = 12.into();
+    let other = ModelFiles { config: serde_json::to_vec(&config).unwrap(), ..arriving(&files, &Delivery::of(vec![])) };
+    let (message, seen) = refusal(&other, bytes.clone());
+    assert!(message.contains("has shape") && seen == header, "{message} {seen} {header}");
+
+    let (name, place) = places(&bytes, header).into_iter().min_by_key(|(_, place)| place.start).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[place.start..place.start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let (message, seen) = refusal(&files, damaged);
+    assert!(message.contains(&name) && message.contains("not finite") && seen == place.end, "{message} {seen}");
+
+    for cut in [header - 1, header, place.end - 1, bytes.len() - 1] {
+        let (message, seen) = refusal(&files, bytes[..cut].to_vec());
+        assert!(message.contains("fetch it again") && seen == cut, "{message} {seen} {cut}");
+    }
+    let (message, seen) = refusal(&files, [bytes.as_slice(), b"more"].concat());
+    assert!(message.contains("bytes too many") && seen == bytes.len() + 4, "{message} {seen}");
+}
