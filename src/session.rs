@@ -169,7 +169,7 @@ impl Session {
     ) -> Result<Trace> {
         let (start, again) = (self.engine.len(), self.again);
         let most = if experts_choose(self.engine.settings()) { GROUP } else { most.max(1).saturating_add(again) };
-        let count = self.pending().min(self.engine.chunk()).min(most);
+        let count = self.pending().min(self.engine.chunk(wanted)).min(most);
         if count == 0 {
             return Ok(Trace::default());
         }

@@ -203,11 +203,11 @@ impl Engine {
         }
     }
 
-    /// Most tokens of a step.
-    pub fn chunk(&self) -> usize {
+    /// Most tokens of a step that gives such logits.
+    pub fn chunk(&self, logits: LogitsOf) -> usize {
         match self {
             Self::Cpu(engine) => engine.chunk(),
-            Self::Gpu(engine) => engine.chunk(),
+            Self::Gpu(engine) => engine.chunk(logits),
         }
     }
 

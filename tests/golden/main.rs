@@ -76,7 +76,7 @@ impl Expected {
 /// Runs `ids` in steps of at most `chunk` tokens.
 async fn run(engine: &mut Engine, ids: &[u32], chunk: usize) -> Step {
     let mut all = Step::new(engine.architecture(), engine.settings());
-    for ids in ids.chunks(chunk.min(engine.chunk())) {
+    for ids in ids.chunks(chunk.min(engine.chunk(LogitsOf::All))) {
         let step = engine.step(ids, LogitsOf::All).await.unwrap();
         all.logits.extend(step.logits);
         all.layers.iter_mut().zip(&step.layers).for_each(|(all, layer)| all.extend(layer));
@@ -223,6 +223,25 @@ fn a_decoded_token_takes_eight_dispatches_a_layer() {
         let engine = pollster::block_on(GpuEngine::new(&model)).unwrap();
         assert_eq!(engine.dispatches(1), 8 * layers + 3, "{name}");
         assert_eq!(engine.dispatches(2), 9 * layers + 3, "{name}");
+    }
+}
+
+/// Where logits are wanted after the last token alone, a GPU takes more tokens in a step: the bits are those of smaller steps.
+#[test]
+fn a_long_prompt_in_large_steps_has_the_same_bits() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models");
+    for name in ["main", "switch", "fine-grained"] {
+        let model = model(&models.join(name));
+        let (context, vocabulary) = (model.architecture.context as u32, model.architecture.vocabulary as u32);
+        let ids: Vec<u32> = (0..context.min(230)).map(|n| n * n * 31 % vocabulary).collect();
+        let mut session = Session::new(pollster::block_on(Engine::gpu(&model)).unwrap());
+        let [small, large] = [LogitsOf::All, LogitsOf::Last].map(|logits| session.engine().chunk(logits));
+        assert!(small < ids.len() && ids.len() <= large, "{name}: {} tokens, {small} and {large}", ids.len());
+        let expected = pollster::block_on(session.run(&ids, None, |_| {})).unwrap();
+        let last = session.last_logits().to_vec();
+        let trace = pollster::block_on(session.run_routing(&ids, None)).unwrap();
+        assert!(trace.layers == expected.layers, "{name}");
+        assert_eq!(session.last_logits(), last, "{name}");
     }
 }
 

@@ -4,7 +4,7 @@ use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling
 use moescope::engine::cpu::ablation::Ablation;
 use moescope::engine::gpu::GpuEngine;
 use moescope::engine::gpu::device::Gpu;
-use moescope::engine::{Engine, check_prompt, settings_under};
+use moescope::engine::{Engine, LogitsOf, check_prompt, settings_under};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelFiles, ModelInfo};
 use moescope::routing::effect::KPoint;
@@ -277,7 +277,7 @@ impl Desk {
         let Some(last) = ids.len().checked_sub(1) else {
             return Err(Error::Input("type a text first: it is what the kernels are timed on".into()));
         };
-        let prompt = &ids[..ids.len().min(engine.chunk())];
+        let prompt = &ids[..ids.len().min(engine.chunk(LogitsOf::All))];
         Ok(Profile {
             tokens: prompt.len(),
             prompt: engine.profile(prompt, 0).await?,

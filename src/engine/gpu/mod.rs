@@ -24,8 +24,21 @@ use crate::model::{Architecture, Model};
 use crate::routing::policy::Settings;
 use std::rc::Rc;
 
-/// Most tokens of a step.
-pub const CHUNK: usize = 64;
+/// Tokens that every step may have, and the most whose logits come back.
+const FEW: usize = 64;
+
+/// Most tokens of a step, where there are no logits of each.
+const MANY: usize = 256;
+
+/// Multiply-adds of a step of more than [`FEW`] tokens: a tenth of a second or so for a small GPU. Systems take a GPU away that gives
+/// no answer for two.
+const WORK: u64 = 1 << 33;
+
+/// Most tokens of a step of this architecture. More of them share what an expert's weights take to read.
+fn most_tokens(a: &Architecture) -> usize {
+    let of_a_token = a.cost().flops_per_token() / 2;
+    usize::try_from(WORK / of_a_token.max(1)).unwrap_or(MANY).clamp(FEW, MANY)
+}
 
 /// The GPU engine.
 pub struct GpuEngine {
@@ -165,8 +178,8 @@ impl GpuEngine {
     }
 
     /// Most tokens of a step.
-    pub fn chunk(&self) -> usize {
-        CHUNK
+    pub fn chunk(&self, logits: LogitsOf) -> usize {
+        if logits == LogitsOf::All { FEW } else { most_tokens(&self.architecture) }
     }
 
     /// Dispatches of a step of so many tokens, the logits among them.

@@ -1,12 +1,12 @@
 //! The passes of a step, made once: which pipeline runs over which buffers, and how many workgroups.
 
-use super::CHUNK;
 use super::device::Gpu;
 use super::flight::AHEAD;
 use super::policy;
 use super::profile::Clock;
 use super::shader::{ROWS, Tile, attended_together, kernel};
 use super::upload::{LayerBuffers, Matrices, Uploaded};
+use super::{FEW, most_tokens};
 use crate::engine::{Step, is_limited, needs_settling, record};
 use crate::error::Result;
 use crate::model::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape};
@@ -24,7 +24,7 @@ const ARGUMENTS: u64 = 12;
 
 /// Everything that a step needs.
 pub struct Plan {
-    /// The ids to run, `[CHUNK]`.
+    /// The ids to run, of the most tokens of a step.
     pub ids: Buffer,
     /// Where a step's results are read: see [`Sections`].
     pub staging: Buffer,
@@ -112,8 +112,9 @@ impl Plan {
     /// the settings may change later ([`Plan::set_settings`]).
     pub fn new(gpu: &Gpu, a: &Architecture, weights: &Uploaded, settings: &Settings, policy: bool) -> Result<Self> {
         let scratch = Scratch::new(gpu, a)?;
-        let ids = gpu.zeros("ids", CHUNK * WORD)?;
-        let logits = gpu.zeros("logits", CHUNK * a.vocabulary * WORD)?;
+        let most = most_tokens(a);
+        let ids = gpu.zeros("ids", most * WORD)?;
+        let logits = gpu.zeros("logits", FEW * a.vocabulary * WORD)?;
         let shapes = a.layers.iter().zip(settings);
         let routing: Vec<Routing> =
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy)).collect::<Result<_>>()?;
@@ -126,14 +127,14 @@ impl Plan {
         };
         let sample = maker(Tile::One).sample(&sampling);
         let [one, many] = [Tile::One, prefill].map(|tile| maker(tile).passes());
-        let staging = |tokens| {
-            let bytes = Sections::new(a, settings, tokens, tokens, policy).drawing().bytes as usize;
+        let staging = |tokens, logits| {
+            let bytes = Sections::new(a, settings, tokens, logits, policy).drawing().bytes as usize;
             gpu.buffer("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)
         };
-        let flights = (0..AHEAD).map(|_| staging(1)).collect::<Result<Vec<_>>>()?;
+        let flights = (0..AHEAD).map(|_| staging(1, 1)).collect::<Result<Vec<_>>>()?;
         let flights = flights.try_into().expect("so many were made");
         let arguments = scratch.arguments.clone();
-        let staging = staging(CHUNK)?;
+        let staging = staging(most, FEW)?;
         let plan = Self { ids, staging, flights, sampling, one, many, sample, arguments, routing, logits };
         plan.set_settings(gpu, settings);
         Ok(plan)
@@ -461,7 +462,7 @@ impl Cache {
 impl Scratch {
     fn new(gpu: &Gpu, a: &Architecture) -> Result<Self> {
         let most = |f: fn(&LayerShape) -> usize| a.layers.iter().map(f).max().unwrap_or(0);
-        let rows = |label, numbers: usize| gpu.zeros(label, CHUNK * numbers * WORD);
+        let rows = |label, numbers: usize| gpu.zeros(label, most_tokens(a) * numbers * WORD);
         let choices = most(|l| l.moe.choices());
         let usage = BufferUsages::STORAGE | BufferUsages::INDIRECT | BufferUsages::COPY_SRC;
         // Tiles: at most one an assignment.
@@ -481,13 +482,14 @@ impl Scratch {
 
 impl Routing {
     fn new(gpu: &Gpu, a: &Architecture, moe: &MoeShape, settings: &[Setting], policy: bool) -> Result<Self> {
-        let rows = |numbers: usize| gpu.zeros("routing", CHUNK * numbers * WORD);
+        let most = most_tokens(a);
+        let rows = |numbers: usize| gpu.zeros("routing", most * numbers * WORD);
         let settles = usize::from(!settings.is_empty() && (policy || needs_settling(settings)));
         Ok(Self {
             router_logits: rows(moe.router_rows())?,
             selected: rows(moe.choices())?,
             // A dense FFN has no gate to write them.
-            weights: gpu.filled("routing", bytemuck::cast_slice(&vec![1.0f32; CHUNK * moe.choices()]))?,
+            weights: gpu.filled("routing", bytemuck::cast_slice(&vec![1.0f32; most * moe.choices()]))?,
             dropped: rows(settles * moe.choices())?,
             history: gpu.zeros("routing", settles * a.context * moe.top_k * WORD)?,
             policy: gpu.zeros("policy", if policy { policy::room(moe.experts) * WORD } else { 0 })?,
