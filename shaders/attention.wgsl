@@ -1,5 +1,5 @@
 // Causal attention over the cache: out = softmax(q K^T / sqrt(DIM)) V. A workgroup has a head and a token, its lanes share
-// the work; or TOKENS tokens, and every lane has one for itself, so that none waits for another.
+// the work; or TOKENS tokens, and every lane has four for itself, so that none waits for another.
 // Blocks of 64 positions with a running maximum and sum (online softmax: Milakov, Gimelshein 2018).
 // Twin: kernels/attention.rs
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;           // [T, HEADS, DIM_GROUPS]
@@ -13,7 +13,7 @@ override DIM: u32;
 override DIM_GROUPS: u32;     // DIM / 4, rounded up; at most 64
 override STRIDE: u32;
 override WINDOW: u32;         // a token sees itself and at most WINDOW - 1 before it
-override TOKENS: u32;         // of a workgroup: 1, or 64
+override TOKENS: u32;         // of a workgroup: 1, or 256
 
 const BLOCK = 64u;
 var<workgroup> block: array<f32, BLOCK>;
@@ -27,52 +27,101 @@ fn put(row: u32, group: u32, four: vec4<f32>) {
     }
 }
 
-// One token by one lane.
-fn alone(head: u32, t: u32) {
+fn got(row: u32, group: u32) -> vec4<f32> {
+    var four = vec4<f32>();
+    for (var i = 0u; i < 4u && group * 4u + i < DIM; i++) {
+        four[i] = out[row + group * 4u + i];
+    }
+    return four;
+}
+
+// Four tokens from t on by one lane: what it loads serves all of them. A column of a matrix is a token's.
+fn four(head: u32, t: u32) {
     let kv_head = head / (HEADS / KV_HEADS);
-    let query = (t * HEADS + head) * DIM_GROUPS;
-    let end = step.start + t + 1u;
-    var largest = -3.4e38;
-    var total = 0.0;
-    var sums: array<vec4<f32>, 64>;
-    var weights: array<f32, BLOCK>;
-    for (var first = end - min(end, WINDOW); first < end; first += BLOCK) {
-        let seen = min(BLOCK, end - first);
+    let token = min(vec4<u32>(t, t + 1u, t + 2u, t + 3u), vec4<u32>(step.count - 1u));
+    let query = (token * HEADS + head) * DIM_GROUPS;
+    let end = step.start + token + 1u;
+    let begin = end - min(end, vec4<u32>(WINDOW));
+    var largest = vec4<f32>(NONE);
+    var total = vec4<f32>();
+    var weights: array<mat4x4<f32>, BLOCK / 4u>;
+    for (var first = begin.x; first < end.w; first += BLOCK) {
+        let seen = min(BLOCK, end.w - first);
         let before = largest;
-        for (var j = 0u; j < seen; j++) {
-            let key = ((first + j) * KV_HEADS + kv_head) * DIM_GROUPS;
-            var score = 0.0;
+        for (var j = 0u; j < seen; j += 4u) {
+            let at = four_rows(first + j, end.w - 1u, kv_head);
+            var scores = mat4x4<f32>();
             for (var g = 0u; g < DIM_GROUPS; g++) {
-                score += dot(q[query + g], keys[key + g]);
+                let of_keys = mat4x4<f32>(keys[at.x + g], keys[at.y + g], keys[at.z + g], keys[at.w + g]);
+                let of_q = mat4x4<f32>(q[query.x + g], q[query.y + g], q[query.z + g], q[query.w + g]);
+                scores += transpose(of_keys) * of_q;
             }
-            weights[j] = score * inverseSqrt(f32(DIM));
-            largest = max(largest, weights[j]);
+            let a = score(scores[0], first + j, begin.x, end.x);
+            let b = score(scores[1], first + j, begin.y, end.y);
+            let c = score(scores[2], first + j, begin.z, end.z);
+            let d = score(scores[3], first + j, begin.w, end.w);
+            largest = max(largest, vec4<f32>(most(a), most(b), most(c), most(d)));
+            weights[j / 4u] = mat4x4<f32>(a, b, c, d);
         }
         let shrink = exp(before - largest);
         total *= shrink;
-        for (var j = 0u; j < seen; j++) {
-            weights[j] = exp(weights[j] - largest);
-            total += weights[j];
+        for (var j = 0u; j < seen; j += 4u) {
+            let scores = weights[j / 4u];
+            let now = mat4x4<f32>(
+                exp(scores[0] - largest.x), exp(scores[1] - largest.y), exp(scores[2] - largest.z), exp(scores[3] - largest.w));
+            total += vec4<f32>(1.0) * now;
+            weights[j / 4u] = now;
         }
         for (var g = 0u; g < DIM_GROUPS; g++) {
-            var sum = sums[g] * shrink;
-            for (var j = 0u; j < seen; j++) {
-                sum += weights[j] * values[((first + j) * KV_HEADS + kv_head) * DIM_GROUPS + g];
+            var sum = mat4x4<f32>();
+            for (var j = 0u; j < seen; j += 4u) {
+                let at = four_rows(first + j, end.w - 1u, kv_head);
+                let of_values = mat4x4<f32>(values[at.x + g], values[at.y + g], values[at.z + g], values[at.w + g]);
+                sum += of_values * weights[j / 4u];
             }
-            sums[g] = sum;
+            // The sum so far is where the result will be.
+            for (var i = 0u; i < 4u && t + i < step.count; i++) {
+                let row = (t + i) * STRIDE + head * DIM;
+                var four = sum[i];
+                if (first > begin.x) {
+                    four += shrink[i] * got(row, g);
+                }
+                if (first + BLOCK >= end.w) {
+                    four /= total[i];
+                }
+                put(row, g, four);
+            }
         }
     }
-    for (var g = 0u; g < DIM_GROUPS; g++) {
-        put(t * STRIDE + head * DIM, g, sums[g] / total);
-    }
+}
+
+// What no token sees weighs nothing beside it.
+const NONE = -3.4e38;
+
+// Where the rows of four positions from `first` on start; in place of those after `last`, which nobody sees, that one's.
+fn four_rows(first: u32, last: u32, kv_head: u32) -> vec4<u32> {
+    let position = min(vec4<u32>(first, first + 1u, first + 2u, first + 3u), vec4<u32>(last));
+    return (position * KV_HEADS + kv_head) * DIM_GROUPS;
+}
+
+// The scores of four positions from `first` on for a token that sees those from `begin` to before `end`.
+fn score(products: vec4<f32>, first: u32, begin: u32, end: u32) -> vec4<f32> {
+    let position = vec4<u32>(first, first + 1u, first + 2u, first + 3u);
+    let sees = (position >= vec4<u32>(begin)) & (position < vec4<u32>(end));
+    return select(vec4<f32>(NONE), products * inverseSqrt(f32(DIM)), sees);
+}
+
+fn most(x: vec4<f32>) -> f32 {
+    return max(max(x.x, x.y), max(x.z, x.w));
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     if (TOKENS > 1u) {
-        if (group.y * TOKENS + lane < step.count) {
-            alone(head, group.y * TOKENS + lane);
+        let t = group.y * TOKENS + 4u * lane;
+        if (t < step.count) {
+            four(head, t);
         }
         return;
     }
@@ -81,7 +130,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let query = (t * HEADS + head) * DIM_GROUPS;
     let end = step.start + t + 1u;
     let begin = end - min(end, WINDOW);
-    var largest = -3.4e38;
+    var largest = NONE;
     var total = 0.0;
     var sum = vec4<f32>();
     for (var first = begin; first < end; first += BLOCK) {

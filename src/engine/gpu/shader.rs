@@ -57,7 +57,7 @@ fn set(panels: usize) -> usize {
 
 /// Tokens of a workgroup of the attention.
 pub fn attended_together(tile: Tile, serial: bool) -> usize {
-    if serial && tile != Tile::One { 64 } else { 1 }
+    if serial && tile != Tile::One { 256 } else { 1 }
 }
 
 /// Rows of a panel of weights (`shared/panels.wgsl`).
