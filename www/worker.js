@@ -1,12 +1,29 @@
 // The engine's worker: the same program as the page's. Its start function sees that this is a worker and starts
 // the engine instead of the page.
 
-import init, { start } from "./moescope.js";
-import { programUrl } from "./program.js";
+const asked = new URL(location.href).searchParams;
+
+// The files of the model that the page opens first come while the program does: the engine takes the answers from here
+// (page/worker/src/fetch.rs).
+self.begun = new Map();
+if (asked.has("model")) {
+  for (const file of ["config.json", "tokenizer.json", "model.safetensors"]) {
+    const url = new URL(file, asked.get("model")).href;
+    const answer = fetch(url).then(taken);
+    answer.catch(() => {}); // The engine tells.
+    begun.set(url, answer);
+  }
+}
+
+/** An answer whose body comes in before it is read. */
+function taken({ body, headers, status }) {
+  const room = new ByteLengthQueuingStrategy({ highWaterMark: 2 ** 26 });
+  return new Response(body.pipeThrough(new TransformStream({}, undefined, room)), { headers, status });
+}
 
 // A program that broke off (out of memory, say) answers nothing any more. The page, which named this channel, hears
 // of it here and starts another worker; this one gives its memory back.
-const page = new BroadcastChannel(new URL(location.href).searchParams.get("channel"));
+const page = new BroadcastChannel(asked.get("channel"));
 
 // What this worker loaded, for the page, which has it kept.
 const loaded = new BroadcastChannel("moescope.loaded");
@@ -36,6 +53,8 @@ addEventListener("error", (event) => brokeOff(event.error) && end(event.error));
 addEventListener("unhandledrejection", (event) => brokeOff(event.reason) && end(event.reason));
 
 try {
+  // Not before the model's files are asked for.
+  const [{ default: init, start }, { programUrl }] = await Promise.all([import("./moescope.js"), import("./program.js")]);
   await init({ module_or_path: fetch(programUrl()) });
   start();
 } catch (error) {

@@ -22,6 +22,9 @@ const PROGRAM_BYTES: &str = "{{program-bytes}}";
 /// Where it wants the opening example, which stands in the text box while the program loads.
 const OPENING_TEXT: &str = "{{opening-text}}";
 
+/// Where it wants the names of the models, with a slash between them.
+const MODELS: &str = "{{models}}";
+
 /// A site that was built.
 #[derive(Debug)]
 pub struct Site {
@@ -143,7 +146,7 @@ fn copies(source: &Path, target: &Path) -> Result<Vec<Asset>> {
     Ok(assets)
 }
 
-/// The shell with the size of the program and the opening example filled in.
+/// The shell with the size of the program, the opening example and the models' names filled in.
 fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
     let path = root.join("index.html");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -153,10 +156,16 @@ fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
     let program = bindgen.join(RELAXED_PROGRAM);
     let bytes = fs::metadata(&program).with_context(|| format!("cannot read {}", program.display()))?.len();
     let text = text.replace(PROGRAM_BYTES, &bytes.to_string());
-    Ok(text.replace(OPENING_TEXT, &opening_text(root)?).into_bytes())
+    let models = model_names(&root.join("www/models"))?.join("/");
+    Ok(text.replace(OPENING_TEXT, &html(&opening_text(root)?)).replace(MODELS, &html(&models)).into_bytes())
 }
 
-/// The first of the examples, as it is written in HTML.
+/// A text as it is written in HTML.
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The first of the examples.
 fn opening_text(root: &Path) -> Result<String> {
     let path = root.join("www/examples.json");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -164,12 +173,11 @@ fn opening_text(root: &Path) -> Result<String> {
         serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
     let opening = examples[0]["text"].as_str();
     let opening = opening.with_context(|| format!("{} has no example with a text", path.display()))?;
-    Ok(opening.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
+    Ok(opening.to_owned())
 }
 
-/// `[{"name", "about", "files"}]`: the model directories there are, `main` first, then by name. `about` is the first
-/// line under the title of the model's card.md, or empty; `files` are those of [`EXTRAS`] that come with it.
-fn models_index(models: &Path) -> Result<Vec<u8>> {
+/// The model directories there are, `main` first, then by name.
+fn model_names(models: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     if models.is_dir() {
         for entry in fs::read_dir(models)? {
@@ -182,7 +190,13 @@ fn models_index(models: &Path) -> Result<Vec<u8>> {
         }
     }
     names.sort_by_key(|name| (name != "main", name.clone()));
-    let list: Vec<_> = names
+    Ok(names)
+}
+
+/// `[{"name", "about", "files"}]` of [`model_names`]. `about` is the first
+/// line under the title of the model's card.md, or empty; `files` are those of [`EXTRAS`] that come with it.
+fn models_index(models: &Path) -> Result<Vec<u8>> {
+    let list: Vec<_> = model_names(models)?
         .iter()
         .map(|name| {
             let card = fs::read_to_string(models.join(name).join("card.md")).unwrap_or_default();
@@ -330,7 +344,10 @@ mod tests {
 
     fn sources(name: &str) -> Scratch {
         let scratch = Scratch::new(name);
-        scratch.write("index.html", &format!("<progress max=\"{PROGRAM_BYTES}\"><textarea>{OPENING_TEXT}</textarea>"));
+        let shell = format!(
+            "<body data-models=\"{MODELS}\"><progress max=\"{PROGRAM_BYTES}\"><textarea>{OPENING_TEXT}</textarea>"
+        );
+        scratch.write("index.html", &shell);
         scratch.write("www/examples.json", r#"[{"id": "one", "label": "One", "text": "a < b && c"}]"#);
         scratch.write("www/style.css", &"body { color: red }\n".repeat(200));
         scratch.write("www/models/second/config.json", "{}");
@@ -355,7 +372,8 @@ mod tests {
         let read = |name: &str| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
         assert_eq!(site.files, 12);
         assert_eq!(site.program, 22);
-        assert_eq!(read("index.html"), "<progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>");
+        let shell = "<body data-models=\"main/second\"><progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>";
+        assert_eq!(read("index.html"), shell);
         assert_eq!(read("moescope_relaxed.wasm"), "12345");
         assert_eq!(read("moescope_bg.wasm"), "1234567");
         let models: serde_json::Value = serde_json::from_str(&read("models/index.json")).unwrap();

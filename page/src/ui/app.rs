@@ -125,7 +125,9 @@ impl Component for App {
         let dispatch = link.callback(Message::Act);
         let hear = link.callback(Message::Heard);
         let died = link.callback(Message::Died);
-        let engine = Rc::new(Link::new(move |event| hear.emit(event), move |reason| died.emit(reason)));
+        let first = expected_model(address.model.as_deref());
+        let engine =
+            Rc::new(Link::new(move |event| hear.emit(event), move |reason| died.emit(reason), first.as_deref()));
         crate::api::install(engine.clone(), dispatch.clone());
         let ask = save_json(&engine, &dispatch);
         fetch_lists(&dispatch, address.model.clone());
@@ -602,6 +604,13 @@ fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
             None => dispatch.emit(Action::Fail(t!("model.no-models"))),
         }
     });
+}
+
+/// The address of the model that [`first_model`] will give, where it is one of the site's, whose names index.html has.
+fn expected_model(asked: Option<&str>) -> Option<String> {
+    let names = document().body()?.get_attribute("data-models")?;
+    let name = names.split('/').find(|&name| asked.is_none_or(|asked| asked == name))?;
+    absolute(&format!("models/{name}/"))
 }
 
 /// The model to begin with: what the address asks for, where that makes sense, else the first on offer.

@@ -66,7 +66,7 @@ impl Component for Compare {
         let policy = Some(props.policy.clone());
         let address = Address { backend: Some(props.backend), policy, ..Address::default() };
         let mut compare = Self {
-            link: Link::new(move |event| hear.emit(event), move |why| died.emit(why)),
+            link: Link::new(move |event| hear.emit(event), move |why| died.emit(why), None),
             state: State::new(&address, false, None),
         };
         compare.act(Action::Edit((*props.text).clone()));

@@ -46,18 +46,19 @@ struct Desk {
 }
 
 impl Link {
-    /// Starts the worker. `hear` gets every event; `died` hears why the worker broke off, if it does.
-    pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(String) + 'static) -> Self {
+    /// Starts the worker. `hear` gets every event; `died` hears why the worker broke off, if it does. The files in `model`, an
+    /// address that will be loaded first, are fetched at once.
+    pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(String) + 'static, model: Option<&str>) -> Self {
         let hear: Rc<dyn Fn(Event)> = Rc::new(hear);
         let died: Rc<dyn Fn(String)> = Rc::new(died);
         let desk = Rc::<Desk>::default();
-        let line = RefCell::new(Line::new(&hear, &died, &desk));
+        let line = RefCell::new(Line::new(&hear, &died, &desk, model));
         Self { line, hear, died, desk, last_request: Cell::new(0) }
     }
 
     /// Starts another worker in place of one that broke off.
     pub fn restart(&self) {
-        *self.line.borrow_mut() = Line::new(&self.hear, &self.died, &self.desk);
+        *self.line.borrow_mut() = Line::new(&self.hear, &self.died, &self.desk, None);
     }
 
     /// Tells the worker.
@@ -120,7 +121,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(hear: &Rc<dyn Fn(Event)>, died: &Rc<dyn Fn(String)>, desk: &Rc<Desk>) -> Self {
+    fn new(hear: &Rc<dyn Fn(Event)>, died: &Rc<dyn Fn(String)>, desk: &Rc<Desk>, model: Option<&str>) -> Self {
         // A name that no other worker has, in this page or another one of this site.
         let name = format!("moescope-{}", js_sys::Math::random());
         let channel = BroadcastChannel::new(&name).ok().map(|channel| {
@@ -133,6 +134,7 @@ impl Line {
             (channel, listener)
         });
         let (hear, desk) = (hear.clone(), desk.clone());
+        let model = model.map(|model| format!("&model={}", js_sys::encode_uri_component(model))).unwrap_or_default();
         let bridge = EngineWorker::spawner()
             .as_module(true)
             .with_loader(true)
@@ -140,7 +142,7 @@ impl Line {
                 desk.sort(&event);
                 hear(event);
             })
-            .spawn(&format!("./worker.js?channel={name}"));
+            .spawn(&format!("./worker.js?channel={name}{model}"));
         Self { bridge, _channel: channel }
     }
 }

@@ -5,7 +5,7 @@ use super::protocol::Source;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{LocalBoxFuture, join3, try_join_all};
-use js_sys::{Function, Reflect, Uint8Array};
+use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
 use moescope::model::files::{Bytes, Content, ModelFiles, shards};
 use std::borrow::Cow;
@@ -35,6 +35,7 @@ pub async fn model_files<'a>(
     let place = Place::new(source)?;
     let (config, tokenizer, weights) =
         join3(place.get("config.json"), place.get("tokenizer.json"), weights(&place)).await;
+    begun().clear();
     let config = config?.ok_or_else(|| place.missing("config.json"))?;
     let weights: Vec<_> =
         weights?.into_iter().map(|(name, answer)| (name, answer, Rc::new(Arriving::default()))).collect();
@@ -301,7 +302,9 @@ impl Answer {
             )
         };
         let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-        let response: Response = JsFuture::from(scope.fetch_with_str(url)).await.map_err(unreachable)?.unchecked_into();
+        let answer = begun().get(&JsValue::from_str(url)).dyn_into::<Promise>();
+        let answer = answer.unwrap_or_else(|_| scope.fetch_with_str(url));
+        let response: Response = JsFuture::from(answer).await.map_err(unreachable)?.unchecked_into();
         if response.status() == 404 {
             return Ok(None);
         }
@@ -360,6 +363,12 @@ impl Answer {
             self.reader = Some(rest.ok_or_else(broken)?);
         }
     }
+}
+
+/// The answers that worker.js asked for while the program came, by address.
+fn begun() -> Map {
+    let begun = Reflect::get(&js_sys::global(), &JsValue::from_str("begun"));
+    begun.ok().and_then(|begun| begun.dyn_into().ok()).unwrap_or_default()
 }
 
 /// Reads an answer's body, and ends the connection when nobody does so any more.

@@ -4,13 +4,18 @@ use crate::tools::Tools;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::Html;
 use axum::routing::any;
 use futures_util::StreamExt;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tower_http::services::ServeFile;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -169,6 +174,30 @@ pub fn without_relaxed_simd(tools: &Tools) -> Result<Router> {
 pub fn leaving(tools: &Tools) -> Result<Router> {
     let close = SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(site(tools)?.layer(close))
+}
+
+/// The site, which gives its program to the second who asks for it, the worker, once weights have been asked for; and how often they
+/// were.
+///
+/// # Errors
+/// The site was not built.
+pub fn weights_before_program(tools: &Tools) -> Result<(Router, Arc<AtomicUsize>)> {
+    let (programs, weights) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let asked = weights.clone();
+    let wait = move |request: Request, next: Next| {
+        let (programs, weights) = (programs.clone(), weights.clone());
+        async move {
+            let path = request.uri().path();
+            weights.fetch_add(usize::from(path.ends_with("/model.safetensors")), Ordering::SeqCst);
+            if path.ends_with(".wasm") && programs.fetch_add(1, Ordering::SeqCst) > 0 {
+                while weights.load(Ordering::SeqCst) == 0 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            next.run(request).await
+        }
+    };
+    Ok((xtask::serve::router(&tools.site)?.layer(middleware::from_fn(wait)), asked))
 }
 
 /// A copy of the site's shell without its program, as after an upload that was cut short.

@@ -3,9 +3,11 @@
 use crate::harness::{Stage, tests};
 use anyhow::Result;
 use moescope_e2e::browser::Visitor;
+use moescope_e2e::cli;
 use moescope_e2e::server::{self, Server};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 tests![
     loading_shows_before_any_script,
@@ -15,6 +17,7 @@ tests![
     a_browser_without_module_workers_is_told,
     a_missing_program_is_told,
     the_program_without_relaxed_simd_routes_alike,
+    the_first_models_weights_come_while_the_worker_loads_its_program,
     without_javascript_the_page_says_so,
     every_link_of_the_shell_leads_somewhere,
     the_policy_forbids_code_from_elsewhere,
@@ -127,6 +130,19 @@ async fn a_missing_program_is_told(stage: &Stage) -> Result<()> {
     page.goto(&server.url("/")).await?;
     let view = page.wait("an explanation", |view| view.state == "error").await?;
     assert!(view.error.contains("404") && view.error.contains("moescope_relaxed.wasm"), "{}", view.error);
+    Ok(())
+}
+
+async fn the_first_models_weights_come_while_the_worker_loads_its_program(stage: &Stage) -> Result<()> {
+    for (query, model) in [("", "main"), ("&model=switch", "switch")] {
+        let (site, weights) = server::weights_before_program(stage.tools())?;
+        let server = Server::start(site).await?;
+        let page = stage.browser(Visitor::NO_WEBGPU).await?;
+        page.goto(&server.url(&format!("/?text=hello{query}"))).await?;
+        let view = page.routed().await?;
+        let asked = weights.load(Ordering::SeqCst);
+        assert_eq!((view.ids(), asked), (cli::trace(stage.tools(), model, "hello", "cpu")?.ids(), 1), "{model}");
+    }
     Ok(())
 }
 
