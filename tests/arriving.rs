@@ -26,6 +26,8 @@ struct Delivery {
     waiting: RefCell<Vec<Waker>>,
     /// What was read, in order.
     read: RefCell<Vec<Range<usize>>>,
+    /// How often that was for the last time.
+    taken: Cell<usize>,
 }
 
 impl Delivery {
@@ -36,6 +38,7 @@ impl Delivery {
             ended: Cell::new(false),
             waiting: RefCell::default(),
             read: RefCell::default(),
+            taken: Cell::new(0),
         })
     }
 
@@ -62,6 +65,11 @@ impl Content for Delivery {
         assert!(range.end <= self.here.get(), "{range:?} is not here yet");
         self.read.borrow_mut().push(range.clone());
         Cow::Owned(self.bytes[range].to_vec())
+    }
+
+    fn take(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        self.taken.set(self.taken.get() + 1);
+        self.read(range)
     }
 }
 
@@ -92,9 +100,9 @@ fn arriving(files: &ModelFiles, delivery: &Rc<Delivery>) -> ModelFiles {
     }
 }
 
-/// Makes an engine as the page does.
+/// Makes an engine as the page does: the GPU's weights may be read again.
 async fn make(files: &ModelFiles, on_gpu: bool) -> Result<Engine> {
-    let model = Model::arriving(files).await?;
+    let model = Model::arriving(files, !on_gpu).await?;
     let engine = if on_gpu { Engine::gpu(&model).await? } else { Engine::cpu_arriving(&model, false).await? };
     model.whole().await?;
     Ok(engine)
@@ -133,6 +141,7 @@ fn tensors_are_packed_as_they_arrive_and_read_once() {
         let mut read = delivery.read.borrow().clone();
         read.sort_by_key(|range| range.start);
         assert!(read.windows(2).all(|two| two[0].end <= two[1].start), "{name}: something was read twice");
+        assert_eq!(delivery.taken.get(), places.len(), "{name}: tensors that were read for the last time");
         let whole = Engine::cpu(&Model::new(&files).unwrap()).unwrap();
         assert!(trace(engine.expect("it is whole")) == trace(whole), "{name}");
     }
@@ -153,6 +162,7 @@ fn a_gpu_gets_what_has_arrived() {
     let engine = pollster::block_on(making).unwrap();
     let whole = pollster::block_on(Engine::gpu(&Model::new(&files).unwrap())).unwrap();
     assert!(trace(engine) == trace(whole));
+    assert_eq!(delivery.taken.get(), 0);
 }
 
 /// The message of making an engine of `bytes`, and how many of them it took to see that it cannot be.

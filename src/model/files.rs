@@ -19,6 +19,11 @@ pub trait Content {
 
     /// The bytes in `range`, which have arrived: copied where they are not in this program's memory.
     fn read(&self, range: Range<usize>) -> Cow<'_, [u8]>;
+
+    /// As [`Self::read`], for the last time: their memory may be used for something else.
+    fn take(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        self.read(range)
+    }
 }
 
 /// What `waiting` gives, which waits for nothing but files that are all here.

@@ -42,14 +42,15 @@ impl Model {
     /// Reads a config and the headers of files that are here whole, and checks every tensor that it asks for: presence and shape.
     pub fn new(files: &ModelFiles) -> Result<Self> {
         at_once(async {
-            let model = Self::arriving(files).await?;
+            let model = Self::arriving(files, false).await?;
             model.whole().await?;
             Ok(model)
         })
     }
 
-    /// As [`Self::new`], of files whose ends may be on their way.
-    pub async fn arriving(files: &ModelFiles) -> Result<Self> {
+    /// As [`Self::new`], of files whose ends may be on their way. With `once` the weights are for one engine: what it has read of them may
+    /// be gone.
+    pub async fn arriving(files: &ModelFiles, once: bool) -> Result<Self> {
         let config: serde_json::Value = serde_json::from_slice(&files.config)
             .map_err(|e| Error::model("config.json", format!("is not JSON ({e}); is this a model directory?")))?;
         let family = config.get("model_type").and_then(|v| v.as_str()).unwrap_or("(none)").to_owned();
@@ -64,7 +65,7 @@ impl Model {
                 ));
             }
         };
-        let tensors = Tensors::new(&files.weights).await?;
+        let tensors = Tensors::new(&files.weights, once).await?;
         let router = match config.pointer("/router/kind").and_then(|kind| kind.as_str()) {
             Some(kind) => kind.to_owned(),
             None if architecture.layers[0].moe.gate.is_some() => "softmax-top-k".into(),

@@ -104,6 +104,8 @@ pub struct Tensor<'a> {
     file: &'a str,
     content: &'a dyn Content,
     range: Range<usize>,
+    /// Nobody will read it again.
+    once: bool,
 }
 
 /// A tensor's numbers in memory.
@@ -132,11 +134,11 @@ impl<'a> Tensor<'a> {
 
     /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
     pub async fn arrive(&self) -> Result<Matrix<'a>> {
-        let Self { name, rows, cols, dtype, file, content, range } = self.clone();
+        let Self { name, rows, cols, dtype, file, content, range, once } = self.clone();
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
-        let bytes = content.read(range);
+        let bytes = if once { content.take(range) } else { content.read(range) };
         match dtype.first_not_finite(&bytes) {
             None => Ok(Matrix { rows, cols, dtype, bytes }),
             Some(at) => Err(Error::model(
@@ -192,13 +194,15 @@ struct Entry {
 /// All tensors of a checkpoint by name; the files stay as they are.
 pub struct Tensors {
     files: Vec<File>,
+    /// Each tensor is read once at most.
+    once: bool,
     entries: HashMap<String, Entry>,
 }
 
 impl Tensors {
-    /// Reads the headers of `files` (name, content), once they have arrived.
-    pub async fn new(files: &[(String, Bytes)]) -> Result<Self> {
-        let mut tensors = Self { files: Vec::new(), entries: HashMap::new() };
+    /// Reads the headers of `files` (name, content), once they have arrived. With `once` a tensor may be gone when it has been read.
+    pub async fn new(files: &[(String, Bytes)], once: bool) -> Result<Self> {
+        let mut tensors = Self { files: Vec::new(), once, entries: HashMap::new() };
         for (name, content) in files {
             tensors.add(name, content).await?;
         }
@@ -277,7 +281,16 @@ impl Tensors {
         let content = content.as_deref();
         let content = content.ok_or_else(|| Error::model(file, "is no longer in memory; load the model again"))?;
         let (rows, cols) = (shape[0], shape.get(1).copied().unwrap_or(1));
-        Ok(Tensor { name: name.to_owned(), rows, cols, dtype: entry.dtype, file, content, range: entry.range.clone() })
+        Ok(Tensor {
+            name: name.to_owned(),
+            rows,
+            cols,
+            dtype: entry.dtype,
+            file,
+            content,
+            range: entry.range.clone(),
+            once: self.once,
+        })
     }
 }
 

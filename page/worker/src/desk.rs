@@ -14,6 +14,7 @@ use moescope::routing::{Limit, Policy, Setting, Trace};
 use moescope::session::{ByChoices, Lens, Session, choices_sweep, sweep_point};
 use moescope::tokenizer::Tokenizer;
 use std::rc::Rc;
+use wasm_bindgen::JsValue;
 
 /// No token of a byte-level vocabulary is longer; text beyond the context need not be tokenized.
 const MOST_BYTES_PER_TOKEN: usize = 64;
@@ -40,7 +41,12 @@ impl Desk {
     /// Checks the files and makes the engine while they arrive, on `gpu` if there is one; where the choice is free that of the CPU,
     /// which is there first.
     pub async fn new(files: &ModelFiles, choice: BackendChoice, gpu: Option<Gpu>) -> Result<Self> {
-        let model = Rc::new(Model::arriving(files).await?);
+        let once = match choice {
+            BackendChoice::Auto => !has_webgpu(),
+            BackendChoice::WebGpu => false,
+            BackendChoice::Cpu | BackendChoice::CpuInt8 => true,
+        };
+        let model = Rc::new(Model::arriving(files, once).await?);
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
         let engine = match gpu {
@@ -373,6 +379,12 @@ impl Desk {
         };
         self.tokenizer.as_ref().ok_or_else(missing)
     }
+}
+
+/// Whether there may be a GPU to be found.
+fn has_webgpu() -> bool {
+    let get = |object: &JsValue, key: &str| js_sys::Reflect::get(object, &JsValue::from_str(key));
+    get(&js_sys::global(), "navigator").and_then(|navigator| get(&navigator, "gpu")).is_ok_and(|gpu| gpu.is_truthy())
 }
 
 async fn gpu_engine(gpu: Gpu, model: &Model) -> Result<Engine> {

@@ -1,16 +1,12 @@
-//! Model files over HTTP (or from blob URLs of opened files), with progress. What is large stays in the parts that came, outside of
-//! the program's memory, which never shrinks; and it is used while the rest is on its way.
+//! Model files over HTTP (or from blob URLs of opened files), with progress.
 
+use super::arriving::Arriving;
 use super::protocol::Source;
-use futures::FutureExt;
-use futures::channel::oneshot;
-use futures::future::{LocalBoxFuture, join3, try_join_all};
-use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
+use futures::future::{join3, try_join_all};
+use js_sys::{Map, Promise, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
 use moescope::model::files::{Bytes, Content, ModelFiles, shards};
-use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
-use std::ops::Range;
+use std::cell::Cell;
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -96,113 +92,6 @@ impl Tally {
 
     fn total(&self) -> Option<u64> {
         (self.unknown.get() == 0).then(|| self.total.get())
-    }
-}
-
-/// A file on its way.
-#[derive(Default)]
-struct Arriving {
-    parts: RefCell<Parts>,
-    is_whole: Cell<bool>,
-    /// Who waits for the byte before which place.
-    waiting: RefCell<Vec<(usize, oneshot::Sender<()>)>>,
-}
-
-impl Arriving {
-    /// Takes in the next part; none where there would be more than an address can say.
-    fn push(&self, part: Uint8Array) -> Option<()> {
-        self.parts.borrow_mut().push(part)?;
-        self.wake();
-        Some(())
-    }
-
-    /// There is no more.
-    fn end(&self) {
-        self.is_whole.set(true);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        let (size, is_whole) = (self.size(), self.is_whole.get());
-        let (here, not_here): (Vec<_>, Vec<_>) =
-            self.waiting.take().into_iter().partition(|(end, _)| is_whole || *end <= size);
-        self.waiting.replace(not_here);
-        for (_, sender) in here {
-            let _ = sender.send(());
-        }
-    }
-
-    fn size(&self) -> usize {
-        self.parts.borrow().size
-    }
-}
-
-impl Content for Arriving {
-    fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize> {
-        let wait = async move {
-            if self.size() < end && !self.is_whole.get() {
-                let (sender, receiver) = oneshot::channel();
-                self.waiting.borrow_mut().push((end, sender));
-                let _ = receiver.await;
-            }
-            self.size()
-        };
-        wait.boxed_local()
-    }
-
-    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
-        Cow::Owned(self.parts.borrow().read(range))
-    }
-}
-
-/// A file in the parts that came over the network.
-#[derive(Default)]
-struct Parts {
-    /// Where each starts, and its bytes.
-    parts: Vec<(usize, Uint8Array)>,
-    size: usize,
-}
-
-impl Parts {
-    /// See [`Arriving::push`].
-    fn push(&mut self, part: Uint8Array) -> Option<()> {
-        let start = self.size;
-        self.size = start.checked_add(part.length() as usize)?;
-        self.parts.push((start, part));
-        Some(())
-    }
-
-    /// The bytes in `range`, in the program's memory.
-    fn read(&self, range: Range<usize>) -> Vec<u8> {
-        let mut bytes = vec![0; range.len()];
-        let (mut rest, mut at) = (bytes.as_mut_slice(), range.start);
-        let first = self.parts.partition_point(|(start, _)| *start <= at).saturating_sub(1);
-        for (start, part) in &self.parts[first..] {
-            let from = at - start;
-            let count = rest.len().min(part.length() as usize - from);
-            let (now, later) = rest.split_at_mut(count);
-            part.subarray(from as u32, (from + count) as u32).copy_to(now);
-            (rest, at) = (later, at + count);
-            if rest.is_empty() {
-                break;
-            }
-        }
-        bytes
-    }
-}
-
-impl Drop for Parts {
-    /// The parts are the browser's garbage then, which it collects when much memory has been asked for; and an engine at rest asks for
-    /// none. So it is asked for here, all held until the last and never touched.
-    fn drop(&mut self) {
-        const BLOCK: usize = 32 << 20;
-        self.parts.clear();
-        let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("ArrayBuffer"));
-        if let Ok(constructor) = constructor.and_then(JsCast::dyn_into::<Function>) {
-            let size = js_sys::Array::of1(&JsValue::from(BLOCK as u32));
-            let blocks = self.size / BLOCK * 2;
-            let _untouched: Vec<_> = (0..blocks).map(|_| Reflect::construct(&constructor, &size)).collect();
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod protocol;
 
+mod arriving;
 mod desk;
 mod fetch;
 mod inbox;

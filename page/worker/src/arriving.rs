@@ -1,0 +1,150 @@
+//! A file on its way. It stays in the parts that came, outside of the program's memory, which never shrinks; and it is read while the
+//! rest is still to come.
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::LocalBoxFuture;
+use js_sys::{Function, Reflect, Uint8Array};
+use moescope::model::files::Content;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use wasm_bindgen::{JsCast, JsValue};
+
+/// A file on its way.
+#[derive(Default)]
+pub struct Arriving {
+    parts: RefCell<Parts>,
+    is_whole: Cell<bool>,
+    /// Who waits for the byte before which place.
+    waiting: RefCell<Vec<(usize, oneshot::Sender<()>)>>,
+}
+
+impl Arriving {
+    /// Takes in the next part; none where there would be more than an address can say.
+    pub fn push(&self, part: Uint8Array) -> Option<()> {
+        self.parts.borrow_mut().push(part)?;
+        self.wake();
+        Some(())
+    }
+
+    /// There is no more.
+    pub fn end(&self) {
+        self.is_whole.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let (size, is_whole) = (self.size(), self.is_whole.get());
+        let (here, not_here): (Vec<_>, Vec<_>) =
+            self.waiting.take().into_iter().partition(|(end, _)| is_whole || *end <= size);
+        self.waiting.replace(not_here);
+        for (_, sender) in here {
+            let _ = sender.send(());
+        }
+    }
+
+    /// Bytes that have come.
+    pub fn size(&self) -> usize {
+        self.parts.borrow().size
+    }
+}
+
+impl Content for Arriving {
+    fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize> {
+        let wait = async move {
+            if self.size() < end && !self.is_whole.get() {
+                let (sender, receiver) = oneshot::channel();
+                self.waiting.borrow_mut().push((end, sender));
+                let _ = receiver.await;
+            }
+            self.size()
+        };
+        wait.boxed_local()
+    }
+
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        Cow::Owned(self.parts.borrow().read(range))
+    }
+
+    fn take(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        let bytes = self.parts.borrow().read(range.clone());
+        self.parts.borrow_mut().let_go(range);
+        Cow::Owned(bytes)
+    }
+}
+
+/// A file in the parts that came over the network.
+#[derive(Default)]
+struct Parts {
+    parts: Vec<Part>,
+    size: usize,
+}
+
+struct Part {
+    start: usize,
+    /// Those that are still needed.
+    needed: usize,
+    /// Empty once none is.
+    bytes: Uint8Array,
+}
+
+impl Parts {
+    /// See [`Arriving::push`].
+    fn push(&mut self, part: Uint8Array) -> Option<()> {
+        let start = self.size;
+        let needed = part.length() as usize;
+        self.size = start.checked_add(needed)?;
+        self.parts.push(Part { start, needed, bytes: part });
+        Some(())
+    }
+
+    /// The parts that `range` touches, and which bytes of each.
+    fn touched(&self, range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let first = self.parts.partition_point(|part| part.start <= range.start).saturating_sub(1);
+        let ends = self.parts[first..].iter().skip(1).map(|part| part.start).chain([self.size]);
+        let places = self.parts[first..].iter().zip(ends).enumerate();
+        places.take_while(move |(_, (part, _))| part.start < range.end).map(move |(n, (part, end))| {
+            (first + n, range.start.max(part.start) - part.start..range.end.min(end) - part.start)
+        })
+    }
+
+    /// Nobody will read `range` again.
+    fn let_go(&mut self, range: Range<usize>) {
+        let touched: Vec<_> = self.touched(range).collect();
+        for (n, bytes) in touched {
+            let part = &mut self.parts[n];
+            part.needed -= bytes.len();
+            if part.needed == 0 {
+                part.bytes = Uint8Array::default();
+            }
+        }
+    }
+
+    /// The bytes in `range`, in the program's memory.
+    fn read(&self, range: Range<usize>) -> Vec<u8> {
+        let mut read = vec![0; range.len()];
+        let mut rest = read.as_mut_slice();
+        for (n, bytes) in self.touched(range) {
+            let (now, later) = rest.split_at_mut(bytes.len());
+            self.parts[n].bytes.subarray(bytes.start as u32, bytes.end as u32).copy_to(now);
+            rest = later;
+        }
+        read
+    }
+}
+
+impl Drop for Parts {
+    /// The parts are the browser's garbage then, which it collects when much memory has been asked for; and an engine at rest asks for
+    /// none. So it is asked for here, all held until the last and never touched.
+    fn drop(&mut self) {
+        const BLOCK: usize = 32 << 20;
+        self.parts.clear();
+        let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("ArrayBuffer"));
+        if let Ok(constructor) = constructor.and_then(JsCast::dyn_into::<Function>) {
+            let size = js_sys::Array::of1(&JsValue::from(BLOCK as u32));
+            let blocks = self.size / BLOCK * 2;
+            let _untouched: Vec<_> = (0..blocks).map(|_| Reflect::construct(&constructor, &size)).collect();
+        }
+    }
+}
