@@ -3,7 +3,7 @@
 pub mod ablation;
 
 use super::{LogitsOf, Step, record, with_room};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::attention::{KvCache, attention, scratch};
 use crate::kernels::combine::combine;
 use crate::kernels::dispatch::dispatch;
@@ -120,6 +120,9 @@ impl CpuEngine {
         let making = async move {
             let (architecture, weights) = (&model.architecture, model.weights()?);
             let is_small = weights.bytes() < SMALL;
+            if pack.is_none() {
+                check_room(weights.bytes())?;
+            }
             let packed = Packed::arriving(
                 architecture,
                 &weights,
@@ -362,6 +365,21 @@ impl Layer {
             angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
         })
     }
+}
+
+/// Refuses a model whose weights do not fit the memory, before the program breaks off in the middle of packing them.
+fn check_room(bytes: usize) -> Result<()> {
+    let mut room: Vec<u8> = Vec::new();
+    let reserved = room.try_reserve_exact(bytes);
+    // Or the compiler sees that nobody uses it, and takes it for granted.
+    std::hint::black_box(&room);
+    reserved.map_err(|_| {
+        let why = format!(
+            "need {} MB of memory, more than there is; take a smaller model, or have them rounded to 8 bits",
+            bytes >> 20
+        );
+        Error::model("the model's weights", why)
+    })
 }
 
 /// Packs tensors of the same width, stacked, once they have arrived.

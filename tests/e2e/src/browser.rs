@@ -58,15 +58,17 @@ pub struct Visitor {
     pub height: u32,
     /// Whether the system is set to dark colours.
     pub dark: bool,
+    /// The most memory that a program gets, in pages of 64 KiB; none for as much as browsers give.
+    pub pages: Option<u32>,
 }
 
 impl Visitor {
     /// At a desk, with WebGPU.
-    pub const WEBGPU: Self = Self { webgpu: true, width: 1440, height: 900, dark: false };
+    pub const WEBGPU: Self = Self { webgpu: true, width: 1440, height: 900, dark: false, pages: None };
     /// At a desk, without WebGPU.
     pub const NO_WEBGPU: Self = Self { webgpu: false, ..Self::WEBGPU };
     /// With a phone, without WebGPU.
-    pub const PHONE: Self = Self { webgpu: false, width: 390, height: 844, dark: false };
+    pub const PHONE: Self = Self { webgpu: false, width: 390, height: 844, dark: false, pages: None };
 }
 
 /// Opens a browser with a profile of its own.
@@ -90,6 +92,9 @@ pub async fn open(tools: &Tools, driver: &Driver, visitor: Visitor) -> Result<We
     }
     for argument in arguments {
         capabilities.add_arg(argument)?;
+    }
+    if let Some(pages) = visitor.pages {
+        capabilities.add_arg(&format!("--js-flags=--wasm-max-mem-pages={pages}"))?;
     }
     capabilities.set("goog:loggingPrefs", json!({ "browser": "ALL" }))?;
     let browser = WebDriver::new(&driver.url, capabilities).await.context("the browser did not start")?;

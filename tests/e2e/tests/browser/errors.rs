@@ -4,9 +4,9 @@ use crate::harness::{Stage, tests};
 use crate::links::encoded;
 use anyhow::Result;
 use moescope_e2e::browser::Visitor;
-use moescope_e2e::cli;
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
+use moescope_e2e::{cli, deep};
 use serde_json::json;
 
 tests![
@@ -20,6 +20,7 @@ tests![
     a_model_of_another_site,
     a_model_of_another_site_that_forbids_it,
     a_failed_load_keeps_the_model_in_use,
+    a_model_larger_than_memory_leaves_the_page_alive,
     nonsense_in_the_address_is_ignored_and_said,
     an_empty_text,
     a_text_beyond_the_context,
@@ -126,6 +127,36 @@ async fn a_failed_load_keeps_the_model_in_use(stage: &Stage) -> Result<()> {
     }
     page.type_keys(" more").await?;
     page.wait("the old model at work", |view| view.tokens.len() > before.tokens.len() && view.is_settled()).await?;
+    Ok(())
+}
+
+async fn a_model_larger_than_memory_leaves_the_page_alive(stage: &Stage) -> Result<()> {
+    // What a program that broke off leaves behind.
+    stage.expect_in_console("RefCell already borrowed");
+    stage.expect_in_console("unreachable");
+    // 44 MB: enough for the main model, not for its layers eight times.
+    let site = Server::start(server::site(stage.tools())?.merge(deep::router(stage.tools())?)).await?;
+    let page = stage.browser(Visitor { pages: Some(700), ..Visitor::NO_WEBGPU }).await?;
+    page.goto(&site.url("/?text=hello")).await?;
+    let before = page.routed().await?;
+    let load = async |backend: &str| {
+        let load = "await window.moescope.load(arguments[0], { backend: arguments[1] })";
+        let loaded = page.promise::<()>(load, vec![json!(site.url(deep::PATH)), json!(backend)]).await;
+        loaded.expect_err("there is no room for this model").to_string()
+    };
+    let refused = load("cpu").await;
+    assert!(refused.contains("need 52 MB of memory, more than there is"), "{refused}");
+    let view = page.wait("the error", |view| view.error.contains("MB of memory")).await?;
+    assert_eq!(view.tokens, before.tokens);
+    // What rounded weights take is not known before.
+    let refused = load("cpu-int8").await;
+    assert!(refused.contains("the engine stopped"), "{refused}");
+    let view = page.wait("the model that was in use", |view| view.is_settled() && view.tokens == before.tokens).await?;
+    assert_eq!((view.text.as_str(), view.error.as_str()), ("hello", ""));
+    let note = page.find("notes").await?.text().await?;
+    assert!(note.contains("more memory than the browser gives"), "{note}");
+    page.type_keys(" there").await?;
+    page.wait("more of the text", |view| view.is_settled() && view.tokens.len() > before.tokens.len()).await?;
     Ok(())
 }
 
