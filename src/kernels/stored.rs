@@ -187,8 +187,7 @@ mod tests {
             let cols = 64;
             let rows = bits.len() / cols;
             let bytes: Vec<u8> = bits[..rows * cols].iter().flat_map(|bits| bits.to_le_bytes()).collect();
-            let matrix = Matrix { dtype, rows, cols, bytes: Cow::Borrowed(&bytes) };
-            let matrix = [matrix];
+            let matrix = [Matrix { dtype, rows, cols, bytes: Cow::Borrowed(&bytes) }];
             let (stored, wide) = (Stored::as_is(&matrix), Stored::wide(&matrix));
             assert_eq!(2 * stored.bytes(), wide.bytes());
             for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
@@ -207,8 +206,7 @@ mod tests {
                 _ => half::bf16::from_f32(x).to_bits(),
             };
             let bytes: Vec<u8> = (0..rows * cols).flat_map(|n| narrow(number(n) * 0.1).to_le_bytes()).collect();
-            let matrix = Matrix { dtype, rows, cols, bytes: Cow::Borrowed(&bytes) };
-            let matrix = [matrix];
+            let matrix = [Matrix { dtype, rows, cols, bytes: Cow::Borrowed(&bytes) }];
             let (stored, wide) = (Stored::as_is(&matrix), Stored::wide(&matrix));
             for tokens in [1, 2, 5] {
                 let x: Vec<f32> = (0..tokens * cols).map(|n| number(n + 7) * 30.0).collect();

@@ -134,11 +134,11 @@ impl<'a> Tensor<'a> {
 
     /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
     pub async fn arrive(&self) -> Result<Matrix<'a>> {
-        let Self { name, rows, cols, dtype, file, content, range, once } = self.clone();
+        let &Self { ref name, rows, cols, dtype, file, content, ref range, once } = self;
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
-        let bytes = if once { content.take(range) } else { content.read(range) };
+        let bytes = if once { content.take(range.clone()) } else { content.read(range.clone()) };
         match dtype.first_not_finite(&bytes) {
             None => Ok(Matrix { rows, cols, dtype, bytes }),
             Some(at) => Err(Error::model(

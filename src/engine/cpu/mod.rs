@@ -119,16 +119,14 @@ impl CpuEngine {
     pub fn arriving(model: &Model, pack: Option<Pack>) -> LocalBoxFuture<'_, Result<Self>> {
         let making = async move {
             let (architecture, weights) = (&model.architecture, model.weights()?);
-            let is_small = weights.bytes() < SMALL;
-            if pack.is_none() {
-                check_room(weights.bytes())?;
-            }
-            let packed = Packed::arriving(
-                architecture,
-                &weights,
-                pack.unwrap_or(if is_small { Stored::wide } else { Stored::as_is }),
-            )
-            .await?;
+            let pack = match pack {
+                Some(pack) => pack,
+                None => {
+                    check_room(weights.bytes())?;
+                    if weights.bytes() < SMALL { Stored::wide } else { Stored::as_is }
+                }
+            };
+            let packed = Packed::arriving(architecture, &weights, pack).await?;
             Ok(Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture)))
         };
         making.boxed_local()

@@ -111,13 +111,13 @@ impl Plan {
     /// Makes every buffer, pipeline and bind group. `a` has room for as many choices as the settings make; with `policy`
     /// the settings may change later ([`Plan::set_settings`]).
     pub fn new(gpu: &Gpu, a: &Architecture, weights: &Uploaded, settings: &Settings, policy: bool) -> Result<Self> {
-        let scratch = Scratch::new(gpu, a)?;
-        let most = most_tokens(a);
-        let ids = gpu.zeros("ids", most * WORD)?;
+        let tokens = most_tokens(a);
+        let scratch = Scratch::new(gpu, a, tokens)?;
+        let ids = gpu.zeros("ids", tokens * WORD)?;
         let logits = gpu.zeros("logits", FEW * a.vocabulary * WORD)?;
         let shapes = a.layers.iter().zip(settings);
         let routing: Vec<Routing> =
-            shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy)).collect::<Result<_>>()?;
+            shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy, tokens)).collect::<Result<_>>()?;
         let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
         let prefill = if gpu.quads { Tile::Sixteen } else { Tile::Eight };
         let sampling = gpu.zeros("sampling", 3 * WORD)?;
@@ -134,7 +134,7 @@ impl Plan {
         let flights = (0..AHEAD).map(|_| staging(1, 1)).collect::<Result<Vec<_>>>()?;
         let flights = flights.try_into().expect("so many were made");
         let arguments = scratch.arguments.clone();
-        let staging = staging(most, FEW)?;
+        let staging = staging(tokens, FEW)?;
         let plan = Self { ids, staging, flights, sampling, one, many, sample, arguments, routing, logits };
         plan.set_settings(gpu, settings);
         Ok(plan)
@@ -460,9 +460,9 @@ impl Cache {
 }
 
 impl Scratch {
-    fn new(gpu: &Gpu, a: &Architecture) -> Result<Self> {
+    fn new(gpu: &Gpu, a: &Architecture, tokens: usize) -> Result<Self> {
         let most = |f: fn(&LayerShape) -> usize| a.layers.iter().map(f).max().unwrap_or(0);
-        let rows = |label, numbers: usize| gpu.zeros(label, most_tokens(a) * numbers * WORD);
+        let rows = |label, numbers: usize| gpu.zeros(label, tokens * numbers * WORD);
         let choices = most(|l| l.moe.choices());
         let usage = BufferUsages::STORAGE | BufferUsages::INDIRECT | BufferUsages::COPY_SRC;
         // Tiles: at most one an assignment.
@@ -481,15 +481,21 @@ impl Scratch {
 }
 
 impl Routing {
-    fn new(gpu: &Gpu, a: &Architecture, moe: &MoeShape, settings: &[Setting], policy: bool) -> Result<Self> {
-        let most = most_tokens(a);
-        let rows = |numbers: usize| gpu.zeros("routing", most * numbers * WORD);
+    fn new(
+        gpu: &Gpu,
+        a: &Architecture,
+        moe: &MoeShape,
+        settings: &[Setting],
+        policy: bool,
+        tokens: usize,
+    ) -> Result<Self> {
+        let rows = |numbers: usize| gpu.zeros("routing", tokens * numbers * WORD);
         let settles = usize::from(!settings.is_empty() && (policy || needs_settling(settings)));
         Ok(Self {
             router_logits: rows(moe.router_rows())?,
             selected: rows(moe.choices())?,
             // A dense FFN has no gate to write them.
-            weights: gpu.filled("routing", bytemuck::cast_slice(&vec![1.0f32; most * moe.choices()]))?,
+            weights: gpu.filled("routing", bytemuck::cast_slice(&vec![1.0f32; tokens * moe.choices()]))?,
             dropped: rows(settles * moe.choices())?,
             history: gpu.zeros("routing", settles * a.context * moe.top_k * WORD)?,
             policy: gpu.zeros("policy", if policy { policy::room(moe.experts) * WORD } else { 0 })?,
