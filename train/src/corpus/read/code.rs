@@ -3,29 +3,149 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde_json::Value;
 
-use super::{files, group, only, text};
+use super::{GROUP, files, group, only, text};
 
+/// The text of every file with this ending whose path holds none of `without`.
 fn source_files(dir: &Path, ending: &str, without: &[&str]) -> Result<Vec<String>> {
     let wanted = |p: &PathBuf| !without.iter().any(|w| p.to_string_lossy().contains(w));
     files(dir, &[ending])?.iter().filter(|p| wanted(p)).map(|p| text(p)).collect()
 }
 
-/// Rust files of the compiler and the library, without tests.
+/// Rust files of the compiler, the library or a crate, without tests.
 pub fn rust(dir: &Path) -> Result<Vec<String>> {
-    source_files(dir, ".rs", &["/src/test/", "/tests/", "/benches/", "/stdarch/", "/vendor/", "/src/tools/"])
+    source_files(dir, ".rs", &["/src/test/", "/tests/", "/benches/", "/stdarch/", "/vendor/", "/src/tools/", "/ffdhe"])
 }
 
-/// Python files.
+/// Python files, without tests.
 pub fn python(dir: &Path) -> Result<Vec<String>> {
-    source_files(dir, ".py", &["/lib2to3/tests/", "/conf/locale/"])
+    source_files(dir, ".py", &["/test/", "/tests/", "/conf/locale/"])
 }
 
 /// C files and headers.
 pub fn c(dir: &Path) -> Result<Vec<String>> {
-    let mut all = source_files(dir, ".c", &["unicode-width"])?;
-    all.extend(source_files(dir, ".h", &["unicode-width"])?);
+    // Tables of characters are numbers, not code.
+    let without = ["unicode-width", "/tests/unit", "/sha1dc/"];
+    let mut all = source_files(dir, ".c", &without)?;
+    all.extend(source_files(dir, ".h", &without)?);
     Ok(all)
+}
+
+/// JavaScript files as people wrote them: no bundles, no minified files, no second copy for another module system.
+pub fn javascript(dir: &Path) -> Result<Vec<String>> {
+    let without =
+        ["/dist/", "/build/", "/min/", ".min.js", "/cjs/", "/libs/", "/mode/", "/locale/", "/schemas/", "/fp/"];
+    let mut all = source_files(dir, ".js", &without)?;
+    all.retain(|text| is_readable(text));
+    Ok(all)
+}
+
+/// Whether the lines are as short as in a file that a person wrote.
+fn is_readable(text: &str) -> bool {
+    let lines = text.lines().count().max(1);
+    text.len() / lines < 80 && text.lines().all(|line| line.len() < 600)
+}
+
+/// HTML pages with their tags. Style sheets and scripts go, and so do long lines that many pages share.
+pub fn html_source(dir: &Path) -> Result<Vec<String>> {
+    let mut pages = Vec::new();
+    for path in files(dir, &[".html"])? {
+        let page = text(&path)?;
+        pages.push(["style", "script"].iter().fold(page, |page, name| without_element(&page, name)));
+    }
+    let mut seen = std::collections::HashMap::<&str, usize>::new();
+    for page in &pages {
+        let lines: std::collections::HashSet<&str> = page.lines().collect();
+        lines.into_iter().for_each(|l| *seen.entry(l).or_default() += 1);
+    }
+    let keep = |l: &&str| seen[l] <= 12 || l.len() < 24;
+    Ok(pages.iter().map(|p| p.lines().filter(keep).collect::<Vec<_>>().join("\n")).collect())
+}
+
+/// A page without any element of this name.
+fn without_element(page: &str, name: &str) -> String {
+    let (open, close) = (format!("<{name}"), format!("</{name}>"));
+    let mut out = String::with_capacity(page.len());
+    let mut rest = page;
+    while let Some(start) = rest.find(&open) {
+        out.push_str(&rest[..start]);
+        rest = rest[start..].find(&close).map_or("", |end| &rest[start + end + close.len()..]);
+    }
+    out + rest
+}
+
+/// JSON files, a large one in several documents: see [`json_documents`].
+pub fn json(dir: &Path) -> Result<Vec<String>> {
+    let mut documents = Vec::new();
+    for path in files(dir, &[".json"])? {
+        documents.extend(json_file(&path)?);
+    }
+    Ok(documents)
+}
+
+/// The description of GitHub's interface.
+pub fn github_api(dir: &Path) -> Result<Vec<String>> {
+    json_file(&only(dir, "api.github.com.json")?)
+}
+
+fn json_file(path: &Path) -> Result<Vec<String>> {
+    // Files with comments, which JSON does not know, are left out.
+    let Ok(value) = serde_json::from_str(&text(path)?) else { return Ok(Vec::new()) };
+    let mut documents = Vec::new();
+    json_documents(value, &mut documents)?;
+    documents.retain(|d| !is_mostly_numbers(d));
+    Ok(documents)
+}
+
+/// The value on several lines. One that is larger than a document should be becomes several: neighbouring members of an
+/// object or elements of an array stay together up to that size, a member or element that is larger by itself is
+/// divided in turn.
+fn json_documents(value: Value, documents: &mut Vec<String>) -> Result<()> {
+    let whole = serde_json::to_string_pretty(&value)?;
+    if whole.len() <= 3 * GROUP {
+        documents.push(whole);
+        return Ok(());
+    }
+    let parts: Vec<(Option<String>, Value)> = match value {
+        Value::Object(members) => members.into_iter().map(|(key, value)| (Some(key), value)).collect(),
+        Value::Array(elements) => elements.into_iter().map(|value| (None, value)).collect(),
+        _ => return Ok(()),
+    };
+    let mut together = Vec::new();
+    let mut bytes = 0;
+    for (key, value) in parts {
+        let size = serde_json::to_string_pretty(&value)?.len();
+        if size > 3 * GROUP {
+            json_documents(value, documents)?;
+            continue;
+        }
+        together.push((key, value));
+        bytes += size;
+        if bytes > GROUP {
+            documents.push(serde_json::to_string_pretty(&joined(std::mem::take(&mut together)))?);
+            bytes = 0;
+        }
+    }
+    if !together.is_empty() {
+        documents.push(serde_json::to_string_pretty(&joined(together))?);
+    }
+    Ok(())
+}
+
+/// Members as an object, elements as an array.
+fn joined(parts: Vec<(Option<String>, Value)>) -> Value {
+    if parts.iter().any(|(key, _)| key.is_none()) {
+        return parts.into_iter().map(|(_, value)| value).collect();
+    }
+    Value::Object(parts.into_iter().filter_map(|(key, value)| Some((key?, value))).collect())
+}
+
+/// Tables of numbers say nothing of the language.
+fn is_mostly_numbers(text: &str) -> bool {
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    3 * digits > letters
 }
 
 /// Metamath's main database: comments and statements; the proofs, which are letters that no reader reads, are cut.
@@ -77,6 +197,30 @@ fn moves(part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_json_value_is_divided_between_its_members() {
+        let row = |i: usize| serde_json::json!({"name": format!("entry {i}"), "text": "word ".repeat(40)});
+        let value = serde_json::json!({"small": "a", "rows": (0..100).map(row).collect::<Vec<_>>(), "other": row(100)});
+        let mut documents = Vec::new();
+        json_documents(value, &mut documents).unwrap();
+        assert!(documents.len() > 3 && documents.iter().all(|d| d.len() < 3 * GROUP));
+        let all = documents.concat();
+        assert!((0..=100).all(|i| all.contains(&format!("\"entry {i}\""))), "every entry is in one of them");
+        assert!(documents.iter().all(|d| serde_json::from_str::<Value>(d).is_ok()));
+        assert!(is_mostly_numbers("[1, 2, 3.5]") && !is_mostly_numbers(&all));
+    }
+
+    #[test]
+    fn elements_are_cut_out_of_a_page() {
+        let page = "<p>a</p><style type=\"text/css\">p { color: red }</style><b>b</b><style>";
+        assert_eq!(without_element(page, "style"), "<p>a</p><b>b</b>");
+    }
+
+    #[test]
+    fn minified_code_is_not_readable() {
+        assert!(is_readable("let a = 1;\nlet b = 2;\n") && !is_readable(&"let a=1;".repeat(100)));
+    }
 
     #[test]
     fn moves_are_spaced_as_usual() {
