@@ -1,5 +1,6 @@
 //! A model's configuration file, `train/configs/NAME.toml`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -43,10 +44,13 @@ pub struct Training {
     pub short: Option<Short>,
     /// Seed of the weights and of the text's order.
     pub seed: u64,
-    /// Parts of a batch, each on a thread of its own; each holds one sequence of every domain.
+    /// Parts of a batch, each on a thread of its own; each holds sequences of every domain.
     pub replicas: usize,
     /// Part of the sequences that are made of pieces of several domains.
     pub mixed: f64,
+    /// Domains with several sequences in every part of a batch, by name; the others have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repeat: BTreeMap<String, usize>,
     /// Factor of the load-balancing loss of each layer.
     pub balance_loss: f32,
     /// Factor of the router z-loss of each layer.
@@ -172,6 +176,7 @@ pub mod tests {
                 seed: 3,
                 replicas: 2,
                 mixed: 0.3,
+                repeat: BTreeMap::new(),
                 balance_loss: 0.01,
                 z_loss: 0.001,
             },

@@ -1,9 +1,11 @@
 //! The order of the training text: a pure function of the seed, the same for every model, nothing to save.
 //!
-//! Every batch holds, for every replica, one sequence of every domain. A domain's text is cut into windows of the
+//! Every batch holds, for every replica, one sequence of every domain, or several of a domain that the configuration
+//! repeats. A domain's text is cut into windows of the
 //! context's length; in each pass over it the windows come in another order and are cut at another place. Some
 //! sequences are pieces of several domains in a row, so that a model also meets text that changes its kind.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,17 +67,50 @@ pub enum Kind {
     HeldOut,
 }
 
+/// One sequence of every part: the `nth` of `of` sequences of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    domain: usize,
+    nth: usize,
+    of: usize,
+}
+
+/// The sequences of a part, domain by domain. `repeat` names domains with more than one sequence.
+fn slots(streams: &[Stream], repeat: &BTreeMap<String, usize>) -> Result<Vec<Slot>> {
+    for (name, &count) in repeat {
+        ensure!(
+            streams.iter().any(|s| &s.name == name),
+            "training.repeat names the domain {name}, which the corpus does not have"
+        );
+        ensure!(count > 0, "training.repeat.{name} is 0; it must be at least 1");
+    }
+    let count = |name: &str| repeat.get(name).copied().unwrap_or(1);
+    let of_domain = |(domain, s): (usize, &Stream)| {
+        let of = count(&s.name);
+        (0..of).map(move |nth| Slot { domain, nth, of })
+    };
+    Ok(streams.iter().enumerate().flat_map(of_domain).collect())
+}
+
 /// The training text and its order.
 pub struct Data {
     streams: Arc<Vec<Stream>>,
+    slots: Vec<Slot>,
     context: usize,
     mixed: f64,
     seed: u64,
 }
 
 impl Data {
-    /// `mixed` is the part of the sequences that are made of several domains. Each stream must hold some windows.
-    pub fn new(streams: Arc<Vec<Stream>>, context: usize, mixed: f64, seed: u64) -> Result<Self> {
+    /// `mixed` is the part of the sequences that are made of several domains; `repeat` names the domains that have
+    /// several sequences in every part of a batch. Each stream must hold some windows.
+    pub fn new(
+        streams: Arc<Vec<Stream>>,
+        context: usize,
+        mixed: f64,
+        seed: u64,
+        repeat: &BTreeMap<String, usize>,
+    ) -> Result<Self> {
         for s in streams.iter() {
             let needed = 3 * context + 1;
             ensure!(
@@ -86,29 +121,30 @@ impl Data {
             );
         }
         ensure!(!streams.is_empty(), "there is no domain to train on");
-        Ok(Self { streams, context, mixed, seed })
+        let slots = slots(&streams, repeat)?;
+        Ok(Self { streams, slots, context, mixed, seed })
     }
 
-    /// Domains, and so sequences in a replica's part of a batch.
-    pub fn domains(&self) -> usize {
-        self.streams.len()
+    /// Sequences in a replica's part of a batch.
+    pub fn sequences(&self) -> usize {
+        self.slots.len()
     }
 
-    /// A replica's part of a step's batch: inputs and targets, domains x context. `turn` counts parts from the first
+    /// A replica's part of a step's batch: inputs and targets, sequences x context. `turn` counts parts from the first
     /// step on: `step * replicas + replica`.
     pub fn part(&self, turn: usize) -> (Vec<u16>, Vec<u16>) {
-        let mut inputs = Vec::with_capacity(self.domains() * self.context);
-        let mut targets = Vec::with_capacity(self.domains() * self.context);
-        for domain in 0..self.domains() {
-            let place = (turn * self.domains() + domain) as u64;
+        let mut inputs = Vec::with_capacity(self.sequences() * self.context);
+        let mut targets = Vec::with_capacity(self.sequences() * self.context);
+        for (n, &slot) in self.slots.iter().enumerate() {
+            let place = (turn * self.sequences() + n) as u64;
             let pieces = if uniform(self.seed ^ 1, place) < self.mixed { PIECES } else { 1 };
             let mut ids = Vec::with_capacity(self.context + 1);
             for piece in 0..pieces {
-                let from = if piece == 0 { domain } else { self.pick(place * PIECES as u64 + piece as u64) };
+                let from = if piece == 0 { slot } else { self.pick(place * PIECES as u64 + piece as u64) };
                 let at = self.context * piece / pieces;
                 let length = self.context * (piece + 1) / pieces - at + usize::from(piece + 1 == pieces);
                 let start = self.window(from, turn);
-                ids.extend_from_slice(&self.streams[from].ids[start + at..][..length]);
+                ids.extend_from_slice(&self.streams[from.domain].ids[start + at..][..length]);
             }
             inputs.extend_from_slice(&ids[..self.context]);
             targets.extend_from_slice(&ids[1..]);
@@ -116,12 +152,14 @@ impl Data {
         (inputs, targets)
     }
 
-    fn pick(&self, place: u64) -> usize {
-        (hash(self.seed ^ 2, place) % self.domains() as u64) as usize
+    fn pick(&self, place: u64) -> Slot {
+        self.slots[(hash(self.seed ^ 2, place) % self.sequences() as u64) as usize]
     }
 
-    /// Where the window of this turn begins. `k -> (a k + b) mod n` with `a` prime to `n` visits every window once.
-    fn window(&self, domain: usize, turn: usize) -> usize {
+    /// Where the window of this slot and turn begins. `k -> (a k + b) mod n` with `a` prime to `n` visits every window
+    /// once.
+    fn window(&self, Slot { domain, nth, of }: Slot, turn: usize) -> usize {
+        let turn = turn * of + nth;
         let windows = (self.streams[domain].ids.len() - 1) / self.context - 1;
         let (pass, k) = (turn / windows, turn % windows);
         let draw = |what: u64| hash(self.seed ^ 3, (pass as u64 * 64 + domain as u64) * 4 + what) as usize;
@@ -150,7 +188,7 @@ pub mod tests {
 
     #[test]
     fn every_window_comes_once_in_a_pass_and_targets_follow_inputs() {
-        let data = Data::new(Arc::new(counting(3, 1000)), 16, 0.0, 7).unwrap();
+        let data = Data::new(Arc::new(counting(3, 1000)), 16, 0.0, 7, &BTreeMap::new()).unwrap();
         let windows = 999 / 16 - 1;
         let mut starts = std::collections::HashSet::new();
         for turn in 0..windows {
@@ -164,7 +202,7 @@ pub mod tests {
 
     #[test]
     fn mixed_sequences_change_their_kind() {
-        let data = Data::new(Arc::new(counting(4, 5000)), 32, 1.0, 7).unwrap();
+        let data = Data::new(Arc::new(counting(4, 5000)), 32, 1.0, 7, &BTreeMap::new()).unwrap();
         let (inputs, targets) = data.part(3);
         assert_eq!((inputs.len(), targets.len()), (4 * 32, 4 * 32));
         assert_eq!(inputs[1..32], targets[..31]);
@@ -174,7 +212,26 @@ pub mod tests {
 
     #[test]
     fn too_little_text_is_refused() {
-        let error = Data::new(Arc::new(counting(1, 40)), 16, 0.0, 7).err().unwrap().to_string();
+        let error = Data::new(Arc::new(counting(1, 40)), 16, 0.0, 7, &BTreeMap::new()).err().unwrap().to_string();
         assert!(error.contains("d0 has 40 tokens"), "{error}");
+    }
+
+    #[test]
+    fn a_repeated_domain_has_several_sequences_and_visits_every_window_once() {
+        let repeat = BTreeMap::from([("d1".to_string(), 3)]);
+        let data = Data::new(Arc::new(counting(2, 1000)), 16, 0.0, 7, &repeat).unwrap();
+        assert_eq!(data.sequences(), 4);
+        let windows = 999 / 16 - 1;
+        let mut starts = std::collections::HashSet::new();
+        for turn in 0..windows / 3 {
+            let (inputs, _) = data.part(turn);
+            let kinds: Vec<u16> = inputs.chunks(16).map(|row| row[0] / 1000).collect();
+            assert_eq!(kinds, [0, 1, 1, 1]);
+            starts.extend(inputs[16..].chunks(16).map(|row| row[0]));
+        }
+        assert_eq!(starts.len(), windows / 3 * 3);
+        let unknown = BTreeMap::from([("latin".to_string(), 2)]);
+        let error = Data::new(Arc::new(counting(2, 1000)), 16, 0.0, 7, &unknown).err().unwrap().to_string();
+        assert!(error.contains("names the domain latin"), "{error}");
     }
 }

@@ -309,8 +309,8 @@ fn phases(config: &Config, train: &Arc<Vec<Stream>>) -> Result<Vec<Phase>> {
     let short = training.short.as_ref();
     let contexts = short.map(|s| (s.context, training.seed ^ 0x5057)).into_iter();
     for (context, seed) in contexts.chain([(config.model.context, training.seed)]) {
-        let data = Data::new(train.clone(), context, training.mixed, seed)?;
-        let replica = |_| Replica::new(&config.model, data.domains(), context);
+        let data = Data::new(train.clone(), context, training.mixed, seed, &training.repeat)?;
+        let replica = |_| Replica::new(&config.model, data.sequences(), context);
         let replicas = (0..training.replicas).map(replica).collect();
         let begins = phases.first().zip(short).map_or(0, |(p, s)| s.tokens.div_ceil(p.tokens_per_step()));
         let tokens_before = phases.first().map_or(0, |p| begins * p.tokens_per_step());
