@@ -2,6 +2,7 @@
 //! there; `error: ...` in one line on stderr. Exit 1 for bad input, 2 for bad usage.
 
 mod experts;
+mod generate;
 mod policy;
 mod record;
 mod trace;
@@ -27,6 +28,8 @@ enum Command {
     Ablate(policy::AblateOptions),
     /// Run a text with 1 to E experts a token, and print its loss, its cost and the speed.
     Choices(trace::Subject),
+    /// Continue a text, or each line of a file, and print the continuations as JSON, a line each.
+    Generate(generate::Options),
     /// Count what each expert reads over texts of known domains, and write it down as JSON.
     Experts(experts::Options),
     /// Record how the routing of a few texts formed over a training run, from its snapshots.
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Trace(options) => pollster::block_on(trace::run(&options)),
         Command::Ablate(options) => pollster::block_on(policy::ablate(&options)),
         Command::Choices(options) => pollster::block_on(policy::choices(&options)),
+        Command::Generate(options) => pollster::block_on(generate::run(&options)),
         Command::Experts(options) => pollster::block_on(experts::run(&options)),
         Command::Record(options) => pollster::block_on(record::run(&options)),
     };
