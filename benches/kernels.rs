@@ -11,8 +11,8 @@ use moescope::kernels::panels::Panels;
 use moescope::kernels::settle::Taken;
 use moescope::kernels::stored::Stored;
 use moescope::model::{AttentionShape, Model, MoeShape, files};
-use moescope::routing::{NONE, Setting};
 use moescope::session::Session;
+use moescope::shape::{NONE, Setting};
 use std::hint::black_box;
 use std::path::Path;
 

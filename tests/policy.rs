@@ -1,14 +1,16 @@
 //! Policies: properties of the gate under them, refusals, and sweeps.
 
+use moescope::engine::Engine;
 use moescope::engine::cpu::CpuEngine;
-use moescope::engine::cpu::ablation::{Ablation, policy_without};
-use moescope::engine::{Engine, own_settings};
-use moescope::model::{Architecture, AttentionShape, LayerShape, Model, MoeShape, files};
+use moescope::engine::cpu::ablation::Ablation;
+use moescope::kernels::choose::{Place, Scores, route};
+use moescope::kernels::softmax::softmax;
+use moescope::model::{Model, files};
+use moescope::routing::Policy;
 use moescope::routing::effect::mean_bits;
 use moescope::routing::policy::GateName;
-use moescope::routing::setting::setting_at;
-use moescope::routing::{NONE, Place, Policy, Scores, Setting, route};
 use moescope::session::{Session, choices_sweep, sweep_point};
+use moescope::shape::{Architecture, AttentionShape, LayerShape, MoeShape, NONE, Setting, own_settings, setting_at};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -105,10 +107,10 @@ proptest! {
     #[test]
     fn soft_is_the_softmax_over_all(place in any_place(), logits in any_logits()) {
         let chosen = choose(&settings(r#"{"gate": "soft"}"#, E, 2), place, &logits);
-        let mut softmax = logits.clone();
-        moescope::routing::softmax(&mut softmax);
+        let mut shares = logits.clone();
+        softmax(&mut shares);
         prop_assert_eq!(chosen.len(), E);
-        prop_assert!(chosen.iter().all(|&(expert, weight)| (weight - softmax[expert as usize]).abs() < 1e-6));
+        prop_assert!(chosen.iter().all(|&(expert, weight)| (weight - shares[expert as usize]).abs() < 1e-6));
     }
 }
 
@@ -219,7 +221,7 @@ fn the_ablation_equals_whole_runs() {
         let mut changed = 0;
         for (layer, expert) in ablation.cases().into_iter().step_by(3) {
             let got = ablation.without(layer, expert);
-            let without = policy_without(&policy, layer, expert);
+            let without = policy.without(layer, expert);
             if without.settings(&model.architecture).is_err() {
                 continue;
             }

@@ -1,8 +1,10 @@
 //! Properties of the gate, the trace and the balance figures.
 
+use moescope::kernels::choose::{self, Place, Scores};
 use moescope::kernels::dispatch::{dispatch, tiles};
-use moescope::model::MoeShape;
-use moescope::routing::{Gate, LayerTrace, Place, Scores, Setting, balance, softmax};
+use moescope::kernels::softmax::softmax;
+use moescope::routing::{LayerTrace, balance};
+use moescope::shape::{Gate, MoeShape, Setting};
 use proptest::prelude::*;
 
 /// Routes one token as a model with this gate does.
@@ -10,7 +12,7 @@ fn route(gate: Gate, router_logits: &[f32], bias: &[f32], selected: &mut [u32], 
     let experts = router_logits.len() - gate.group_logits();
     let shape = MoeShape { gate: Some(gate), ..MoeShape::mixtral(experts, selected.len(), 1) };
     let scores = Scores { router_logits, bias, full: &[] };
-    moescope::routing::route(&Setting::own(&shape, 1), Place::default(), &scores, selected, weights);
+    choose::route(&Setting::own(&shape, 1), Place::default(), &scores, selected, weights);
 }
 
 /// Router logits of `tokens` tokens over `experts` experts, and a k.

@@ -1,5 +1,5 @@
 // The choice of one token's experts from its scores. Kinds, maths, sources: docs/gates.md, docs/model-format.md.
-// Twin: routing/gate.rs. Who includes it binds bias, policy, ids, selected and route_weights, and says which experts are
+// Twin: kernels/choose.rs. Who includes it binds bias, policy, ids, selected and route_weights, and says which experts are
 // full.
 override EXPERTS: u32;                // E
 override EXPERT_GROUPS: u32;          // G; 0 where the model's gate is not hierarchical
@@ -25,7 +25,7 @@ const LOWEST = -3.4e38;
 const NONE = 0xffffffffu;
 
 // A policy: how many settings, the layer; then each setting: HEADER words, then for each expert (name after the
-// choice, is it off, bias, n-th forced). `routing/setting.rs` says what they mean, `engine/gpu/policy.rs` writes them.
+// choice, is it off, bias, n-th forced). `shape/setting.rs` says what they mean, `engine/gpu/policy.rs` writes them.
 const HEADER = 12u;
 const PER_EXPERT = 4u;
 

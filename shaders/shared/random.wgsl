@@ -1,4 +1,4 @@
-// Random numbers that are pure functions of where they are used. Twin: routing/random.rs
+// Random numbers that are pure functions of where they are used. Twin: kernels/random.rs
 fn pcg(v: u32) -> u32 {
     let state = v * 747796405u + 2891336453u;
     let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;

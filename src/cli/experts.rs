@@ -1,5 +1,6 @@
 //! `moescope experts`: dossiers of a model's experts, counted over texts of known domains.
 
+use super::files::{domains, read_text};
 use clap::Args;
 use moescope::engine::Engine;
 use moescope::error::{Error, Result};
@@ -32,7 +33,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let model = Model::new(&files)?;
     let missing = || Error::Input("the model has no tokenizer.json, so texts cannot be read".into());
     let tokenizer = Tokenizer::new(files.tokenizer.as_ref().ok_or_else(missing)?, model.architecture.vocabulary)?;
-    let texts = super::domains(&options.texts)?;
+    let texts = domains(&options.texts)?;
     let names: Vec<String> = texts.iter().map(|(name, _)| name.clone()).collect();
     let mut census = Census::new(&names);
     let mut session = Session::new(Engine::cpu(&model)?);
@@ -57,7 +58,7 @@ async fn count(
     session: &mut Session,
     tokenizer: &Tokenizer,
 ) -> Result<usize> {
-    let text = super::read_text(path)?;
+    let text = read_text(path)?;
     let (mut ids, _) = tokenizer.encode(&text)?;
     ids.truncate(most);
     for window in ids.chunks(session.engine().architecture().context) {

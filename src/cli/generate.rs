@@ -1,10 +1,10 @@
 //! `moescope generate`: continues one or several texts, the same way for the same seed.
 
 use clap::Args;
-use moescope::engine::{Engine, check_prompt};
+use moescope::engine::{Engine, Sampling, check_prompt};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, files};
-use moescope::session::{Sampling, Session};
+use moescope::session::Session;
 use moescope::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::io::Write;
@@ -63,7 +63,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let tokenizer = Tokenizer::new(files.tokenizer.as_ref().ok_or_else(missing)?, model.architecture.vocabulary)?;
     let prompts = match (&options.prompt.text, &options.prompt.lines) {
         (Some(text), _) => text.clone(),
-        (_, Some(file)) => super::read_text(file)?,
+        (_, Some(file)) => super::files::read_text(file)?,
         _ => unreachable!("clap asks for one of them"),
     };
     let prompts: Vec<&str> = match options.prompt.text {

@@ -1,29 +1,19 @@
-//! `--policy`, and the commands that try policies: `moescope ablate` and `moescope choices`.
+//! The commands that try policies: `moescope ablate` and `moescope choices`.
 
-use super::trace::{self, Subject};
+use super::subject::{Subject, ids, read_policy};
 use clap::Args;
+use moescope::engine::Engine;
 use moescope::engine::cpu::CpuEngine;
-use moescope::engine::cpu::ablation::{Ablation, policy_without};
-use moescope::engine::{Engine, settings_under};
+use moescope::engine::cpu::ablation::Ablation;
 use moescope::error::{Error, Result};
 use moescope::model::{Model, files};
 use moescope::routing::Policy;
 use moescope::routing::effect::{Ablated, KPoint, mean_bits};
-use moescope::routing::policy::Settings;
 use moescope::session::{Session, choices_sweep, sweep_point};
+use moescope::shape::Settings;
 use moescope::tokenizer::Tokenizer;
 use std::io::Write;
-use std::path::Path;
 use std::time::Instant;
-
-/// Reads `--policy`: JSON, or a file that holds it.
-pub fn read(argument: Option<&str>) -> Result<Policy> {
-    match argument {
-        None => Ok(Policy::default()),
-        Some(json) if json.trim_start().starts_with(['{', '[']) => Policy::parse(json),
-        Some(file) => Policy::parse(&super::read_text(Path::new(file))?),
-    }
-}
 
 /// A model, a text and a policy, opened.
 struct Opened {
@@ -40,12 +30,12 @@ impl Opened {
         let model = Model::new(&files)?;
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
-        let ids = trace::ids(&options.prompt, &model, tokenizer.as_ref())?;
+        let ids = ids(&options.prompt, &model, tokenizer.as_ref())?;
         if ids.len() < 2 {
             return Err(Error::Input("the text has only one token; a loss needs at least two".into()));
         }
-        let policy = read(options.policy.as_deref())?;
-        let settings = settings_under(&policy, &model.architecture)?;
+        let policy = read_policy(options.policy.as_deref())?;
+        let settings = policy.settings_or_own(&model.architecture)?;
         Ok(Self { model, tokenizer, ids, policy, settings })
     }
 
@@ -98,8 +88,8 @@ async fn from_scratch(opened: &Opened, ablated: &[Ablated], base: f64) -> Result
     let begin = Instant::now();
     let mut difference = 0.0f64;
     for case in ablated {
-        let policy = policy_without(&opened.policy, case.layer, case.expert);
-        session.set_settings(settings_under(&policy, &opened.model.architecture)?);
+        let policy = opened.policy.without(case.layer, case.expert);
+        session.set_settings(policy.settings_or_own(&opened.model.architecture)?);
         let trace = session.run(&opened.ids, None, |_| {}).await?;
         difference = difference.max((mean_bits(&trace).per_token - base - case.bits_per_token).abs());
     }
@@ -116,7 +106,7 @@ pub async fn choices(options: &Subject) -> Result<()> {
     let now = || begin.elapsed().as_secs_f64() * 1000.0;
     let mut points: Vec<KPoint> = Vec::new();
     for (k, policy) in choices_sweep(&opened.policy, model)? {
-        session.set_settings(settings_under(&policy, model)?);
+        session.set_settings(policy.settings_or_own(model)?);
         points.push(sweep_point(&mut session, model, &opened.ids, tokenizer, k, now).await?);
     }
     print(&serde_json::json!({

@@ -1,5 +1,6 @@
 //! `moescope record`: the routing of a few texts by snapshots of one training run.
 
+use super::files::{domains, read_text};
 use clap::Args;
 use moescope::engine::{Engine, check_prompt};
 use moescope::error::{Error, Result};
@@ -77,7 +78,7 @@ pub async fn run(options: &Options) -> Result<()> {
 /// The texts of a file that have these ids, in the order of the ids.
 fn wanted(file: &Path, ids: &[String]) -> Result<Vec<Text>> {
     let at = || file.display().to_string();
-    let json = super::read_text(file)?;
+    let json = read_text(file)?;
     let mut texts: Vec<Text> =
         serde_json::from_str(&json).map_err(|e| Error::read(at(), format!("it is not a list of texts ({e})")))?;
     let mut find = |id: &String| match texts.iter().position(|text| text.id == *id) {
@@ -94,7 +95,7 @@ fn moments(dir: &Path) -> Result<Vec<(Moment, PathBuf)>> {
     let folders = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
     let moment = |folder: PathBuf| -> Result<(Moment, PathBuf)> {
         let file = folder.join("training.json");
-        let json = super::read_text(&file)?;
+        let json = read_text(&file)?;
         let why = |e| Error::read(file.display().to_string(), format!("it should hold step, tokens and loss ({e})"));
         Ok((serde_json::from_str(&json).map_err(why)?, folder))
     };
@@ -118,9 +119,9 @@ fn tokenizer(snapshot: &Path) -> Result<Tokenizer> {
 
 /// Ids of the beginning of each text in a directory, `tokens` in all at most.
 fn held_out(dir: &Path, tokens: usize, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-    let domains = super::domains(dir)?;
+    let domains = domains(dir)?;
     let beginning = |(_, path): &(String, PathBuf)| {
-        let (mut ids, _) = tokenizer.encode(&super::read_text(path)?)?;
+        let (mut ids, _) = tokenizer.encode(&read_text(path)?)?;
         ids.truncate(tokens / domains.len());
         Ok(ids)
     };

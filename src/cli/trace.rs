@@ -1,15 +1,15 @@
 //! `moescope trace`: one text or list of ids in, its routing out.
 
+use super::subject::{Subject, ids, read_policy};
 use clap::{Args, ValueEnum};
-use moescope::engine::{Engine, check_prompt};
-use moescope::error::{Error, Result};
+use moescope::engine::Engine;
+use moescope::error::Result;
 use moescope::model::{Model, ModelInfo, files};
 use moescope::routing::json::Document;
 use moescope::routing::{Policy, Trace, balance};
 use moescope::session::Session;
 use moescope::tokenizer::Tokenizer;
 use std::io::Write;
-use std::path::PathBuf;
 
 /// Options of `moescope trace`.
 #[derive(Args)]
@@ -25,35 +25,6 @@ pub struct Options {
     /// JSON for programs, text for people
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
-}
-
-/// What a command runs.
-#[derive(Args)]
-pub struct Subject {
-    /// A Hugging Face model directory, or a .safetensors file inside one
-    #[arg(long, value_name = "DIR|FILE")]
-    pub model: PathBuf,
-    /// The text
-    #[command(flatten)]
-    pub prompt: Prompt,
-    /// What is changed about the routing: JSON, or a file with it (docs/gates.md)
-    #[arg(long, value_name = "FILE|JSON")]
-    pub policy: Option<String>,
-}
-
-/// The text of a command.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-pub struct Prompt {
-    /// The text to trace
-    #[arg(long)]
-    text: Option<String>,
-    /// A UTF-8 file with the text to trace
-    #[arg(long, value_name = "FILE")]
-    text_file: Option<PathBuf>,
-    /// Token ids to trace, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "1,2,3")]
-    tokens: Option<Vec<u32>>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -87,7 +58,7 @@ pub async fn run(options: &Options) -> Result<()> {
         None => None,
     };
     let ids = ids(&options.subject.prompt, &model, tokenizer.as_ref())?;
-    let policy = super::policy::read(options.subject.policy.as_deref())?;
+    let policy = read_policy(options.subject.policy.as_deref())?;
     let settings = policy.settings(&model.architecture)?;
     let mut engine = engine(&model, options.engine).await?;
     if let Some(settings) = settings {
@@ -109,24 +80,6 @@ pub async fn run(options: &Options) -> Result<()> {
     // A reader that has gone (`| head`) is no error of ours.
     let _ = std::io::stdout().write_all(out.as_bytes());
     Ok(())
-}
-
-/// The ids of a prompt, checked.
-pub fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
-    let ids = match (&prompt.text, &prompt.text_file, &prompt.tokens) {
-        (Some(text), ..) => encode(text, tokenizer)?,
-        (_, Some(file), _) => encode(&super::read_text(file)?, tokenizer)?,
-        (.., Some(ids)) => ids.clone(),
-        _ => unreachable!("clap asks for one of them"),
-    };
-    check_prompt(&ids, &model.architecture)?;
-    Ok(ids)
-}
-
-fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
-    let missing =
-        || Error::Input("the model has no tokenizer.json, so text cannot be read; give ids by --tokens instead".into());
-    Ok(tokenizer.ok_or_else(missing)?.encode(text)?.0)
 }
 
 async fn engine(model: &Model, choice: EngineChoice) -> Result<Engine> {

@@ -3,114 +3,20 @@
 
 pub mod cpu;
 pub mod gpu;
+pub mod layer_trace;
+pub mod logits;
+pub mod sampling;
+mod step;
+
+pub use layer_trace::LayerTrace;
+pub use logits::Logits;
+pub use sampling::Sampling;
+pub use step::{LogitsOf, Step};
 
 use crate::error::{Error, Result};
 use crate::kernels::stored::Stored;
-use crate::model::{Architecture, Backend, Model, MoeShape};
-use crate::routing::policy::Settings;
-use crate::routing::{Gate, LayerTrace, Policy, Setting};
-
-/// After which of a step's tokens the logits are wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogitsOf {
-    /// None.
-    #[default]
-    None,
-    /// The last token: `[1, V]`.
-    Last,
-    /// Every token: `[T, V]`.
-    All,
-}
-
-impl LogitsOf {
-    /// The first of `tokens` tokens whose logits are wanted.
-    pub fn from(self, tokens: usize) -> usize {
-        match self {
-            Self::None => tokens,
-            Self::Last => tokens - 1,
-            Self::All => 0,
-        }
-    }
-}
-
-/// What a step gives back.
-#[derive(Clone, Debug, Default)]
-pub struct Step {
-    /// Logits of the tokens that were asked for, row-major, a row of `V` a token.
-    pub logits: Vec<f32>,
-    /// Routing of the step's tokens, every layer that has experts in order.
-    pub layers: Vec<LayerTrace>,
-}
-
-impl Step {
-    /// A step of no tokens yet, with rows as long as `settings` make them.
-    pub fn new(architecture: &Architecture, settings: &Settings) -> Self {
-        let layers = architecture.layers.iter().zip(settings).enumerate();
-        let routed = layers.filter_map(|(n, (layer, settings))| Some((n, &layer.moe, settings, layer.moe.gate?)));
-        let trace = |(n, moe, settings, gate): (usize, &MoeShape, &Vec<Setting>, Gate)| LayerTrace {
-            groups: gate.group_logits(),
-            ..LayerTrace::new(n, moe.experts, longest_row(settings))
-        };
-        Self { logits: Vec::new(), layers: routed.map(trace).collect() }
-    }
-}
-
-/// What the gates of a model do by themselves.
-pub fn own_settings(architecture: &Architecture) -> Settings {
-    let own =
-        |moe: &MoeShape| if moe.gate.is_some() { vec![Setting::own(moe, architecture.context)] } else { Vec::new() };
-    architecture.layers.iter().map(|layer| own(&layer.moe)).collect()
-}
-
-/// What the gates of a model do under `policy`; by themselves where it changes nothing.
-pub fn settings_under(policy: &Policy, architecture: &Architecture) -> Result<Settings> {
-    Ok(policy.settings(architecture)?.unwrap_or_else(|| own_settings(architecture)))
-}
-
-/// The most experts that a token uses; 1 where there are no settings (a dense FFN).
-fn longest_row(settings: &[Setting]) -> usize {
-    settings.iter().map(Setting::row).max().unwrap_or(1)
-}
-
-/// Whether some setting limits what an expert takes.
-fn is_limited(settings: &[Setting]) -> bool {
-    settings.iter().any(|setting| setting.limit.is_some())
-}
-
-/// Whether the gate's choices are not the last word.
-fn needs_settling(settings: &[Setting]) -> bool {
-    is_limited(settings) || settings.iter().any(Setting::experts_choose)
-}
-
-/// The architecture with room for as many choices as `settings` make.
-fn with_room(architecture: &Architecture, settings: &Settings) -> Architecture {
-    let mut roomy = architecture.clone();
-    for (layer, settings) in roomy.layers.iter_mut().zip(settings) {
-        layer.moe.top_k = longest_row(settings);
-    }
-    roomy
-}
-
-/// Appends to a layer's trace what its gate decided for the tokens of a step: `router_logits`, `[T, R]`, and
-/// `selected`, `weights` and `dropped`, `[T, choices]`, of which the trace keeps the routed ones.
-fn record(
-    shape: &MoeShape,
-    router_logits: &[f32],
-    selected: &[u32],
-    weights: &[f32],
-    dropped: &[bool],
-    trace: &mut LayerTrace,
-) {
-    for row in router_logits.chunks_exact(shape.router_rows()) {
-        let (experts, rest) = row.split_at(shape.experts);
-        trace.router_logits.extend_from_slice(experts);
-        trace.group_logits.extend_from_slice(&rest[..trace.groups]);
-    }
-    let (k, choices) = (trace.top_k, shape.choices());
-    selected.chunks_exact(choices).for_each(|row| trace.selected.extend_from_slice(&row[..k]));
-    weights.chunks_exact(choices).for_each(|row| trace.weights.extend_from_slice(&row[..k]));
-    dropped.chunks_exact(choices).for_each(|row| trace.dropped.extend_from_slice(&row[..k]));
-}
+use crate::model::{Backend, Model};
+use crate::shape::{Architecture, Settings};
 
 /// The engine in use.
 pub enum Engine {

@@ -4,8 +4,8 @@
 use super::linear::{TOKENS, by_halves, by_panel};
 use super::madd::madd;
 use super::panels::{Panels, ROWS, numbers};
-use crate::model::AttentionShape;
-use crate::routing::softmax;
+use super::softmax::softmax;
+use crate::shape::AttentionShape;
 use std::array::from_fn;
 use std::ops::Range;
 use wide::f32x8;

@@ -1,7 +1,7 @@
 //! Groups the assignments by expert: counts, a prefix sum, a stable scatter. Then each expert's weights are read
 //! once, however many tokens chose it. Assignments of weight 0 (dropped ones) and empty ones are left out.
 
-use crate::routing::NONE;
+use crate::shape::NONE;
 
 /// Writes `assignments`, `[T * choices]` at most: the assignments `t * choices + choice` of expert 0, then of expert
 /// 1..., each group in the order of the tokens; and `offsets`, `[all experts + 1]`: where each group starts.

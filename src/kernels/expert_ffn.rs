@@ -2,8 +2,8 @@
 //! chose it, in two passes: [`up`] to the expert's inner width, [`down`] again.
 
 use super::linear::linear;
+use super::softmax::silu_times;
 use super::stored::Stored;
-use crate::routing::softmax::silu_times;
 
 /// Weights of one expert.
 pub struct Expert {

@@ -1,11 +1,10 @@
-//! The router and its gate: `router_logits = x W^T`, then the choice (see [`crate::routing::gate`] for the kinds,
+//! The router and its gate: `router_logits = x W^T`, then the choice (see [`super::choose`] for the kinds,
 //! their maths and sources). Shared experts follow the chosen ones, with weight 1.
 
+use super::choose::{Place, Scores, route};
 use super::linear::linear;
 use super::stored::Stored;
-use crate::model::MoeShape;
-use crate::routing::setting::setting_at;
-use crate::routing::{Place, Scores, Setting, route};
+use crate::shape::{MoeShape, Setting, setting_at};
 
 /// The tokens of a step in one layer.
 #[derive(Clone, Copy)]

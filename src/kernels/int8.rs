@@ -7,7 +7,7 @@
 //! row-wise absmax quantization.
 
 use super::panels::{Panels, ROWS};
-use crate::model::Matrix;
+use crate::shape::Matrix;
 use std::cell::Cell;
 use wide::{f32x8, i16x8, i32x4};
 
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::kernels::linear::{linear, linear_add};
     use crate::kernels::stored::Stored;
-    use crate::model::Dtype;
+    use crate::shape::Dtype;
     use std::borrow::Cow;
 
     fn number(n: usize) -> f32 {

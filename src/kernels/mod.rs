@@ -7,6 +7,7 @@
 //! vocabulary. An *assignment* `t * choices + choice` is one (token, expert) pair.
 
 pub mod attention;
+pub mod choose;
 pub mod combine;
 pub mod dispatch;
 pub mod embed;
@@ -18,9 +19,11 @@ pub mod lm_head;
 pub mod madd;
 pub mod panels;
 pub mod qkv;
+pub mod random;
 pub mod rms_norm;
 pub mod sample;
 pub mod settle;
+pub mod softmax;
 pub mod stored;
 
 /// Every kernel by name; each has a shader, a twin and a parity case.

@@ -1,6 +1,6 @@
 //! How the CPU engine keeps a matrix: in panels of sixteen rows, read as one sequential stream. Weights are [`super::stored`].
 
-use crate::model::Matrix;
+use crate::shape::Matrix;
 use wide::f32x8;
 
 /// Rows of a panel: a column of it is a line of the cache, and enough independent sums to hide the latency of an add.

@@ -5,7 +5,7 @@
 use super::attention::KvCache;
 use super::linear::linear;
 use super::stored::Stored;
-use crate::model::AttentionShape;
+use crate::shape::AttentionShape;
 
 /// `(cos, sin)` of every angle, `[context, head_dim / 2]`: made once, since WGSL's own `sin` is too coarse.
 pub fn angles(context: usize, head_dim: usize, theta: f32) -> Vec<[f32; 2]> {

@@ -2,7 +2,7 @@
 //! `softmax(logits / temperature)` (Gumbel 1954; Maddison, Tarlow and Minka 2014, "A* Sampling"), found without sorting or summing. The
 //! noise is a pure function of seed, position and token, so the same seed and text go on in the same way on every engine.
 
-use crate::routing::random::{drawn_with, pcg};
+use super::random::{drawn_with, pcg};
 
 /// More than [`gumbel`] ever gives.
 const MOST_NOISE: f32 = 17.0;

@@ -1,11 +1,9 @@
 //! Settles what a gate cannot decide token by token: experts that are full, and experts that choose their tokens
 //! (docs/gates.md, "Capacity" and "Expert choice").
 
+use super::choose::{Scores, route, sort_by_weight};
 use super::gate::Batch;
-use crate::model::MoeShape;
-use crate::routing::gate::sort_by_weight;
-use crate::routing::setting::{Choice, GROUP, Limit, setting_at};
-use crate::routing::{NONE, Scores, Setting, route};
+use crate::shape::{Choice, GROUP, Limit, MoeShape, NONE, Setting, setting_at};
 
 /// What the experts of a layer have taken.
 pub struct Taken<'a> {

@@ -3,7 +3,7 @@
 
 use super::int8::Int8;
 use super::panels::{Column, Panels, ROWS, numbers};
-use crate::model::{Dtype, Matrix};
+use crate::shape::{Dtype, Matrix};
 use wide::{f32x8, i32x8};
 
 /// A column of a panel of 16-bit numbers: in word `j` the one of row `j` below that of row `j + 8`, so that a shift or a mask of

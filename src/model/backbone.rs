@@ -1,10 +1,10 @@
 //! What the families share: a decoder with RMSNorm, rotary positions and grouped-query attention, in Hugging
 //! Face's config keys and tensor names. A family adds its defaults and its FFN.
 
-use super::architecture::{Architecture, AttentionShape, LayerShape, MoeShape};
 use super::tensors::Tensors;
 use super::weights::{ExpertWeights, FfnWeights, LayerWeights, Weights};
 use crate::error::{Error, Result};
+use crate::shape::{Architecture, AttentionShape, LayerShape, MoeShape};
 use serde::Deserialize;
 
 /// Longest text that the engines keep room for; configs that allow more get this much.

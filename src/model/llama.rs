@@ -1,11 +1,11 @@
 //! Llama: `LlamaForCausalLM` of Hugging Face transformers, the dense model to compare with.
 
-use super::architecture::{Architecture, MoeShape};
 use super::backbone::{self, Defaults};
 use super::mixtral::read;
 use super::tensors::Tensors;
 use super::weights::{FfnWeights, Weights};
 use crate::error::Result;
+use crate::shape::{Architecture, MoeShape};
 
 /// What transformers' `LlamaConfig` takes where a key is missing.
 const DEFAULTS: Defaults = Defaults { context: 2048, norm_eps: 1e-6, rope_theta: 1e4, kv_heads: None };

@@ -1,10 +1,10 @@
 //! Mixtral: `MixtralForCausalLM` of Hugging Face transformers.
 
-use super::architecture::{Architecture, MoeShape};
 use super::backbone::{self, Defaults};
 use super::tensors::Tensors;
 use super::weights::{FfnWeights, Weights};
 use crate::error::{Error, Result};
+use crate::shape::{Architecture, MoeShape};
 use serde::Deserialize;
 
 /// What transformers' `MixtralConfig` takes where a key is missing.

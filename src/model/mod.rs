@@ -3,7 +3,6 @@
 //! The engines run a description of the computation ([`Architecture`]) and never ask for a family's
 //! name: a family is a small file here that translates a config and tensor names into it.
 
-pub mod architecture;
 mod backbone;
 pub mod files;
 pub mod info;
@@ -13,11 +12,13 @@ mod moescope;
 pub mod tensors;
 pub mod weights;
 
-pub use architecture::{Architecture, AttentionShape, LayerShape, MoeShape};
 pub use files::ModelFiles;
-pub use info::{Backend, Cost, ModelInfo, Part};
-pub use tensors::{Dtype, Matrix, Tensor, Tensors};
+pub use info::{Backend, ModelInfo};
+pub use tensors::{Tensor, Tensors};
 pub use weights::{ExpertWeights, FfnWeights, LayerWeights, Weights};
+
+// What a checkpoint describes can be named from here too.
+pub use crate::shape::{Architecture, AttentionShape, Cost, Dtype, LayerShape, Matrix, MoeShape, Part};
 
 use crate::error::{Error, Result};
 use files::at_once;

@@ -1,13 +1,12 @@
 //! Moescope's own family: Mixtral's keys and tensors, and a `router` that says how experts are chosen
 //! (docs/model-format.md).
 
-use super::architecture::{Architecture, MoeShape};
 use super::backbone;
 use super::mixtral::{self, read};
 use super::tensors::Tensors;
 use super::weights::{FfnWeights, Weights};
 use crate::error::{Error, Result};
-use crate::routing::Gate;
+use crate::shape::{Architecture, Gate, MoeShape};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

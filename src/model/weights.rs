@@ -2,7 +2,7 @@
 
 use super::tensors::Tensor;
 
-/// Weights of one expert; see [`super::MoeShape`].
+/// Weights of one expert; see [`crate::shape::MoeShape`].
 #[derive(Clone)]
 pub struct ExpertWeights<'a> {
     /// Gate projection, `[F, D]`.

@@ -1,6 +1,6 @@
 //! Two tokenizations of the same text beside each other.
 
-use super::Token;
+use crate::tokenizer::Token;
 use std::ops::Range;
 
 /// The shortest stretch of text that both tokenizations cut out alike, as ranges of their tokens.

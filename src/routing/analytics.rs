@@ -2,7 +2,9 @@
 //! layers, who read what. Pure functions; the page draws what they return.
 
 use super::dossier::Dossier;
-use super::trace::{LayerTrace, Trace};
+use super::trace::Trace;
+use crate::engine::LayerTrace;
+use crate::kernels::softmax::softmax;
 use std::collections::HashMap;
 
 /// How undecided the router was about one token: `-sum p ln p / ln E`, 0 (certain) to 1 (no preference).
@@ -201,7 +203,7 @@ pub fn domain_guess(trace: &Trace, dossier: &Dossier, position: usize) -> Option
             }
         }
     }
-    super::softmax(&mut scores);
+    softmax(&mut scores);
     scores.into_iter().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
 }
 

@@ -1,7 +1,7 @@
 //! How evenly a layer's work is spread over its experts.
 
-use super::softmax::softmax;
-use super::trace::LayerTrace;
+use crate::engine::LayerTrace;
+use crate::kernels::softmax::softmax;
 use serde::{Deserialize, Serialize};
 
 /// Balance of one layer over the tokens of a trace. With load `f`, importance `P` and `E` experts.

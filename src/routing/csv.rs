@@ -1,6 +1,6 @@
 //! A trace as CSV (RFC 4180): a line an assignment, for spreadsheets and data frames.
 
-use super::Trace;
+use super::trace::Trace;
 use std::fmt::Write;
 
 /// The trace with the columns `position,token_id,token,layer,rank,expert,weight,probability,surprise_bits`.

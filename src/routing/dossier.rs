@@ -5,7 +5,8 @@
 //! expert" over a layer's assignments, or "this expert or not" over its tokens. A token id is *specific* for an
 //! expert by its term of that sum, `n(e, v) log2(p(v | e) / p(v))`: common enough to matter, and drawn to the expert.
 
-use super::{LayerTrace, Token};
+use crate::engine::LayerTrace;
+use crate::tokenizer::Token;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
 //! What a policy changed: two traces of one text, side by side; and what sweeps over policies find.
 
-use super::Trace;
 use super::balance::{Balance, balance};
+use super::trace::Trace;
+pub use crate::engine::cpu::ablation::Ablated;
 use serde::{Deserialize, Serialize};
 
 /// Mean surprise over a text's tokens but the first, before which there is nothing to guess from.
@@ -92,21 +93,6 @@ fn sorted(experts: &[u32]) -> Vec<u32> {
     experts
 }
 
-/// What switching one expert of one layer off does to a text.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ablated {
-    /// The layer's number.
-    pub layer: usize,
-    /// The expert.
-    pub expert: u32,
-    /// Tokens that it served.
-    pub tokens: usize,
-    /// The text's loss without it minus the loss with it, in bits a token. Above 0 the expert helps.
-    pub bits_per_token: f64,
-    /// The same in bits a byte.
-    pub bits_per_byte: f64,
-}
-
 /// A text with k experts a token.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KPoint {
@@ -125,7 +111,9 @@ pub struct KPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::{LayerTrace, NONE, Token};
+    use crate::engine::LayerTrace;
+    use crate::shape::NONE;
+    use crate::tokenizer::Token;
 
     fn trace(selected: &[u32], surprise: &[f32]) -> Trace {
         let mut layer = LayerTrace::new(2, 4, 2);

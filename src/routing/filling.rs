@@ -1,7 +1,7 @@
 //! How the experts of a layer fill up under a capacity: which place each token took, and who came too late.
 
-use super::setting::Limit;
-use super::trace::LayerTrace;
+use crate::engine::LayerTrace;
+use crate::shape::Limit;
 
 /// One expert's places over the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! The JSON of a trace, the same for the command line and `window.moescope`.
 
-use super::{Balance, LayerTrace, Policy, Trace, balance};
+use super::balance::{Balance, balance};
+use super::policy::Policy;
+use super::trace::Trace;
+use crate::engine::LayerTrace;
 use crate::model::{Backend, ModelInfo};
 use serde::Serialize;
 

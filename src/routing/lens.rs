@@ -1,7 +1,8 @@
 //! What each layer did to one token: how much attention and each expert added to the residual stream, and what
 //! the model would guess next if it stopped there (the "logit lens", nostalgebraist 2020).
 
-use super::Guess;
+use super::trace::Guess;
+pub use crate::engine::cpu::look::Contribution;
 use serde::{Deserialize, Serialize};
 
 /// One layer's part in one token.
@@ -17,13 +18,4 @@ pub struct LayerLens {
     pub residual: f32,
     /// Next-token guesses from the residual stream after the layer, most probable first.
     pub guesses: Vec<Guess>,
-}
-
-/// What one expert added.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contribution {
-    /// The expert.
-    pub expert: u32,
-    /// Euclidean norm of its weighted output.
-    pub norm: f32,
 }

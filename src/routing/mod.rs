@@ -7,20 +7,18 @@ pub mod csv;
 pub mod dossier;
 pub mod effect;
 pub mod filling;
-pub mod gate;
 pub mod json;
 pub mod lens;
 pub mod policy;
-pub mod random;
 pub mod recording;
-pub mod setting;
-pub mod softmax;
 pub mod trace;
 
 pub use balance::{Balance, balance};
-pub use gate::{Gate, NONE, Place, Scores, route};
 pub use policy::Policy;
 pub use recording::Recording;
-pub use setting::{Limit, Setting};
-pub use softmax::softmax;
-pub use trace::{Guess, LayerTrace, Token, Trace};
+pub use trace::{Guess, Trace};
+
+// What a trace and a policy are made of can be named from here too.
+pub use crate::engine::LayerTrace;
+pub use crate::shape::{Limit, Setting};
+pub use crate::tokenizer::Token;

@@ -1,14 +1,10 @@
 //! A policy: what a visitor changes about the routing. Plain data, the same in Rust, on the command line, in the
 //! page's address and in JavaScript; docs/gates.md says what each field does.
 
-use super::gate::NONE;
-use super::setting::{Choice, GROUP, Limit, Noise, Setting};
 use crate::error::{Error, Result};
-use crate::model::{Architecture, MoeShape};
+use crate::shape::setting::SETTINGS;
+use crate::shape::{Architecture, Choice, GROUP, Limit, MoeShape, NONE, Noise, Setting, Settings, own_settings};
 use serde::{Deserialize, Serialize};
-
-/// Most settings of a layer: ranges of tokens that are routed in different ways.
-pub const SETTINGS: usize = 16;
 
 /// Rules, of which later ones go over earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -114,9 +110,6 @@ impl GateName {
     }
 }
 
-/// What every layer's gate does: for each layer its settings, in order; none for a dense layer.
-pub type Settings = Vec<Vec<Setting>>;
-
 impl Policy {
     /// Reads a rule, a list of rules, or null.
     pub fn parse(json: &str) -> Result<Self> {
@@ -177,11 +170,18 @@ impl Policy {
         });
         Ok(changes.then_some(settings))
     }
-}
 
-/// Whether some layer's experts choose their tokens, which needs whole groups.
-pub fn experts_choose(settings: &Settings) -> bool {
-    settings.iter().flatten().any(Setting::experts_choose)
+    /// As [`Self::settings`], but what the model does by itself where the policy changes nothing.
+    pub fn settings_or_own(&self, architecture: &Architecture) -> Result<Settings> {
+        Ok(self.settings(architecture)?.unwrap_or_else(|| own_settings(architecture)))
+    }
+
+    /// This policy, and one expert of one layer off.
+    pub fn without(&self, layer: usize, expert: u32) -> Self {
+        let mut policy = self.clone();
+        policy.0.push(Rule { layers: Some(vec![layer]), off: vec![expert], ..Rule::default() });
+        policy
+    }
 }
 
 /// Numbers with the digits of an f32.

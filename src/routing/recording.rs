@@ -2,8 +2,10 @@
 //! snapshot's balance over held-out text. The file's format stands in docs/model-format.md.
 
 use super::balance::{Balance, balance, summarise};
-use super::{LayerTrace, Token, Trace};
+use super::trace::Trace;
+use crate::engine::LayerTrace;
 use crate::error::{Error, Result};
+use crate::tokenizer::Token;
 use serde::{Deserialize, Serialize};
 
 /// Version of the format.

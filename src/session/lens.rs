@@ -1,12 +1,13 @@
 //! Looks inside single tokens, on a CPU engine of its own: the text's engine goes on undisturbed.
 
-use super::Row;
+use super::shown::guesses;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::{Engine, LogitsOf};
+use crate::engine::cpu::look::LayerView;
+use crate::engine::{Engine, Logits, LogitsOf};
 use crate::error::Result;
 use crate::model::Model;
 use crate::routing::lens::LayerLens;
-use crate::routing::policy::Settings;
+use crate::shape::Settings;
 use crate::tokenizer::Tokenizer;
 
 /// A second engine for looking inside tokens. Walking through a text runs each token once.
@@ -47,7 +48,10 @@ impl Lens {
             self.engine.step(chunk, LogitsOf::None);
         }
         self.ids = ids.to_vec();
-        let views = self.engine.look(*last).into_iter();
-        views.map(|(lens, logits)| LayerLens { guesses: Row::new(&logits).guesses(tokenizer), ..lens }).collect()
+        let lens = |LayerView { layer, attention, experts, residual, logits }| {
+            let guesses = guesses(&Logits::new(&logits), tokenizer);
+            LayerLens { layer, attention, experts, residual, guesses }
+        };
+        self.engine.look(*last).into_iter().map(lens).collect()
     }
 }

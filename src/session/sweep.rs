@@ -1,10 +1,10 @@
 //! A text with every number of experts a token: what k buys, and what it costs.
 
-use super::Session;
+use super::text::Session;
 use crate::error::{Error, Result};
-use crate::model::Architecture;
 use crate::routing::effect::{KPoint, mean_bits};
 use crate::routing::policy::{Policy, Rule};
+use crate::shape::Architecture;
 use crate::tokenizer::Tokenizer;
 
 /// Policies by the number of experts that a token uses under them.

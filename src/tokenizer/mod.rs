@@ -1,11 +1,12 @@
 //! Text to ids by `tokenizer.json` (the `tokenizers` crate), and ids to what is shown of them.
 
 mod pieces;
+mod token;
 
 pub use pieces::{Alphabet, Pieces, byte_of_char};
+pub use token::Token;
 
 use crate::error::{Error, Result};
-use crate::routing::Token;
 use std::collections::HashMap;
 use tokenizers::Tokenizer as HfTokenizer;
 

@@ -2,7 +2,7 @@
 //! the token that completes the character carries it, those before it carry only their bytes. So a token
 //! that is appended never changes how the ones before it are shown, and no replacement character appears.
 
-use crate::routing::Token;
+use super::token::Token;
 
 /// Puts tokens together into characters, one token after the other.
 #[derive(Default)]

@@ -1,8 +1,8 @@
 //! Continuations: tokens drawn with several steps in flight are those drawn one after the other, on both engines.
 
 use super::{case, model, shipped};
+use moescope::engine::Engine;
 use moescope::engine::gpu::AHEAD;
-use moescope::engine::{Engine, settings_under};
 use moescope::model::Model;
 use moescope::routing::{Policy, Trace};
 use moescope::session::{Sampling, Session};
@@ -72,7 +72,7 @@ fn steps_in_flight_count_what_experts_took_and_end_with_the_context() {
     let policy = Policy::parse(r#"{"noise": 0.5, "seed": 3, "capacity_factor": 0.8}"#).unwrap();
     for (name, policy) in [("switch", Policy::default()), ("capacity-top2", Policy::default()), ("basic", policy)] {
         let model = model(&case(name));
-        let settings = settings_under(&policy, &model.architecture).unwrap();
+        let settings = policy.settings_or_own(&model.architecture).unwrap();
         let own = pollster::block_on(Engine::gpu(&model)).unwrap();
         let mut session = Session::new(pollster::block_on(own.fork(settings)).unwrap());
         let prompt = [5, 9, 2, 7, 11];

@@ -428,7 +428,7 @@ fn weights_kept_as_they_are_give_the_same_bits() {
 
 /// Cross-entropy of what came, in nats.
 fn loss(logits: &[f32], came: usize) -> f64 {
-    let (most, sum) = moescope::routing::softmax::normaliser(logits);
+    let (most, sum) = moescope::kernels::softmax::normaliser(logits);
     f64::from(sum).ln() - f64::from(logits[came] - most)
 }
 

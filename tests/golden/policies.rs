@@ -4,8 +4,8 @@
 use super::{CPU_TOLERANCE, Expected, GPU_TOLERANCE, largest_difference, model, run};
 use moescope::engine::{Engine, Step};
 use moescope::model::Model;
-use moescope::routing::policy::experts_choose;
-use moescope::routing::{NONE, Policy};
+use moescope::routing::Policy;
+use moescope::shape::{NONE, experts_choose};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

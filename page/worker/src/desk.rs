@@ -4,7 +4,7 @@ use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling
 use moescope::engine::cpu::ablation::Ablation;
 use moescope::engine::gpu::GpuEngine;
 use moescope::engine::gpu::device::Gpu;
-use moescope::engine::{Engine, LogitsOf, check_prompt, settings_under};
+use moescope::engine::{Engine, LogitsOf, check_prompt};
 use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelFiles, ModelInfo};
 use moescope::routing::effect::KPoint;
@@ -199,7 +199,7 @@ impl Desk {
         ids: &[u32],
     ) -> Result<KPoint> {
         let architecture = &self.model.architecture;
-        let settings = settings_under(policy, architecture)?;
+        let settings = policy.settings_or_own(architecture)?;
         let session = match session {
             Some(session) => {
                 session.set_settings(settings);

@@ -3,11 +3,25 @@
 //! the whole text.
 
 use super::{CHUNK, CpuEngine, Stage};
+use crate::engine::logits::Logits;
 use crate::error::{Error, Result};
-use crate::routing::effect::Ablated;
-use crate::routing::policy::{Policy, Rule, Settings, experts_choose};
-use crate::routing::setting::{Choice, Noise, Setting};
-use crate::routing::softmax::normaliser;
+use crate::shape::{Choice, Noise, Setting, Settings, experts_choose};
+use serde::{Deserialize, Serialize};
+
+/// What switching one expert of one layer off does to a text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ablated {
+    /// The layer's number.
+    pub layer: usize,
+    /// The expert.
+    pub expert: u32,
+    /// Tokens that it served.
+    pub tokens: usize,
+    /// The text's loss without it minus the loss with it, in bits a token. Above 0 the expert helps.
+    pub bits_per_token: f64,
+    /// The same in bits a byte.
+    pub bits_per_byte: f64,
+}
 
 /// A text that was run, with all that cases start from.
 pub struct Ablation {
@@ -189,10 +203,7 @@ impl CpuEngine {
         }
         let mut logits = vec![0.0; tokens * vocabulary];
         self.logits(tokens, 0, &mut logits);
-        let nats = |(row, id): (&[f32], &Option<u32>)| {
-            let (max, sum) = normaliser(row);
-            id.map(|id| f64::from(sum.ln()) - f64::from(row[id as usize] - max))
-        };
+        let nats = |(row, id): (&[f32], &Option<u32>)| id.map(|id| Logits::new(row).nats(id));
         logits.chunks_exact(vocabulary).zip(next).map(nats).collect()
     }
 }
@@ -216,11 +227,4 @@ fn without(settings: &[Setting], expert: u32) -> Option<Vec<Setting>> {
         (left > 0).then_some(setting)
     };
     settings.iter().map(off).collect()
-}
-
-/// The policy of a case on top of `policy`: what [`Ablation::without`] computes, as a whole run would be told.
-pub fn policy_without(policy: &Policy, layer: usize, expert: u32) -> Policy {
-    let mut policy = policy.clone();
-    policy.0.push(Rule { layers: Some(vec![layer]), off: vec![expert], ..Rule::default() });
-    policy
 }

@@ -1,8 +1,9 @@
 //! The CPU engine: f32, SIMD, one thread, no allocation in a step but for what it gives back.
 
 pub mod ablation;
+pub mod look;
 
-use super::{LogitsOf, Step, record, with_room};
+use super::step::{LogitsOf, Step, is_limited, needs_settling, record, with_room};
 use crate::error::{Error, Result};
 use crate::kernels::attention::{KvCache, attention, scratch};
 use crate::kernels::combine::combine;
@@ -18,10 +19,8 @@ use crate::kernels::settle::{Taken, settle};
 use crate::kernels::stored::Stored;
 use crate::model::files::at_once;
 use crate::model::tensors::arrive;
-use crate::model::{Architecture, ExpertWeights, LayerShape, LayerWeights, Matrix, Model, Tensor, Weights};
-use crate::routing::NONE;
-use crate::routing::lens::{Contribution, LayerLens};
-use crate::routing::policy::Settings;
+use crate::model::{ExpertWeights, LayerWeights, Model, Tensor, Weights};
+use crate::shape::{Architecture, LayerShape, Matrix, NONE, Settings, own_settings};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::sync::Arc;
@@ -127,7 +126,7 @@ impl CpuEngine {
                 }
             };
             let packed = Packed::arriving(architecture, &weights, pack).await?;
-            Ok(Self::with(architecture.clone(), Arc::new(packed), super::own_settings(architecture)))
+            Ok(Self::with(architecture.clone(), Arc::new(packed), own_settings(architecture)))
         };
         making.boxed_local()
     }
@@ -140,11 +139,7 @@ impl CpuEngine {
     fn with(architecture: Architecture, weights: Arc<Packed>, settings: Settings) -> Self {
         let architecture = with_room(&architecture, &settings);
         let memory = |(layer, settings): (&LayerShape, &Vec<_>)| Memory {
-            history: if super::is_limited(settings) {
-                vec![NONE; architecture.context * layer.moe.top_k]
-            } else {
-                Vec::new()
-            },
+            history: if is_limited(settings) { vec![NONE; architecture.context * layer.moe.top_k] } else { Vec::new() },
             cache: KvCache::new(architecture.context, &layer.attention),
         };
         Self {
@@ -173,40 +168,6 @@ impl CpuEngine {
         lm_head(from, &self.activations.normed[..tokens * self.architecture.hidden], self.weights.head(), logits);
     }
 
-    /// Runs one token and looks inside: what each layer added (its guesses left empty), and the logits of the
-    /// residual stream after it, `[V]`.
-    pub fn look(&mut self, id: u32) -> Vec<(LayerLens, Vec<f32>)> {
-        let (width, eps) = (self.architecture.hidden, self.architecture.norm_eps);
-        let mut before: Vec<f32> = (0..width).map(|col| self.weights.embed.get(id as usize, col)).collect();
-        let (mut views, mut attention) = (Vec::new(), 0.0);
-        self.run(&[id], |n, stage, a| {
-            let x = &a.x[..width];
-            match stage {
-                Stage::Attended => attention = norm_of(x.iter().zip(&before).map(|(now, before)| now - before)),
-                Stage::Mixed(choices) => {
-                    let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(choices);
-                    // What was dropped has in y whatever was there before.
-                    let experts = rows.filter(|(_, expert)| **expert != NONE).map(|((y, &weight), &expert)| {
-                        let norm = if weight == 0.0 { 0.0 } else { norm_of(y.iter().map(|y| weight * y)) };
-                        Contribution { expert, norm }
-                    });
-                    let experts = experts.collect();
-                    let residual = norm_of(x.iter().copied());
-                    views.push((LayerLens { layer: n, attention, experts, residual, guesses: Vec::new() }, x.to_vec()));
-                }
-            }
-            before.copy_from_slice(x);
-        });
-        let logits = |x: &[f32]| {
-            let head = self.weights.head();
-            let (mut normed, mut logits) = (vec![0.0; width], vec![0.0; head.rows()]);
-            rms_norm(x, &self.weights.norm, &mut normed, eps);
-            lm_head(0, &normed, head, &mut logits);
-            logits
-        };
-        views.into_iter().map(|(lens, x)| (lens, logits(&x))).collect()
-    }
-
     /// Runs `ids` through all layers: their routing. `seen` looks at the activations on the way.
     fn run(&mut self, ids: &[u32], mut seen: impl FnMut(usize, Stage, &Activations)) -> Step {
         let tokens = ids.len();
@@ -223,7 +184,7 @@ impl CpuEngine {
             if moe.gate.is_some() {
                 let trace = traces.next().expect("a trace for every routed layer");
                 let (logits, assigned) = (&a.router_logits[..tokens * moe.router_rows()], tokens * moe.choices());
-                let dropped = if super::is_limited(&self.settings[n]) { &a.dropped[..assigned] } else { &[] };
+                let dropped = if is_limited(&self.settings[n]) { &a.dropped[..assigned] } else { &[] };
                 record(moe, logits, &a.selected[..assigned], &a.route_weights[..assigned], dropped, trace);
             }
         }
@@ -274,7 +235,7 @@ impl CpuEngine {
                 let (settings, bias) = (&self.settings[n], &layer.bias);
                 let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
                 gate(batch, shape, settings, normed, router, bias, router_logits, selected, route_weights);
-                if super::needs_settling(settings) {
+                if needs_settling(settings) {
                     let taken = Taken { history: &mut self.memory[n].history, dropped: &mut a.dropped[..assigned] };
                     settle(batch, shape, settings, router_logits, bias, taken, selected, route_weights);
                 }
@@ -296,7 +257,7 @@ impl CpuEngine {
         let choices = |architecture: &Architecture| -> Vec<usize> {
             architecture.layers.iter().map(|layer| layer.moe.top_k).collect()
         };
-        let limited = |settings: &Settings| -> Vec<bool> { settings.iter().map(|s| super::is_limited(s)).collect() };
+        let limited = |settings: &Settings| -> Vec<bool> { settings.iter().map(|s| is_limited(s)).collect() };
         let same_room = choices(&with_room(&self.architecture, &settings)) == choices(&self.architecture)
             && limited(&settings) == limited(&self.settings);
         if same_room {
@@ -431,7 +392,7 @@ impl Packed {
 
 impl Activations {
     fn new(architecture: &Architecture) -> Self {
-        let most = |f: fn(&crate::model::LayerShape) -> usize| architecture.layers.iter().map(f).max().unwrap_or(0);
+        let most = |f: fn(&LayerShape) -> usize| architecture.layers.iter().map(f).max().unwrap_or(0);
         let floats = |n: usize| vec![0.0f32; CHUNK * n];
         let ids = |n: usize| vec![0u32; CHUNK * n];
         let choices = most(|l| l.moe.choices());
@@ -453,9 +414,4 @@ impl Activations {
             experts: expert_ffn::Scratch::default(),
         }
     }
-}
-
-/// Euclidean norm.
-fn norm_of(numbers: impl Iterator<Item = f32>) -> f32 {
-    numbers.map(|x| x * x).sum::<f32>().sqrt()
 }

@@ -2,7 +2,7 @@
 
 use super::shader::{Access, Kernel, Tile};
 use crate::error::{Error, Result};
-use crate::model::Dtype;
+use crate::shape::Dtype;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 

@@ -3,42 +3,31 @@
 //! Buffers, bind groups and pipelines are made once, at load.
 
 pub mod device;
-mod flight;
+mod draw;
+mod in_flight;
+mod limits;
 pub mod pack;
 pub mod plan;
 pub mod policy;
 pub mod profile;
+mod readback;
 pub mod shader;
 pub mod upload;
 
-pub use self::flight::AHEAD;
+pub use self::limits::AHEAD;
 
 use self::device::{Gpu, StepUniform};
-use self::flight::Flights;
-use self::plan::{Plan, Sections};
+use self::in_flight::InFlight;
+use self::limits::{FEW, most_tokens};
+use self::plan::Plan;
 use self::profile::{Clock, KernelTime};
+use self::readback::Sections;
 use self::upload::Uploaded;
-use super::{LogitsOf, Step, own_settings};
+use super::step::{LogitsOf, Step};
 use crate::error::Result;
-use crate::model::{Architecture, Model};
-use crate::routing::policy::Settings;
+use crate::model::Model;
+use crate::shape::{Architecture, Settings, own_settings};
 use std::rc::Rc;
-
-/// Tokens that every step may have, and the most whose logits come back.
-const FEW: usize = 64;
-
-/// Most tokens of a step, where there are no logits of each.
-const MANY: usize = 256;
-
-/// Multiply-adds of a step of more than [`FEW`] tokens: a tenth of a second or so for a small GPU. Systems take a GPU away that gives
-/// no answer for two.
-const WORK: u64 = 1 << 33;
-
-/// Most tokens of a step of this architecture. More of them share what an expert's weights take to read.
-fn most_tokens(a: &Architecture) -> usize {
-    let of_a_token = a.cost().flops_per_token() / 2;
-    usize::try_from(WORK / of_a_token.max(1)).unwrap_or(MANY).clamp(FEW, MANY)
-}
 
 /// The GPU engine.
 pub struct GpuEngine {
@@ -50,7 +39,7 @@ pub struct GpuEngine {
     shared: Rc<Shared>,
     plan: Plan,
     len: usize,
-    flights: Flights,
+    in_flight: InFlight,
 }
 
 /// What engines of one model share.
@@ -85,7 +74,7 @@ impl GpuEngine {
 
     async fn with(shared: Rc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
         let plan = Plan::new(&shared.gpu, &architecture, &shared.weights, &settings, policy)?;
-        let mut engine = Self { architecture, settings, policy, shared, plan, len: 0, flights: Flights::default() };
+        let mut engine = Self { architecture, settings, policy, shared, plan, len: 0, in_flight: InFlight::default() };
         // One token, then two, through everything: compiles the pipelines, and shows a GPU that cannot run them.
         engine.step(&[0], LogitsOf::Last).await?;
         engine.len = 0;
@@ -99,7 +88,7 @@ impl GpuEngine {
     /// Makes the gates of a [`GpuEngine::fork`] do as `settings` say; the text must be run again.
     pub fn set_settings(&mut self, settings: Settings) {
         debug_assert!(self.policy);
-        self.flights.cancel();
+        self.in_flight.cancel();
         self.plan.set_settings(&self.shared.gpu, &settings);
         self.settings = settings;
         self.len = 0;
@@ -107,7 +96,7 @@ impl GpuEngine {
 
     /// See [`super::Engine::step`], which also checks `ids`.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
-        self.flights.cancel();
+        self.in_flight.cancel();
         let sections = self.begin(ids, self.len, logits)?;
         let gpu = &self.shared.gpu;
         gpu.queue.submit([self.plan.encode(gpu, &sections, &self.plan.staging)]);
@@ -140,7 +129,7 @@ impl GpuEngine {
     /// # Errors
     /// The GPU tells no time, or was lost.
     pub async fn profile(&mut self, ids: &[u32], start: usize) -> Result<Vec<KernelTime>> {
-        self.flights.cancel();
+        self.in_flight.cancel();
         let gpu = &self.shared.gpu;
         let dispatches = self.dispatches(ids.len());
         let clock = Clock::new(gpu, dispatches)?;
@@ -173,7 +162,7 @@ impl GpuEngine {
 
     /// Keeps the first `len` tokens of the cache.
     pub fn truncate(&mut self, len: usize) {
-        self.flights.cancel();
+        self.in_flight.cancel();
         self.len = self.len.min(len);
     }
 

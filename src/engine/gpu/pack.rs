@@ -1,11 +1,27 @@
 //! Weights as the shaders read them: panels in the file's own width (`shared/panels.wgsl`).
 
 use super::shader::ROWS;
-use crate::model::{Dtype, Matrix, Tensor};
+use crate::model::Tensor;
+use crate::shape::{Dtype, Matrix};
 use std::borrow::Cow;
 
 /// Columns of a group.
 const GROUP: usize = 4;
+
+/// Panels that hold so many rows.
+pub fn panels(rows: usize) -> usize {
+    rows.div_ceil(ROWS)
+}
+
+/// Groups of four numbers that hold `n`.
+pub fn groups(n: usize) -> usize {
+    n.div_ceil(4)
+}
+
+/// `n` rounded up to whole groups.
+pub fn padded(n: usize) -> usize {
+    groups(n) * 4
+}
 
 /// Stacks matrices of the same width on top of each other and packs them as one, as numbers of `dtype`.
 pub fn stack(dtype: Dtype, matrices: &[Matrix<'_>]) -> Vec<u8> {

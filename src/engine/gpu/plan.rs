@@ -1,19 +1,16 @@
 //! The passes of a step, made once: which pipeline runs over which buffers, and how many workgroups.
 
 use super::device::Gpu;
-use super::flight::AHEAD;
+use super::limits::{AHEAD, FEW, most_tokens};
+use super::pack::{groups, padded, panels};
 use super::policy;
 use super::profile::Clock;
-use super::shader::{ROWS, Tile, attended_together, kernel};
+use super::readback::Sections;
+use super::shader::{Tile, attended_together, kernel};
 use super::upload::{LayerBuffers, Matrices, Uploaded};
-use super::{FEW, most_tokens};
-use crate::engine::{Step, is_limited, needs_settling, record};
+use crate::engine::step::needs_settling;
 use crate::error::Result;
-use crate::model::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape};
-use crate::routing::Setting;
-use crate::routing::policy::Settings;
-use crate::routing::setting::Choice;
-use bytemuck::pod_collect_to_vec;
+use crate::shape::{Architecture, AttentionShape, Choice, Dtype, LayerShape, MoeShape, Setting, Settings};
 use wgpu::{Buffer, BufferUsages};
 
 const WORD: usize = 4;
@@ -506,93 +503,4 @@ impl Routing {
     fn sections(&self) -> [&Buffer; 4] {
         [&self.router_logits, &self.selected, &self.weights, &self.dropped]
     }
-
-    /// Numbers of a token in each section.
-    fn widths(moe: &MoeShape, settings: &[Setting], policy: bool) -> [usize; 4] {
-        let routed = if moe.gate.is_some() { moe.choices() } else { 0 };
-        let limited = if policy || is_limited(settings) { routed } else { 0 };
-        [moe.router_rows(), routed, routed, limited]
-    }
-}
-
-/// What a step's readback holds: for each routed layer router logits `[T, R]`, selected, weights and (with a
-/// limit or a policy) dropped, `[T, choices]`; then logits `[L, V]`; then the token that was drawn, where one was.
-pub struct Sections {
-    tokens: usize,
-    logits: usize,
-    draws: bool,
-    sizes: Vec<u64>,
-    /// All of them.
-    pub bytes: u64,
-}
-
-impl Sections {
-    /// For `tokens` tokens, `logits` of which want logits.
-    pub fn new(a: &Architecture, settings: &Settings, tokens: usize, logits: usize, policy: bool) -> Self {
-        let layers = a.layers.iter().zip(settings);
-        let routing = layers.flat_map(|(l, s)| Routing::widths(&l.moe, s, policy)).map(|numbers| numbers * tokens);
-        let sizes: Vec<u64> = routing.chain([logits * a.vocabulary]).map(|numbers| (numbers * WORD) as u64).collect();
-        Self { tokens, logits, draws: false, bytes: sizes.iter().sum(), sizes }
-    }
-
-    /// The same with the token that is drawn after the last one.
-    pub fn drawing(mut self) -> Self {
-        self.draws = true;
-        self.sizes.push(WORD as u64);
-        self.bytes += WORD as u64;
-        self
-    }
-
-    /// The token that was drawn, the last word of `bytes`.
-    pub fn drawn(bytes: &[u8]) -> u32 {
-        let word = bytes.last_chunk().expect("a token was drawn");
-        u32::from_le_bytes(*word)
-    }
-
-    /// The step in `bytes`.
-    pub fn step(&self, a: &Architecture, settings: &Settings, mut bytes: &[u8]) -> Step {
-        let mut step = Step::new(a, settings);
-        let mut sizes = self.sizes.iter();
-        let mut next = || {
-            let (section, rest) = bytes.split_at(*sizes.next().expect("as many sections as were made") as usize);
-            bytes = rest;
-            section
-        };
-        let mut traces = step.layers.iter_mut();
-        for (moe, settings) in a.layers.iter().map(|layer| &layer.moe).zip(settings) {
-            let [logits, selected, weights, dropped] = std::array::from_fn(|_| next());
-            if moe.gate.is_some() {
-                let (logits, weights): (Vec<f32>, Vec<f32>) = (pod_collect_to_vec(logits), pod_collect_to_vec(weights));
-                let (selected, dropped): (Vec<u32>, Vec<u32>) =
-                    (pod_collect_to_vec(selected), pod_collect_to_vec(dropped));
-                let flags: Vec<bool> = dropped.iter().map(|&flag| flag != 0).collect();
-                let flags = if is_limited(settings) { flags } else { Vec::new() };
-                record(
-                    moe,
-                    &logits,
-                    &selected,
-                    &weights,
-                    &flags,
-                    traces.next().expect("a trace for every routed layer"),
-                );
-            }
-        }
-        step.logits = pod_collect_to_vec(next());
-        step
-    }
-}
-
-/// Panels that hold so many rows.
-fn panels(rows: usize) -> usize {
-    rows.div_ceil(ROWS)
-}
-
-/// Groups of four numbers that hold `n`.
-pub fn groups(n: usize) -> usize {
-    n.div_ceil(4)
-}
-
-/// `n` rounded up to whole groups.
-pub fn padded(n: usize) -> usize {
-    groups(n) * 4
 }

@@ -1,8 +1,7 @@
 //! Settings as the words that `shaders/shared/choose.wgsl` reads.
 
-use crate::routing::Setting;
-use crate::routing::policy::SETTINGS;
-use crate::routing::setting::{Choice, Limit, Noise};
+use crate::shape::setting::SETTINGS;
+use crate::shape::{Choice, Limit, Noise, Setting};
 
 /// Words of a setting before those of its experts.
 const HEADER: usize = 12;

@@ -1,6 +1,6 @@
 //! Which WGSL makes up a kernel, and what it binds.
 
-use crate::model::Dtype;
+use crate::shape::Dtype;
 
 /// How a kernel binds a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! A model's weights on the GPU, shared by every plan that runs them.
 
 use super::device::Gpu;
-use super::pack;
-use super::plan::padded;
+use super::pack::{self, padded};
 use crate::error::Result;
 use crate::kernels::qkv::angles;
 use crate::model::tensors::arrive;
-use crate::model::{Architecture, Dtype, LayerShape, LayerWeights, Matrix, Tensor, Weights};
+use crate::model::{LayerWeights, Tensor, Weights};
+use crate::shape::{Architecture, Dtype, LayerShape, Matrix};
 use bytemuck::pod_collect_to_vec;
 use wgpu::Buffer;
 

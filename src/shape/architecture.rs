@@ -1,8 +1,8 @@
 //! What a model computes, told without any family's name.
 
-use super::info::{Cost, Part};
+use super::cost::{Cost, Part};
+use super::gate::Gate;
 use crate::error::{Error, Result};
-use crate::routing::Gate;
 
 /// A decoder-only transformer: embeddings, layers, a last RMSNorm, the output projection.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,14 @@
 //! What a gate does in one layer, from one position of the text on: the model's own way, or a policy's.
 
+use super::architecture::{Architecture, MoeShape};
 use super::gate::Gate;
-use crate::model::MoeShape;
 use serde::{Deserialize, Serialize};
 
 /// Tokens of a group, over which a policy's capacity counts and in which experts choose.
 pub const GROUP: usize = 64;
+
+/// Most settings of a layer: ranges of tokens that are routed in different ways.
+pub const SETTINGS: usize = 16;
 
 /// How experts are ranked and weighed; the formulas are in docs/gates.md.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,4 +149,19 @@ impl Setting {
 /// The setting that holds at `position`. `settings` are in the order of their first position, which begins with 0.
 pub fn setting_at(settings: &[Setting], position: usize) -> &Setting {
     &settings[settings.partition_point(|setting| setting.first <= position) - 1]
+}
+
+/// What every layer's gate does: for each layer its settings, in order; none for a dense layer.
+pub type Settings = Vec<Vec<Setting>>;
+
+/// What the gates of a model do by themselves.
+pub fn own_settings(architecture: &Architecture) -> Settings {
+    let own =
+        |moe: &MoeShape| if moe.gate.is_some() { vec![Setting::own(moe, architecture.context)] } else { Vec::new() };
+    architecture.layers.iter().map(|layer| own(&layer.moe)).collect()
+}
+
+/// Whether some layer's experts choose their tokens, which needs whole groups.
+pub fn experts_choose(settings: &Settings) -> bool {
+    settings.iter().flatten().any(Setting::experts_choose)
 }

@@ -3,35 +3,11 @@
 //! and logits; what is saved is the way to the processor and back between two tokens.
 
 use super::GpuEngine;
-use super::device::Mapping;
-use super::plan::Sections;
-use crate::engine::{LogitsOf, Step};
+use super::limits::AHEAD;
+use super::readback::Sections;
+use crate::engine::sampling::Sampling;
+use crate::engine::step::{LogitsOf, Step};
 use crate::error::Result;
-use crate::session::Sampling;
-use std::collections::VecDeque;
-
-/// Most steps in flight.
-pub const AHEAD: usize = 8;
-
-/// Steps that were submitted and not read yet.
-#[derive(Default)]
-pub struct Flights {
-    steps: VecDeque<(Sections, Mapping)>,
-    /// How they draw.
-    sampling: Option<Sampling>,
-    /// What the first of them runs.
-    id: u32,
-    /// The next buffer for results.
-    slot: usize,
-}
-
-impl Flights {
-    /// Forgets them: what they write is written again before it is read.
-    pub fn cancel(&mut self) {
-        self.steps.drain(..).for_each(|(_, mapping)| mapping.cancel());
-        self.sampling = None;
-    }
-}
 
 impl GpuEngine {
     /// Runs the next token of a continuation: `first()` gives it where none is in flight, the GPU drew it where one is. Behind it
@@ -45,21 +21,21 @@ impl GpuEngine {
         ahead: usize,
         first: impl FnOnce() -> u32,
     ) -> Result<(u32, Step)> {
-        if self.flights.sampling != Some(*sampling) {
-            self.flights.cancel();
+        if self.in_flight.sampling != Some(*sampling) {
+            self.in_flight.cancel();
         }
-        if self.flights.steps.is_empty() {
+        if self.in_flight.steps.is_empty() {
             self.take_off(sampling, first());
         }
-        while self.flights.steps.len() < ahead.clamp(1, AHEAD) {
+        while self.in_flight.steps.len() < ahead.clamp(1, AHEAD) {
             self.submit_next()?;
         }
-        let (sections, mapping) = self.flights.steps.pop_front().expect("one was submitted");
+        let (sections, mapping) = self.in_flight.steps.pop_front().expect("one was submitted");
         let read = |bytes: &[u8]| (sections.step(&self.architecture, &self.settings, bytes), Sections::drawn(bytes));
         let read = self.shared.gpu.read_mapped(mapping, read).await;
-        let (step, next) = read.inspect_err(|_| self.flights.cancel())?;
+        let (step, next) = read.inspect_err(|_| self.in_flight.cancel())?;
         self.len += 1;
-        Ok((std::mem::replace(&mut self.flights.id, next), step))
+        Ok((std::mem::replace(&mut self.in_flight.id, next), step))
     }
 
     /// Tells the GPU how to draw, and what the first step runs.
@@ -68,19 +44,19 @@ impl GpuEngine {
         let words = [sampling.temperature.to_bits(), seed as u32, (seed >> 32) as u32];
         queue.write_buffer(&self.plan.sampling, 0, bytemuck::cast_slice(&words));
         queue.write_buffer(&self.plan.ids, 0, bytemuck::bytes_of(&id));
-        (self.flights.sampling, self.flights.id) = (Some(*sampling), id);
+        (self.in_flight.sampling, self.in_flight.id) = (Some(*sampling), id);
     }
 
     /// Submits a step over the token in `ids`, which draws the one after it.
     fn submit_next(&mut self) -> Result<()> {
-        let start = self.len + self.flights.steps.len();
+        let start = self.len + self.in_flight.steps.len();
         let sections = self.begin_step(1, start, LogitsOf::Last)?.drawing();
         let gpu = &self.shared.gpu;
-        let staging = &self.plan.flights[self.flights.slot];
+        let staging = &self.plan.flights[self.in_flight.slot];
         gpu.queue.submit([self.plan.encode(gpu, &sections, staging)]);
         let mapping = gpu.map(staging, sections.bytes);
-        self.flights.steps.push_back((sections, mapping));
-        self.flights.slot = (self.flights.slot + 1) % AHEAD;
+        self.in_flight.steps.push_back((sections, mapping));
+        self.in_flight.slot = (self.in_flight.slot + 1) % AHEAD;
         Ok(())
     }
 }

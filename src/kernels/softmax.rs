@@ -11,7 +11,7 @@ const GROUP: usize = 8;
 /// # Examples
 /// ```
 /// let mut row = [0.0, 0.0];
-/// moescope::routing::softmax(&mut row);
+/// moescope::kernels::softmax::softmax(&mut row);
 /// assert_eq!(row, [0.5, 0.5]);
 /// ```
 pub fn softmax(row: &mut [f32]) {

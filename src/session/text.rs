@@ -1,24 +1,12 @@
 //! One text on one engine. A change of the text costs only what follows the longest common prefix of
 //! the old ids and the new ones: the KV cache is cut to it and the rest runs, chunk by chunk.
 
-mod lens;
-mod sample;
-mod sweep;
-
-pub use lens::Lens;
-pub use sample::Sampling;
-pub use sweep::{ByChoices, choices_sweep, sweep_point};
-
-use crate::engine::{Engine, LogitsOf, Step};
+use super::shown::{guesses, tokens};
+use crate::engine::{Engine, Logits, LogitsOf, Sampling, Step};
 use crate::error::{Error, Result};
-use crate::routing::policy::{Settings, experts_choose};
-use crate::routing::setting::GROUP;
-use crate::routing::softmax::normaliser;
-use crate::routing::{Guess, Trace};
+use crate::routing::Trace;
+use crate::shape::{GROUP, Settings, experts_choose};
 use crate::tokenizer::Tokenizer;
-
-/// Next-token guesses kept for each token.
-const GUESSES: usize = 5;
 
 /// A text being routed.
 pub struct Session {
@@ -213,64 +201,16 @@ impl Session {
         let rows: Vec<&[f32]> = step.logits.chunks_exact(vocabulary).collect();
         let (mut guessed, mut surprises) = (Vec::new(), Vec::new());
         if wanted == LogitsOf::All {
-            let rows: Vec<Row> =
-                std::iter::once(self.last.as_slice()).chain(rows.iter().copied()).map(Row::new).collect();
+            let rows: Vec<Logits> =
+                std::iter::once(self.last.as_slice()).chain(rows.iter().copied()).map(Logits::new).collect();
             surprises = rows.iter().zip(&ids[start..]).skip(again).map(|(row, &id)| row.surprise(id)).collect();
-            guessed = rows[1 + again..].iter().map(|row| row.guesses(tokenizer)).collect();
+            guessed = rows[1 + again..].iter().map(|row| guesses(row, tokenizer)).collect();
             on_logits(&step.logits[again * vocabulary..]);
         }
-        let tokens = shown(ids, start + again, tokenizer);
+        let tokens = tokens(ids, start + again, tokenizer);
         self.last = rows.last().map(|row| row.to_vec()).unwrap_or_default();
         self.again = 0;
         step.layers.iter_mut().for_each(|layer| layer.forget_first(again));
         Trace { tokens, layers: step.layers, guesses: guessed, surprise: surprises }
-    }
-}
-
-fn shown(ids: &[u32], from: usize, tokenizer: Option<&Tokenizer>) -> Vec<crate::routing::Token> {
-    match tokenizer {
-        Some(tokenizer) => tokenizer.tokens(ids, from),
-        None => {
-            ids[from..].iter().map(|&id| crate::routing::Token { id, text: format!("<{id}>"), bytes: None }).collect()
-        }
-    }
-}
-
-/// Logits after a token, `[V]`, and what makes probabilities of them: `exp(logit - max) / sum`. Empty before the first token.
-struct Row<'a> {
-    logits: &'a [f32],
-    max: f32,
-    sum: f32,
-}
-
-impl<'a> Row<'a> {
-    fn new(logits: &'a [f32]) -> Self {
-        let (max, sum) = normaliser(logits);
-        Self { logits, max, sum }
-    }
-
-    /// The most probable next tokens.
-    fn guesses(&self, tokenizer: Option<&Tokenizer>) -> Vec<Guess> {
-        let logit = |id: u32| self.logits[id as usize];
-        let mut best: Vec<u32> = Vec::with_capacity(GUESSES + 1);
-        for id in 0..self.logits.len() as u32 {
-            if best.len() == GUESSES && logit(id) <= logit(best[GUESSES - 1]) {
-                continue;
-            }
-            let place = best.partition_point(|&b| logit(b) >= logit(id));
-            best.insert(place, id);
-            best.truncate(GUESSES);
-        }
-        let name = |id: u32| tokenizer.map_or_else(|| format!("<{id}>"), |t| t.show(id));
-        let guess = |id| Guess { id, text: name(id), probability: (logit(id) - self.max).exp() / self.sum };
-        best.into_iter().map(guess).collect()
-    }
-
-    /// `-log2 softmax(logits)[id]`, in bits; 0 before the first token.
-    fn surprise(&self, id: u32) -> f32 {
-        match self.logits.get(id as usize) {
-            Some(logit) => (self.sum.ln() - (logit - self.max)) / std::f32::consts::LN_2,
-            None => 0.0,
-        }
     }
 }

@@ -2,7 +2,7 @@
 //! Holtzman et al. 2020). The same seed and text give the same continuation.
 
 use crate::kernels::sample::sample;
-use crate::routing::softmax;
+use crate::kernels::softmax::softmax;
 use serde::{Deserialize, Serialize};
 
 /// How to choose the next token.

@@ -1,0 +1,66 @@
+//! What a command runs: `--model`, one of `--text`, `--text-file` and `--tokens`, and `--policy`.
+
+use super::files::read_text;
+use clap::Args;
+use moescope::engine::check_prompt;
+use moescope::error::{Error, Result};
+use moescope::model::Model;
+use moescope::routing::Policy;
+use moescope::tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
+
+/// What a command runs.
+#[derive(Args)]
+pub struct Subject {
+    /// A Hugging Face model directory, or a .safetensors file inside one
+    #[arg(long, value_name = "DIR|FILE")]
+    pub model: PathBuf,
+    /// The text
+    #[command(flatten)]
+    pub prompt: Prompt,
+    /// What is changed about the routing: JSON, or a file with it (docs/gates.md)
+    #[arg(long, value_name = "FILE|JSON")]
+    pub policy: Option<String>,
+}
+
+/// The text of a command.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Prompt {
+    /// The text to trace
+    #[arg(long)]
+    text: Option<String>,
+    /// A UTF-8 file with the text to trace
+    #[arg(long, value_name = "FILE")]
+    text_file: Option<PathBuf>,
+    /// Token ids to trace, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "1,2,3")]
+    tokens: Option<Vec<u32>>,
+}
+
+/// Reads `--policy`: JSON, or a file that holds it.
+pub fn read_policy(argument: Option<&str>) -> Result<Policy> {
+    match argument {
+        None => Ok(Policy::default()),
+        Some(json) if json.trim_start().starts_with(['{', '[']) => Policy::parse(json),
+        Some(file) => Policy::parse(&read_text(Path::new(file))?),
+    }
+}
+
+/// The ids of a prompt, checked.
+pub fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+    let ids = match (&prompt.text, &prompt.text_file, &prompt.tokens) {
+        (Some(text), ..) => encode(text, tokenizer)?,
+        (_, Some(file), _) => encode(&read_text(file)?, tokenizer)?,
+        (.., Some(ids)) => ids.clone(),
+        _ => unreachable!("clap asks for one of them"),
+    };
+    check_prompt(&ids, &model.architecture)?;
+    Ok(ids)
+}
+
+fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+    let missing =
+        || Error::Input("the model has no tokenizer.json, so text cannot be read; give ids by --tokens instead".into());
+    Ok(tokenizer.ok_or_else(missing)?.encode(text)?.0)
+}

@@ -1,0 +1,94 @@
+//! A step: what is asked of an engine for a few tokens, and what it gives back.
+
+use super::layer_trace::LayerTrace;
+use crate::shape::{Architecture, Gate, MoeShape, Setting, Settings};
+
+/// After which of a step's tokens the logits are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogitsOf {
+    /// None.
+    #[default]
+    None,
+    /// The last token: `[1, V]`.
+    Last,
+    /// Every token: `[T, V]`.
+    All,
+}
+
+impl LogitsOf {
+    /// The first of `tokens` tokens whose logits are wanted.
+    pub fn from(self, tokens: usize) -> usize {
+        match self {
+            Self::None => tokens,
+            Self::Last => tokens - 1,
+            Self::All => 0,
+        }
+    }
+}
+
+/// What a step gives back.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// Logits of the tokens that were asked for, row-major, a row of `V` a token.
+    pub logits: Vec<f32>,
+    /// Routing of the step's tokens, every layer that has experts in order.
+    pub layers: Vec<LayerTrace>,
+}
+
+impl Step {
+    /// A step of no tokens yet, with rows as long as `settings` make them.
+    pub fn new(architecture: &Architecture, settings: &Settings) -> Self {
+        let layers = architecture.layers.iter().zip(settings).enumerate();
+        let routed = layers.filter_map(|(n, (layer, settings))| Some((n, &layer.moe, settings, layer.moe.gate?)));
+        let trace = |(n, moe, settings, gate): (usize, &MoeShape, &Vec<Setting>, Gate)| LayerTrace {
+            groups: gate.group_logits(),
+            ..LayerTrace::new(n, moe.experts, longest_row(settings))
+        };
+        Self { logits: Vec::new(), layers: routed.map(trace).collect() }
+    }
+}
+
+/// The most experts that a token uses; 1 where there are no settings (a dense FFN).
+fn longest_row(settings: &[Setting]) -> usize {
+    settings.iter().map(Setting::row).max().unwrap_or(1)
+}
+
+/// Whether some setting limits what an expert takes.
+pub(super) fn is_limited(settings: &[Setting]) -> bool {
+    settings.iter().any(|setting| setting.limit.is_some())
+}
+
+/// Whether the gate's choices are not the last word.
+pub(super) fn needs_settling(settings: &[Setting]) -> bool {
+    is_limited(settings) || settings.iter().any(Setting::experts_choose)
+}
+
+/// The architecture with room for as many choices as `settings` make.
+pub(super) fn with_room(architecture: &Architecture, settings: &Settings) -> Architecture {
+    let mut roomy = architecture.clone();
+    for (layer, settings) in roomy.layers.iter_mut().zip(settings) {
+        layer.moe.top_k = longest_row(settings);
+    }
+    roomy
+}
+
+/// Appends to a layer's trace what its gate decided for the tokens of a step: `router_logits`, `[T, R]`, and
+/// `selected`, `weights` and `dropped`, `[T, choices]`, of which the trace keeps the routed ones.
+pub(super) fn record(
+    shape: &MoeShape,
+    router_logits: &[f32],
+    selected: &[u32],
+    weights: &[f32],
+    dropped: &[bool],
+    trace: &mut LayerTrace,
+) {
+    for row in router_logits.chunks_exact(shape.router_rows()) {
+        let (experts, rest) = row.split_at(shape.experts);
+        trace.router_logits.extend_from_slice(experts);
+        trace.group_logits.extend_from_slice(&rest[..trace.groups]);
+    }
+    let (k, choices) = (trace.top_k, shape.choices());
+    selected.chunks_exact(choices).for_each(|row| trace.selected.extend_from_slice(&row[..k]));
+    weights.chunks_exact(choices).for_each(|row| trace.weights.extend_from_slice(&row[..k]));
+    dropped.chunks_exact(choices).for_each(|row| trace.dropped.extend_from_slice(&row[..k]));
+}
