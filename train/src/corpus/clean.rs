@@ -2,31 +2,183 @@
 
 /// Plain text of an HTML page: scripts, styles, heads and navigation go, blocks become lines.
 pub fn html(page: &str) -> String {
-    const HIDDEN: [&str; 8] = ["head", "script", "style", "nav", "header", "footer", "aside", "noscript"];
-    const BLOCKS: [&str; 22] = [
-        "p",
-        "div",
-        "br",
-        "li",
-        "ul",
-        "ol",
-        "tr",
-        "table",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "pre",
-        "dt",
-        "dd",
-        "dl",
-        "section",
-        "td",
-        "th",
-        "blockquote",
+    const HIDDEN: [&str; 9] = ["head", "script", "style", "nav", "header", "footer", "aside", "noscript", "pre"];
+    const BLOCKS: &str = " p div br li ul ol tr table h1 h2 h3 h4 h5 h6 pre dt dd dl section td th blockquote ";
+    markup(page, &HIDDEN, BLOCKS)
+}
+
+/// Plain text of a DocBook file: what is about the file, listings and tables go, blocks become lines.
+pub fn docbook(page: &str) -> String {
+    const HIDDEN: [&str; 14] = [
+        "bookinfo",
+        "code",
+        "articleinfo",
+        "info",
+        "sect1info",
+        "sect2info",
+        "programlisting",
+        "screen",
+        "informaltable",
+        "mediaobject",
+        "appendix",
+        "indexterm",
+        "keycombo",
+        "remark",
     ];
+    const BLOCKS: &str = " para simpara title listitem term row entry caption sect1 sect2 sect3 book chapter \
+                          varlistentry p item steps list itemizedlist orderedlist variablelist note tip warning important ";
+    let body = page.find("]>").map_or(page, |at| &page[at + 2..]);
+    let plain = markup(body, &HIDDEN, BLOCKS);
+    named_words(&plain)
+}
+
+/// Entities that stand for a program's name become that name.
+fn named_words(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).collect();
+        if !name.is_empty() && rest[name.len()..].starts_with(';') {
+            rest = &rest[name.len() + 1..];
+            let mut letters = name.chars();
+            match name.as_str() {
+                "kde" | "gui" | "url" | "pdf" | "html" => out.push_str(&name.to_uppercase()),
+                _ if name.starts_with('k') && name.len() > 3 => {
+                    let mut rest = letters.by_ref().skip(1);
+                    out.push('K');
+                    out.extend(rest.next().map(|c| c.to_ascii_uppercase()));
+                    out.extend(rest);
+                }
+                _ => {
+                    out.extend(letters.next().map(|c| c.to_ascii_uppercase()));
+                    out.push_str(letters.as_str());
+                }
+            }
+        } else {
+            out.push('&');
+        }
+    }
+    out + rest
+}
+
+/// Text without the tags that stand inside it.
+pub fn inline_markup(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('<') {
+        out.push_str(&rest[..open]);
+        rest = &rest[open..];
+        let tag = rest[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_'));
+        match rest.find('>').filter(|_| tag) {
+            Some(close) => {
+                let name = &rest[1..close];
+                if name.starts_with("br") || name.starts_with("/p") || name.starts_with("/h") {
+                    out.push('\n');
+                }
+                rest = &rest[close + 1..];
+            }
+            None => {
+                out.push('<');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    named_words(&entities(&out))
+}
+
+/// Plain text of a file in reStructuredText: directives, underlines, tables and field lists go, roles lose their marks.
+pub fn rst(page: &str) -> String {
+    let mut out = String::new();
+    for line in page.lines() {
+        let start = line.trim_start();
+        let rule = start.len() > 2 && start.chars().all(|c| "=-~^\"*+#.`:| ".contains(c));
+        if rule || start.starts_with("..") || start.starts_with('|') || start.starts_with('+') {
+            continue;
+        }
+        let field = start.starts_with(':') && start[1..].contains(": ") && !start.starts_with(":ref:");
+        // Listings are indented by more than a list.
+        if field || line.starts_with("\t\t") || line.starts_with("        ") {
+            continue;
+        }
+        out.push_str(&rst_inline(line.trim_end().trim_end_matches(':')));
+        if line.ends_with(':') {
+            out.push(':');
+        }
+        out.push('\n');
+    }
+    unwrap(&out)
+}
+
+/// `:role:`text <target>`` and ``literal`` without their marks.
+fn rst_inline(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find('`') {
+        let mut before = &rest[..at];
+        if before.ends_with(':')
+            && let Some(start) = before[..before.len() - 1].rfind(':')
+            && before[start + 1..before.len() - 1].chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        {
+            before = &before[..start];
+        }
+        out.push_str(before);
+        rest = rest[at..].trim_start_matches('`');
+        let end = rest.find('`').unwrap_or(rest.len());
+        let inner = &rest[..end];
+        out.push_str(inner.split_once(" <").map_or(inner, |(text, _)| text));
+        rest = rest[end..].trim_start_matches('`').trim_start_matches('_');
+    }
+    out.push_str(rest);
+    out.replace("**", "").replace("\\", "")
+}
+
+/// Plain text of Perl's POD: commands and listings go, `C<code>` loses its marks.
+pub fn pod(page: &str) -> String {
+    let mut out = String::new();
+    for paragraph in page.split("\n\n") {
+        if paragraph.starts_with([' ', '\t']) {
+            continue;
+        }
+        let text = match paragraph.strip_prefix('=') {
+            Some(command) if command.starts_with("head") || command.starts_with("item") => {
+                command.split_once(' ').map_or("", |(_, rest)| rest)
+            }
+            Some(_) => "",
+            None => paragraph,
+        };
+        out.push_str(&pod_inline(text));
+        out.push_str("\n\n");
+    }
+    unwrap(&out)
+}
+
+fn pod_inline(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let characters: Vec<char> = text.chars().collect();
+    let mut closers: Vec<usize> = Vec::new();
+    let mut at = 0;
+    while at < characters.len() {
+        let c = characters[at];
+        if c.is_ascii_uppercase() && characters.get(at + 1) == Some(&'<') && "BCEFILSXZ".contains(c) {
+            let run = characters[at + 1..].iter().take_while(|&&c| c == '<').count();
+            closers.push(run);
+            at += 1 + run;
+        } else if c == '>' && !closers.is_empty() {
+            let run = closers.pop().unwrap_or(1);
+            at += run;
+        } else {
+            out.push(c);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// Plain text of markup: hidden elements go, blocks become lines, everything else loses its tags.
+fn markup(page: &str, hidden: &[&str], blocks: &str) -> String {
     let mut out = String::new();
     let mut rest = page;
     while let Some(open) = rest.find('<') {
@@ -41,13 +193,14 @@ pub fn html(page: &str) -> String {
         let name: String = tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect();
         let name = name.to_ascii_lowercase();
         rest = &rest[close + 1..];
-        if !tag.starts_with('/') && !tag.ends_with('/') && HIDDEN.contains(&name.as_str()) {
+        if !tag.starts_with('/') && !tag.ends_with('/') && hidden.contains(&name.as_str()) {
             rest = rest.find(&format!("</{name}")).map_or("", |end| &rest[end..]);
-        } else if BLOCKS.contains(&name.as_str()) {
+            out.push('\n');
+        } else if blocks.contains(&format!(" {name} ")) {
             out.push('\n');
         }
     }
-    out.push_str(rest);
+    out.push_str(&rest.replace('\n', " "));
     let lines = out.lines().map(|l| entities(&l.split_whitespace().collect::<Vec<_>>().join(" ")));
     lines.filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n")
 }
@@ -70,6 +223,20 @@ fn entities(text: &str) -> String {
                 "quot" => Some('"'),
                 "apos" => Some('\''),
                 "nbsp" => Some(' '),
+                "mdash" => Some('—'),
+                "ndash" => Some('–'),
+                "hellip" => Some('…'),
+                "lsquo" => Some('‘'),
+                "rsquo" => Some('’'),
+                "ldquo" => Some('“'),
+                "rdquo" => Some('”'),
+                "auml" => Some('ä'),
+                "ouml" => Some('ö'),
+                "uuml" => Some('ü'),
+                "szlig" => Some('ß'),
+                "eacute" => Some('é'),
+                "egrave" => Some('è'),
+                "agrave" => Some('à'),
                 _ => {
                     name.strip_prefix("#x").and_then(|d| number(d, 16)).or_else(|| number(name.strip_prefix('#')?, 10))
                 }

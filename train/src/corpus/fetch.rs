@@ -29,7 +29,7 @@ pub fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<Vec<u8
     let output = output.map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow::anyhow!(
-                "`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, python3 with pip, tar and xz"
+                "`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, pip, cargo, tar and xz"
             )
         }
         _ => anyhow::anyhow!("`{program}` did not start: {e}"),
@@ -49,7 +49,7 @@ fn key(package: Package) -> String {
         Package::DebSource(name) => format!("source-{name}"),
         Package::Npm(name) => format!("npm-{}", name.replace(['@', '/'], "-")),
         Package::PyPiSource(name) => format!("pypi-source-{}", name.replace("==", "-")),
-        Package::PyPiWheel(name) => format!("pypi-{}", name.replace("==", "-")),
+        Package::Crate(name) => format!("crate-{name}"),
     }
 }
 
@@ -59,9 +59,10 @@ fn label(package: Package) -> String {
         Package::Deb(name) => format!("Debian {name}"),
         Package::DebSource(name) => format!("Debian source {name}"),
         Package::Npm(name) => format!("npm {name}"),
-        Package::PyPiSource(name) | Package::PyPiWheel(name) => {
+        Package::PyPiSource(name) => {
             format!("PyPI {}", name.split_once("==").map_or(name, |(name, _)| name))
         }
+        Package::Crate(name) => format!("crate {name}"),
     }
 }
 
@@ -83,12 +84,12 @@ pub fn fetch(package: Package, archives: &Path) -> Result<Fetched> {
         Package::Deb(name) => fetch_deb(name, &folder)?,
         Package::DebSource(name) => fetch_source(name, &folder)?,
         Package::Npm(name) => drop(run("npm", &["pack", "--silent", name], &folder)?),
-        Package::PyPiSource(name) => fetch_pypi(name, "--no-binary", &folder)?,
-        Package::PyPiWheel(name) => fetch_pypi(name, "--only-binary", &folder)?,
+        Package::PyPiSource(name) => fetch_pypi(name, &folder)?,
+        Package::Crate(name) => fetch_crate(name, &folder)?,
     }
     let is_archive = |p: &PathBuf| {
         let name = p.file_name().unwrap_or_default().to_string_lossy();
-        [".deb", ".whl", ".zip"].iter().any(|e| name.ends_with(e)) || name.contains(".t")
+        [".deb", ".zip", ".crate"].iter().any(|e| name.ends_with(e)) || name.contains(".t")
     };
     let archive = fs::read_dir(&folder)?.filter_map(|e| Some(e.ok()?.path())).find(is_archive);
     let archive = archive.with_context(|| format!("{label}: the package manager left no archive"))?;
@@ -99,25 +100,50 @@ pub fn fetch(package: Package, archives: &Path) -> Result<Fetched> {
     Ok(fetched)
 }
 
-/// `name_1.2-3_all.deb`, `name_1.2.orig.tar.gz`, `name-1.2.tgz`, `name-1.2.tar.gz` and `name-1.2-py3-none-any.whl`
+/// `name_1.2-3_all.deb`, `name_1.2.orig.tar.gz`, `name-1.2.tgz`, `name-1.2.tar.gz` and `name-1.2.crate`
 /// all carry their version.
 fn version_of(file: &str) -> Option<String> {
-    if let Some(wheel) = file.strip_suffix(".whl") {
-        return wheel.split('-').nth(1).map(String::from);
-    }
     if file.ends_with(".deb") || file.contains(".orig.") {
         let rest = file.split('_').nth(1)?;
         return rest.split(".orig.").next().map(|version| version.replace("%3a", ":"));
     }
-    let stem = [".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip"].iter().find_map(|e| file.strip_suffix(e))?;
+    let stem =
+        [".tgz", ".crate", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip"].iter().find_map(|e| file.strip_suffix(e))?;
     // A Debian source package without an upstream archive is `name_1.2.tar.xz`.
     stem.rsplit_once(['-', '_']).map(|(_, version)| version.to_string())
 }
 
-/// One archive from PyPI, without what it depends on.
-fn fetch_pypi(name: &str, kind: &str, folder: &Path) -> Result<()> {
+/// One source archive from PyPI, without what it depends on.
+fn fetch_pypi(name: &str, folder: &Path) -> Result<()> {
     let arguments = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
-    run("python3", &[&arguments[..], &["--no-build-isolation", kind, ":all:", name]].concat(), folder).map(drop)
+    run("python3", &[&arguments[..], &["--no-binary", ":all:", name]].concat(), folder).map(drop)
+}
+
+/// One crate, through a package that depends on it alone.
+fn fetch_crate(name: &str, folder: &Path) -> Result<()> {
+    let project = folder.join("project");
+    fs::create_dir_all(project.join("src"))?;
+    fs::write(project.join("src/lib.rs"), "")?;
+    let manifest =
+        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[workspace]\n[dependencies]\n";
+    fs::write(project.join("Cargo.toml"), format!("{manifest}{name} = \"*\"\n"))?;
+    run("cargo", &["fetch", "--quiet"], &project)?;
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),
+    };
+    for registry in fs::read_dir(home.join("registry/cache"))? {
+        for file in fs::read_dir(registry?.path())? {
+            let file = file?;
+            let known = file.file_name().to_string_lossy().into_owned();
+            let version = known.strip_prefix(&format!("{name}-")).and_then(|rest| rest.strip_suffix(".crate"));
+            if version.is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())) {
+                fs::copy(file.path(), folder.join(&known))?;
+            }
+        }
+    }
+    fs::remove_dir_all(&project)?;
+    Ok(())
 }
 
 fn fetch_deb(name: &str, folder: &Path) -> Result<()> {
@@ -165,21 +191,24 @@ fn fetch_source(name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks a fetched package into a fresh folder below `unpacked`.
+/// Unpacks a fetched package into a folder below `unpacked`, where it is not unpacked there yet.
 pub fn unpack(fetched: &Fetched, package: Package, archives: &Path, unpacked: &Path) -> Result<PathBuf> {
     let key = key(package);
     let archive = archives.join(&key).join(&fetched.archive).canonicalize()?;
     let archive = archive.to_string_lossy();
     let target = unpacked.join(&key);
+    let stamp = unpacked.join(format!("{key}.from"));
+    if fs::read_to_string(&stamp).is_ok_and(|from| from == fetched.sha256) {
+        return Ok(target);
+    }
     let _ = fs::remove_dir_all(&target);
     fs::create_dir_all(&target)?;
     match package {
         Package::Deb(_) => run("dpkg-deb", &["-x", &archive, "."], &target)?,
-        _ if archive.ends_with(".whl") || archive.ends_with(".zip") => {
-            run("python3", &["-m", "zipfile", "-e", &archive, "."], &target)?
-        }
+        _ if archive.ends_with(".zip") => run("python3", &["-m", "zipfile", "-e", &archive, "."], &target)?,
         _ => run("tar", &["-xf", &archive], &target)?,
     };
+    fs::write(stamp, &fetched.sha256)?;
     Ok(target)
 }
 
@@ -197,7 +226,7 @@ mod tests {
         assert_eq!(of("gnome-user-docs_43.0.orig.tar.xz"), "43.0");
         assert_eq!(of("installation-guide_20230803.tar.xz"), "20230803");
         assert_eq!(of("snownlp-0.12.3.tar.gz"), "0.12.3");
-        assert_eq!(of("Django-4.2.1-py3-none-any.whl"), "4.2.1");
+        assert_eq!(of("lingua-german-language-model-1.2.0.crate"), "1.2.0");
     }
 
     #[test]

