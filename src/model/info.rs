@@ -44,7 +44,7 @@ pub struct ModelInfo {
     pub hidden: usize,
     /// Where the parameters are.
     pub cost: Cost,
-    /// Width of the stored weights: "f32", "f16" or "bf16".
+    /// Width of the stored weights: "f32", "f16", "bf16" or "f8_e4m3".
     pub dtype: String,
     /// Bytes of the weights as stored.
     pub weight_bytes: u64,

@@ -5,6 +5,7 @@
 
 mod backbone;
 pub mod files;
+mod float8;
 pub mod info;
 mod llama;
 mod mixtral;
@@ -112,7 +113,7 @@ impl Model {
             context: self.architecture.context,
             hidden: self.architecture.hidden,
             cost: self.architecture.cost(),
-            dtype: self.tensors.dtype().name().to_owned(),
+            dtype: self.tensors.width().to_owned(),
             weight_bytes: self.tensors.bytes(),
             backend,
             note,

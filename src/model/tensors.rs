@@ -1,9 +1,11 @@
 //! The tensors of one or several safetensors files.
 
 use super::files::{Bytes, Content};
+use super::float8;
 use crate::error::{Error, Result};
 use crate::shape::{Dtype, Matrix};
 use safetensors::tensor::Metadata;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -13,8 +15,10 @@ pub struct Tensor<'a> {
     name: String,
     rows: usize,
     cols: usize,
-    /// Width of a number.
+    /// Width of a number, once it is read.
     pub dtype: Dtype,
+    /// The file has numbers of 8 bits, which are widened when they are read.
+    float8: bool,
     file: &'a str,
     content: &'a dyn Content,
     range: Range<usize>,
@@ -23,9 +27,9 @@ pub struct Tensor<'a> {
 }
 
 impl<'a> Tensor<'a> {
-    /// Bytes of it in the file.
+    /// Bytes of its numbers, once they are read.
     pub fn bytes(&self) -> usize {
-        self.range.len()
+        self.rows * self.cols * self.dtype.size()
     }
 
     /// Where it ends in its file.
@@ -35,11 +39,12 @@ impl<'a> Tensor<'a> {
 
     /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
     pub async fn arrive(&self) -> Result<Matrix<'a>> {
-        let &Self { ref name, rows, cols, dtype, file, content, ref range, once } = self;
+        let &Self { ref name, rows, cols, dtype, float8, file, content, ref range, once } = self;
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
         let bytes = if once { content.take(range.clone()) } else { content.read(range.clone()) };
+        let bytes = if float8 { Cow::Owned(float8::to_bf16(&bytes)) } else { bytes };
         match dtype.first_not_finite(&bytes) {
             None => Ok(Matrix { rows, cols, dtype, bytes }),
             Some(at) => Err(Error::model(
@@ -70,6 +75,7 @@ struct File {
 struct Entry {
     file: usize,
     dtype: Dtype,
+    float8: bool,
     shape: Vec<usize>,
     range: Range<usize>,
 }
@@ -98,8 +104,10 @@ impl Tensors {
         for (tensor, info) in header.tensors() {
             // Tensors of other types (buffers of integers) are none of ours; one that is asked for is missing.
             let Some(dtype) = width_of(info.dtype) else { continue };
+            let float8 = info.dtype == safetensors::Dtype::F8_E4M3;
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            self.entries.insert(tensor, Entry { file: self.files.len(), dtype, shape: info.shape.clone(), range });
+            let entry = Entry { file: self.files.len(), dtype, float8, shape: info.shape.clone(), range };
+            self.entries.insert(tensor, entry);
         }
         self.files.push(File { name: name.to_owned(), size, content: Some(content.clone()) });
         Ok(())
@@ -122,10 +130,12 @@ impl Tensors {
         self.files.iter_mut().for_each(|file| file.content = None);
     }
 
-    /// The width that most tensors have (they share one in practice).
-    pub fn dtype(&self) -> Dtype {
+    /// The name of the width that most tensors have in the files (they share one in practice).
+    pub fn width(&self) -> &'static str {
         let count = |dtype| self.entries.values().filter(|e| e.dtype == dtype).count();
-        [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().max_by_key(|&d| count(d)).expect("three widths")
+        let common = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().max_by_key(|&d| count(d)).expect("three widths");
+        let eights = self.entries.values().filter(|e| e.float8).count();
+        if 2 * eights > count(common) { "f8_e4m3" } else { common.name() }
     }
 
     /// Bytes of all tensors.
@@ -169,6 +179,7 @@ impl Tensors {
             rows,
             cols,
             dtype: entry.dtype,
+            float8: entry.float8,
             file,
             content,
             range: entry.range.clone(),
@@ -177,12 +188,12 @@ impl Tensors {
     }
 }
 
-/// The width of a type of the file format; none for types that hold no weights.
+/// The width in which a type of the file format is kept; none for types that hold no weights.
 fn width_of(dtype: safetensors::Dtype) -> Option<Dtype> {
     match dtype {
         safetensors::Dtype::F32 => Some(Dtype::F32),
         safetensors::Dtype::F16 => Some(Dtype::F16),
-        safetensors::Dtype::BF16 => Some(Dtype::Bf16),
+        safetensors::Dtype::BF16 | safetensors::Dtype::F8_E4M3 => Some(Dtype::Bf16),
         _ => None,
     }
 }
