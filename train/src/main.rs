@@ -1,7 +1,7 @@
 //! Collects the corpus and trains the models that ship with Moescope.
 //!
 //! - `corpus`: text of several domains from packages, cleaned, split, balanced;
-//! - `tokenizer`: one byte-level BPE for all models;
+//! - `tokenizer`: one byte-level BPE for all models; `fragments`: how it divides the text;
 //! - `data`: the order of the text, the same for every model;
 //! - `model`: sizes and layout; for tests, `reference`: the model written plainly, and `parity`: exports in the engine;
 //! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: a layer's way there and back, side by side;
@@ -27,6 +27,7 @@ mod data;
 mod evaluation;
 mod export;
 mod files;
+mod fragments;
 mod gate;
 mod linalg;
 mod model;
@@ -69,6 +70,18 @@ enum Command {
         /// Where to describe it
         #[arg(long, default_value = "www/models/CORPUS.md")]
         report: PathBuf,
+        /// Collect this domain alone, without the tokenizer; may be given several times
+        #[arg(long, value_name = "DOMAIN")]
+        only: Vec<String>,
+    },
+    /// Reports how the tokenizer divides the text of each domain and the words of the page's examples
+    Fragments {
+        /// The tokenizer [default: tokenizer.json in the corpus folder]
+        #[arg(long)]
+        tokenizer: Option<PathBuf>,
+        /// The examples
+        #[arg(long, default_value = "www/examples.json")]
+        examples: PathBuf,
     },
     /// Trains the model of train/configs/NAME.toml, going on where an earlier run stopped
     Run {
@@ -110,7 +123,13 @@ fn main() {
 fn run(arguments: Arguments) -> Result<()> {
     let Arguments { corpus, runs, command } = arguments;
     match command {
-        Command::Corpus { report } => corpus::collect(&corpus, Some(&report)),
+        Command::Corpus { report, only } if only.is_empty() => corpus::collect(&corpus, Some(&report)),
+        Command::Corpus { only, .. } => corpus::collect_only(&corpus, &only),
+        Command::Fragments { tokenizer, examples } => {
+            let tokenizer = tokenizer.unwrap_or_else(|| corpus.join("tokenizer.json"));
+            print!("{}", fragments::report(&corpus, &tokenizer, &examples)?);
+            Ok(())
+        }
         Command::Run { name, to } => {
             let (mut trainer, manifest) = open(&name, &corpus, &runs)?;
             let stop = Arc::new(AtomicBool::new(false));

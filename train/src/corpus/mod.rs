@@ -136,7 +136,10 @@ pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
     }
     let mut evaluations = Vec::new();
     for evaluation in sources::EVALUATIONS {
-        evaluations.push(collect_evaluation(evaluation, folder).with_context(|| evaluation.language)?);
+        evaluations.push(
+            collect_evaluation(evaluation, folder)
+                .with_context(|| format!("evaluation text {}", evaluation.language))?,
+        );
     }
     let _ = fs::remove_dir_all(folder.join("unpacked"));
     let tokenizer = folder.join("tokenizer.json");
@@ -146,7 +149,8 @@ pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
         println!("training the tokenizer");
         let mut texts = Vec::new();
         for d in &domains {
-            texts.push(fs::read_to_string(folder.join(format!("{}.train.txt", d.name)))?);
+            let text = fs::read_to_string(folder.join(format!("{}.train.txt", d.name)))?;
+            texts.push((tokenizer::weight(&d.name), text));
         }
         write_whole(&tokenizer, tokenizer::train(&texts)?.as_bytes())?;
         write_whole(&stamp, sha256(known.as_bytes()).as_bytes())?;
@@ -157,6 +161,31 @@ pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
         write_whole(path, report::markdown(&manifest).as_bytes())?;
     }
     print!("{}", report::table(&manifest));
+    Ok(())
+}
+
+/// Collects the domains of these names alone, without a tokenizer and without `corpus.json`.
+pub fn collect_only(folder: &Path, names: &[String]) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for name in names {
+        let domain = sources::domains().find(|d| d.name == name);
+        let domain = domain.with_context(|| {
+            let known: Vec<&str> = sources::domains().map(|d| d.name).collect();
+            format!("there is no domain {name}; there are {}", known.join(", "))
+        })?;
+        let done = collect_domain(domain, folder).with_context(|| format!("domain {name}"))?;
+        for evaluation in sources::EVALUATIONS.iter().filter(|e| e.language == name) {
+            collect_evaluation(evaluation, folder).with_context(|| format!("evaluation text {name}"))?;
+        }
+        println!("{name}: {} kB of training text, {} kB held out", done.train_bytes / 1000, done.held_out_bytes / 1000);
+        for source in &done.sources {
+            println!(
+                "  {:>3} % {}",
+                100 * source.bytes / (done.train_bytes + done.held_out_bytes),
+                source.fetched.package
+            );
+        }
+    }
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub fn docbook(dir: &Path, language: &str) -> Result<Vec<String>> {
         path.contains(&format!("/HTML/{language}/"))
             || path.contains(&format!("/po/{language}/"))
             || path.contains(&format!("/{language}/docs/"))
-            || (language == "en" && path.contains("/doc/") && !path.contains("/po/"))
+            || (language == "en" && path.contains("/doc/") && !path.contains("/po/") && !path.contains("/HTML/"))
     })?;
     Ok(without_shared_lines(&documents))
 }
