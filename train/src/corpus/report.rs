@@ -26,7 +26,7 @@ pub fn markdown(manifest: &Manifest) -> String {
          All models in this folder are trained on this text and measured on its held-out part. It is collected from packages \
          of ordinary package managers by `cargo xtask corpus`, which also writes this page; the text itself is not part of \
          the project.\n\n\
-         - **Together** {:.1} MB of training text in {} domains, and some {} kB held out of each.\n\
+         - **Together** {:.1} MB of training text in {} domains, and at least {} kB held out of each.\n\
          - **Balance.** Within a domain the sources have fixed shares, and a source \
          that cannot give its share leaves the rest to the others. In training every batch holds equally many sequences of \
          every domain, whatever its size.\n\
@@ -34,8 +34,10 @@ pub fn markdown(manifest: &Manifest) -> String {
          held-out documents first, so no document is in both parts and nothing depends on file order. Cut at 40 kB.\n\
          - **Near-duplicates.** A document is left out when more than half of its sampled runs of eight words (24 characters \
          where words are long) occurred in documents taken before, held-out ones included.\n\
-         - **Clean.** Manual pages lose their roff, pages their HTML and the lines that many pages share, the dictionary its \
-         edition notes, Metamath its compressed proofs; chess games keep players, result, opening and moves.\n\
+         - **Clean.** Manual pages lose their roff, pages their HTML or DocBook, the lines that many pages share and runs \
+         of short lines; of translations (PO and MO files) the entries that are sentences stay. Lines in another language \
+         than the domain's, notices and the texts of licences go. The dictionary loses its edition notes, Metamath its \
+         compressed proofs; chess games keep players, result, opening and moves.\n\
          - **xz -9e** is the size of the whole held-out file under `xz -9e`, in bits per byte of text: what a general \
          compressor knows after reading everything before.\n\n\
          | domain | what | documents | train kB | held-out kB | near-duplicates left out | xz -9e bits/byte |\n\
@@ -60,7 +62,7 @@ pub fn markdown(manifest: &Manifest) -> String {
     out.push_str("\n## Sources\n\n| domain | package | version | licence | kB used | SHA-256 of the archive |\n");
     out.push_str("| --- | --- | --- | --- | --: | --- |\n");
     for d in &manifest.domains {
-        for s in &d.sources {
+        for s in d.sources.iter().filter(|s| s.bytes > 0) {
             let f = &s.fetched;
             let (name, kb) = (&d.name, s.bytes / 1000);
             let _ = writeln!(out, "| {name} | {} | {} | {} | {kb} | `{}` |", f.package, f.version, s.licence, f.sha256);
