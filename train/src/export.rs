@@ -369,7 +369,7 @@ mod tests {
         let values = Layout::new(&config.model).initial(4);
         let (evaluation, manifest) = (
             Evaluation { domains: vec![], layers: vec![] },
-            Manifest { domains: vec![], tokenizer_sha256: String::new() },
+            Manifest { domains: vec![], evaluations: vec![], tokenizer_sha256: String::new() },
         );
         let curves = Curves::default();
         let export = Export {
