@@ -58,6 +58,29 @@ pub fn streams(folder: &Path, manifest: &Manifest, kind: Kind) -> Result<Vec<Str
     manifest.domains.iter().map(stream).collect()
 }
 
+/// The evaluation texts of today, by language.
+pub fn texts_of_today(folder: &Path, manifest: &Manifest) -> Result<Vec<Stream>> {
+    let tokenizer = tokenizer::read(&folder.join("tokenizer.json"))?;
+    let stream = |e: &crate::corpus::EvaluationRecord| {
+        let path = folder.join(format!("{}.eval.txt", e.language));
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = crate::corpus::documents(&text).map(str::len).sum();
+        Ok(Stream { name: e.language.clone(), ids: tokenizer::encode(&tokenizer, &text)?, bytes })
+    };
+    manifest.evaluations.iter().map(stream).collect()
+}
+
+/// Text that no file holds: `domains` streams of `length` ids, the same everywhere, with something to learn.
+pub fn made_up(domains: usize, length: usize, vocabulary: usize) -> Vec<Stream> {
+    let id = |d: usize, i: usize| {
+        let place = if i.is_multiple_of(5) { i } else { i % 97 };
+        (hash(100 + d as u64, place as u64) % vocabulary as u64) as u16
+    };
+    let stream =
+        |d: usize| Stream { name: format!("d{d}"), ids: (0..length).map(|i| id(d, i)).collect(), bytes: length };
+    (0..domains).map(stream).collect()
+}
+
 /// Which part of the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

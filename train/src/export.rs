@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
@@ -12,11 +12,11 @@ use serde_json::json;
 use crate::config::Config;
 use crate::corpus::Manifest;
 use crate::curves::Curves;
-use crate::evaluation::Evaluation;
-use crate::files::replace_folder;
+use crate::evaluation::{DomainResult, Evaluation};
+use crate::files::{replace_folder, write_whole};
 use crate::gate::GateKind;
 use crate::model::{Kind, Layout, ModelShape};
-use crate::results::{Results, parameters};
+use crate::results::{Results, parameters, rounded};
 use crate::tokenizer::END_OF_TEXT_ID;
 
 /// A model to write.
@@ -39,6 +39,12 @@ pub struct Export<'a> {
     pub evaluation: &'a Evaluation,
     /// The corpus.
     pub manifest: &'a Manifest,
+    /// The card that trained it; none for this trainer's threads.
+    pub machine: Option<&'a str>,
+    /// `model.safetensors` as it was trained elsewhere; made from `values`, in f16, where there is none.
+    pub file: Option<&'a [u8]>,
+    /// How well the texts of today are predicted, which no training source resembles.
+    pub today: &'a [DomainResult],
 }
 
 /// What kind of network it is, in words.
@@ -90,16 +96,66 @@ fn losses(config: &Config) -> String {
 }
 
 impl Export<'_> {
-    /// Writes the directory `target`; `tokenizer` is copied into it.
+    /// Writes the directory `target`. The tokenizer goes into the directory `tokenizer` beside it, which all models there
+    /// share: see [`share_tokenizer`].
     pub fn write(&self, target: &Path, tokenizer: &Path) -> Result<()> {
         replace_folder(target, |folder| {
             write_model(folder, self.config, self.values, tokenizer)?;
+            if let Some(file) = self.file {
+                fs::write(folder.join("model.safetensors"), file)?;
+            }
+            share_tokenizer(folder)?;
             fs::write(folder.join("curves.json"), serde_json::to_string(self.curves)?)?;
-            let results = Results::new(self.config, self.tokens, self.seconds, self.evaluation, self.manifest);
+            let mut results = Results::new(self.config, self.tokens, self.seconds, self.evaluation, self.manifest);
+            results.today = self.today.iter().map(|d| (d.name.clone(), rounded(d.bits_per_byte))).collect();
             fs::write(folder.join("results.json"), serde_json::to_string_pretty(&results)? + "\n")?;
             fs::write(folder.join("card.md"), self.card())?;
             Ok(())
         })
+    }
+
+    /// What trained it, and how fast.
+    fn machine(&self) -> String {
+        let speed = self.tokens as f64 / self.seconds.max(1e-9);
+        match self.machine {
+            Some(machine) => format!("one {machine}, {speed:.0} tokens/s, in bf16"),
+            None => {
+                let threads = self.config.training.replicas;
+                format!("this project's build machine, {speed:.0} tokens/s on {threads} threads")
+            }
+        }
+    }
+
+    /// The numbers' width and the file's size.
+    fn stored(&self, parameters: usize) -> String {
+        match self.file {
+            Some(file) => {
+                let size = file.len() as f64 / 1e6;
+                format!("8 bits (F8_E4M3), norms and routers in f16; {size:.1} MB")
+            }
+            None => format!("f16, {:.1} MB", (2 * parameters) as f64 / 1e6),
+        }
+    }
+
+    /// The bits per byte of the texts of today.
+    fn today(&self) -> String {
+        let mut out = String::from(
+            "## Text of today\n\n\
+             Single sentences of news and web pages, which no training source resembles (see ../CORPUS.md).\n\n\
+             | language | tokens | bits per byte |\n| --- | --: | --: |\n",
+        );
+        for d in self.today {
+            let _ = writeln!(out, "| {} | {} | {:.3} |", d.name, d.tokens, d.bits_per_byte);
+        }
+        out + "\n"
+    }
+
+    /// What to run for the same.
+    fn command(&self) -> String {
+        match self.machine {
+            Some(_) => format!("python train/gpu/train.py --models {}", self.name),
+            None => format!("cargo xtask train {}", self.name),
+        }
     }
 
     fn card(&self) -> String {
@@ -113,11 +169,12 @@ impl Export<'_> {
              | | |\n| --- | --- |\n\
              | kind | {kind}, {} layers, width {}, expert width {}, {} heads ({} of keys and values), context {} |\n\
              | parameters | {total}, active for a token {active} |\n\
-             | file | f16, {:.1} MB |\n\
-             | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.0} minutes on this project's build machine, {:.0} tokens/s on {} threads |\n\
+             | file | {} |\n\
+             | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.1} minutes on {} |\n\
              | losses | {} |\n\
              | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
-             | made by | `cargo xtask corpus`, then `cargo xtask train {}` (configuration: `train/configs/{}.toml`) |\n\n",
+             | made by | `cargo xtask corpus`, then `{}` (configuration: `train/configs/{}.toml`) |\n\
+             | licence | that of the project; the texts it learned from are under licences of their own: see ../LICENSE |\n\n",
             self.name,
             self.config.shows,
             m.layers,
@@ -126,7 +183,7 @@ impl Export<'_> {
             m.heads,
             m.kv_heads,
             m.context,
-            (2 * total) as f64 / 1e6,
+            self.stored(total),
             self.tokens as f64 / 1e6,
             self.step,
             t.short.as_ref().map_or(String::new(), |s| format!(
@@ -136,8 +193,7 @@ impl Export<'_> {
             )),
             t.seed,
             self.seconds / 60.0,
-            self.tokens as f64 / self.seconds.max(1e-9),
-            t.replicas,
+            self.machine(),
             losses(self.config),
             self.config.optimizer.muon,
             self.config.optimizer.momentum,
@@ -146,7 +202,7 @@ impl Export<'_> {
             self.config.optimizer.clip,
             self.config.schedule.warmup_tokens as f64 / 1e6,
             100.0 * self.config.schedule.decay,
-            self.name,
+            self.command(),
             self.name,
         );
         let _ = write!(
@@ -170,6 +226,9 @@ impl Export<'_> {
         let mean = e.domains.iter().map(|d| d.bits_per_byte).sum::<f64>() / n;
         let xz = self.manifest.domains.iter().map(|d| d.xz_bits_per_byte).sum::<f64>() / n;
         let _ = writeln!(out, "| mean | | {mean:.3} | {xz:.3} | |\n");
+        if !self.today.is_empty() {
+            out += &self.today();
+        }
         if m.experts > 1 {
             out.push_str(
                 "## Balance and specialisation, on the same text\n\n\
@@ -196,6 +255,30 @@ impl Export<'_> {
         }
         out
     }
+}
+
+/// The directory of the tokenizer that the models beside it share.
+const SHARED: &str = "tokenizer";
+
+/// Replaces the tokenizer's files in `folder` by links to the equal ones in the directory [`SHARED`] beside it; what is
+/// not there yet goes there first. A file that differs from the shared one stays the model's own, as does every file on a
+/// system without symbolic links.
+fn share_tokenizer(folder: &Path) -> Result<()> {
+    let shared = folder.parent().unwrap_or(Path::new("")).join(SHARED);
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        let (own, common) = (folder.join(name), shared.join(name));
+        let bytes = fs::read(&own)?;
+        if !common.exists() {
+            write_whole(&common, &bytes)?;
+        }
+        #[cfg(unix)]
+        if fs::read(&common)? == bytes {
+            fs::remove_file(&own)?;
+            std::os::unix::fs::symlink(Path::new("..").join(SHARED).join(name), &own)
+                .with_context(|| format!("cannot link {} to {}", own.display(), common.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what a reader of the model needs into `folder`: configuration, weights in f16, tokenizer.
@@ -324,6 +407,41 @@ fn weights(m: &ModelShape, values: &[f32]) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(tensors, Some(about))?)
 }
 
+/// A number of 8 bits: a sign, four bits of exponent with a bias of 7, three of fraction; 0x7f and 0xff are NaN.
+fn from_e4m3(byte: u8) -> f32 {
+    let (exponent, fraction) = (i32::from(byte >> 3 & 15), f32::from(byte & 7) / 8.0);
+    let size = match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => fraction * 2f32.powi(-6),
+        _ => (1.0 + fraction) * 2f32.powi(exponent - 7),
+    };
+    if byte < 0x80 { size } else { -size }
+}
+
+/// The parameters of a `model.safetensors` in f16 or F8_E4M3, laid out as in training. What a file does not hold (the router of a
+/// network of one expert) is 0.
+pub fn read_weights(m: &ModelShape, bytes: &[u8]) -> Result<Vec<f32>> {
+    let file = safetensors::SafeTensors::deserialize(bytes)?;
+    let layout = Layout::new(m);
+    let mut values = vec![0.0; layout.total];
+    for p in layout.parameters {
+        let Some(name) = file_name(m, &p.name) else { continue };
+        let tensor = file.tensor(&name)?;
+        let (dtype, elements) = (tensor.dtype(), tensor.shape().iter().product::<usize>());
+        ensure!(elements == p.range.len(), "{name} has {elements} elements instead of {}", p.range.len());
+        let (values, bytes) = (&mut values[p.range], tensor.data());
+        match dtype {
+            Dtype::F16 => {
+                let numbers = bytes.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32());
+                values.iter_mut().zip(numbers).for_each(|(value, number)| *value = number);
+            }
+            Dtype::F8_E4M3 => values.iter_mut().zip(bytes).for_each(|(value, &b)| *value = from_e4m3(b)),
+            _ => bail!("{name} is in {dtype:?}, not in f16 or F8_E4M3"),
+        }
+    }
+    Ok(values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,6 +516,30 @@ mod tests {
         fs::write(&tokenizer, "{}").unwrap();
         export(&target, &tokenizer).unwrap();
         assert!(fs::read_to_string(target.join("card.md")).unwrap().contains("4 experts, top-2"));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        // The model, the tokenizer that was given, and the directory of the shared one.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn models_of_one_tokenizer_share_its_files_and_another_tokenizer_is_the_model_s_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second, third) = (folder.path().join("a"), folder.path().join("b"), folder.path().join("c"));
+        let (tokenizer, other) = (folder.path().join("one.json"), folder.path().join("two.json"));
+        fs::write(&tokenizer, "{}").unwrap();
+        fs::write(&other, "{ }").unwrap();
+        export(&first, &tokenizer).unwrap();
+        export(&second, &tokenizer).unwrap();
+        export(&third, &other).unwrap();
+        export(&first, &tokenizer).unwrap();
+        for model in [&first, &second] {
+            for name in ["tokenizer.json", "tokenizer_config.json"] {
+                let link = fs::read_link(model.join(name)).unwrap();
+                assert_eq!(link, Path::new("../tokenizer").join(name));
+            }
+            assert_eq!(fs::read_to_string(model.join("tokenizer.json")).unwrap(), "{}");
+        }
+        assert!(!third.join("tokenizer.json").is_symlink());
+        assert_eq!(fs::read_to_string(third.join("tokenizer.json")).unwrap(), "{ }");
     }
 }

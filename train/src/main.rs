@@ -8,6 +8,7 @@
 //! - `replica`: the whole network over a part of a batch, on one thread;
 //! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
 //! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
+//! - `finish`: the same for a model that train/gpu trained;
 //! - `table`, `picture`: all finished models on one page.
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ mod data;
 mod evaluation;
 mod export;
 mod files;
+mod finish;
 mod fragments;
 mod gate;
 mod linalg;
@@ -100,6 +102,25 @@ enum Command {
         #[arg(long, default_value = "docs")]
         docs: PathBuf,
     },
+    /// Measures a model that train/gpu trained and writes its directory
+    Finish {
+        /// The model's name
+        name: String,
+        /// What train/gpu wrote: config.json, model.safetensors, curves.json, training.json
+        #[arg(long)]
+        from: PathBuf,
+        /// Where the finished model goes [default: www/models/NAME]
+        #[arg(long)]
+        to: Option<PathBuf>,
+    },
+    /// Prints the losses of the first steps on made-up text as JSON, to which train/gpu is held
+    Losses {
+        /// The configuration
+        config: PathBuf,
+        /// Steps
+        #[arg(long, default_value_t = 20)]
+        steps: usize,
+    },
     /// Writes the model of a run as its newest checkpoint has it
     Export {
         /// The model's name
@@ -146,6 +167,11 @@ fn run(arguments: Arguments) -> Result<()> {
             write(&mut trainer, &name, &manifest, &corpus, &target, true)
         }
         Command::Models { models, docs } => table::write(&models, &docs),
+        Command::Finish { name, from, to } => {
+            let target = to.unwrap_or_else(|| Path::new("www/models").join(&name));
+            finish::finish(&name, &from, &corpus, &target)
+        }
+        Command::Losses { config, steps } => losses(config::Config::read(&config)?, steps),
         Command::Export { name, to, quick } => {
             let (mut trainer, manifest) = open(&name, &corpus, &runs)?;
             if trainer.step == 0 {
@@ -154,6 +180,18 @@ fn run(arguments: Arguments) -> Result<()> {
             write(&mut trainer, &name, &manifest, &corpus, &to, !quick)
         }
     }
+}
+
+/// Trains for some steps on made-up text and prints `{"losses": [..], "norms": [..]}`: nats a token, and the norm of each
+/// step's gradient.
+fn losses(config: config::Config, steps: usize) -> Result<()> {
+    let streams = data::made_up(3, 4000, config.model.vocabulary);
+    let mut trainer = trainer::Trainer::new(config, streams, Vec::new(), String::new())?;
+    let reports: Vec<_> = (0..steps).map(|_| trainer.train_step()).collect();
+    let losses: Vec<f64> = reports.iter().map(|r| r.loss).collect();
+    let norms: Vec<f32> = reports.iter().map(|r| r.gradient_norm).collect();
+    println!("{}", serde_json::json!({"losses": losses, "norms": norms}));
+    Ok(())
 }
 
 /// A run as its newest checkpoint left it, or at its beginning.
@@ -193,6 +231,9 @@ fn write(
         curves: &trainer.curves,
         evaluation: &evaluation,
         manifest,
+        machine: None,
+        file: None,
+        today: &[],
     };
     export.write(target, &corpus.join("tokenizer.json"))?;
     println!("wrote {}", target.display());

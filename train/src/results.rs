@@ -24,7 +24,10 @@ pub struct Results {
     pub seconds: f64,
     /// Held-out text of each domain.
     pub domains: Vec<Domain>,
-    /// Each layer's experts on that text; empty for a dense model.
+    /// Bits per byte of the texts of today, by language.
+    #[serde(default)]
+    pub today: Vec<(String, f64)>,
+    /// Each layer's experts on the held-out text; empty for a dense model.
     pub layers: Vec<Layer>,
 }
 
@@ -64,7 +67,7 @@ impl Layer {
 }
 
 /// To five decimals: more would only make two machines' files differ.
-fn rounded(x: f64) -> f64 {
+pub fn rounded(x: f64) -> f64 {
     (x * 1e5).round() / 1e5
 }
 
@@ -86,6 +89,7 @@ impl Results {
             short: config.training.short.as_ref().map(|s| (s.tokens, s.context)),
             seconds: seconds.round(),
             domains: evaluation.domains.iter().zip(&manifest.domains).map(domain).collect(),
+            today: Vec::new(),
             layers: routed.iter().map(Layer::new).collect(),
         }
     }
