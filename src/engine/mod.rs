@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod gpu;
 pub mod layer_trace;
 pub mod logits;
+mod rope;
 pub mod sampling;
 mod step;
 

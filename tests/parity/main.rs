@@ -17,8 +17,7 @@ use moescope::kernels::settle::Taken;
 use moescope::kernels::stored::Stored;
 use moescope::kernels::{self, NAMES};
 use moescope::routing::Policy;
-use moescope::routing::policy::GateName;
-use moescope::shape::{Architecture, AttentionShape, Dtype, Gate, LayerShape, MoeShape, NONE, Setting, setting_at};
+use moescope::shape::{Architecture, AttentionShape, Dtype, Gate, GateKind, LayerShape, MoeShape, NONE, Setting, setting_at};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -253,14 +252,14 @@ fn attention(bench: &mut Bench, random: &mut Random) {
 /// Every kind of gate, with and without shared experts.
 /// The shapes of routed layers: gate, E, k, shared experts.
 fn routed_shapes() -> Vec<MoeShape> {
-    let (by_group, scaled) = (Gate::Hierarchical { groups: 4, groups_per_token: 2 }, Gate::SigmoidBias { scale: 2.5 });
+    let (by_group, scaled) = (Gate::hierarchical(4, 2), Gate::sigmoid_bias(2.5));
     let shapes = [
-        (Gate::SoftmaxTopK, 8, 2, 0),
-        (Gate::SoftmaxTopK, 64, 8, 0),
-        (Gate::SoftmaxTopK, 1, 1, 0),
-        (Gate::SoftmaxTopK, 17, 17, 1),
-        (Gate::TopKOfSoftmax, 8, 1, 0),
-        (Gate::TopKOfSoftmax, 5, 3, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 8, 2, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 64, 8, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 1, 1, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 17, 17, 1),
+        (Gate::new(GateKind::TopKOfSoftmax), 8, 1, 0),
+        (Gate::new(GateKind::TopKOfSoftmax), 5, 3, 0),
         (by_group, 16, 4, 0),
         (by_group, 8, 2, 1),
         (scaled, 32, 8, 1),
@@ -287,7 +286,7 @@ fn policies(shape: &MoeShape) -> Vec<Policy> {
         rules.push(r#"{"swap": [[0, 3], [3, 4]], "capacity_factor": 0.7, "overflow": "next-best"}"#.into());
         let bias: Vec<f32> = (0..experts).map(|e| e as f32 * 0.1).collect();
         rules.push(format!(r#"{{"bias": {bias:?}}}"#));
-        for gate in GateName::ALL.map(GateName::name) {
+        for gate in GateKind::OF_POLICIES.map(GateKind::name) {
             rules.push(format!(
                 r#"{{"gate": "{gate}", "off": [2], "seed": 5{}}}"#,
                 if gate == "soft" { "" } else { r#", "top_k": 2"# }

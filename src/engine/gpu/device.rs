@@ -43,7 +43,7 @@ pub struct Gpu {
 /// What was made once and is used again.
 #[derive(Default)]
 struct Made {
-    modules: HashMap<(&'static str, &'static str, Tile), wgpu::ShaderModule>,
+    modules: HashMap<(&'static str, Dtype, Tile), wgpu::ShaderModule>,
     layouts: HashMap<&'static str, wgpu::BindGroupLayout>,
     pipelines: HashMap<String, wgpu::ComputePipeline>,
 }
@@ -155,7 +155,7 @@ impl Gpu {
             immediate_size: 0,
         });
         let device = &self.device;
-        let module = made.modules.entry((kernel.name, dtype.name(), tile)).or_insert_with(|| {
+        let module = made.modules.entry((kernel.name, dtype, tile)).or_insert_with(|| {
             device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
                 source: wgpu::ShaderSource::Wgsl(kernel.wgsl(dtype, tile).into()),

@@ -10,7 +10,7 @@ use super::shader::{Tile, attended_together, kernel};
 use super::upload::{LayerBuffers, Matrices, Uploaded};
 use crate::engine::step::needs_settling;
 use crate::error::Result;
-use crate::shape::{Architecture, AttentionShape, Choice, Dtype, LayerShape, MoeShape, Setting, Settings};
+use crate::shape::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape, Setting, Settings};
 use wgpu::{Buffer, BufferUsages};
 
 const WORD: usize = 4;
@@ -225,18 +225,14 @@ impl Pass {
 /// The constants of `shaders/shared/choose.wgsl` for a layer of this shape: its own way, or whatever a policy says.
 pub fn choice_constants(shape: &MoeShape, policy: bool) -> Vec<(&'static str, f64)> {
     let own = Setting::own(shape, 1);
-    let (kind, scale) = policy::kind(own.choice);
-    let (groups, per_token) = match own.choice {
-        Choice::Groups { groups, groups_per_token } => (groups, groups_per_token),
-        _ => (0, 1),
-    };
+    let gate = own.gate;
     vec![
-        ("KIND", f64::from(kind)),
-        ("SCALE", f64::from(scale)),
+        ("KIND", f64::from(policy::kind(gate.kind))),
+        ("SCALE", f64::from(gate.scale)),
         ("RENORMALISE", f64::from(u32::from(own.renormalise))),
         ("POLICY", f64::from(u32::from(policy))),
-        ("EXPERT_GROUPS", groups as f64),
-        ("GROUPS_PER_TOKEN", per_token as f64),
+        ("EXPERT_GROUPS", gate.groups as f64),
+        ("GROUPS_PER_TOKEN", gate.groups_per_token as f64),
         ("EXPERTS", shape.experts as f64),
         ("TOP_K", shape.top_k as f64),
         ("SHARED", shape.shared as f64),
