@@ -6,7 +6,8 @@ use super::pack::{groups, padded, panels};
 use super::policy;
 use super::profile::Clock;
 use super::readback::Sections;
-use super::shader::{Tile, attended_together, kernel};
+use super::shader::kernel;
+use super::tile::Tile;
 use super::upload::{LayerBuffers, Matrices, Uploaded};
 use crate::engine::step::needs_settling;
 use crate::error::Result;
@@ -116,7 +117,7 @@ impl Plan {
         let routing: Vec<Routing> =
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy, tokens)).collect::<Result<_>>()?;
         let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
-        let prefill = if gpu.quads { Tile::Sixteen } else { Tile::Eight };
+        let prefill = gpu.form.prefill();
         let sampling = gpu.zeros("sampling", 3 * WORD)?;
         let maker = |tile| {
             let buffers = Buffers { ids: &ids, scratch: &scratch, routing: &routing, caches: &caches, logits: &logits };
@@ -339,7 +340,7 @@ impl Maker<'_> {
         let shapes = [("DIM_GROUPS", groups(s.head_dim)), ("STRIDE", stride), ("WINDOW", window)];
         let constants = [&heads[..], &shapes].concat();
         let buffers = [&scratch.q, keys, values, &scratch.attended];
-        let grid = Grid::HeadToken(s.heads as u32, attended_together(self.tile, self.gpu.serial));
+        let grid = Grid::HeadToken(s.heads as u32, self.gpu.form.attended_together(self.tile));
         self.pass("attention", Dtype::F32, &buffers, grid, &constants);
 
         let constants = [("GROUPS", groups(s.query_width())), ("OUTPUTS", a.hidden), ("STRIDE", padded(a.hidden))];
