@@ -1,5 +1,5 @@
-// Causal attention over the cache: out = softmax(q K^T / sqrt(DIM)) V. A workgroup has a head and a token, its lanes share
-// the work; or TOKENS tokens, and every lane has four for itself, so that none waits for another.
+// Causal attention over the cache: out = softmax(q K^T / sqrt(DIM)) V. A workgroup computes one head of one token, and its
+// lanes share the work; or of TOKENS tokens, four to a lane, without barriers.
 // Blocks of 64 positions with a running maximum and sum (online softmax: Milakov, Gimelshein 2018).
 // Twin: kernels/attention.rs
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;           // [T, HEADS, DIM_GROUPS]
@@ -10,12 +10,13 @@
 override HEADS: u32;
 override KV_HEADS: u32;
 override DIM: u32;
-override DIM_GROUPS: u32;     // DIM / 4, rounded up; at most 64
+override DIM_GROUPS: u32;     // DIM / 4, rounded up
 override STRIDE: u32;
 override WINDOW: u32;         // a token sees itself and at most WINDOW - 1 before it
 override TOKENS: u32;         // of a workgroup: 1, or 256
 
-const BLOCK = 64u;
+const LANES = 64u;
+const BLOCK = 64u;            // positions at a time, one to a lane
 var<workgroup> block: array<f32, BLOCK>;
 
 fn put(row: u32, group: u32, four: vec4<f32>) {
@@ -125,7 +126,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         return;
     }
-    let t = group.y;
+    // A lane sums one group of the values. A head wider than the lanes (DIM > 256) is summed in several rounds.
+    for (var round = 0u; round < DIM_GROUPS; round += LANES) {
+        one(head, group.y, lane, round);
+    }
+}
+
+// The groups from `round` on, as many as there are lanes, of one head of the token at index t.
+fn one(head: u32, t: u32, lane: u32, round: u32) {
+    let sum_group = round + lane;
     let kv_head = head / (HEADS / KV_HEADS);
     let query = (t * HEADS + head) * DIM_GROUPS;
     let end = step.start + t + 1u;
@@ -144,8 +153,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             block[lane] = score * inverseSqrt(f32(DIM));
         }
         workgroupBarrier();
-        // The others have no part of the values.
-        if (lane < DIM_GROUPS) {
+        // Lanes beyond the head's width only compute scores.
+        if (sum_group < DIM_GROUPS) {
             var now_largest = largest;
             for (var j = 0u; j < seen; j++) {
                 now_largest = max(now_largest, block[j]);
@@ -157,12 +166,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             for (var j = 0u; j < seen; j++) {
                 let weight = exp(block[j] - largest);
                 total += weight;
-                sum += weight * values[((first + j) * KV_HEADS + kv_head) * DIM_GROUPS + lane];
+                sum += weight * values[((first + j) * KV_HEADS + kv_head) * DIM_GROUPS + sum_group];
             }
         }
-        if (first + BLOCK < end) {
+        if (first + BLOCK < end || round + LANES < DIM_GROUPS) {
             workgroupBarrier(); // The block has been read.
         }
     }
-    put(t * STRIDE + head * DIM, lane, sum / total);
+    put(t * STRIDE + head * DIM, sum_group, sum / total);
 }

@@ -4,12 +4,12 @@ use moescope::kernels::choose::{self, Place, Scores};
 use moescope::kernels::dispatch::{dispatch, tiles};
 use moescope::kernels::softmax::softmax;
 use moescope::routing::{LayerTrace, balance};
-use moescope::shape::{Gate, MoeShape, Setting};
+use moescope::shape::{Gate, GateKind, MoeShape, Setting};
 use proptest::prelude::*;
 
 /// Routes one token as a model with this gate does.
 fn route(gate: Gate, router_logits: &[f32], bias: &[f32], selected: &mut [u32], weights: &mut [f32]) {
-    let experts = router_logits.len() - gate.group_logits();
+    let experts = router_logits.len() - gate.groups;
     let shape = MoeShape { gate: Some(gate), ..MoeShape::mixtral(experts, selected.len(), 1) };
     let scores = Scores { router_logits, bias, full: &[] };
     choose::route(&Setting::own(&shape, 1), Place::default(), &scores, selected, weights);
@@ -23,7 +23,7 @@ fn routed() -> impl Strategy<Value = LayerTrace> {
             let mut layer = LayerTrace::new(0, experts, top_k);
             for row in router_logits.chunks_exact(experts) {
                 let (mut selected, mut weights) = (vec![0; top_k], vec![0.0; top_k]);
-                route(Gate::SoftmaxTopK, row, &[], &mut selected, &mut weights);
+                route(Gate::new(GateKind::SoftmaxTopK), row, &[], &mut selected, &mut weights);
                 layer.selected.extend(selected);
                 layer.weights.extend(weights);
             }
@@ -65,7 +65,7 @@ proptest! {
         let renamed: Vec<f32> = (0..experts).map(|e| logits[(e + shift) % experts]).collect();
         let choose = |row: &[f32]| {
             let (mut selected, mut weights) = ([0; 2], [0.0; 2]);
-            route(Gate::SoftmaxTopK, row, &[], &mut selected, &mut weights);
+            route(Gate::new(GateKind::SoftmaxTopK), row, &[], &mut selected, &mut weights);
             (selected, weights)
         };
         let (a, b) = (choose(&logits), choose(&renamed));
@@ -147,7 +147,7 @@ fn a_collapsed_layer() {
 #[test]
 fn ties_go_to_the_lower_id() {
     let (mut selected, mut weights) = ([9; 3], [0.0; 3]);
-    route(Gate::SoftmaxTopK, &[1.0, 2.0, 2.0, 1.0, 1.0], &[], &mut selected, &mut weights);
+    route(Gate::new(GateKind::SoftmaxTopK), &[1.0, 2.0, 2.0, 1.0, 1.0], &[], &mut selected, &mut weights);
     assert_eq!(selected, [1, 2, 0]);
     assert_eq!(weights[0], weights[1]);
 }
@@ -162,14 +162,14 @@ fn softmax_survives_large_scores() {
 /// Every kind of gate over random logits.
 fn any_gate() -> impl Strategy<Value = (Gate, usize, Vec<f32>, Vec<f32>)> {
     let gates = prop_oneof![
-        Just(Gate::SoftmaxTopK),
-        Just(Gate::TopKOfSoftmax),
-        Just(Gate::SigmoidBias { scale: 1.0 }),
-        Just(Gate::Hierarchical { groups: 4, groups_per_token: 2 }),
+        Just(Gate::new(GateKind::SoftmaxTopK)),
+        Just(Gate::new(GateKind::TopKOfSoftmax)),
+        Just(Gate::sigmoid_bias(1.0)),
+        Just(Gate::hierarchical(4, 2)),
     ];
     let numbers = |count| proptest::collection::vec(-9.0f32..9.0, count);
     (gates, 1usize..=3, numbers(16), numbers(12))
-        .prop_map(|(gate, half_k, logits, bias)| (gate, 2 * half_k, logits[..12 + gate.group_logits()].to_vec(), bias))
+        .prop_map(|(gate, half_k, logits, bias)| (gate, 2 * half_k, logits[..12 + gate.groups].to_vec(), bias))
 }
 
 proptest! {
@@ -184,7 +184,7 @@ proptest! {
         prop_assert!(selected.iter().all(|&e| e < 12));
         prop_assert!(weights.windows(2).all(|pair| pair[0] >= pair[1]));
         let sum: f32 = weights.iter().sum();
-        if gate == Gate::TopKOfSoftmax {
+        if gate == Gate::new(GateKind::TopKOfSoftmax) {
             let mut all = logits.clone();
             softmax(&mut all);
             let share: f32 = selected.iter().map(|&e| all[e as usize]).sum();
@@ -192,9 +192,9 @@ proptest! {
         } else {
             prop_assert!((sum - 1.0).abs() < 1e-5);
         }
-        if let Gate::Hierarchical { groups_per_token, .. } = gate {
+        if gate.kind == GateKind::Hierarchical {
             let groups: std::collections::BTreeSet<u32> = selected.iter().map(|e| e / 3).collect();
-            prop_assert_eq!(groups.len(), groups_per_token);
+            prop_assert_eq!(groups.len(), gate.groups_per_token);
         }
     }
 }
@@ -203,7 +203,7 @@ proptest! {
 #[test]
 fn logits_that_are_not_numbers() {
     let (mut selected, mut weights) = ([9; 2], [0.0; 2]);
-    route(Gate::SoftmaxTopK, &[f32::NAN, 1.0, f32::NAN], &[], &mut selected, &mut weights);
+    route(Gate::new(GateKind::SoftmaxTopK), &[f32::NAN, 1.0, f32::NAN], &[], &mut selected, &mut weights);
     assert_eq!(selected, [1, 0]);
 }
 

@@ -62,7 +62,7 @@ async fn count(
     let (mut ids, _) = tokenizer.encode(&text)?;
     ids.truncate(most);
     for window in ids.chunks(session.engine().architecture().context) {
-        let trace = session.run(window, Some(tokenizer), |_| {}).await?;
+        let trace = session.run_routing(window, Some(tokenizer)).await?;
         census.add(domain, &trace.tokens, &trace.layers);
     }
     Ok(ids.len())

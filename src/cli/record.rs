@@ -142,7 +142,7 @@ async fn spread(texts: &[Vec<u32>], session: &mut Session) -> Result<Vec<LayerTr
     let context = session.engine().architecture().context;
     let mut all = Trace::default();
     for window in texts.iter().flat_map(|ids| ids.chunks(context)) {
-        all.extend(&session.run(window, None, |_| {}).await?);
+        all.extend(&session.run_routing(window, None).await?);
     }
     Ok(all.layers)
 }

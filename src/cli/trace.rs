@@ -83,16 +83,18 @@ pub async fn run(options: &Options) -> Result<()> {
 }
 
 async fn engine(model: &Model, choice: EngineChoice) -> Result<Engine> {
-    let gpu = match choice {
-        EngineChoice::Cpu => return Engine::cpu(model),
-        EngineChoice::CpuInt8 => return Engine::cpu_int8(model),
-        EngineChoice::Gpu => return Engine::gpu(model).await,
-        EngineChoice::Auto => Engine::gpu(model).await,
-    };
-    gpu.or_else(|error| {
-        eprintln!("note: the CPU runs this, because {error}");
-        Engine::cpu(model)
-    })
+    match choice {
+        EngineChoice::Cpu => Engine::cpu(model),
+        EngineChoice::CpuInt8 => Engine::cpu_int8(model),
+        EngineChoice::Gpu => Engine::gpu(model).await,
+        EngineChoice::Auto => {
+            let (engine, no_gpu) = Engine::auto(model).await?;
+            if let Some(error) = no_gpu {
+                eprintln!("note: the CPU runs this, because {error}");
+            }
+            Ok(engine)
+        }
+    }
 }
 
 fn json(info: &ModelInfo, policy: &Policy, trace: &Trace, session: &Session, wanted: Logits, all: &[f32]) -> String {

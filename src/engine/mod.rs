@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod gpu;
 pub mod layer_trace;
 pub mod logits;
+mod rope;
 pub mod sampling;
 mod step;
 
@@ -46,6 +47,16 @@ impl Engine {
     /// The GPU engine for `model`, whose files may be arriving; an [`Error::Device`] where there is no usable GPU.
     pub async fn gpu(model: &Model) -> Result<Self> {
         Ok(Self::Gpu(Box::new(gpu::GpuEngine::new(model).await?)))
+    }
+
+    /// The GPU engine on a real GPU, or the CPU engine and why it is not the other. A software adapter is no GPU here: the
+    /// CPU engine is many times faster.
+    pub async fn auto(model: &Model) -> Result<(Self, Option<Error>)> {
+        let gpu = async { gpu::GpuEngine::on(gpu::device::Gpu::open_real().await?, model).await };
+        match gpu.await {
+            Ok(engine) => Ok((Self::Gpu(Box::new(engine)), None)),
+            Err(error) => Ok((Self::cpu(model)?, Some(error))),
+        }
     }
 
     /// Another engine on the same weights, with no text, whose gates do as `settings` say.

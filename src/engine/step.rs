@@ -41,7 +41,7 @@ impl Step {
         let layers = architecture.layers.iter().zip(settings).enumerate();
         let routed = layers.filter_map(|(n, (layer, settings))| Some((n, &layer.moe, settings, layer.moe.gate?)));
         let trace = |(n, moe, settings, gate): (usize, &MoeShape, &Vec<Setting>, Gate)| LayerTrace {
-            groups: gate.group_logits(),
+            groups: gate.groups,
             ..LayerTrace::new(n, moe.experts, longest_row(settings))
         };
         Self { logits: Vec::new(), layers: routed.map(trace).collect() }

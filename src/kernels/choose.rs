@@ -3,7 +3,11 @@
 
 use super::random::{normal, uniform};
 use super::softmax::softmax;
-use crate::shape::{Choice, NONE, Noise, Setting};
+use crate::shape::GateKind::{
+    self, ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, RoundRobin, SigmoidBias, Soft, SoftmaxTopK,
+    TopKOfSoftmax,
+};
+use crate::shape::{Gate, NONE, Noise, Setting};
 
 /// The token that is being routed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,8 +38,8 @@ pub fn route(setting: &Setting, place: Place, scores: &Scores<'_>, selected: &mu
     selected[k..].fill(NONE);
     weights[k..].fill(0.0);
     let (selected, weights) = (&mut selected[..k], &mut weights[..k]);
-    if let Choice::Groups { groups, groups_per_token } = setting.choice {
-        token.choose_by_group(groups, groups_per_token, selected, weights);
+    if setting.gate.kind == GateKind::Hierarchical {
+        token.choose_by_group(selected, weights);
     } else {
         token.choose(selected);
         token.weigh(selected, weights);
@@ -44,7 +48,7 @@ pub fn route(setting: &Setting, place: Place, scores: &Scores<'_>, selected: &mu
         selected.iter_mut().for_each(|expert| *expert = setting.rename(*expert));
     }
     // Softmax weights fall as their keys do.
-    if setting.choice != Choice::Softmax || !setting.forced.is_empty() || !setting.renamed.is_empty() {
+    if setting.gate.kind != GateKind::SoftmaxTopK || !setting.forced.is_empty() || !setting.renamed.is_empty() {
         sort_by_weight(selected, weights);
     }
 }
@@ -97,19 +101,19 @@ impl Token<'_> {
     /// What the candidates are ranked by.
     fn key(&self, expert: u32) -> f32 {
         let (s, Place { layer, position, id }) = (self.setting, self.place);
-        match s.choice {
-            Choice::Sigmoid { .. } => {
+        match s.gate.kind {
+            SigmoidBias => {
                 let own = self.scores.bias.get(expert as usize).copied().unwrap_or(0.0);
                 self.sigmoid(expert) + own + self.policy_bias(expert)
             }
-            Choice::Hash => uniform([s.seed, layer, id, expert]),
-            Choice::Random => uniform([s.seed, layer, position, expert]),
-            Choice::RoundRobin => {
+            Hash => uniform([s.seed, layer, id, expert]),
+            Random => uniform([s.seed, layer, position, expert]),
+            RoundRobin => {
                 let (experts, k) = (s.experts as u32, s.top_k as u32);
                 let first = position.wrapping_mul(k) % experts;
                 -(((expert + experts - first) % experts) as f32)
             }
-            Choice::Softmax | Choice::Groups { .. } | Choice::Experts { .. } => self.logit(expert),
+            SoftmaxTopK | TopKOfSoftmax | NoisyTopK | Soft | Hierarchical | ExpertChoice => self.logit(expert),
         }
     }
 
@@ -130,25 +134,27 @@ impl Token<'_> {
         let chosen = selected.iter().position(|&expert| expert == NONE).unwrap_or(selected.len());
         weights[chosen..].fill(0.0);
         let (selected, weights) = (&selected[..chosen], &mut weights[..chosen]);
-        match self.setting.choice {
-            Choice::Softmax | Choice::Experts { .. } | Choice::Groups { .. } if self.setting.shares_all() => {
-                let largest = self.candidates().map(|expert| self.logit(expert)).fold(f32::NEG_INFINITY, f32::max);
-                let sum: f32 = self.candidates().map(|expert| (self.logit(expert) - largest).exp()).sum();
-                set_weights(selected, weights, |expert| (self.logit(expert) - largest).exp() / sum);
-            }
-            Choice::Softmax | Choice::Experts { .. } | Choice::Groups { .. } => {
-                softmax_of(selected, |expert| self.logit(expert), weights);
-            }
-            Choice::Sigmoid { scale } => {
+        match self.setting.gate.kind {
+            SigmoidBias => {
                 let sum = if self.setting.renormalise { selected.iter().map(|&e| self.sigmoid(e)).sum() } else { 1.0 };
-                set_weights(selected, weights, |expert| self.sigmoid(expert) / sum * scale);
+                set_weights(selected, weights, |expert| self.sigmoid(expert) / sum * self.setting.gate.scale);
             }
-            Choice::Hash | Choice::Random | Choice::RoundRobin => weights.fill(1.0 / chosen as f32),
+            Hash | Random | RoundRobin => weights.fill(1.0 / chosen as f32),
+            SoftmaxTopK | TopKOfSoftmax | NoisyTopK | Soft | Hierarchical | ExpertChoice => {
+                if self.setting.shares_all() {
+                    let largest = self.candidates().map(|expert| self.logit(expert)).fold(f32::NEG_INFINITY, f32::max);
+                    let sum: f32 = self.candidates().map(|expert| (self.logit(expert) - largest).exp()).sum();
+                    set_weights(selected, weights, |expert| (self.logit(expert) - largest).exp() / sum);
+                } else {
+                    softmax_of(selected, |expert| self.logit(expert), weights);
+                }
+            }
         }
     }
 
     /// The largest groups, and in each its largest experts: softmax over the groups times softmax in the group.
-    fn choose_by_group(&self, groups: usize, groups_per_token: usize, selected: &mut [u32], weights: &mut [f32]) {
+    fn choose_by_group(&self, selected: &mut [u32], weights: &mut [f32]) {
+        let Gate { groups, groups_per_token, .. } = self.setting.gate;
         let (size, each) = ((self.setting.experts / groups) as u32, selected.len() / groups_per_token);
         let members = |group: u32| (group * size..(group + 1) * size).filter(|&expert| self.is_candidate(expert));
         let group_logits = &self.scores.router_logits[self.setting.experts..];

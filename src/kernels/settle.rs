@@ -3,7 +3,7 @@
 
 use super::choose::{Scores, route, sort_by_weight};
 use super::gate::Batch;
-use crate::shape::{Choice, GROUP, Limit, MoeShape, NONE, Setting, setting_at};
+use crate::shape::{GROUP, Limit, MoeShape, NONE, Setting, setting_at};
 
 /// What the experts of a layer have taken.
 pub struct Taken<'a> {
@@ -63,9 +63,8 @@ impl Group<'_> {
             let choosing: Vec<usize> = (first..end).filter(|&t| self.setting(t).experts_choose()).collect();
             first = end;
             let Some(&t) = choosing.first() else { continue };
-            let Choice::Experts { factor } = self.setting(t).choice else { continue };
             let share = (choosing.len() * self.setting(t).top_k) as f32 / self.shape.experts as f32;
-            let most = (factor * share).ceil() as usize;
+            let most = (self.setting(t).gate.capacity_factor * share).ceil() as usize;
             self.give(&choosing, most);
         }
     }

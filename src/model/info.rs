@@ -1,6 +1,6 @@
 //! What the product says about a loaded model.
 
-use crate::shape::Cost;
+use crate::shape::{Architecture, Cost, LayerShape, MoeShape};
 use serde::{Deserialize, Serialize};
 
 /// The engine in use.
@@ -26,16 +26,18 @@ pub struct ModelInfo {
     pub family: String,
     /// Transformer layers.
     pub layers: usize,
-    /// Experts of a layer; 0 for a dense model.
+    /// Experts of the layer that has most of them; 0 for a dense model.
     pub experts: usize,
-    /// Experts that a token's router picks in a layer.
+    /// Experts that a token's router picks in that layer.
     pub top_k: usize,
-    /// The router's kind as docs/model-format.md names it; "none" for a dense model.
+    /// That layer's router, as docs/model-format.md names it; "none" for a dense model.
     pub router: String,
-    /// Experts of a layer that every token uses besides.
+    /// Experts of that layer that every token uses besides.
     pub shared_experts: usize,
-    /// Most tokens of a text that an expert takes, where there is such a limit.
+    /// Most tokens of a text that an expert of that layer takes, where there is such a limit.
     pub capacity: Option<usize>,
+    /// Every layer, in order: they may differ, as where the first is dense.
+    pub each_layer: Vec<LayerInfo>,
     /// Size of the vocabulary.
     pub vocabulary: usize,
     /// Longest text in tokens.
@@ -52,4 +54,88 @@ pub struct ModelInfo {
     pub backend: Backend,
     /// Why it is not the one that was asked for, in one sentence.
     pub note: Option<String>,
+}
+
+/// The experts of one layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Experts; 0 for a dense layer.
+    pub experts: usize,
+    /// Experts that a token's router picks; 0 for a dense layer.
+    pub top_k: usize,
+    /// The router's kind as docs/model-format.md names it; "none" for a dense layer.
+    pub router: String,
+    /// Experts that every token uses besides.
+    pub shared_experts: usize,
+    /// Most tokens of a text that an expert takes, where there is such a limit.
+    pub capacity: Option<usize>,
+}
+
+impl LayerInfo {
+    /// A layer of this shape in a model that reads texts of at most `context` tokens.
+    fn new(moe: &MoeShape, context: usize) -> Self {
+        let routed = |n: usize| if moe.gate.is_some() { n } else { 0 };
+        Self {
+            experts: routed(moe.experts),
+            top_k: routed(moe.top_k),
+            router: moe.gate.map_or_else(|| "none".into(), |gate| gate.kind.name()),
+            shared_experts: moe.shared,
+            capacity: moe.capacity(context),
+        }
+    }
+}
+
+impl ModelInfo {
+    /// Describes a model whose weights are `stored` in this width and number of bytes, while `backend` runs it.
+    pub fn new(
+        name: &str,
+        family: &str,
+        architecture: &Architecture,
+        stored: (String, u64),
+        backend: Backend,
+        note: Option<String>,
+    ) -> Self {
+        let info = |layer: &LayerShape| LayerInfo::new(&layer.moe, architecture.context);
+        let each_layer: Vec<LayerInfo> = architecture.layers.iter().map(info).collect();
+        // Of equals the first, which a plain `max_by_key` would not give.
+        let widest = each_layer.iter().rev().max_by_key(|layer| layer.experts).expect("a model has layers").clone();
+        Self {
+            name: name.to_owned(),
+            family: family.to_owned(),
+            layers: each_layer.len(),
+            experts: widest.experts,
+            top_k: widest.top_k,
+            router: widest.router,
+            shared_experts: widest.shared_experts,
+            capacity: widest.capacity,
+            each_layer,
+            vocabulary: architecture.vocabulary,
+            context: architecture.context,
+            hidden: architecture.hidden,
+            cost: architecture.cost(),
+            dtype: stored.0,
+            weight_bytes: stored.1,
+            backend,
+            note,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::AttentionShape;
+
+    /// As DeepSeek's models: the first layer is dense, the others have experts.
+    #[test]
+    fn a_dense_layer_among_sparse_ones_is_described_as_such() {
+        let attention = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, rope_theta: 1e4, window: None };
+        let layer = |moe| LayerShape { attention: attention.clone(), moe };
+        let layers = vec![layer(MoeShape::dense(32)), layer(MoeShape::mixtral(16, 4, 8))];
+        let architecture = Architecture { vocabulary: 9, hidden: 8, context: 64, norm_eps: 1e-5, tied: false, layers };
+        let info = ModelInfo::new("m", "f", &architecture, ("f32".into(), 0), Backend::Cpu, None);
+        assert_eq!((info.layers, info.experts, info.top_k, info.router.as_str()), (2, 16, 4, "softmax-top-k"));
+        let routers: Vec<(usize, &str)> = info.each_layer.iter().map(|l| (l.experts, l.router.as_str())).collect();
+        assert_eq!(routers, [(0, "none"), (16, "softmax-top-k")]);
+    }
 }

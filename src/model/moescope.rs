@@ -6,7 +6,7 @@ use super::mixtral::{self, read};
 use super::tensors::Tensors;
 use super::weights::{FfnWeights, Weights};
 use crate::error::{Error, Result};
-use crate::shape::{Architecture, Gate, MoeShape};
+use crate::shape::{Architecture, Gate, GateKind, MoeShape};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -26,17 +26,14 @@ struct Router {
     shared_experts: usize,
 }
 
-/// The kinds, as `router.kind` names them.
-const KINDS: [&str; 5] = ["softmax-top-k", "top-k-of-softmax", "noisy-top-k", "hierarchical", "sigmoid-bias"];
-
 /// What a config asks to compute.
 pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
     let Config { router } = read(config)?;
     let gate = gate(&router)?;
     let moe = MoeShape {
         gate: Some(gate),
-        bias: matches!(gate, Gate::SigmoidBias { .. }),
-        noise: router.kind == "noisy-top-k",
+        bias: gate.kind == GateKind::SigmoidBias,
+        noise: gate.kind == GateKind::NoisyTopK,
         shared: router.shared_experts,
         capacity_factor: router.capacity_factor,
         ..mixtral::moe(config)?
@@ -45,27 +42,30 @@ pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
 }
 
 fn gate(router: &Router) -> Result<Gate> {
-    let needs = |key: &str| Error::model("config.json", format!("router.kind \"{}\" needs router.{key}", router.kind));
-    if router.scale.is_some() && router.kind != "sigmoid-bias" {
-        let why = format!(
+    let wrong = |why: String| Err(Error::model("config.json", why));
+    let known = || GateKind::OF_MODELS.map(GateKind::name);
+    let Some(kind) = GateKind::OF_MODELS.into_iter().find(|kind| kind.name() == router.kind) else {
+        return wrong(format!(
+            "router.kind is \"{}\", which is not known; known kinds: {}",
+            router.kind,
+            known().join(", ")
+        ));
+    };
+    if router.scale.is_some() && kind != GateKind::SigmoidBias {
+        return wrong(format!(
             "router.scale is only known for \"sigmoid-bias\", and router.kind is \"{}\"; leave it out",
             router.kind
-        );
-        return Err(Error::model("config.json", why));
+        ));
     }
-    match router.kind.as_str() {
-        "softmax-top-k" | "noisy-top-k" => Ok(Gate::SoftmaxTopK),
-        "top-k-of-softmax" => Ok(Gate::TopKOfSoftmax),
-        "sigmoid-bias" => Ok(Gate::SigmoidBias { scale: router.scale.unwrap_or(1.0) }),
-        "hierarchical" => Ok(Gate::Hierarchical {
-            groups: router.groups.ok_or_else(|| needs("groups"))?,
-            groups_per_token: router.groups_per_token.ok_or_else(|| needs("groups_per_token"))?,
-        }),
-        kind => {
-            let why = format!("router.kind is \"{kind}\", which is not known; known kinds: {}", KINDS.join(", "));
-            Err(Error::model("config.json", why))
-        }
-    }
+    let needs = |key: &str| Error::model("config.json", format!("router.kind \"{}\" needs router.{key}", router.kind));
+    Ok(match kind {
+        GateKind::SigmoidBias => Gate::sigmoid_bias(router.scale.unwrap_or(1.0)),
+        GateKind::Hierarchical => Gate::hierarchical(
+            router.groups.ok_or_else(|| needs("groups"))?,
+            router.groups_per_token.ok_or_else(|| needs("groups_per_token"))?,
+        ),
+        _ => Gate::new(kind),
+    })
 }
 
 /// Views of all tensors, with their shapes checked.
@@ -85,8 +85,8 @@ fn add_extras<'a>(
     ffn: &mut FfnWeights<'a>,
 ) -> Result<()> {
     let at = format!("{at}.block_sparse_moe");
-    if let Some(Gate::Hierarchical { groups, .. }) = moe.gate {
-        ffn.group_router = Some(tensors.matrix(&format!("{at}.group_gate.weight"), groups, hidden)?);
+    if let Some(gate) = moe.gate.filter(|gate| gate.kind == GateKind::Hierarchical) {
+        ffn.group_router = Some(tensors.matrix(&format!("{at}.group_gate.weight"), gate.groups, hidden)?);
     }
     if moe.noise {
         ffn.noise_router = Some(tensors.matrix(&format!("{at}.noise.weight"), moe.experts, hidden)?);

@@ -131,11 +131,11 @@ impl Tensors {
     }
 
     /// The name of the width that most tensors have in the files (they share one in practice).
-    pub fn width(&self) -> &'static str {
+    pub fn width(&self) -> String {
         let count = |dtype| self.entries.values().filter(|e| e.dtype == dtype).count();
         let common = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().max_by_key(|&d| count(d)).expect("three widths");
         let eights = self.entries.values().filter(|e| e.float8).count();
-        if 2 * eights > count(common) { "f8_e4m3" } else { common.name() }
+        if 2 * eights > count(common) { "f8_e4m3".to_owned() } else { common.name() }
     }
 
     /// Bytes of all tensors.

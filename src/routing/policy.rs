@@ -3,7 +3,10 @@
 
 use crate::error::{Error, Result};
 use crate::shape::setting::SETTINGS;
-use crate::shape::{Architecture, Choice, GROUP, Limit, MoeShape, NONE, Noise, Setting, Settings, own_settings};
+use crate::shape::{
+    Architecture, GROUP, Gate, GateKind, Limit, MoeShape, NONE, Noise, Setting, Settings, own_settings,
+};
+use GateKind::{ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, RoundRobin, SigmoidBias, Soft, TopKOfSoftmax};
 use serde::{Deserialize, Serialize};
 
 /// Rules, of which later ones go over earlier ones.
@@ -41,7 +44,7 @@ pub struct Rule {
     /// Whether the chosen experts' weights are made to sum to 1.
     pub renormalise: Option<bool>,
     /// Another gate than the model's.
-    pub gate: Option<GateName>,
+    pub gate: Option<GateKind>,
 }
 
 /// What becomes of tokens over the capacity.
@@ -54,60 +57,6 @@ pub enum Overflow {
     NextBest,
     /// There is no limit.
     Keep,
-}
-
-/// The gates that a policy can put in place of the model's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GateName {
-    /// Mixtral's.
-    SoftmaxTopK,
-    /// That of Switch and OLMoE.
-    TopKOfSoftmax,
-    /// Shazeer's, with its noise.
-    NoisyTopK,
-    /// DeepSeek-V3's.
-    SigmoidBias,
-    /// The experts choose their tokens.
-    ExpertChoice,
-    /// By the token's id.
-    Hash,
-    /// By chance.
-    Random,
-    /// In turn.
-    RoundRobin,
-    /// All experts.
-    Soft,
-}
-
-impl GateName {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::SoftmaxTopK,
-        Self::TopKOfSoftmax,
-        Self::NoisyTopK,
-        Self::SigmoidBias,
-        Self::Soft,
-        Self::Hash,
-        Self::Random,
-        Self::RoundRobin,
-        Self::ExpertChoice,
-    ];
-
-    /// As in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SoftmaxTopK => "softmax-top-k",
-            Self::TopKOfSoftmax => "top-k-of-softmax",
-            Self::NoisyTopK => "noisy-top-k",
-            Self::SigmoidBias => "sigmoid-bias",
-            Self::ExpertChoice => "expert-choice",
-            Self::Hash => "hash",
-            Self::Random => "random",
-            Self::RoundRobin => "round-robin",
-            Self::Soft => "soft",
-        }
-    }
 }
 
 impl Policy {
@@ -127,7 +76,14 @@ impl Policy {
             if !rule.is_object() {
                 return Err(wrong(format!("{at}a rule is an object like {{\"off\": [3]}}")));
             }
-            serde_json::from_value(rule).map_err(|e| wrong(format!("{at}{e}")))
+            let rule: Rule = serde_json::from_value(rule).map_err(|e| wrong(format!("{at}{e}")))?;
+            match rule.gate {
+                Some(gate) if !GateKind::OF_POLICIES.contains(&gate) => {
+                    let known = GateKind::OF_POLICIES.map(GateKind::name).join(", ");
+                    Err(wrong(format!("{at}gate \"{}\" cannot replace another; take one of {known}", gate.name())))
+                }
+                _ => Ok(rule),
+            }
         };
         rules.into_iter().enumerate().map(read).collect::<Result<_>>().map(Self)
     }
@@ -318,7 +274,7 @@ impl Wanted {
         self.swap(&mut setting, n)?;
         self.limit(&mut setting)?;
         if let Some(renormalise) = rule.renormalise {
-            if !matches!(setting.choice, Choice::Softmax | Choice::Sigmoid { .. } | Choice::Experts { .. }) {
+            if matches!(setting.gate.kind, Hierarchical | Hash | Random | RoundRobin) {
                 return wrong(
                     "renormalise means nothing to this gate, whose weights are no shares of scores; leave it out",
                 );
@@ -326,7 +282,7 @@ impl Wanted {
             setting.renormalise = renormalise;
         }
         // Chance and noise alone know a seed.
-        if setting.noise == Noise::Off && !matches!(setting.choice, Choice::Hash | Choice::Random) {
+        if setting.noise == Noise::Off && !matches!(setting.gate.kind, Hash | Random) {
             setting.seed = 0;
         }
         Ok(setting)
@@ -335,21 +291,18 @@ impl Wanted {
     /// Another gate, and the noise.
     fn gate(&self, own: Setting, moe: &MoeShape) -> Setting {
         let rule = &self.0;
-        let scale = if let Choice::Sigmoid { scale } = own.choice { scale } else { 1.0 };
-        let factor = rule.capacity_factor.unwrap_or(1.0);
-        let (choice, renormalise) = match rule.gate {
-            None => (own.choice, own.renormalise),
-            Some(GateName::SoftmaxTopK | GateName::NoisyTopK) => (Choice::Softmax, true),
-            Some(GateName::TopKOfSoftmax | GateName::Soft) => (Choice::Softmax, false),
-            Some(GateName::SigmoidBias) => (Choice::Sigmoid { scale }, true),
-            Some(GateName::ExpertChoice) => (Choice::Experts { factor }, false),
-            Some(GateName::Hash) => (Choice::Hash, true),
-            Some(GateName::Random) => (Choice::Random, true),
-            Some(GateName::RoundRobin) => (Choice::RoundRobin, true),
+        let (gate, renormalise) = match rule.gate {
+            None => (own.gate, own.renormalise),
+            Some(SigmoidBias) => (Gate::sigmoid_bias(own.gate.scale), true),
+            Some(ExpertChoice) => {
+                let capacity_factor = rule.capacity_factor.unwrap_or(1.0);
+                (Gate { capacity_factor, ..Gate::new(ExpertChoice) }, false)
+            }
+            Some(kind) => (Gate::new(kind).ranking(), !matches!(kind, TopKOfSoftmax | Soft)),
         };
         let noise = match rule.noise {
             Some(std) if std > 0.0 => Noise::Of(std),
-            None if rule.gate == Some(GateName::NoisyTopK) => {
+            None if rule.gate == Some(NoisyTopK) => {
                 if moe.noise {
                     Noise::Learned
                 } else {
@@ -358,7 +311,7 @@ impl Wanted {
             }
             _ => Noise::Off,
         };
-        Setting { choice, renormalise, noise, seed: rule.seed.unwrap_or(0), ..own }
+        Setting { gate, renormalise, noise, seed: rule.seed.unwrap_or(0), ..own }
     }
 
     /// Marks the experts that are off; gives how many are left.
@@ -376,14 +329,14 @@ impl Wanted {
 
     fn count(&self, setting: &mut Setting, n: usize, moe: &MoeShape, left: usize) -> Result<()> {
         let rule = &self.0;
-        if rule.gate == Some(GateName::Soft) {
+        if rule.gate == Some(Soft) {
             if rule.top_k.is_some() {
                 return wrong("the gate \"soft\" uses all experts; leave top_k out");
             }
             setting.top_k = left;
             return Ok(());
         }
-        if matches!(setting.choice, Choice::Groups { .. }) {
+        if setting.gate.kind == Hierarchical {
             if rule.top_k.is_some_and(|k| k != setting.top_k) || !rule.force.is_empty() {
                 return wrong(
                     "the model's gate chooses groups of experts first; name another gate to use top_k or force",
@@ -413,7 +366,7 @@ impl Wanted {
             return Ok(());
         }
         in_range(force, "force", n, setting.experts)?;
-        if setting.experts_choose() || self.0.gate == Some(GateName::Soft) {
+        if setting.experts_choose() || self.0.gate == Some(Soft) {
             return wrong(
                 "force means nothing to this gate: it gives each expert its tokens in another way; leave one of them out",
             );
@@ -468,8 +421,8 @@ impl Wanted {
 
     fn limit(&self, setting: &mut Setting) -> Result<()> {
         let Rule { capacity_factor, overflow, gate, .. } = &self.0;
-        if setting.experts_choose() || *gate == Some(GateName::Soft) {
-            if overflow.is_some() || (*gate == Some(GateName::Soft) && capacity_factor.is_some()) {
+        if setting.experts_choose() || *gate == Some(Soft) {
+            if overflow.is_some() || (*gate == Some(Soft) && capacity_factor.is_some()) {
                 return wrong("no token is over the capacity of this gate; leave capacity_factor and overflow out");
             }
             setting.limit = None;

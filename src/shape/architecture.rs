@@ -1,7 +1,7 @@
 //! What a model computes, told without any family's name.
 
 use super::cost::{Cost, Part};
-use super::gate::Gate;
+use super::gate::{Gate, GateKind};
 use crate::error::{Error, Result};
 
 /// A decoder-only transformer: embeddings, layers, a last RMSNorm, the output projection.
@@ -91,7 +91,7 @@ impl MoeShape {
             experts,
             top_k,
             intermediate,
-            gate: Some(Gate::SoftmaxTopK),
+            gate: Some(Gate::new(GateKind::SoftmaxTopK)),
             bias: false,
             noise: false,
             shared: 0,
@@ -117,7 +117,7 @@ impl MoeShape {
     /// Router logits of a token: one an expert, then one a group, then one an expert where there is learned noise.
     pub fn router_rows(&self) -> usize {
         let noise = if self.noise { self.experts } else { 0 };
-        self.gate.map_or(0, |gate| self.experts + gate.group_logits() + noise)
+        self.gate.map_or(0, |gate| self.experts + gate.groups + noise)
     }
 
     /// The most tokens of a text of `context` tokens that an expert takes.
@@ -159,8 +159,8 @@ impl Architecture {
             if capacity_factor.is_some_and(|factor| !(factor > 0.0 && factor.is_finite())) {
                 return wrong("router.capacity_factor must be a number above 0 (leave it out for no limit)".into());
             }
-            if let Some(Gate::Hierarchical { groups, groups_per_token }) = gate {
-                check_groups(groups, groups_per_token, experts, top_k)?;
+            if let Some(gate) = gate.filter(|gate| gate.kind == GateKind::Hierarchical) {
+                check_groups(gate.groups, gate.groups_per_token, experts, top_k)?;
             }
         }
         Ok(self)

@@ -1,9 +1,12 @@
 //! Number formats of stored weights.
 
+use super::gate::serde_name;
 use half::{bf16, f16};
+use serde::Serialize;
 
 /// Width of a stored number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dtype {
     /// IEEE single.
     F32,
@@ -20,12 +23,8 @@ impl Dtype {
     }
 
     /// "f32", "f16" or "bf16".
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        }
+    pub fn name(self) -> String {
+        serde_name(self)
     }
 
     /// Little-endian `bytes` as f32 numbers.

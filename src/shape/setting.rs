@@ -1,7 +1,7 @@
 //! What a gate does in one layer, from one position of the text on: the model's own way, or a policy's.
 
 use super::architecture::{Architecture, MoeShape};
-use super::gate::Gate;
+use super::gate::{Gate, GateKind};
 use serde::{Deserialize, Serialize};
 
 /// Tokens of a group, over which a policy's capacity counts and in which experts choose.
@@ -9,36 +9,6 @@ pub const GROUP: usize = 64;
 
 /// Most settings of a layer: ranges of tokens that are routed in different ways.
 pub const SETTINGS: usize = 16;
-
-/// How experts are ranked and weighed; the formulas are in docs/gates.md.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Choice {
-    /// By logits; weights are softmaxes.
-    Softmax,
-    /// By sigmoids and a bias.
-    Sigmoid {
-        /// Multiplies the weights.
-        scale: f32,
-    },
-    /// By groups, then in the groups.
-    Groups {
-        /// Groups of experts.
-        groups: usize,
-        /// Groups that a token uses.
-        groups_per_token: usize,
-    },
-    /// By the token's id.
-    Hash,
-    /// By chance.
-    Random,
-    /// In turn.
-    RoundRobin,
-    /// The experts choose the tokens of a group: `ceil(factor * k * n / E)` of its n tokens each.
-    Experts {
-        /// Capacity factor.
-        factor: f32,
-    },
-}
 
 /// Noise on the router logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,8 +46,8 @@ pub struct Setting {
     pub first: usize,
     /// Experts of the layer, `E`.
     pub experts: usize,
-    /// How they are ranked and weighed.
-    pub choice: Choice,
+    /// How they are ranked and weighed; a [`Gate::ranking`].
+    pub gate: Gate,
     /// Experts that a token uses (on average, where the experts choose).
     pub top_k: usize,
     /// Whether weights are shares of the chosen experts' sum; of all candidates' otherwise.
@@ -103,17 +73,13 @@ pub struct Setting {
 impl Setting {
     /// The model's own gate in a layer of this shape, which must have one; `context` is the model's.
     pub fn own(shape: &MoeShape, context: usize) -> Self {
-        let gate = shape.gate.unwrap_or(Gate::SoftmaxTopK);
+        let gate = shape.gate.unwrap_or(Gate::new(GateKind::SoftmaxTopK));
         Self {
             first: 0,
             experts: shape.experts,
-            choice: match gate {
-                Gate::SoftmaxTopK | Gate::TopKOfSoftmax => Choice::Softmax,
-                Gate::SigmoidBias { scale } => Choice::Sigmoid { scale },
-                Gate::Hierarchical { groups, groups_per_token } => Choice::Groups { groups, groups_per_token },
-            },
+            gate: gate.ranking(),
             top_k: shape.top_k,
-            renormalise: gate != Gate::TopKOfSoftmax,
+            renormalise: gate.kind != GateKind::TopKOfSoftmax,
             temperature: 1.0,
             off: Vec::new(),
             bias: Vec::new(),
@@ -132,7 +98,7 @@ impl Setting {
 
     /// Whether the experts choose the tokens.
     pub fn experts_choose(&self) -> bool {
-        matches!(self.choice, Choice::Experts { .. })
+        self.gate.kind == GateKind::ExpertChoice
     }
 
     /// What stands in the place of an expert after the choice.

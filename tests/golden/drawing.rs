@@ -1,11 +1,31 @@
 //! Continuations: tokens drawn with several steps in flight are those drawn one after the other, on both engines.
 
+use super::engines::Kind;
 use super::{case, model, shipped};
+use libtest_mimic::Trial;
 use moescope::engine::Engine;
 use moescope::engine::gpu::AHEAD;
 use moescope::model::Model;
 use moescope::routing::{Policy, Trace};
 use moescope::session::{Sampling, Session};
+
+/// Every test here, on this GPU engine.
+pub fn tests(kind: Kind) -> Vec<Trial> {
+    vec![
+        kind.test(
+            "the_shipped_model_goes_on_the_same_way_on_every_engine",
+            the_shipped_model_goes_on_the_same_way_on_every_engine,
+        ),
+        kind.test(
+            "steps_in_flight_count_what_experts_took_and_end_with_the_context",
+            steps_in_flight_count_what_experts_took_and_end_with_the_context,
+        ),
+        kind.test(
+            "another_text_or_another_seed_leaves_the_steps_in_flight",
+            another_text_or_another_seed_leaves_the_steps_in_flight,
+        ),
+    ]
+}
 
 const SAMPLINGS: [Sampling; 4] = [
     Sampling { temperature: 0.0, top_p: 1.0, seed: 1 },
@@ -38,18 +58,13 @@ fn cpu(model: &Model) -> Session {
     Session::new(Engine::cpu(model).unwrap())
 }
 
-fn gpu(model: &Model) -> Session {
-    Session::new(pollster::block_on(Engine::gpu(model)).unwrap())
-}
-
 fn ids(trace: &Trace) -> Vec<u32> {
     trace.tokens.iter().map(|token| token.id).collect()
 }
 
-#[test]
-fn the_shipped_model_goes_on_the_same_way_on_every_engine() {
+fn the_shipped_model_goes_on_the_same_way_on_every_engine(kind: Kind) {
     let (model, texts) = shipped();
-    let (mut cpu, mut gpu) = (cpu(&model), gpu(&model));
+    let (mut cpu, mut gpu) = (cpu(&model), Session::new(kind.open(&model)));
     for (n, (_, text)) in texts.iter().enumerate().take(4) {
         let prompt = &text[..text.len().min(20)];
         let sampling = &SAMPLINGS[n];
@@ -67,13 +82,12 @@ fn the_shipped_model_goes_on_the_same_way_on_every_engine() {
 }
 
 /// Models whose experts are full at some point, a policy that draws lots, and a text that fills the context.
-#[test]
-fn steps_in_flight_count_what_experts_took_and_end_with_the_context() {
+fn steps_in_flight_count_what_experts_took_and_end_with_the_context(kind: Kind) {
     let policy = Policy::parse(r#"{"noise": 0.5, "seed": 3, "capacity_factor": 0.8}"#).unwrap();
     for (name, policy) in [("switch", Policy::default()), ("capacity-top2", Policy::default()), ("basic", policy)] {
         let model = model(&case(name));
         let settings = policy.settings_or_own(&model.architecture).unwrap();
-        let own = pollster::block_on(Engine::gpu(&model)).unwrap();
+        let own = kind.open(&model);
         let mut session = Session::new(pollster::block_on(own.fork(settings)).unwrap());
         let prompt = [5, 9, 2, 7, 11];
         let one = continued(&mut session, &prompt, 1000, &SAMPLINGS[2], |_| 1);
@@ -85,10 +99,9 @@ fn steps_in_flight_count_what_experts_took_and_end_with_the_context() {
 }
 
 /// Whatever is asked for while steps are in flight, they leave nothing behind.
-#[test]
-fn another_text_or_another_seed_leaves_the_steps_in_flight() {
+fn another_text_or_another_seed_leaves_the_steps_in_flight(kind: Kind) {
     let (model, texts) = shipped();
-    let mut session = gpu(&model);
+    let mut session = Session::new(kind.open(&model));
     let (prompt, other) = (&texts[0].1[..10], &texts[1].1[..70]);
     let expected = continued(&mut session, prompt, 12, &SAMPLINGS[1], |_| 1);
     let run = |session: &mut Session, ids: &[u32]| pollster::block_on(session.run(ids, None, |_| {})).unwrap();

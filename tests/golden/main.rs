@@ -1,12 +1,18 @@
 //! The engines against Hugging Face transformers, and for Moescope's own routers against `oracle.py`: every
-//! fixture that `make.py` wrote, on the CPU and on the GPU. Logits and router logits within a tolerance, the same
+//! fixture that `make.py` wrote, on the CPU, on the GPU, and on a software adapter in the form that real GPUs run too.
+//! Logits and router logits within a tolerance, the same
 //! experts, the same ones dropped. No decision in a fixture is a tie; in the shipped model's texts, ties are left out.
 
 mod drawing;
+mod engines;
 mod policies;
+mod synthetic;
 
+use engines::{Kind, file};
+use libtest_mimic::{Arguments, Trial};
 use moescope::engine::cpu::CpuEngine;
 use moescope::engine::gpu::GpuEngine;
+use moescope::engine::gpu::device::Gpu;
 use moescope::engine::gpu::profile::KernelTime;
 use moescope::engine::{Engine, LogitsOf, Step};
 use moescope::kernels::linear::weight_bytes_read;
@@ -17,16 +23,15 @@ use moescope::session::Session;
 use moescope::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-const CPU_TOLERANCE: f32 = 1e-4;
-const GPU_TOLERANCE: f32 = 1e-3;
 /// Choices of the shipped model closer than this are a tie that rounding may decide.
 const TIE: f32 = 1e-4;
 /// The fixtures are made so that no choice is close: every token is checked.
 const NO_TIES: f32 = f32::NEG_INFINITY;
 
 fn cases() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures");
+    let dir = file("tests/golden/fixtures");
     let mut cases: Vec<PathBuf> =
         std::fs::read_dir(dir).expect("fixtures").map(|entry| entry.unwrap().path()).collect();
     cases.sort();
@@ -40,6 +45,73 @@ fn case(name: &str) -> PathBuf {
 
 fn model(case: &Path) -> Model {
     Model::new(&files::read_dir(case).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", case.display()))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let gpus = Kind::gpus();
+    let mut tests = vec![
+        test("an_edited_text_equals_a_fresh_one", an_edited_text_equals_a_fresh_one),
+        test("the_lens_agrees_with_the_trace", the_lens_agrees_with_the_trace),
+        test("weights_kept_as_they_are_give_the_same_bits", weights_kept_as_they_are_give_the_same_bits),
+        test("weights_rounded_to_8_bits_lose_little", weights_rounded_to_8_bits_lose_little),
+    ];
+    for case in cases() {
+        let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        for kind in [Kind::Cpu].iter().chain(&gpus) {
+            let case = case.clone();
+            let run = move |kind| agrees_with_the_reference(&case, kind);
+            tests.push(kind.test(&format!("agrees_with_the_reference::{name}"), run));
+        }
+        tests.push(test(&format!("decode_and_prefill_have_the_same_bits::{name}"), move || {
+            decode_and_prefill_have_the_same_bits(&case);
+        }));
+    }
+    for kind in [Kind::Cpu].iter().chain(&gpus) {
+        tests.push(kind.test("the_shipped_model_agrees_on_the_examples", the_shipped_model_agrees_on_the_examples));
+        tests.extend(policies::tests(*kind));
+    }
+    for kind in gpus {
+        tests.extend([
+            kind.test("gpu_is_deterministic", gpu_is_deterministic),
+            kind.test("a_decoded_token_takes_eight_dispatches", a_decoded_token_takes_eight_dispatches_a_layer),
+            kind.test("kernels_are_timed_beside_the_text", kernels_are_timed_beside_the_text),
+        ]);
+        tests.extend(shipped_models(&["main", "switch", "fine-grained"]).map(|name| {
+            let run = move |kind| a_long_prompt_in_large_steps_has_the_same_bits(name, kind);
+            kind.test(&format!("a_long_prompt_in_large_steps::{name}"), run)
+        }));
+        tests.extend(drawing::tests(kind));
+        tests.extend(synthetic::tests(kind));
+        tests.push(synthetic::speed(kind));
+    }
+    tests.extend(shipped_models(&["main", "switch", "hierarchical", "fine-grained", "dense"]).map(|name| {
+        let run = move || a_decoded_token_reads_its_active_weights_once(name);
+        test(&format!("a_decoded_token_reads_its_active_weights_once::{name}"), run)
+    }));
+    tests.push(synthetic::speed(Kind::Cpu));
+    tests.push(test("a_real_gpu_is_there", a_real_gpu_is_there).with_ignored_flag(true));
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// These models of `www/models`; a folder that `cargo xtask gpu-check` packed has only some.
+fn shipped_models(names: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
+    let packed = std::env::var_os("MOESCOPE_ROOT").is_some();
+    names.iter().copied().filter(move |name| !packed || file("www/models").join(name).exists())
+}
+
+/// Run by `cargo xtask gpu-check`, whose results on a software adapter would say nothing.
+fn a_real_gpu_is_there() {
+    let gpu = pollster::block_on(Gpu::open()).unwrap();
+    println!("adapter: {}", gpu.adapter);
+    assert!(!gpu.software, "{} is a software adapter", gpu.adapter);
+}
+
+fn test(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
 }
 
 struct Expected(Vec<u8>);
@@ -170,41 +242,26 @@ async fn check_engine(case: &Path, engine: &mut Engine, tolerance: f32) {
     assert!(difference < tolerance, "re-run after truncation differs by {difference}");
 }
 
-#[test]
-fn cpu_agrees_with_hugging_face() {
-    for case in cases() {
-        let mut engine = Engine::cpu(&model(&case)).unwrap();
-        pollster::block_on(check_engine(&case, &mut engine, CPU_TOLERANCE));
-    }
-}
-
-#[test]
-fn gpu_agrees_with_hugging_face() {
-    for case in cases() {
-        let mut engine = pollster::block_on(Engine::gpu(&model(&case))).unwrap();
-        pollster::block_on(check_engine(&case, &mut engine, GPU_TOLERANCE));
-    }
+fn agrees_with_the_reference(case: &Path, kind: Kind) {
+    let mut engine = kind.open(&model(case));
+    pollster::block_on(check_engine(case, &mut engine, kind.tolerance()));
 }
 
 /// On the CPU one token at a time gives the same bits as many at once: the kernels sum in one order.
-#[test]
-fn cpu_decode_and_prefill_have_the_same_bits() {
-    for case in cases() {
-        let ids = Expected::of(&case).ids("ids");
-        let model = model(&case);
-        let (mut a, mut b) = (Engine::cpu(&model).unwrap(), Engine::cpu(&model).unwrap());
-        let (a, b) = pollster::block_on(async { (run(&mut a, &ids, usize::MAX).await, run(&mut b, &ids, 1).await) });
-        assert_eq!(bits(&a), bits(&b), "{}", case.display());
-    }
+fn decode_and_prefill_have_the_same_bits(case: &Path) {
+    let ids = Expected::of(case).ids("ids");
+    let model = model(case);
+    let (mut a, mut b) = (Engine::cpu(&model).unwrap(), Engine::cpu(&model).unwrap());
+    let (a, b) = pollster::block_on(async { (run(&mut a, &ids, usize::MAX).await, run(&mut b, &ids, 1).await) });
+    assert_eq!(bits(&a), bits(&b));
 }
 
 /// The GPU gives the same bits on every run: no float atomics.
-#[test]
-fn gpu_is_deterministic() {
+fn gpu_is_deterministic(kind: Kind) {
     for name in ["many-experts", "capacity-top2"] {
         let case = case(name);
         let ids = Expected::of(&case).ids("ids");
-        let mut engine = pollster::block_on(Engine::gpu(&model(&case))).unwrap();
+        let mut engine = kind.open(&model(&case));
         let first = pollster::block_on(run(&mut engine, &ids, usize::MAX));
         for _ in 0..3 {
             engine.truncate(0);
@@ -215,39 +272,33 @@ fn gpu_is_deterministic() {
 
 /// A decoded token takes eight dispatches a layer (q, k and v; attention; output; norm; gate; up; down; combine), and three
 /// beside: embedding, first norm, logits. A prompt groups its tokens by expert too.
-#[test]
-fn a_decoded_token_takes_eight_dispatches_a_layer() {
+fn a_decoded_token_takes_eight_dispatches_a_layer(kind: Kind) {
     for name in ["basic", "many-experts"] {
         let model = model(&case(name));
         let layers = model.architecture.layers.len();
-        let engine = pollster::block_on(GpuEngine::new(&model)).unwrap();
+        let engine = kind.gpu_engine(&model);
         assert_eq!(engine.dispatches(1), 8 * layers + 3, "{name}");
         assert_eq!(engine.dispatches(2), 9 * layers + 3, "{name}");
     }
 }
 
 /// Where logits are wanted after the last token alone, a GPU takes more tokens in a step: the bits are those of smaller steps.
-#[test]
-fn a_long_prompt_in_large_steps_has_the_same_bits() {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models");
-    for name in ["main", "switch", "fine-grained"] {
-        let model = model(&models.join(name));
-        let (context, vocabulary) = (model.architecture.context as u32, model.architecture.vocabulary as u32);
-        let ids: Vec<u32> = (0..context.min(230)).map(|n| n * n * 31 % vocabulary).collect();
-        let mut session = Session::new(pollster::block_on(Engine::gpu(&model)).unwrap());
-        let [small, large] = [LogitsOf::All, LogitsOf::Last].map(|logits| session.engine().chunk(logits));
-        assert!(small < ids.len() && ids.len() <= large, "{name}: {} tokens, {small} and {large}", ids.len());
-        let expected = pollster::block_on(session.run(&ids, None, |_| {})).unwrap();
-        let last = session.last_logits().to_vec();
-        let trace = pollster::block_on(session.run_routing(&ids, None)).unwrap();
-        assert!(trace.layers == expected.layers, "{name}");
-        assert_eq!(session.last_logits(), last, "{name}");
-    }
+fn a_long_prompt_in_large_steps_has_the_same_bits(name: &str, kind: Kind) {
+    let model = model(&file("www/models").join(name));
+    let (context, vocabulary) = (model.architecture.context as u32, model.architecture.vocabulary as u32);
+    let ids: Vec<u32> = (0..context.min(230)).map(|n| n * n * 31 % vocabulary).collect();
+    let mut session = Session::new(kind.open(&model));
+    let [small, large] = [LogitsOf::All, LogitsOf::Last].map(|logits| session.engine().chunk(logits));
+    assert!(small < ids.len() && ids.len() <= large, "{name}: {} tokens, {small} and {large}", ids.len());
+    let expected = pollster::block_on(session.run(&ids, None, |_| {})).unwrap();
+    let last = session.last_logits().to_vec();
+    let trace = pollster::block_on(session.run_routing(&ids, None)).unwrap();
+    assert!(trace.layers == expected.layers, "{name}");
+    assert_eq!(session.last_logits(), last, "{name}");
 }
 
 /// Timing the kernels takes the step's dispatches and no others, and leaves the text in the cache as it was.
-#[test]
-fn kernels_are_timed_beside_the_text() {
+fn kernels_are_timed_beside_the_text(kind: Kind) {
     let case = case("basic");
     let ids = Expected::of(&case).ids("ids");
     let (head, rest) = ids.split_at(ids.len() / 2);
@@ -258,7 +309,7 @@ fn kernels_are_timed_beside_the_text() {
         let step = pollster::block_on(engine.step(rest, LogitsOf::All)).unwrap();
         (profile, one, step.logits)
     };
-    let mut engine = pollster::block_on(GpuEngine::new(&model(&case))).unwrap();
+    let mut engine = kind.gpu_engine(&model(&case));
     let (profile, one, after) = logits(&mut engine);
     let count = |times: &[KernelTime]| times.iter().map(|time| time.dispatches).sum::<usize>();
     assert_eq!((count(&profile), count(&one)), (engine.dispatches(head.len()), engine.dispatches(1)));
@@ -272,28 +323,23 @@ fn kernels_are_timed_beside_the_text() {
 
 /// A decoded token reads the weights of the experts that it uses and no others, each once: what is more are rows that fill up
 /// panels.
-#[test]
-fn a_decoded_token_reads_its_active_weights_once() {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models");
-    for name in ["main", "switch", "hierarchical", "fine-grained", "dense"] {
-        let model = model(&models.join(name));
-        let cost = model.architecture.cost();
-        let parts = [&cost.attention, &cost.routers, &cost.experts, &cost.lm_head];
-        let active: u64 = parts.iter().map(|part| 4 * part.active).sum();
-        let mut engine = Engine::cpu(&model).unwrap();
-        for id in [5, 9, 700] {
-            let before = weight_bytes_read();
-            pollster::block_on(engine.step(&[id], LogitsOf::Last)).unwrap();
-            let read = (weight_bytes_read() - before) as f64 / active as f64;
-            // A bias is an active weight, but no product.
-            assert!((0.999..1.05).contains(&read), "{name}: {read} times the active weights");
-        }
+fn a_decoded_token_reads_its_active_weights_once(name: &str) {
+    let model = model(&file("www/models").join(name));
+    let cost = model.architecture.cost();
+    let parts = [&cost.attention, &cost.routers, &cost.experts, &cost.lm_head];
+    let active: u64 = parts.iter().map(|part| 4 * part.active).sum();
+    let mut engine = Engine::cpu(&model).unwrap();
+    for id in [5, 9, 700] {
+        let before = weight_bytes_read();
+        pollster::block_on(engine.step(&[id], LogitsOf::Last)).unwrap();
+        let read = (weight_bytes_read() - before) as f64 / active as f64;
+        // A bias is an active weight, but no product.
+        assert!((0.999..1.05).contains(&read), "{name}: {read} times the active weights");
     }
 }
 
 /// Editing a text gives what a fresh session gives: trace, guesses and surprise; and where there is a capacity,
 /// what an expert has taken is counted anew.
-#[test]
 fn an_edited_text_equals_a_fresh_one() {
     for name in ["basic", "switch", "capacity-top2", "hierarchical", "llama"] {
         let case = case(name);
@@ -344,7 +390,6 @@ async fn finish(session: &mut Session, trace: &mut moescope::routing::Trace, chu
 
 /// The lens sees the experts that the gate selected, and after the last layer what the model guesses; looking
 /// back and forth changes nothing.
-#[test]
 fn the_lens_agrees_with_the_trace() {
     let case = case("many-experts");
     let model = model(&case);
@@ -372,43 +417,37 @@ fn the_lens_agrees_with_the_trace() {
 
 /// The model that ships, and the page's examples in its tokens.
 fn shipped() -> (Model, Vec<(String, Vec<u32>)>) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = files::read_dir(&root.join("www/models/main")).unwrap();
+    let files = files::read_dir(&file("www/models/main")).unwrap();
     let model = Model::new(&files).unwrap();
     let tokenizer = Tokenizer::new(files.tokenizer.as_ref().unwrap(), model.architecture.vocabulary).unwrap();
     let examples: Vec<serde_json::Value> =
-        serde_json::from_slice(&std::fs::read(root.join("www/examples.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(file("www/examples.json")).unwrap()).unwrap();
     let text = |example: &serde_json::Value, key: &str| example[key].as_str().unwrap().to_owned();
     let texts = examples.iter().map(|e| (text(e, "id"), tokenizer.encode(&text(e, "text")).unwrap().0)).collect();
     (model, texts)
 }
 
-/// The model that ships, on the page's own examples: both engines pick the experts that `transformers` picks,
+/// The model that ships, on the page's own examples: every engine picks the experts that `transformers` picks,
 /// wherever its choice is no tie, and expect the same next token. `shipped.py` wrote the expectations.
-#[test]
-fn the_shipped_model_agrees_on_the_examples() {
+fn the_shipped_model_agrees_on_the_examples(kind: Kind) {
     let (model, texts) = shipped();
     let vocabulary = model.architecture.vocabulary;
-    let gpu = pollster::block_on(Engine::gpu(&model)).unwrap();
-    let mut engines = [(Engine::cpu(&model).unwrap(), CPU_TOLERANCE), (gpu, GPU_TOLERANCE)];
+    let (mut engine, tolerance) = (kind.open(&model), kind.tolerance());
     for (id, ids) in texts {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/shipped/{id}.safetensors"));
+        let path = file(&format!("tests/golden/shipped/{id}.safetensors"));
         let expected = Expected(std::fs::read(path).unwrap());
         assert_eq!(ids, expected.ids("ids"), "{id}: token ids");
-        for (engine, tolerance) in &mut engines {
-            engine.truncate(0);
-            let step = pollster::block_on(run(engine, &ids, usize::MAX));
-            check_routing(&id, &step, &expected, *tolerance, TIE);
-            let last = &step.logits[(ids.len() - 1) * vocabulary..];
-            let difference = largest_difference(last, &expected.floats("logits_last"));
-            assert!(difference < *tolerance, "{id}: last logits differ by {difference}");
-        }
+        engine.truncate(0);
+        let step = pollster::block_on(run(&mut engine, &ids, usize::MAX));
+        check_routing(&id, &step, &expected, tolerance, TIE);
+        let last = &step.logits[(ids.len() - 1) * vocabulary..];
+        let difference = largest_difference(last, &expected.floats("logits_last"));
+        assert!(difference < tolerance, "{id}: last logits differ by {difference}");
     }
 }
 
 /// Weights that are kept as the file has them give the bits of widened ones, for a prompt and for the tokens after it, and
 /// half as many bytes are read for them.
-#[test]
 fn weights_kept_as_they_are_give_the_same_bits() {
     let (model, _) = shipped();
     let mut engines = [Stored::as_is, Stored::wide].map(|pack| CpuEngine::packed(&model, pack).unwrap());
@@ -434,7 +473,6 @@ fn loss(logits: &[f32], came: usize) -> f64 {
 
 /// Weights rounded to 8 bits: a quarter of the bytes, nearly the same loss, the same first experts nearly everywhere; decoding and
 /// prefill have the same bits.
-#[test]
 fn weights_rounded_to_8_bits_lose_little() {
     let (model, texts) = shipped();
     let vocabulary = model.architecture.vocabulary;

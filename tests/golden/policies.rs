@@ -1,13 +1,15 @@
 //! Policies and gates against `policy.py`, an oracle written after docs/gates.md alone: every case of
 //! `policies/cases.json`, on the CPU and on the GPU.
 
-use super::{CPU_TOLERANCE, Expected, GPU_TOLERANCE, largest_difference, model, run};
+use super::engines::{Kind, file};
+use super::{Expected, largest_difference, model, run};
+use libtest_mimic::Trial;
 use moescope::engine::{Engine, Step};
 use moescope::model::Model;
 use moescope::routing::Policy;
 use moescope::shape::{NONE, experts_choose};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 struct Case {
     name: String,
@@ -15,7 +17,7 @@ struct Case {
 }
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policies")
+    file("tests/golden/policies")
 }
 
 /// The cases of each model.
@@ -98,17 +100,12 @@ fn check_engine(engine: &Engine, cases: &[Case], tolerance: f32, one_by_one: boo
     });
 }
 
-#[test]
-fn cpu_agrees_with_the_oracle_under_policies() {
-    for (name, cases) in cases() {
-        check_engine(&Engine::cpu(&open(&name)).unwrap(), &cases, CPU_TOLERANCE, true);
-    }
-}
-
-#[test]
-fn gpu_agrees_with_the_oracle_under_policies() {
-    for (name, cases) in cases() {
-        let engine = pollster::block_on(Engine::gpu(&open(&name))).unwrap();
-        check_engine(&engine, &cases, GPU_TOLERANCE, false);
-    }
+/// The cases of each model, on this engine.
+pub fn tests(kind: Kind) -> Vec<Trial> {
+    let test = |(name, cases): (String, Vec<Case>)| {
+        kind.test(&format!("agrees_with_the_oracle_under_policies::{name}"), move |kind| {
+            check_engine(&kind.open(&open(&name)), &cases, kind.tolerance(), kind == Kind::Cpu);
+        })
+    };
+    cases().into_iter().map(test).collect()
 }

@@ -3,7 +3,9 @@
 use moescope::engine::gpu::device::{Gpu, StepUniform};
 use moescope::engine::gpu::pack;
 use moescope::engine::gpu::plan::choice_constants;
-use moescope::engine::gpu::shader::{Access, Tile, kernel};
+use moescope::engine::gpu::shader::{Access, kernel};
+use moescope::engine::gpu::software::Form;
+use moescope::engine::gpu::tile::Tile;
 use moescope::model::{AttentionShape, Dtype, Matrix, MoeShape};
 use std::borrow::Cow;
 
@@ -13,28 +15,39 @@ const TOLERANCE: f32 = 1e-4;
 /// A GPU, and a count of the numbers compared on it.
 pub struct Bench {
     gpu: Gpu,
+    /// The form that is fastest on this adapter.
+    own: Form,
     pub compared: usize,
 }
 
 impl Bench {
     pub fn open() -> Self {
-        Self { gpu: pollster::block_on(Gpu::open()).unwrap(), compared: 0 }
+        let gpu = pollster::block_on(Gpu::open()).unwrap();
+        Self { own: gpu.form, gpu, compared: 0 }
     }
 
-    /// The forms of products that this GPU can run.
+    /// The forms that this adapter can run.
+    pub fn forms(&self) -> Vec<Form> {
+        let mut forms = vec![Form::Gpu, Form::Software { quads: false }];
+        if !forms.contains(&self.own) {
+            forms.push(self.own);
+        }
+        forms
+    }
+
+    /// The tiles of products in the form in use.
     pub fn tiles(&self) -> Vec<Tile> {
-        let quads = self.gpu.quads.then_some(Tile::Sixteen);
-        [Tile::One, Tile::Eight].into_iter().chain(quads).collect()
+        vec![Tile::One, self.gpu.form.prefill()]
     }
 
-    /// Whether they take that for processors.
-    pub fn serial(&self) -> bool {
-        self.gpu.serial
+    /// The form in use.
+    pub fn form(&self) -> Form {
+        self.gpu.form
     }
 
-    /// From here on kernels take the form for processors, or that for GPUs.
-    pub fn set_serial(&mut self, serial: bool) {
-        self.gpu.serial = serial;
+    /// From here on kernels take this form.
+    pub fn set_form(&mut self, form: Form) {
+        self.gpu.form = form;
     }
 
     pub fn kernel(&mut self, name: &'static str, dtype: Dtype, tile: Tile) -> Run<'_> {

@@ -5,9 +5,12 @@
 mod bench;
 
 use bench::{Bench, Floats, Random};
+use libtest_mimic::{Arguments, Trial};
 use moescope::engine::gpu::pack;
 use moescope::engine::gpu::policy::words as policy_words;
-use moescope::engine::gpu::shader::{KERNELS, ROWS, Tile, attended_together};
+use moescope::engine::gpu::shader::{KERNELS, ROWS};
+use moescope::engine::gpu::software::Form;
+use moescope::engine::gpu::tile::Tile;
 use moescope::kernels::attention::KvCache;
 use moescope::kernels::choose::{Scores, route};
 use moescope::kernels::dispatch::tiles;
@@ -17,10 +20,12 @@ use moescope::kernels::settle::Taken;
 use moescope::kernels::stored::Stored;
 use moescope::kernels::{self, NAMES};
 use moescope::routing::Policy;
-use moescope::routing::policy::GateName;
-use moescope::shape::{Architecture, AttentionShape, Dtype, Gate, LayerShape, MoeShape, NONE, Setting, setting_at};
+use moescope::shape::{
+    Architecture, AttentionShape, Dtype, Gate, GateKind, LayerShape, MoeShape, NONE, Setting, setting_at,
+};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 
@@ -42,9 +47,13 @@ const CASES: [(&str, Case); 12] = [
     ("settle", settle),
 ];
 
-#[test]
+/// The repository: where MOESCOPE_ROOT says, or where this was compiled.
+fn root() -> PathBuf {
+    std::env::var_os("MOESCOPE_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 fn every_shader_has_a_twin_and_a_case() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let files = |dir: &str, end: &str| -> BTreeSet<String> {
         let entries =
             std::fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -63,19 +72,41 @@ fn every_shader_has_a_twin_and_a_case() {
     assert!(shaders.is_subset(&twins), "a shader has no twin in src/kernels: {:?}", shaders.difference(&twins));
 }
 
-#[test]
-fn every_kernel_agrees_with_its_twin() {
+/// The case of one kernel, as this form of it runs.
+fn agrees_with_its_twin(name: &str, case: Case, form: Form) {
     let mut bench = Bench::open();
-    // A processor that plays a GPU takes the form for quads.
-    assert!(bench.tiles().contains(&Tile::Sixteen) || !bench.serial(), "this processor has no quads");
+    bench.set_form(form);
+    case(&mut bench, &mut Random(7));
+    assert!(bench.compared > 0, "the case of {name} compared nothing");
+}
+
+/// A software adapter is tested in the form that only it has.
+fn a_software_adapter_has_quads() {
+    let bench = Bench::open();
+    assert!(bench.form() == Form::Gpu || bench.forms().contains(&Form::Software { quads: true }), "no quads here");
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let test = |name: &str, run: fn()| Trial::test(name, move || Ok(run()));
+    let mut tests = vec![
+        test("every_shader_has_a_twin_and_a_case", every_shader_has_a_twin_and_a_case),
+        test("a_software_adapter_has_quads", a_software_adapter_has_quads),
+    ];
     for (name, case) in CASES {
-        // As on a GPU, and as on a processor that plays one.
-        for serial in [false, true] {
-            bench.set_serial(serial);
-            let before = bench.compared;
-            case(&mut bench, &mut Random(7));
-            assert!(bench.compared > before, "the case of {name} compared nothing");
+        for form in Bench::open().forms() {
+            let run = move || Ok(agrees_with_its_twin(name, case, form));
+            tests.push(Trial::test(format!("{name}::{}", form_name(form)), run));
         }
+    }
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+fn form_name(form: Form) -> &'static str {
+    match form {
+        Form::Gpu => "as_on_a_gpu",
+        Form::Software { quads: false } => "as_on_a_software_adapter",
+        Form::Software { quads: true } => "as_on_a_software_adapter_with_quads",
     }
 }
 
@@ -170,8 +201,18 @@ fn lm_head(bench: &mut Bench, random: &mut Random) {
     }
 }
 
-const SHAPES: [(usize, usize, usize, Option<usize>); 4] =
-    [(8, 2, 16, None), (4, 4, 32, Some(70)), (3, 1, 10, Some(5)), (1, 1, 2, None)];
+/// Heads, key/value heads, the width of a head and a window: those of real models, odd ones, and wider than any.
+const SHAPES: [(usize, usize, usize, Option<usize>); 9] = [
+    (8, 2, 16, None),
+    (4, 4, 32, Some(70)),
+    (3, 1, 10, Some(5)),
+    (1, 1, 2, None),
+    (4, 2, 64, None),
+    (2, 1, 128, None),
+    (1, 1, 256, Some(66)),
+    (2, 1, 258, None),
+    (1, 1, 512, None),
+];
 
 fn attention_shape((heads, kv_heads, head_dim, window): (usize, usize, usize, Option<usize>)) -> AttentionShape {
     AttentionShape { heads, kv_heads, head_dim, rope_theta: 1e4, window }
@@ -238,7 +279,7 @@ fn attention(bench: &mut Bench, random: &mut Random) {
             kernels::attention::attention(start, &shape, &q, &cache, &mut expected, &mut scores);
             let stride = shape.query_width().next_multiple_of(4);
             for tile in bench.tiles() {
-                let together = attended_together(tile, bench.serial());
+                let together = bench.form().attended_together(tile);
                 let run = bench.kernel("attention", Dtype::F32, tile).heads(&shape);
                 let run = run.constant("DIM_GROUPS", dim.div_ceil(4)).constant("STRIDE", stride);
                 let run = run.constant("WINDOW", shape.window.unwrap_or(context)).tokens(start, tokens);
@@ -253,14 +294,14 @@ fn attention(bench: &mut Bench, random: &mut Random) {
 /// Every kind of gate, with and without shared experts.
 /// The shapes of routed layers: gate, E, k, shared experts.
 fn routed_shapes() -> Vec<MoeShape> {
-    let (by_group, scaled) = (Gate::Hierarchical { groups: 4, groups_per_token: 2 }, Gate::SigmoidBias { scale: 2.5 });
+    let (by_group, scaled) = (Gate::hierarchical(4, 2), Gate::sigmoid_bias(2.5));
     let shapes = [
-        (Gate::SoftmaxTopK, 8, 2, 0),
-        (Gate::SoftmaxTopK, 64, 8, 0),
-        (Gate::SoftmaxTopK, 1, 1, 0),
-        (Gate::SoftmaxTopK, 17, 17, 1),
-        (Gate::TopKOfSoftmax, 8, 1, 0),
-        (Gate::TopKOfSoftmax, 5, 3, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 8, 2, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 64, 8, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 1, 1, 0),
+        (Gate::new(GateKind::SoftmaxTopK), 17, 17, 1),
+        (Gate::new(GateKind::TopKOfSoftmax), 8, 1, 0),
+        (Gate::new(GateKind::TopKOfSoftmax), 5, 3, 0),
         (by_group, 16, 4, 0),
         (by_group, 8, 2, 1),
         (scaled, 32, 8, 1),
@@ -287,7 +328,7 @@ fn policies(shape: &MoeShape) -> Vec<Policy> {
         rules.push(r#"{"swap": [[0, 3], [3, 4]], "capacity_factor": 0.7, "overflow": "next-best"}"#.into());
         let bias: Vec<f32> = (0..experts).map(|e| e as f32 * 0.1).collect();
         rules.push(format!(r#"{{"bias": {bias:?}}}"#));
-        for gate in GateName::ALL.map(GateName::name) {
+        for gate in GateKind::OF_POLICIES.map(GateKind::name) {
             rules.push(format!(
                 r#"{{"gate": "{gate}", "off": [2], "seed": 5{}}}"#,
                 if gate == "soft" { "" } else { r#", "top_k": 2"# }

@@ -7,8 +7,10 @@
 //! - [`dist`]: the static site, put together from the page, its assets and the WebAssembly.
 //! - [`serve`]: the site over HTTP on this machine.
 //! - [`mod@test`]: every check and test there is.
+//! - [`gpu_check`]: a folder that tests a real GPU on a machine without Rust.
 
 pub mod dist;
+pub mod gpu_check;
 pub mod relaxed;
 pub mod serve;
 pub mod setup;

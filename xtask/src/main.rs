@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use xtask::wasm::Profile;
-use xtask::{dist, serve, test, workspace};
+use xtask::{dist, gpu_check, serve, test, workspace};
 
 /// The project's chores.
 #[derive(Parser)]
@@ -44,6 +44,12 @@ enum Command {
     Test {
         /// Run only the tests whose name contains one of these, and none of the other checks.
         filters: Vec<String>,
+    },
+    /// Make a folder that tests a real GPU on a machine without Rust: its gpu-check.sh says how.
+    GpuCheck {
+        /// The folder to make.
+        #[arg(long, value_name = "DIR")]
+        pack: PathBuf,
     },
     /// Measure the built page in a browser, all of it or what is named: sizes, start, speed, policy, typing, lighthouse.
     Measure {
@@ -131,6 +137,11 @@ fn run(command: Command) -> Result<()> {
             serve::run(listener, &directory)
         }
         Command::Test { filters } => test::run(&filters),
+        Command::GpuCheck { pack } => {
+            let size = gpu_check::pack(&pack)?;
+            println!("{}: {} MB; run gpu-check.sh in it where there is a GPU", pack.display(), size >> 20);
+            Ok(())
+        }
         Command::Measure { figures } => {
             dist::build(Profile::Release, "dist".as_ref())?;
             test::measure(&figures)

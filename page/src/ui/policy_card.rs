@@ -9,8 +9,9 @@ use super::shared::Shared;
 use super::state::{Action, LayerChoice};
 use super::sweeps::Sweeps;
 use crate::model::ModelInfo;
-use crate::routing::policy::{GateName, Overflow, Policy, Rule};
+use crate::routing::policy::{Overflow, Policy, Rule};
 use crate::routing::{LayerTrace, Trace};
+use moescope::shape::GateKind;
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlInputElement, HtmlSelectElement, HtmlTextAreaElement};
 use yew::prelude::*;
@@ -152,16 +153,16 @@ impl Controls<'_> {
         let rule = self.rule();
         let choose = self.change(|rule: &mut Rule, event: Event| {
             let value = event.target_dyn_into::<HtmlSelectElement>().map(|select| select.value()).unwrap_or_default();
-            rule.gate = GateName::ALL.into_iter().find(|gate| gate.name() == value);
+            rule.gate = GateKind::OF_POLICIES.into_iter().find(|gate| gate.name() == value);
             // What the gate before knew and this one does not.
-            let no_k = matches!(rule.gate, Some(GateName::Soft));
-            let no_limit = matches!(rule.gate, Some(GateName::Soft | GateName::ExpertChoice));
+            let no_k = matches!(rule.gate, Some(GateKind::Soft));
+            let no_limit = matches!(rule.gate, Some(GateKind::Soft | GateKind::ExpertChoice));
             rule.top_k = rule.top_k.filter(|_| !no_k);
             rule.capacity_factor = rule.capacity_factor.filter(|_| !no_k);
             rule.overflow = rule.overflow.filter(|_| !no_limit);
             rule.renormalise = None;
         });
-        let gates = GateName::ALL.map(|gate| {
+        let gates = GateKind::OF_POLICIES.map(|gate| {
             html! { <option value={gate.name()} selected={rule.gate == Some(gate)}>{ t!(&format!("gate.{}", gate.name())) }</option> }
         });
         let about = rule.gate.map_or_else(
@@ -186,8 +187,8 @@ impl Controls<'_> {
         let own_temperature = inherited.temperature.unwrap_or(1.0);
         let own_noise = inherited.noise.unwrap_or(0.0);
         let has_limit = inherited.capacity_factor.is_some();
-        let soft = rule.gate == Some(GateName::Soft);
-        let limits = !matches!(rule.gate, Some(GateName::Soft | GateName::ExpertChoice));
+        let soft = rule.gate == Some(GateKind::Soft);
+        let limits = !matches!(rule.gate, Some(GateKind::Soft | GateKind::ExpertChoice));
         let k = rule.top_k.unwrap_or(own_k);
         let limit = rule.capacity_factor.filter(|_| rule.overflow != Some(Overflow::Keep));
         html! {

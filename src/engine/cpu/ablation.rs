@@ -5,7 +5,7 @@
 use super::{CHUNK, CpuEngine, Stage};
 use crate::engine::logits::Logits;
 use crate::error::{Error, Result};
-use crate::shape::{Choice, Noise, Setting, Settings, experts_choose};
+use crate::shape::{GateKind, Noise, Setting, Settings, experts_choose};
 use serde::{Deserialize, Serialize};
 
 /// What switching one expert of one layer off does to a text.
@@ -210,7 +210,7 @@ impl CpuEngine {
 
 /// Whether the choice for a token depends on its id and its router logits alone.
 fn by_token_alone(setting: &Setting) -> bool {
-    let by_place = matches!(setting.choice, Choice::Random | Choice::RoundRobin | Choice::Experts { .. });
+    let by_place = matches!(setting.gate.kind, GateKind::Random | GateKind::RoundRobin | GateKind::ExpertChoice);
     setting.first == 0 && setting.limit.is_none() && setting.noise == Noise::Off && !by_place
 }
 

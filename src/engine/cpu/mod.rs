@@ -3,6 +3,7 @@
 pub mod ablation;
 pub mod look;
 
+use super::rope::RopeTables;
 use super::step::{LogitsOf, Step, is_limited, needs_settling, record, with_room};
 use crate::error::{Error, Result};
 use crate::kernels::attention::{KvCache, attention, scratch};
@@ -13,7 +14,7 @@ use crate::kernels::expert_ffn::{self, Expert};
 use crate::kernels::gate::{Batch, gate};
 use crate::kernels::linear::linear_add;
 use crate::kernels::lm_head::lm_head;
-use crate::kernels::qkv::{angles, qkv};
+use crate::kernels::qkv::qkv;
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::settle::{Taken, settle};
 use crate::kernels::stored::Stored;
@@ -46,7 +47,7 @@ struct Layer {
     /// What the gate adds to each expert's score, `[E]` or empty.
     bias: Vec<f32>,
     experts: Vec<Expert>,
-    angles: Vec<[f32; 2]>,
+    angles: Arc<Vec<[f32; 2]>>,
 }
 
 /// Weights of a model, packed.
@@ -305,8 +306,7 @@ impl CpuEngine {
 }
 
 impl Layer {
-    async fn arriving(architecture: &Architecture, n: usize, weights: &LayerWeights<'_>, pack: Pack) -> Result<Self> {
-        let shape = &architecture.layers[n].attention;
+    async fn arriving(weights: &LayerWeights<'_>, angles: Arc<Vec<[f32; 2]>>, pack: Pack) -> Result<Self> {
         let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = weights;
         let mut experts = Vec::new();
         for ExpertWeights { w1, w2, w3 } in &ffn.experts {
@@ -321,7 +321,7 @@ impl Layer {
             moe_norm: values(Some(moe_norm)).await?,
             qkv: packed(pack, &[q, k, v]).await?,
             output: packed(pack, &[output]).await?,
-            angles: angles(architecture.context, shape.head_dim, shape.rope_theta),
+            angles,
         })
     }
 }
@@ -371,9 +371,11 @@ impl Packed {
             None => None,
         };
         let embed = packed(pack, &[&weights.embed]).await?;
+        let mut tables = RopeTables::new(architecture.context);
         let mut layers: Vec<_> = weights.layers.iter().map(|_| None).collect();
         for n in weights.order() {
-            layers[n] = Some(Layer::arriving(architecture, n, &weights.layers[n], pack).await?);
+            let angles = tables.of(&architecture.layers[n].attention, |table| Ok(Arc::new(table)))?;
+            layers[n] = Some(Layer::arriving(&weights.layers[n], angles, pack).await?);
         }
         let layers = layers.into_iter().flatten().collect();
         Ok(Self { embed, layers, norm: values(Some(&weights.norm)).await?, lm_head })

@@ -1,6 +1,8 @@
 //! The adapter, its device, and the few things done with them: buffers, pipelines, bind groups, reading back.
 
-use super::shader::{Access, Kernel, Tile};
+use super::shader::{Access, Kernel};
+use super::software::{self, Form};
+use super::tile::Tile;
 use crate::error::{Error, Result};
 use crate::shape::Dtype;
 use std::collections::HashMap;
@@ -24,11 +26,12 @@ pub struct StepUniform {
 pub struct Gpu {
     /// The adapter's name.
     pub adapter: String,
-    /// The adapter is a processor: lanes of a workgroup that wait for each other cost it more than they bring.
-    pub serial: bool,
-    /// Invocations can tell the three beside them what they loaded, and that is faster than loading it: on a processor, which has
-    /// no cache for what all of them read.
-    pub quads: bool,
+    /// The adapter is emulated by a processor, which runs a model faster by itself.
+    pub software: bool,
+    /// How kernels divide their work: [`Form::of`] the adapter, unless somebody sets another before a model is uploaded.
+    pub form: Form,
+    /// Most rounds of loops that it lets an invocation make ([`software::most_rounds`]).
+    pub most_rounds: Option<u64>,
     /// The device.
     pub device: wgpu::Device,
     /// Its queue.
@@ -43,7 +46,7 @@ pub struct Gpu {
 /// What was made once and is used again.
 #[derive(Default)]
 struct Made {
-    modules: HashMap<(&'static str, &'static str, Tile), wgpu::ShaderModule>,
+    modules: HashMap<(&'static str, Dtype, Tile), wgpu::ShaderModule>,
     layouts: HashMap<&'static str, wgpu::BindGroupLayout>,
     pipelines: HashMap<String, wgpu::ComputePipeline>,
 }
@@ -63,10 +66,10 @@ impl Gpu {
         let adapter = adapter.map_err(|_| Error::Device(no_adapter()))?;
         let info = adapter.get_info();
         let name = adapter_name(&info).await;
-        let serial = info.device_type == wgpu::DeviceType::Cpu;
-        let quads = serial && has_quads(&adapter, &info);
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let form = Form::of(&adapter);
         let required_limits = adapter.limits();
-        // Where the GPU has them: for profile.rs; for `quads`.
+        // Where the GPU has them: for profile.rs; for the quads of software.rs.
         let required_features = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP);
         let label = Some("moescope");
         let wanted = wgpu::DeviceDescriptor { label, required_features, required_limits, ..Default::default() };
@@ -79,7 +82,18 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Ok(Self { adapter: name, serial, quads, device, queue, step, failure, made: Mutex::default() })
+        let most_rounds = software::most_rounds(&name);
+        Ok(Self { adapter: name, software, form, most_rounds, device, queue, step, failure, made: Mutex::default() })
+    }
+
+    /// As [`Self::open`]; an error where there is only a software adapter.
+    pub async fn open_real() -> Result<Self> {
+        let gpu = Self::open().await?;
+        if gpu.software {
+            let why = format!("the only adapter, {}, is emulated by the processor", gpu.adapter);
+            return Err(Error::Device(why));
+        }
+        Ok(gpu)
     }
 
     /// An error once the device was lost or did something wrong.
@@ -142,7 +156,7 @@ impl Gpu {
         constants: &[(&str, f64)],
     ) -> wgpu::ComputePipeline {
         let mut constants = constants.to_vec();
-        constants.extend(kernel.form(tile, self.serial));
+        constants.extend(self.form.constants(kernel, tile));
         let key = format!("{} {dtype:?} {tile:?} {constants:?}", kernel.name);
         let mut made = self.made();
         if let Some(pipeline) = made.pipelines.get(&key) {
@@ -155,7 +169,7 @@ impl Gpu {
             immediate_size: 0,
         });
         let device = &self.device;
-        let module = made.modules.entry((kernel.name, dtype.name(), tile)).or_insert_with(|| {
+        let module = made.modules.entry((kernel.name, dtype, tile)).or_insert_with(|| {
             device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
                 source: wgpu::ShaderSource::Wgsl(kernel.wgsl(dtype, tile).into()),
@@ -262,16 +276,6 @@ impl Made {
             })
         };
         self.layouts.entry(kernel.name).or_insert_with(make).clone()
-    }
-}
-
-/// Whether shaders may use `quadBroadcast`. wgpu cannot ask a browser for that yet (<https://github.com/gfx-rs/wgpu/issues/5555>):
-/// worker.js does, for every device. A browser whose subgroups are at most a quad has them, as it says 128 where it has none.
-fn has_quads(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> bool {
-    if cfg!(target_arch = "wasm32") {
-        info.subgroup_max_size == 4
-    } else {
-        adapter.features().contains(wgpu::Features::SUBGROUP)
     }
 }
 

@@ -12,6 +12,8 @@ pub mod policy;
 pub mod profile;
 mod readback;
 pub mod shader;
+pub mod software;
+pub mod tile;
 pub mod upload;
 
 pub use self::limits::AHEAD;
@@ -22,6 +24,7 @@ use self::limits::{FEW, most_tokens};
 use self::plan::Plan;
 use self::profile::{Clock, KernelTime};
 use self::readback::Sections;
+use self::software::{StepSize, check_rounds};
 use self::upload::Uploaded;
 use super::step::{LogitsOf, Step};
 use crate::error::Result;
@@ -119,6 +122,10 @@ impl GpuEngine {
         let uniform = StepUniform { start: start as u32, count: count as u32, logits_from: from as u32, unused: 0 };
         let gpu = &self.shared.gpu;
         gpu.check()?;
+        if let Some(most) = gpu.most_rounds {
+            let step = StepSize { tokens: count, end: start + count };
+            check_rounds(most, gpu.form, &self.architecture, &self.settings, step)?;
+        }
         gpu.queue.write_buffer(&gpu.step, 0, bytemuck::bytes_of(&uniform));
         Ok(Sections::new(&self.architecture, &self.settings, count, count - from, self.policy))
     }

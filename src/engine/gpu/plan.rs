@@ -6,11 +6,12 @@ use super::pack::{groups, padded, panels};
 use super::policy;
 use super::profile::Clock;
 use super::readback::Sections;
-use super::shader::{Tile, attended_together, kernel};
+use super::shader::kernel;
+use super::tile::Tile;
 use super::upload::{LayerBuffers, Matrices, Uploaded};
 use crate::engine::step::needs_settling;
 use crate::error::Result;
-use crate::shape::{Architecture, AttentionShape, Choice, Dtype, LayerShape, MoeShape, Setting, Settings};
+use crate::shape::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape, Setting, Settings};
 use wgpu::{Buffer, BufferUsages};
 
 const WORD: usize = 4;
@@ -116,7 +117,7 @@ impl Plan {
         let routing: Vec<Routing> =
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy, tokens)).collect::<Result<_>>()?;
         let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
-        let prefill = if gpu.quads { Tile::Sixteen } else { Tile::Eight };
+        let prefill = gpu.form.prefill();
         let sampling = gpu.zeros("sampling", 3 * WORD)?;
         let maker = |tile| {
             let buffers = Buffers { ids: &ids, scratch: &scratch, routing: &routing, caches: &caches, logits: &logits };
@@ -225,18 +226,14 @@ impl Pass {
 /// The constants of `shaders/shared/choose.wgsl` for a layer of this shape: its own way, or whatever a policy says.
 pub fn choice_constants(shape: &MoeShape, policy: bool) -> Vec<(&'static str, f64)> {
     let own = Setting::own(shape, 1);
-    let (kind, scale) = policy::kind(own.choice);
-    let (groups, per_token) = match own.choice {
-        Choice::Groups { groups, groups_per_token } => (groups, groups_per_token),
-        _ => (0, 1),
-    };
+    let gate = own.gate;
     vec![
-        ("KIND", f64::from(kind)),
-        ("SCALE", f64::from(scale)),
+        ("KIND", f64::from(policy::kind(gate.kind))),
+        ("SCALE", f64::from(gate.scale)),
         ("RENORMALISE", f64::from(u32::from(own.renormalise))),
         ("POLICY", f64::from(u32::from(policy))),
-        ("EXPERT_GROUPS", groups as f64),
-        ("GROUPS_PER_TOKEN", per_token as f64),
+        ("EXPERT_GROUPS", gate.groups as f64),
+        ("GROUPS_PER_TOKEN", gate.groups_per_token as f64),
         ("EXPERTS", shape.experts as f64),
         ("TOP_K", shape.top_k as f64),
         ("SHARED", shape.shared as f64),
@@ -343,7 +340,7 @@ impl Maker<'_> {
         let shapes = [("DIM_GROUPS", groups(s.head_dim)), ("STRIDE", stride), ("WINDOW", window)];
         let constants = [&heads[..], &shapes].concat();
         let buffers = [&scratch.q, keys, values, &scratch.attended];
-        let grid = Grid::HeadToken(s.heads as u32, attended_together(self.tile, self.gpu.serial));
+        let grid = Grid::HeadToken(s.heads as u32, self.gpu.form.attended_together(self.tile));
         self.pass("attention", Dtype::F32, &buffers, grid, &constants);
 
         let constants = [("GROUPS", groups(s.query_width())), ("OUTPUTS", a.hidden), ("STRIDE", padded(a.hidden))];

@@ -1,7 +1,7 @@
 //! Settings as the words that `shaders/shared/choose.wgsl` reads.
 
 use crate::shape::setting::SETTINGS;
-use crate::shape::{Choice, Limit, Noise, Setting};
+use crate::shape::{GateKind, Limit, Noise, Setting};
 
 /// Words of a setting before those of its experts.
 const HEADER: usize = 12;
@@ -20,22 +20,20 @@ pub fn words(layer: usize, settings: &[Setting]) -> Vec<u32> {
     words
 }
 
-/// The number by which the shader knows a choice, and its scale.
-pub fn kind(choice: Choice) -> (u32, f32) {
-    match choice {
-        Choice::Softmax => (0, 1.0),
-        Choice::Sigmoid { scale } => (1, scale),
-        Choice::Groups { .. } => (2, 1.0),
-        Choice::Hash => (3, 1.0),
-        Choice::Random => (4, 1.0),
-        Choice::RoundRobin => (5, 1.0),
-        Choice::Experts { .. } => (6, 1.0),
+/// The number by which `shaders/shared/choose.wgsl` knows how a gate ranks experts.
+pub fn kind(kind: GateKind) -> u32 {
+    match kind {
+        GateKind::SoftmaxTopK | GateKind::TopKOfSoftmax | GateKind::NoisyTopK | GateKind::Soft => 0,
+        GateKind::SigmoidBias => 1,
+        GateKind::Hierarchical => 2,
+        GateKind::Hash => 3,
+        GateKind::Random => 4,
+        GateKind::RoundRobin => 5,
+        GateKind::ExpertChoice => 6,
     }
 }
 
 fn push(setting: &Setting, words: &mut Vec<u32>) {
-    let (kind, scale) = kind(setting.choice);
-    let factor = if let Choice::Experts { factor } = setting.choice { factor } else { 0.0 };
     let std: f32 = match setting.noise {
         Noise::Off => 0.0,
         Noise::Of(std) => std,
@@ -47,7 +45,7 @@ fn push(setting: &Setting, words: &mut Vec<u32>) {
     };
     words.extend([
         setting.first as u32,
-        kind,
+        kind(setting.gate.kind),
         setting.top_k as u32,
         u32::from(setting.renormalise),
         setting.temperature.to_bits(),
@@ -56,8 +54,8 @@ fn push(setting: &Setting, words: &mut Vec<u32>) {
         most,
         group,
         setting.forced.len() as u32,
-        scale.to_bits(),
-        factor.to_bits(),
+        setting.gate.scale.to_bits(),
+        setting.gate.capacity_factor.to_bits(),
     ]);
     for expert in 0..setting.experts as u32 {
         let off = setting.off.get(expert as usize).copied().unwrap_or(false);

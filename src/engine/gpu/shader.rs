@@ -1,5 +1,6 @@
 //! Which WGSL makes up a kernel, and what it binds.
 
+use super::tile::Tile;
 use crate::shape::Dtype;
 
 /// How a kernel binds a buffer.
@@ -11,54 +12,6 @@ pub enum Access {
     Write,
 }
 use Access::{Read, Write};
-
-/// A product's tile: the same kernel for one token, or for several at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tile {
-    /// For decoding.
-    One,
-    /// For prefill.
-    Eight,
-    /// For prefill where invocations can tell each other what they loaded, and that is worth it ([`Gpu::quads`](super::device::Gpu)).
-    Sixteen,
-}
-
-impl Tile {
-    /// Tokens of a tile.
-    pub fn tokens(self) -> usize {
-        match self {
-            Self::One => 1,
-            Self::Eight => 8,
-            Self::Sixteen => 16,
-        }
-    }
-
-    /// Workgroups that cover so many panels of a product.
-    pub fn workgroups(self, panels: usize) -> u32 {
-        // PANELS of shared/product_one.wgsl; HEIGHT * SET of shared/product_tile.wgsl; SET of shared/product_quads.wgsl.
-        let of_a_workgroup = match self {
-            Self::One => 4,
-            Self::Eight => 32,
-            Self::Sixteen => set(panels),
-        };
-        panels.div_ceil(of_a_workgroup) as u32
-    }
-
-    /// The constants of a product with so many panels.
-    pub fn constants(self, panels: usize) -> Vec<(&'static str, f64)> {
-        if self == Self::Sixteen { vec![("SET", set(panels) as f64)] } else { Vec::new() }
-    }
-}
-
-/// Panels of a workgroup of `shared/product_quads.wgsl`: sixteen, where that leaves few without work.
-fn set(panels: usize) -> usize {
-    if panels.is_multiple_of(16) || panels > 64 { 16 } else { 8 }
-}
-
-/// Tokens of a workgroup of the attention.
-pub fn attended_together(tile: Tile, serial: bool) -> usize {
-    if serial && tile != Tile::One { 256 } else { 1 }
-}
 
 /// Rows of a panel of weights (`shared/panels.wgsl`).
 pub const ROWS: usize = 16;
@@ -125,19 +78,6 @@ impl Kernel {
     /// Whether it multiplies by weights with `shared/product_*.wgsl`.
     pub fn is_product(&self) -> bool {
         matches!(self.needs, Needs::Product | Needs::ProductAndTiles)
-    }
-
-    /// The constants that say how a workgroup is divided: over many lanes, or `serial`, in as few as it goes.
-    pub fn form(&self, tile: Tile, serial: bool) -> Vec<(&'static str, f64)> {
-        let of = |name, lanes: u32| (name, if serial { 1.0 } else { f64::from(lanes) });
-        match self.name {
-            "rms_norm" | "combine" => vec![of("LANES", 64)],
-            "attention" => vec![("TOKENS", attended_together(tile, serial) as f64)],
-            "sample" => vec![("LANES", if serial { 64.0 } else { 256.0 })],
-            "gate" => vec![of("LANES", 16), of("SPLITS", 4)],
-            _ if self.is_product() && tile == Tile::One => vec![of("HEIGHT", 4)],
-            _ => Vec::new(),
-        }
     }
 
     /// Its WGSL: what it shares, for weights of `dtype` and products of `tile`, then its own text.

@@ -2,12 +2,11 @@
 
 use super::device::Gpu;
 use super::pack::{self, padded};
+use crate::engine::rope::RopeTables;
 use crate::error::Result;
-use crate::kernels::qkv::angles;
 use crate::model::tensors::arrive;
 use crate::model::{LayerWeights, Tensor, Weights};
 use crate::shape::{Architecture, Dtype, LayerShape, Matrix};
-use bytemuck::pod_collect_to_vec;
 use wgpu::Buffer;
 
 /// Matrices in panels, and how wide their numbers are.
@@ -55,9 +54,12 @@ impl Uploaded {
             None => None,
         };
         let embed = stack(gpu, "embeddings", vec![&weights.embed]).await?;
+        let mut tables = RopeTables::new(a.context);
         let mut layers: Vec<_> = weights.layers.iter().map(|_| None).collect();
         for n in weights.order() {
-            layers[n] = Some(LayerBuffers::arriving(gpu, a, n, &weights.layers[n]).await?);
+            let keep = |table: Vec<[f32; 2]>| gpu.filled("angles", bytemuck::cast_slice(&table));
+            let angles = tables.of(&a.layers[n].attention, keep)?;
+            layers[n] = Some(LayerBuffers::arriving(gpu, &a.layers[n], angles, &weights.layers[n]).await?);
         }
         let layers = layers.into_iter().flatten().collect();
         let head = head.unwrap_or_else(|| embed.clone());
@@ -66,13 +68,12 @@ impl Uploaded {
 }
 
 impl LayerBuffers {
-    async fn arriving(gpu: &Gpu, a: &Architecture, n: usize, weights: &LayerWeights<'_>) -> Result<Self> {
-        let LayerShape { attention, moe } = &a.layers[n];
+    async fn arriving(gpu: &Gpu, shape: &LayerShape, angles: Buffer, weights: &LayerWeights<'_>) -> Result<Self> {
+        let LayerShape { attention, moe } = shape;
         let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = weights;
         let ups: Vec<_> = ffn.experts.iter().map(|e| vec![&e.w1, &e.w3]).collect();
         let downs: Vec<_> = ffn.experts.iter().map(|e| vec![&e.w2]).collect();
         let turned = |dtype, matrices: &[Matrix<'_>]| pack::pairs(dtype, matrices, attention.head_dim);
-        let angles = angles(a.context, attention.head_dim, attention.rope_theta);
         let routers = ffn.routers();
         Ok(Self {
             up: sequence(gpu, "expert weights", &ups, pack::alternate).await?,
@@ -86,7 +87,7 @@ impl LayerBuffers {
             moe_norm: vector(gpu, moe_norm).await?,
             qkv: sequence(gpu, "attention weights", &[vec![q, k, v]], turned).await?,
             output: stack(gpu, "attention weights", vec![output]).await?,
-            angles: gpu.filled("angles", &pod_collect_to_vec(&angles))?,
+            angles,
         })
     }
 }
