@@ -1,4 +1,5 @@
-//! A finished model as a Hugging Face directory. It is written beside the old one and takes its place when it is whole.
+//! Writes a finished model as a Hugging Face directory. It is written beside the old one and replaces it when it is
+//! complete.
 
 use std::fmt::Write;
 use std::fs;
@@ -41,7 +42,7 @@ pub struct Export<'a> {
     pub manifest: &'a Manifest,
 }
 
-/// What kind of network it is, in words.
+/// Describes the network, for the model's card.
 fn kind(m: &ModelShape) -> String {
     if m.experts == 1 {
         return "dense".into();
@@ -66,7 +67,7 @@ fn kind(m: &ModelShape) -> String {
     experts + &how
 }
 
-/// What was minimised, and what else balances the load.
+/// Describes the loss, and what else balances the load.
 fn losses(config: &Config) -> String {
     let t = &config.training;
     let mut parts = vec!["cross-entropy".to_string()];
@@ -114,10 +115,13 @@ impl Export<'_> {
              | kind | {kind}, {} layers, width {}, expert width {}, {} heads ({} of keys and values), context {} |\n\
              | parameters | {total}, active for a token {active} |\n\
              | file | f16, {:.1} MB |\n\
-             | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.0} minutes on this project's build machine, {:.0} tokens/s on {} threads |\n\
+             | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.0} minutes on this project's build machine, \
+             {:.0} tokens/s on {} threads |\n\
              | losses | {} |\n\
-             | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
-             | made by | `cargo xtask corpus`, then `cargo xtask train {}` (configuration: `train/configs/{}.toml`) |\n\n",
+             | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay \
+             {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
+             | made by | `cargo xtask corpus`, then `cargo xtask train {}` (configuration: `train/configs/{}.toml`) \
+             |\n\n",
             self.name,
             self.config.shows,
             m.layers,
@@ -152,9 +156,9 @@ impl Export<'_> {
         let _ = write!(
             out,
             "## Held-out text\n\n\
-             All held-out text of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens before it \
-             (fewer at a text's beginning). The separators between documents cost bits and count as no byte. `xz -9e` packs the \
-             same file at once.\n\n\
+             All held-out text of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens \
+             before it (fewer at a text's beginning). The separators between documents cost bits and count as no byte. \
+             `xz -9e` packs the same file at once.\n\n\
              | domain | tokens | bits per byte | xz -9e | |\n| --- | --: | --: | --: | --- |\n",
             m.context / 2
         );
@@ -173,9 +177,9 @@ impl Export<'_> {
         if m.experts > 1 {
             out.push_str(
                 "## Balance and specialisation, on the same text\n\n\
-                 Max/mean is the busiest expert's load over the mean (1 is even). Information is the mutual information of \
-                 expert and domain: what an expert's number says about the kind of text, in bits. Specialists have over half \
-                 of their load from two domains.\n\n\
+                 Max/mean is the busiest expert's load over the mean (1 is even). Information is the mutual \
+                 information of expert and domain: what an expert's number says about the kind of text, in bits. \
+                 Specialists have over half of their load from two domains.\n\n\
                  | layer | max/mean load | information, bits | specialists |\n| --: | --: | --: | --: |\n",
             );
             for (n, l) in e.layers.iter().enumerate() {
@@ -191,7 +195,7 @@ impl Export<'_> {
             if m.gate().capacity.is_some() {
                 let dropped: Vec<String> =
                     e.layers.iter().map(|l| format!("{:.1} %", 100.0 * l.dropped_share())).collect();
-                let _ = writeln!(out, "\nDropped for want of capacity, layer by layer: {}.", dropped.join(", "));
+                let _ = writeln!(out, "\nDropped because an expert was full, layer by layer: {}.", dropped.join(", "));
             }
         }
         out
@@ -246,7 +250,8 @@ fn config_json(m: &ModelShape) -> serde_json::Value {
         "torch_dtype": "float16",
     });
     let kind = if m.experts == 1 {
-        json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": false, "mlp_bias": false})
+        json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
+            "attention_bias": false, "mlp_bias": false})
     } else if let Some(router) = router_json(m) {
         json!({
             "model_type": "moescope",
