@@ -65,8 +65,8 @@ const APOSTROPHES: &str = concat!(
 type ByteLevelBpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// How much the words of a domain count when merges are chosen, against 1 for a domain that is not named. German words
-/// are many and long, so they need more pieces than English ones; code, notations and old texts need few. Each character
-/// of Chinese would be a piece: with this weight the frequent ones are.
+/// are many and long, so they need more pieces than English ones; code, notations and old texts need few. Each
+/// character of Chinese would be a piece: with this weight the frequent ones are.
 pub fn weight(domain: &str) -> f64 {
     match domain {
         "german" => 4.0,
@@ -84,8 +84,8 @@ pub fn weight(domain: &str) -> f64 {
     }
 }
 
-/// Chooses the merges and returns `tokenizer.json`. `texts` are the domains, each with its [`weight`]: the words of each
-/// are counted on an equal part of its text.
+/// Chooses the merges and returns `tokenizer.json`. `texts` are the domains, each with its [`weight`]: the words of
+/// each are counted on an equal part of its text.
 ///
 /// # Errors
 /// The text is too little for [`VOCABULARY`] tokens.
