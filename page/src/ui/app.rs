@@ -1,6 +1,6 @@
 //! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
 
-use super::address::{Address, LONGEST_TEXT};
+use super::address::{Address, LONGEST_TEXT, as_in_a_text_box};
 use super::canvas::{forget_look, next_frame};
 use super::compare::Compare;
 use super::compare_snapshots::CompareSnapshots;
@@ -10,11 +10,11 @@ use super::expert_inspector::ExpertInspector;
 use super::header::Header;
 use super::help::Help;
 use super::later::Later;
-use super::link::Link;
+use super::link::{Death, Link};
 use super::live::Live;
 use super::load_balance::LoadBalance;
 use super::messages::{self, Language, t};
-use super::model_select::{absolute, shipped};
+use super::model_select::{absolute, address_of, shipped};
 use super::notices::Notices;
 use super::palette::Palette;
 use super::past::RECORDING;
@@ -29,7 +29,7 @@ use super::text_box::{self, Typed};
 use super::text_card::TextCard;
 use super::token_inspector::TokenInspector;
 use super::training::{TrainingCard, moment_name};
-use super::{keep, save, theme};
+use super::{dropped, keep, save, theme, version};
 use crate::routing::Recording;
 use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
 use gloo::events::{EventListener, EventListenerOptions};
@@ -59,8 +59,10 @@ pub enum Message {
     Act(Action),
     /// An event of the worker; they are gathered.
     Heard(Event),
-    /// The engine's worker broke off.
-    Died(String),
+    /// The engine's worker ended.
+    Died(Death),
+    /// The site has another version of the page.
+    NewVersion,
     /// What was gathered is heard.
     Hear,
     /// A key that no view took.
@@ -75,6 +77,8 @@ pub enum Message {
     Spoken(String, Option<String>),
     /// Address and storage follow the page.
     Rest,
+    /// The visitor changed the fragment of the address, or followed a link that differs only in it.
+    FragmentChanged,
 }
 
 #[derive(Properties, PartialEq)]
@@ -98,6 +102,8 @@ pub struct App {
     heard_at: f64,
     rest: Option<Timeout>,
     help: bool,
+    /// The site has another version of the page.
+    has_new_version: bool,
     languages: Shared<Vec<Language>>,
     language: String,
     /// The language of the address; where there is none, it is the browser's.
@@ -116,18 +122,21 @@ impl Component for App {
     type Properties = AppProps;
 
     fn create(context: &Context<Self>) -> Self {
-        let address = Address::parse(&window().location().search().unwrap_or_default());
+        let location = window().location();
+        let address = Address::parse(&location.search().unwrap_or_default(), &location.hash().unwrap_or_default());
         let kept = keep::kept();
         let mut state = State::new(&address, theme::begin(), kept.clone());
         state.text = Shared::new(first_text(&context.props().typed, address.text.clone(), kept));
         state.notes.extend(address.ignored.iter().cloned());
+        if !keep::is_available() {
+            state.notes.push(t!("keep.unavailable"));
+        }
         let link = context.link();
         let dispatch = link.callback(Message::Act);
         let hear = link.callback(Message::Heard);
         let died = link.callback(Message::Died);
         let first = expected_model(address.model.as_deref());
-        let engine =
-            Rc::new(Link::new(move |event| hear.emit(event), move |reason| died.emit(reason), first.as_deref()));
+        let engine = Rc::new(Link::new(move |event| hear.emit(event), move |death| died.emit(death), first.as_deref()));
         crate::api::install(engine.clone(), dispatch.clone());
         let ask = save_json(&engine, &dispatch);
         fetch_lists(&dispatch, address.model.clone());
@@ -145,6 +154,7 @@ impl Component for App {
             heard_at: 0.0,
             rest: None,
             help: false,
+            has_new_version: false,
             languages: Shared::default(),
             language: "en".into(),
             language_asked: address.language,
@@ -165,13 +175,16 @@ impl Component for App {
                 self.hear_soon(context, more_comes);
                 return false;
             }
-            Message::Died(reason) => {
+            Message::NewVersion => self.has_new_version = true,
+            Message::Died(death) => {
                 self.hear();
-                self.link.restart();
+                if matches!(death, Death::BrokeOff(_)) {
+                    self.link.restart();
+                }
                 let now = js_sys::Date::now();
                 let again = now - self.died_at > AGAIN_MS;
                 self.died_at = now;
-                self.act(Action::EngineDied { reason, again });
+                self.act(Action::EngineDied { death, again });
             }
             Message::Hear => self.hear(),
             Message::Key(event) => return self.key(&event),
@@ -189,6 +202,13 @@ impl Component for App {
                 self.rest = None;
                 self.remember();
                 return false;
+            }
+            Message::FragmentChanged => {
+                let fragment = window().location().hash().unwrap_or_default();
+                match Address::parse("", &fragment).text {
+                    Some(text) if text != **self.state.text => self.act(Action::Replace(text)),
+                    _ => return false,
+                }
             }
         }
         let link = context.link().clone();
@@ -215,11 +235,13 @@ impl Component for App {
             <>
                 { self.header(context) }
                 <main key={self.language.clone()}>
+                    { self.new_version(context) }
                     { self.notices() }
                     <div class="column">{ self.text_card() }{ self.strip_card() }<Later work=60 patience=2 settling={self.settling.clone()}>
                         { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
                         <CostCard model={self.state.model.clone()} /></Later></div>
-                    <aside>
+                    // Live figures: a translator that replaces their text nodes would leave old ones.
+                    <aside translate="no">
                         <Later work=100 patience=3 settling={self.settling.clone()}>{ self.load_card() }</Later>
                         <Later work={A_TOKEN * self.state.shown.layers.len()} patience=4 settling={self.settling.clone()}>{ self.token_inspector() }</Later>
                         <Later work=80 patience=5 settling={self.settling.clone()}>{ self.expert_inspector() }</Later>
@@ -239,12 +261,32 @@ impl App {
         let state = &self.state;
         let link = context.link();
         html! {
-            <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
+            <Header key={format!("header-{}", self.language)} model={state.model.clone()} loading={state.loading > 0}
+                offered={state.offered.clone()}
                 can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} profile={state.profile.clone()} backend={state.backend} dark={state.dark}
                 text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
                 language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
                 help={link.callback(|()| Message::Help(true))} speak={link.callback(Message::Speak)}
                 dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn new_version(&self, context: &Context<Self>) -> Html {
+        if !self.has_new_version {
+            return html! {};
+        }
+        let load = context.link().batch_callback(|_: MouseEvent| {
+            // Fails only in a page that nobody sees any more. The text is in the address, and kept.
+            let _ = window().location().reload();
+            Some(Message::Rest)
+        });
+        html! {
+            <div class="notices" role="status">
+                <div class="notice" data-testid="new-version">
+                    <p>{ t!("version.new") }</p>
+                    <button type="button" onclick={load}>{ t!("version.load") }</button>
+                </div>
+            </div>
         }
     }
 
@@ -438,17 +480,20 @@ impl App {
     fn remember(&mut self) {
         let state = &self.state;
         let language = self.language_asked.as_deref();
-        let query = Address::write(state, language);
-        let path = window().location().pathname().unwrap_or_default();
-        let url = format!("{path}{query}");
+        let written = Address::write(state, language);
+        let location = window().location();
+        let path = location.pathname().unwrap_or_default();
+        let url = format!("{path}{written}");
         let history = window().history();
-        let changed = window().location().search().is_ok_and(|search| search != query);
+        let now = location.search().unwrap_or_default() + &location.hash().unwrap_or_default();
+        let changed = now != written;
         if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
             // Browsers refuse too many changes a second; the next rest tries again.
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
         }
         let is_example = state.examples.iter().any(|example| example.text == **state.text);
-        let refused = !is_example && !state.text.is_empty() && !keep::keep(&state.text);
+        let keeps = !is_example && !state.text.is_empty() && keep::is_available();
+        let refused = keeps && !keep::keep(&state.text);
         if refused && !self.storage_refused {
             self.dispatch.emit(Action::Note(t!("keep.refused")));
         }
@@ -564,7 +609,13 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
     let rest = context.link().callback(|()| Message::Rest);
     let leave = EventListener::new(&window(), "pagehide", move |_| rest.emit(()));
     let resize = EventListener::new(&window(), "resize", |_| forget_look());
-    [Some(keys), theme, Some(leave), Some(resize)].into_iter().flatten().collect()
+    let fragment = context.link().callback(|()| Message::FragmentChanged);
+    let fragment = EventListener::new(&window(), "hashchange", move |_| fragment.emit(()));
+    let new_version = context.link().callback(|()| Message::NewVersion);
+    let new_version = version::watch(move || new_version.emit(()));
+    let dropped = dropped::listen(&context.link().callback(Message::Act));
+    let others = [Some(keys), theme, Some(leave), Some(resize), Some(fragment), Some(new_version)];
+    others.into_iter().flatten().chain(dropped).collect()
 }
 
 /// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.
@@ -587,7 +638,7 @@ fn save_json(engine: &Rc<Link>, dispatch: &Callback<Action>) -> Callback<String>
 fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
     let examples = dispatch.clone();
     wasm_bindgen_futures::spawn_local(async move {
-        let list = fetch_json::<Vec<Example>>("examples.json").await;
+        let list = fetch_json::<Vec<Example>>(&version::file("examples.json")).await;
         match list {
             Some(list) => examples.emit(Action::Examples(list)),
             None => examples.emit(Action::Note(t!("examples.missing"))),
@@ -624,8 +675,7 @@ fn first_model(
         if offered.iter().any(|offered| offered.name == asked) {
             return (Some(shipped(&asked)), Some(asked));
         }
-        let is_address = asked.contains("://") || asked.starts_with(['/', '.']);
-        if let (true, Some(url)) = (is_address, absolute(&asked)) {
+        if let Some(url) = address_of(&asked) {
             return (Some(Source::Url(url)), Some(asked));
         }
         let names = offered.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -637,7 +687,7 @@ fn first_model(
 fn fetch_languages(came: &Callback<Vec<Language>>) {
     let came = came.clone();
     wasm_bindgen_futures::spawn_local(async move {
-        if let Some(languages) = fetch_json("messages/index.json").await {
+        if let Some(languages) = fetch_json(&version::file("messages/index.json")).await {
             came.emit(languages);
         }
     });
@@ -645,7 +695,8 @@ fn fetch_languages(came: &Callback<Vec<Language>>) {
 
 fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
     wasm_bindgen_futures::spawn_local(async move {
-        let json = if language == "en" { None } else { fetch_text(&format!("messages/{language}.json")).await };
+        let path = version::file(&format!("messages/{language}.json"));
+        let json = if language == "en" { None } else { fetch_text(&path).await };
         came.emit((language, json));
     });
 }
@@ -700,5 +751,6 @@ async fn fetch_text(path: &str) -> Option<String> {
 /// again, the one that was on it; else the opening example.
 fn first_text(typed: &Typed, asked: Option<String>, kept: Option<String>) -> String {
     let edited = typed.edited.then(|| typed.text.clone());
-    edited.or(asked).or(kept.filter(|_| keep::is_reload())).unwrap_or_else(|| typed.text.clone())
+    let text = edited.or(asked).or(kept.filter(|_| keep::is_reload())).unwrap_or_else(|| typed.text.clone());
+    as_in_a_text_box(&text)
 }

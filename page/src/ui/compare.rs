@@ -5,9 +5,9 @@ use super::address::Address;
 use super::compared_strip::ComparedStrip;
 use super::format;
 use super::icon::icon;
-use super::link::Link;
+use super::link::{Death, Link};
 use super::messages::t;
-use super::model_select::{absolute, shipped};
+use super::model_select::{address_of, shipped};
 use super::policy_words::in_words;
 use super::shared::Shared;
 use super::state::{Action, Effect, LayerChoice, Offered, State};
@@ -46,7 +46,7 @@ pub enum Message {
     /// It answered.
     Heard(Event),
     /// It broke off.
-    Died(String),
+    Died(Death),
 }
 
 /// The card, and the second engine.
@@ -77,9 +77,11 @@ impl Component for Compare {
     fn update(&mut self, context: &Context<Self>, message: Message) -> bool {
         let event = match message {
             Message::Heard(event) => event,
-            Message::Died(reason) => {
-                self.link.restart();
-                self.act(Action::Fail(t!("engine.died", reason = reason)));
+            Message::Died(death) => {
+                if matches!(death, Death::BrokeOff(_)) {
+                    self.link.restart();
+                }
+                self.act(Action::Fail(death.in_words()));
                 return true;
             }
         };
@@ -135,8 +137,7 @@ impl Compare {
     fn load(&mut self, props: &CompareProps) {
         let source = match props.with.as_str() {
             SELF => props.own.clone(),
-            url if url.contains("://") => absolute(url).map(Source::Url),
-            name => Some(shipped(name)),
+            name => Some(address_of(name).map_or_else(|| shipped(name), Source::Url)),
         };
         if let Some(source) = source {
             self.act(Action::Load { source, asked: Some(props.with.clone()) });
@@ -160,7 +161,7 @@ impl Compare {
                     <div class="notice problem" role="alert"><p>{ refused }</p></div>
                 }
                 { figures(sides, &names, props.layer) }
-                <ComparedStrip first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer} {names} />
+                <ComparedStrip text={props.text.clone()} first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer} {names} />
             </>
         }
     }

@@ -11,6 +11,7 @@ use super::changes::Changes;
 use super::compare::SELF;
 use super::examples::Example;
 use super::history::{History, Place};
+use super::link::Death;
 use super::messages::t;
 use super::past::{self, Moment, Past, RECORDING};
 use super::shared::Shared;
@@ -21,6 +22,7 @@ use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
 use crate::routing::{Limit, Policy, Recording, Trace};
 use crate::worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
+use std::collections::VecDeque;
 
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
@@ -241,8 +243,8 @@ pub struct State {
     source: Option<Source>,
     /// Source and name of the model in use.
     in_use: Option<(Source, Option<String>)>,
-    /// What `model_asked` was before the load under way.
-    asked_before: Option<String>,
+    /// Sources and names of the loads that have not been answered, in their order.
+    loads: VecDeque<(Source, Option<String>)>,
     generation: u64,
     running: bool,
     failed: bool,
@@ -312,7 +314,7 @@ impl State {
             profile: None,
             source: None,
             in_use: None,
-            asked_before: None,
+            loads: VecDeque::new(),
             generation: 0,
             running: false,
             failed: false,
@@ -651,14 +653,12 @@ impl State {
                 }
             }
             Action::Load { source, asked } => {
-                self.begin_loading(asked);
-                self.source = Some(source.clone());
+                self.begin_loading(source.clone(), asked);
                 return vec![Effect::Send(Command::Load { source, backend: self.backend })];
             }
             Action::LoadBegan { source, asked, backend } => {
                 self.backend = backend;
-                self.source = Some(source);
-                self.begin_loading(asked);
+                self.begin_loading(source, asked);
             }
             Action::Backend(backend) => {
                 self.backend = backend;
@@ -725,7 +725,7 @@ impl State {
             Action::Sampling(sampling) => self.sampling = sampling,
             Action::Tokens(tokens) => self.tokens = tokens,
             Action::Dark(dark) => self.dark = dark,
-            Action::EngineDied { reason, again } => return self.engine_died(&reason, again),
+            Action::EngineDied { death, again } => return self.engine_died(&death, again),
             Action::Fail(message) => {
                 self.problem = Some(message);
                 self.failed = true;
@@ -744,16 +744,19 @@ impl State {
         Vec::new()
     }
 
-    fn begin_loading(&mut self, asked: Option<String>) {
-        self.asked_before = std::mem::replace(&mut self.model_asked, asked);
-        self.loading += 1;
+    fn begin_loading(&mut self, source: Source, asked: Option<String>) {
+        self.source = Some(source.clone());
+        self.model_asked = asked.clone();
+        self.loads.push_back((source, asked));
+        self.loading = self.loads.len();
         self.progress = None;
         self.problem = None;
         self.failed = false;
     }
 
     /// Loads again what was in use, if anything was; the text stays.
-    fn engine_died(&mut self, reason: &str, again: bool) -> Vec<Effect> {
+    fn engine_died(&mut self, death: &Death, again: bool) -> Vec<Effect> {
+        self.loads.clear();
         self.loading = 0;
         self.progress = None;
         self.running = false;
@@ -761,10 +764,13 @@ impl State {
         let in_use = self.in_use.clone().filter(|_| again);
         let Some((source, asked)) = in_use else {
             self.failed = true;
-            self.problem = Some(t!("engine.died", reason = reason));
+            self.problem = Some(death.in_words());
             return Vec::new();
         };
-        self.note(t!("engine.restarted", reason = reason));
+        self.note(match death {
+            Death::BrokeOff(reason) => t!("engine.restarted", reason = reason),
+            Death::NotLoaded(_) => death.in_words(),
+        });
         self.change(Action::Load { source, asked })
     }
 
