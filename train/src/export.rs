@@ -96,8 +96,8 @@ fn losses(config: &Config) -> String {
 }
 
 impl Export<'_> {
-    /// Writes the directory `target`. The tokenizer goes into the directory `tokenizer` beside it, which all models there
-    /// share: see [`share_tokenizer`].
+    /// Writes the directory `target`. The tokenizer goes into the directory `tokenizer` beside it, which all models
+    /// there share: see [`share_tokenizer`].
     pub fn write(&self, target: &Path, tokenizer: &Path) -> Result<()> {
         replace_folder(target, |folder| {
             write_model(folder, self.config, self.values, tokenizer)?;
@@ -261,8 +261,8 @@ impl Export<'_> {
 const SHARED: &str = "tokenizer";
 
 /// Replaces the tokenizer's files in `folder` by links to the equal ones in the directory [`SHARED`] beside it; what is
-/// not there yet goes there first. A file that differs from the shared one stays the model's own, as does every file on a
-/// system without symbolic links.
+/// not there yet goes there first. A file that differs from the shared one stays the model's own, as does every file on
+/// a system without symbolic links.
 fn share_tokenizer(folder: &Path) -> Result<()> {
     let shared = folder.parent().unwrap_or(Path::new("")).join(SHARED);
     for name in ["tokenizer.json", "tokenizer_config.json"] {

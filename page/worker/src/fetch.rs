@@ -2,15 +2,15 @@
 
 use super::arriving::Arriving;
 use super::protocol::Source;
-use futures::future::{join3, try_join_all};
+use futures::future::{join, try_join_all};
 use js_sys::{Map, Promise, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
-use moescope::model::files::{Bytes, Content, ModelFiles, shards};
-use std::cell::Cell;
+use moescope::model::files::{Bytes, Content, ModelFiles, shards, tokenizer_file};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{ReadableStreamDefaultReader, Request, Response, WorkerGlobalScope};
+use web_sys::{ReadableStreamDefaultReader, Request, Response, Url, WorkerGlobalScope};
 
 /// Called with (what, bytes done, bytes in all where known); false gives up.
 pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>) -> bool;
@@ -29,15 +29,26 @@ pub async fn model_files<'a>(
     progress: Progress<'a>,
 ) -> Result<(ModelFiles, impl Future<Output = Result<()>> + 'a)> {
     let place = Place::new(source)?;
-    let (config, tokenizer, weights) =
-        join3(place.get("config.json"), place.get("tokenizer.json"), weights(&place)).await;
+    let (described, weights) = join(config_and_tokenizer(&place), weights(&place)).await;
     begun().clear();
-    let config = config?.ok_or_else(|| place.missing("config.json"))?;
+    let (config, tokenizer) = described?;
     let weights: Vec<_> =
         weights?.into_iter().map(|(name, answer)| (name, answer, Rc::new(Arriving::default()))).collect();
     let contents = weights.iter().map(|(name, _, content)| (name.clone(), content.clone() as Bytes)).collect();
-    let files = ModelFiles { name: place.name(), config, tokenizer: tokenizer?, weights: contents };
+    let files = ModelFiles { name: place.name(), config, tokenizer, weights: contents };
     Ok((files, bring(place, weights, progress)))
+}
+
+/// `config.json`, and the tokenizer that it may name.
+async fn config_and_tokenizer(place: &Place<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let config = place.get("config.json").await?.ok_or_else(|| place.missing("config.json"))?;
+    let tokenizer = place.tokenizer(&tokenizer_file(&config)).await?;
+    Ok((config, tokenizer))
+}
+
+thread_local! {
+    /// The tokenizer that models share, with its address: another model of theirs does not fetch it again.
+    static SHARED: RefCell<Option<(String, Vec<u8>)>> = const { RefCell::new(None) };
 }
 
 /// The names of the files with weights, with the answer where there is one already.
@@ -163,10 +174,29 @@ impl<'a> Place<'a> {
 
     /// A small file, whole, in the program's memory; none where there is no such file.
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(answer) = self.open(name).await? else { return Ok(None) };
-        let content = Arriving::default();
-        answer.read(&content, &|_| true).await?;
-        Ok(Some(content.read(0..content.size()).into_owned()))
+        match self.open(name).await? {
+            Some(answer) => answer.whole().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The tokenizer, which is at `path` seen from the directory. Opened files have no directories.
+    async fn tokenizer(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let own = "tokenizer.json";
+        let Self::Directory { base, .. } = self else { return self.get(own).await };
+        if path == own {
+            return self.get(own).await;
+        }
+        let Some(url) = Url::new_with_base(path, base).ok().map(|url| url.href()) else { return Ok(None) };
+        if let Some((_, bytes)) = SHARED.with_borrow(|shared| shared.clone()).filter(|(shared, _)| *shared == url) {
+            return Ok(Some(bytes));
+        }
+        // worker.js begins to fetch it under the name that it has in other directories.
+        let begun = begun().get(&JsValue::from_str(&format!("{base}{own}")));
+        let Some(answer) = Answer::of(&url, begun).await? else { return Ok(None) };
+        let bytes = answer.whole().await?;
+        SHARED.set(Some((url, bytes.clone())));
+        Ok(Some(bytes))
     }
 }
 
@@ -183,7 +213,13 @@ struct Answer {
 }
 
 impl Answer {
+    /// Asks for `url`, unless worker.js has done so; none where there is no such file.
     async fn to(url: &str) -> Result<Option<Self>> {
+        Self::of(url, begun().get(&JsValue::from_str(url))).await
+    }
+
+    /// What came from `url`: `begun` is the answer on its way, if it is one.
+    async fn of(url: &str, begun: JsValue) -> Result<Option<Self>> {
         let unreachable = |_| {
             Error::read(
                 url,
@@ -191,8 +227,7 @@ impl Answer {
             )
         };
         let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-        let answer = begun().get(&JsValue::from_str(url)).dyn_into::<Promise>();
-        let answer = answer.unwrap_or_else(|_| scope.fetch_with_str(url));
+        let answer = begun.dyn_into::<Promise>().unwrap_or_else(|_| scope.fetch_with_str(url));
         let response: Response = JsFuture::from(answer).await.map_err(unreachable)?.unchecked_into();
         if response.status() == 404 {
             return Ok(None);
@@ -236,6 +271,13 @@ impl Answer {
         }
         content.end();
         Ok(())
+    }
+
+    /// All of it, for small files.
+    async fn whole(self) -> Result<Vec<u8>> {
+        let content = Arriving::default();
+        self.read(&content, &|_| true).await?;
+        Ok(content.read(0..content.size()).into_owned())
     }
 
     /// The part that starts at the byte `at`; none at the end. Where the connection breaks off, the rest is asked for.

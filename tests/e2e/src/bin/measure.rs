@@ -80,7 +80,12 @@ fn sizes(site: &Path) -> Result<()> {
         "moescope_bg.wasm",
         "moescope.js",
         "models/main/model.safetensors",
-        "models/main/tokenizer.json",
+        // Of models that share it, or of the first model alone.
+        if site.join("models/tokenizer").exists() {
+            "models/tokenizer/tokenizer.json"
+        } else {
+            "models/main/tokenizer.json"
+        },
     ] {
         let bytes = |suffix: &str| std::fs::metadata(site.join(format!("{name}{suffix}"))).map(|file| file.len());
         let raw = bytes("").with_context(|| format!("the site has no {name}"))?;
