@@ -45,6 +45,8 @@ pub struct Export<'a> {
     pub file: Option<&'a [u8]>,
     /// How well the texts of today are predicted, which no training source resembles.
     pub today: &'a [DomainResult],
+    /// How many tokens of each text were measured, from its start; none where all were.
+    pub measured: Option<usize>,
 }
 
 /// What kind of network it is, in words.
@@ -208,10 +210,14 @@ impl Export<'_> {
         let _ = write!(
             out,
             "## Held-out text\n\n\
-             All held-out text of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens before it \
+             {} of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens before it \
              (fewer at a text's beginning). The separators between documents cost bits and count as no byte. `xz -9e` packs the \
              same file at once.\n\n\
              | domain | tokens | bits per byte | xz -9e | |\n| --- | --: | --: | --: | --- |\n",
+            match self.measured {
+                Some(tokens) => format!("The first {tokens} tokens of the held-out text"),
+                None => "All held-out text".into(),
+            },
             m.context / 2
         );
         for (d, c) in e.domains.iter().zip(&self.manifest.domains) {
