@@ -7,12 +7,18 @@ const asked = new URL(location.href).searchParams;
 // (page/worker/src/fetch.rs).
 self.begun = new Map();
 if (asked.has("model")) {
-  for (const file of ["config.json", "tokenizer.json", "model.safetensors"]) {
-    const url = new URL(file, asked.get("model")).href;
-    const answer = fetch(url).then(taken);
+  const url = (file) => new URL(file, asked.get("model")).href;
+  const begin = (file, answer) => {
     answer.catch(() => {}); // The engine tells.
-    begun.set(url, answer);
-  }
+    begun.set(url(file), answer);
+    return answer;
+  };
+  const get = (file) => fetch(url(file)).then(taken);
+  const config = begin("config.json", get("config.json"));
+  begin("model.safetensors", get("model.safetensors"));
+  // Models that share a tokenizer say where it is.
+  const named = config.then((answer) => answer.clone().json());
+  begin("tokenizer.json", named.then(({ tokenizer_file = "tokenizer.json" }) => get(tokenizer_file)));
 }
 
 /** An answer whose body comes in before it is read. */

@@ -68,6 +68,13 @@ pub fn shards(index: &[u8]) -> Result<Vec<String>> {
     }
 }
 
+/// Where a model's tokenizer is, seen from its directory: what `config.json` names as its `tokenizer_file`, for models
+/// that share one, or `tokenizer.json`.
+pub fn tokenizer_file(config: &[u8]) -> String {
+    let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
+    config["tokenizer_file"].as_str().unwrap_or("tokenizer.json").to_owned()
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::read_dir;
 
@@ -85,10 +92,12 @@ mod native {
         let dir = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let weights = if path.is_dir() { weights_of(dir)? } else { vec![map(path)?] };
         let canonical = dir.canonicalize().map_err(|e| Error::read(dir.display().to_string(), e))?;
+        let config = read(&dir.join("config.json"))?;
+        let tokenizer = dir.join(tokenizer_file(&config));
         Ok(ModelFiles {
             name: canonical.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned()),
-            config: read(&dir.join("config.json"))?,
-            tokenizer: dir.join("tokenizer.json").exists().then(|| read(&dir.join("tokenizer.json"))).transpose()?,
+            config,
+            tokenizer: tokenizer.exists().then(|| read(&tokenizer)).transpose()?,
             weights,
         })
     }
@@ -114,5 +123,21 @@ mod native {
         // while it is mapped ends this process by a signal, as any use of mapped files does.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::read(at(), e))?;
         Ok((at(), Rc::new(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_names_the_tokenizer_that_it_shares() {
+        assert_eq!(
+            tokenizer_file(br#"{"tokenizer_file": "../tokenizer/tokenizer.json"}"#),
+            "../tokenizer/tokenizer.json"
+        );
+        assert_eq!(tokenizer_file(b"{}"), "tokenizer.json");
+        // What is wrong with it is said where it is read.
+        assert_eq!(tokenizer_file(b"no JSON"), "tokenizer.json");
     }
 }

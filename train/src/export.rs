@@ -46,6 +46,8 @@ pub struct Export<'a> {
     pub file: Option<&'a [u8]>,
     /// How well the texts of today are predicted, which no training source resembles.
     pub today: &'a [DomainResult],
+    /// How many tokens of each text were measured, from its start; none where all were.
+    pub measured: Option<usize>,
 }
 
 /// Describes the network, for the model's card.
@@ -97,8 +99,8 @@ fn losses(config: &Config) -> String {
 }
 
 impl Export<'_> {
-    /// Writes the directory `target`. The tokenizer goes into the directory `tokenizer` beside it, which all models there
-    /// share: see [`share_tokenizer`].
+    /// Writes the directory `target`. The tokenizer goes into the directory `tokenizer` beside it, which all models
+    /// there share: see [`share_tokenizer`].
     pub fn write(&self, target: &Path, tokenizer: &Path) -> Result<()> {
         replace_folder(target, |folder| {
             write_model(folder, self.config, self.values, tokenizer)?;
@@ -210,10 +212,14 @@ impl Export<'_> {
         let _ = write!(
             out,
             "## Held-out text\n\n\
-             All held-out text of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens \
-             before it (fewer at a text's beginning). The separators between documents cost bits and count as no byte. \
-             `xz -9e` packs the same file at once.\n\n\
+             {} of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens before it \
+             (fewer at a text's beginning). The separators between documents cost bits and count as no byte. `xz -9e` packs the \
+             same file at once.\n\n\
              | domain | tokens | bits per byte | xz -9e | |\n| --- | --: | --: | --: | --- |\n",
+            match self.measured {
+                Some(tokens) => format!("The first {tokens} tokens of the held-out text"),
+                None => "All held-out text".into(),
+            },
             m.context / 2
         );
         for (d, c) in e.domains.iter().zip(&self.manifest.domains) {
@@ -263,8 +269,8 @@ impl Export<'_> {
 const SHARED: &str = "tokenizer";
 
 /// Replaces the tokenizer's files in `folder` by links to the equal ones in the directory [`SHARED`] beside it; what is
-/// not there yet goes there first. A file that differs from the shared one stays the model's own, as does every file on a
-/// system without symbolic links.
+/// not there yet goes there first. A file that differs from the shared one stays the model's own, as does every file on
+/// a system without symbolic links.
 fn share_tokenizer(folder: &Path) -> Result<()> {
     let shared = folder.parent().unwrap_or(Path::new("")).join(SHARED);
     for name in ["tokenizer.json", "tokenizer_config.json"] {

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn fragments_are_the_tokens_that_a_word_touches() {
-        let tokenizer = tokenizer::tests::small(&"river\n boat\n".repeat(300));
+        let tokenizer = tokenizer::tests::small(8, &"river boat\n".repeat(300));
         let (found, tokens) = fragments(&tokenizer, "river qzxk boat").unwrap();
         // The space before "qzxk" is a token of its own, and no fragment.
         assert_eq!(found, Fragments { words: 3, fragments: 6, short: 2 });

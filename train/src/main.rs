@@ -10,6 +10,7 @@
 //! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
 //! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
 //! - `finish`: the same for a model that train/gpu trained;
+//! - `words`: which share of the words that a model writes are words;
 //! - `table`, `picture`: all finished models on one page.
 
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ mod snapshots;
 mod table;
 mod tokenizer;
 mod trainer;
+mod words;
 
 /// Collects the corpus and trains the models that ship with Moescope.
 #[derive(Parser)]
@@ -85,6 +87,12 @@ enum Command {
         /// The examples
         #[arg(long, default_value = "www/examples.json")]
         examples: PathBuf,
+    },
+    /// Reports which share of generated words is in a word list of the language
+    Words {
+        /// A text and its language (english, german, french, spanish): what `moescope generate` wrote, or plain text
+        #[arg(required = true, value_name = "LANGUAGE=FILE", value_parser = language_and_file)]
+        texts: Vec<(String, PathBuf)>,
     },
     /// Trains the model of train/configs/NAME.toml, continuing where an earlier run stopped
     Run {
@@ -152,6 +160,10 @@ fn run(arguments: Arguments) -> Result<()> {
             print!("{}", fragments::report(&corpus, &tokenizer, &examples)?);
             Ok(())
         }
+        Command::Words { texts } => {
+            print!("{}", words::report(&corpus, &texts)?);
+            Ok(())
+        }
         Command::Run { name, to } => {
             let (mut trainer, manifest) = open(&name, &corpus, &runs)?;
             let stop = Arc::new(AtomicBool::new(false));
@@ -195,6 +207,12 @@ fn losses(config: config::Config, steps: usize) -> Result<()> {
     Ok(())
 }
 
+/// `LANGUAGE=FILE` of the command line.
+fn language_and_file(argument: &str) -> Result<(String, PathBuf), String> {
+    let (language, file) = argument.split_once('=').ok_or("give a language and a file, as in german=german.jsonl")?;
+    Ok((language.to_owned(), file.into()))
+}
+
 /// A run from its newest checkpoint, or a new one.
 fn open(name: &str, corpus: &Path, runs: &Path) -> Result<(trainer::Trainer, corpus::Manifest)> {
     let config = config::Config::read(&Path::new("train/configs").join(format!("{name}.toml")))?;
@@ -235,6 +253,7 @@ fn write(
         machine: None,
         file: None,
         today: &[],
+        measured: None,
     };
     export.write(target, &corpus.join("tokenizer.json"))?;
     println!("wrote {}", target.display());

@@ -133,6 +133,7 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
         let is_unversioned = UNVERSIONED.iter().any(|name| asset.path.starts_with(name));
         if is_unversioned { &mut assets } else { &mut versioned }.push(asset);
     }
+    share_tokenizers(&mut assets)?;
     versioned.sort_by(|one, other| one.path.cmp(&other.path));
     versioned.push(file_list(&versioned)?);
     let template = read_to_string(&root.join("index.html"))?;
@@ -222,6 +223,40 @@ fn copies(source: &Path, target: &Path) -> Result<Vec<Asset>> {
         }
     }
     Ok(assets)
+}
+
+/// Leaves out the tokenizers that are links to one that models share, and names that one in their config.json, where
+/// the page looks for it (docs/model-format.md).
+fn share_tokenizers(assets: &mut Vec<Asset>) -> Result<()> {
+    let mut named = Vec::new();
+    let mut linked = BTreeSet::new();
+    for asset in assets.iter() {
+        let Contents::CopyOf(source) = &asset.contents else { continue };
+        let name = asset.path.file_name().unwrap_or_default();
+        if !source.is_symlink() || (name != "tokenizer.json" && name != "tokenizer_config.json") {
+            continue;
+        }
+        linked.insert(asset.path.clone());
+        if name == "tokenizer.json" {
+            let target = fs::read_link(source)?;
+            if !source.exists() {
+                bail!("{} is a link to {}, which is not there", source.display(), target.display());
+            }
+            let config = fs::read_to_string(source.with_file_name("config.json"));
+            let config = config.with_context(|| format!("{} has no config.json beside it", source.display()))?;
+            let mut config: serde_json::Value = serde_json::from_str(&config)
+                .with_context(|| format!("the config.json beside {} is no JSON", source.display()))?;
+            config["tokenizer_file"] = target.to_string_lossy().into();
+            named.push((asset.path.with_file_name("config.json"), serde_json::to_vec_pretty(&config)?));
+        }
+    }
+    assets.retain(|asset| !linked.contains(&asset.path));
+    for (path, config) in named {
+        if let Some(asset) = assets.iter_mut().find(|asset| asset.path == path) {
+            asset.contents = Contents::Bytes(config);
+        }
+    }
+    Ok(())
 }
 
 fn read_to_string(path: &Path) -> Result<String> {
@@ -476,6 +511,38 @@ mod tests {
                 { "name": "second", "about": "", "files": [] },
             ])
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_tokenizer_that_models_share_is_in_the_site_once() {
+        let scratch = sources("shared");
+        scratch.write("www/models/tokenizer/tokenizer.json", "{}");
+        scratch.write("www/models/second/tokenizer.json", "{ }");
+        let link = scratch.0.join("www/models/main/tokenizer.json");
+        std::os::unix::fs::symlink("../tokenizer/tokenizer.json", link).unwrap();
+        assemble_in(&scratch, Profile::Dev);
+        let models = scratch.0.join("out/models");
+        let read = |name: &str| fs::read_to_string(models.join(name)).unwrap();
+        assert_eq!(read("tokenizer/tokenizer.json"), "{}");
+        assert!(!models.join("main/tokenizer.json").exists());
+        let config: serde_json::Value = serde_json::from_str(&read("main/config.json")).unwrap();
+        assert_eq!(config, serde_json::json!({"tokenizer_file": "../tokenizer/tokenizer.json"}));
+        assert_eq!(read("second/tokenizer.json"), "{ }");
+        assert_eq!(read("second/config.json"), "{}");
+        let index: serde_json::Value = serde_json::from_str(&read("index.json")).unwrap();
+        assert_eq!(index.as_array().unwrap().len(), 2, "the directory of the tokenizer is no model");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_tokenizer_that_is_not_there_is_refused() {
+        let scratch = sources("dangling");
+        let link = scratch.0.join("www/models/main/tokenizer.json");
+        std::os::unix::fs::symlink("../tokenizer/tokenizer.json", link).unwrap();
+        let built = assemble(&scratch.0, &scratch.0.join("bindgen"), Profile::Dev, &scratch.0.join("out"));
+        let error = built.unwrap_err().to_string();
+        assert!(error.contains("is a link to ../tokenizer/tokenizer.json, which is not there"), "{error}");
     }
 
     #[test]

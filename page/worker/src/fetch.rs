@@ -5,15 +5,15 @@ use super::arriving::Arriving;
 use super::desk::now;
 use super::inbox::breathe;
 use super::protocol::Source;
-use futures::future::{join3, try_join_all};
+use futures::future::{join, try_join_all};
 use js_sys::{Map, Promise, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
-use moescope::model::files::{Bytes, Content, ModelFiles, shards};
-use std::cell::Cell;
+use moescope::model::files::{Bytes, Content, ModelFiles, shards, tokenizer_file};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, WorkerGlobalScope};
+use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, Url, WorkerGlobalScope};
 
 /// Called with (what, bytes done, bytes in all where known).
 pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>);
@@ -38,16 +38,26 @@ pub async fn model_files<'a>(
     progress: Progress<'a>,
 ) -> Result<(ModelFiles, impl Future<Output = Result<()>> + 'a)> {
     let place = Place::new(source)?;
-    let (config, tokenizer, weights) =
-        join3(place.get("config.json"), place.get("tokenizer.json"), weights(&place)).await;
+    let (described, weights) = join(config_and_tokenizer(&place), weights(&place)).await;
     begun().clear();
-    let config = config?.map_err(|missing| place.error("config.json", &missing))?;
+    let (config, tokenizer) = described?;
     let weights: Vec<_> =
         weights?.into_iter().map(|(name, answer)| (name, answer, Rc::new(Arriving::default()))).collect();
     let contents = weights.iter().map(|(name, _, content)| (name.clone(), content.clone() as Bytes)).collect();
-    // Without a tokenizer a model still routes ids.
-    let files = ModelFiles { name: place.name(), config, tokenizer: tokenizer?.ok(), weights: contents };
+    let files = ModelFiles { name: place.name(), config, tokenizer, weights: contents };
     Ok((files, bring(place, weights, progress)))
+}
+
+/// `config.json`, and the tokenizer that it may name. Without a tokenizer a model still routes ids.
+async fn config_and_tokenizer(place: &Place<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let config = place.get("config.json").await?.map_err(|missing| place.error("config.json", &missing))?;
+    let tokenizer = place.tokenizer(&tokenizer_file(&config)).await?;
+    Ok((config, tokenizer))
+}
+
+thread_local! {
+    /// The tokenizer that models share, with its address: another model of theirs does not fetch it again.
+    static SHARED: RefCell<Option<(String, Vec<u8>)>> = const { RefCell::new(None) };
 }
 
 /// The names of the files with weights, with the answer where there is one already.
@@ -215,9 +225,32 @@ impl<'a> Place<'a> {
             Ok(answer) => answer,
             Err(missing) => return Ok(Err(missing)),
         };
-        let content = Arriving::default();
-        answer.read(&content, &|_| {}).await?;
-        Ok(Ok(content.read(0..content.size()).into_owned()))
+        answer.whole().await.map(Ok)
+    }
+
+    /// The tokenizer, which is at `path` seen from the directory. Opened files have no directories.
+    async fn tokenizer(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        const OWN: &str = "tokenizer.json";
+        let shared = match self {
+            Self::Directory(directory) if path != OWN => {
+                let own = directory.file(OWN);
+                Url::new_with_base(path, &own).ok().map(|url| (own, url.href()))
+            }
+            _ => None,
+        };
+        let Some((own, url)) = shared else { return Ok(self.get(OWN).await?.ok()) };
+        if let Some((_, bytes)) = SHARED.with_borrow(|shared| shared.clone()).filter(|(shared, _)| *shared == url) {
+            return Ok(Some(bytes));
+        }
+        // worker.js begins to fetch it under the name that it has in other directories.
+        let early = begun().get(&JsValue::from_str(&own));
+        if !early.is_undefined() {
+            begun().set(&JsValue::from_str(&url), &early);
+        }
+        let Ok(answer) = Answer::to(&url, &url).await? else { return Ok(None) };
+        let bytes = answer.whole().await?;
+        SHARED.set(Some((url, bytes.clone())));
+        Ok(Some(bytes))
     }
 }
 
@@ -261,6 +294,13 @@ impl Answer {
             reader: Reader::new(&response),
             resumes: RESUMES,
         }))
+    }
+
+    /// Reads it whole, into the program's memory.
+    async fn whole(self) -> Result<Vec<u8>> {
+        let content = Arriving::default();
+        self.read(&content, &|_| {}).await?;
+        Ok(content.read(0..content.size()).into_owned())
     }
 
     /// Reads it part by part into `content`, and tells `come` how many bytes each has.

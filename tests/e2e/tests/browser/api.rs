@@ -107,8 +107,9 @@ async fn load_takes_files(stage: &Stage) -> Result<()> {
     let before = page.view().await?;
     let info: Value = page
         .promise(
-            "const files = await Promise.all(['config.json', 'model.safetensors', 'tokenizer.json'].map(async name =>
-               new File([await (await fetch('models/main/' + name)).blob()], name)));
+            "const { tokenizer_file = 'tokenizer.json' } = await (await fetch('models/main/config.json')).json();
+             const files = await Promise.all(['config.json', 'model.safetensors', tokenizer_file].map(async path =>
+               new File([await (await fetch('models/main/' + path)).blob()], path.split('/').at(-1))));
              return await window.moescope.load(files);",
             Vec::new(),
         )
