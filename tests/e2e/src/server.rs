@@ -21,8 +21,8 @@ use tower_http::services::ServeFile;
 use tower_http::set_header::SetResponseHeaderLayer;
 use xtask::wasm::{PROGRAM, RELAXED_PROGRAM};
 
-/// A server. It outlives what a test holds of it: a page that is still open may ask for something, and would write an error
-/// to its console.
+/// A server. It outlives what a test holds of it: a page that is still open may ask for something, and would write an
+/// error to its console.
 pub struct Server {
     port: u16,
     task: JoinHandle<()>,
@@ -58,11 +58,11 @@ impl Server {
 /// The path below which [`site`] serves the same site again.
 pub const SUB_PATH: &str = "/some/sub-path";
 
-/// The site at `/` and once more in a sub-path, beside models that cannot be loaded:
-/// `/broken/html` answers every request with a page, as hosts of single-page applications do;
-/// `/broken/cut` has a weights file that ends in its middle; on the way from `/broken/off` the connection breaks off in the
-/// middle of the weights, and goes on where it is asked to; `/broken/endless` is of another shape than its config says, and its weights
-/// never end. `/shards` is the main model in more files than a browser has connections to a server.
+/// The site at `/` and once more in a sub-path, beside models that cannot be loaded: `/broken/html` answers every
+/// request with a page, as hosts of single-page applications do; `/broken/cut` has a weights file that ends in its
+/// middle; on the way from `/broken/off` the connection breaks off in the middle of the weights, and goes on where it
+/// is asked to; `/broken/endless` is of another shape than its config says, and its weights never end. `/shards` is
+/// the main model in more files than a browser has connections to a server.
 ///
 /// # Errors
 /// The site was not built.
@@ -176,8 +176,8 @@ pub fn leaving(tools: &Tools) -> Result<Router> {
     Ok(site(tools)?.layer(close))
 }
 
-/// The site, which gives its program to the second who asks for it, the worker, once weights have been asked for; and how often they
-/// were.
+/// The site, which gives its program to the second who asks for it, the worker, once weights have been asked for; and
+/// how often they were.
 ///
 /// # Errors
 /// The site was not built.
