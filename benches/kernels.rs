@@ -1,5 +1,6 @@
-//! Every kernel of the CPU engine by itself, on the shapes of a Mixtral of width 512 with 8 experts of 1,024 and a vocabulary of
-//! 8,192, for one token and for a prompt; and what a token's routing costs to record: `cargo bench --bench kernels`.
+//! Every kernel of the CPU engine by itself, on the shapes of a Mixtral of width 512 with 8 experts of 1,024 and a
+//! vocabulary of 8,192, for one token and for a prompt; and what a token's routing costs to record: `cargo bench
+//! --bench kernels`.
 #![allow(missing_docs, reason = "criterion_group! makes a function without a comment")]
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -9,7 +10,7 @@ use moescope::kernels::attention::KvCache;
 use moescope::kernels::expert_ffn::{Expert, Scratch};
 use moescope::kernels::gate::Batch;
 use moescope::kernels::panels::Panels;
-use moescope::kernels::settle::Taken;
+use moescope::kernels::settle::CapacityState;
 use moescope::kernels::stored::Stored;
 use moescope::model::{AttentionShape, Model, MoeShape, files};
 use moescope::session::Session;
@@ -129,7 +130,7 @@ fn experts(criterion: &mut Criterion) {
         criterion.benchmark_group("settle").bench_function(&name, |bencher| {
             let (selected, weights) = (&mut selected, &mut route_weights);
             bencher.iter(|| {
-                let taken = Taken { history: &mut history, dropped: &mut dropped };
+                let taken = CapacityState { history: &mut history, dropped: &mut dropped };
                 kernels::settle::settle(batch, &shape, &settings, &router_logits, &[], taken, selected, weights);
             });
         });

@@ -1,7 +1,6 @@
-// Causal attention over the cache: out = softmax(q K^T / sqrt(DIM)) V. A workgroup computes one head of one token, and its
-// lanes share the work; or of TOKENS tokens, four to a lane, without barriers.
-// Blocks of 64 positions with a running maximum and sum (online softmax: Milakov, Gimelshein 2018).
-// Twin: kernels/attention.rs
+// Causal attention over the cache: out = softmax(q K^T / sqrt(DIM)) V. A workgroup computes one head of one token,
+// and its lanes share the work; or of TOKENS tokens, four to a lane, without barriers. Blocks of 64 positions with a
+// running maximum and sum (online softmax: Milakov, Gimelshein 2018). Twin: kernels/attention.rs
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;           // [T, HEADS, DIM_GROUPS]
 @group(0) @binding(2) var<storage, read> keys: array<vec4<f32>>;        // [context, KV_HEADS, DIM_GROUPS]
 @group(0) @binding(3) var<storage, read> values: array<vec4<f32>>;      // [context, KV_HEADS, DIM_GROUPS]
@@ -69,7 +68,11 @@ fn four(head: u32, t: u32) {
         for (var j = 0u; j < seen; j += 4u) {
             let scores = weights[j / 4u];
             let now = mat4x4<f32>(
-                exp(scores[0] - largest.x), exp(scores[1] - largest.y), exp(scores[2] - largest.z), exp(scores[3] - largest.w));
+                exp(scores[0] - largest.x),
+                exp(scores[1] - largest.y),
+                exp(scores[2] - largest.z),
+                exp(scores[3] - largest.w),
+            );
             total += vec4<f32>(1.0) * now;
             weights[j / 4u] = now;
         }
@@ -96,10 +99,11 @@ fn four(head: u32, t: u32) {
     }
 }
 
-// What no token sees weighs nothing beside it.
+// The score of a position that a token does not see: its weight becomes 0.
 const NONE = -3.4e38;
 
-// Where the rows of four positions from `first` on start; in place of those after `last`, which nobody sees, that one's.
+// Where the rows of four positions from `first` on start; positions after `last`, which no token sees, are replaced
+// by it.
 fn four_rows(first: u32, last: u32, kv_head: u32) -> vec4<u32> {
     let position = min(vec4<u32>(first, first + 1u, first + 2u, first + 3u), vec4<u32>(last));
     return (position * KV_HEADS + kv_head) * DIM_GROUPS;

@@ -2,7 +2,8 @@
 // expert's inner width, down again. Only experts that have a tile are touched. Twin: kernels/expert_ffn.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // up: [T, D]; down: [T * CHOICES, F]
 // Bindings 2 and 3 say what the tiles are: shared/tiles_one.wgsl, shared/tiles_many.wgsl.
-@group(0) @binding(4) var<storage, read> weights: array<Packed>;        // up: [E, panels of w1 and w3 in turn]; down: [E, w2]
+// up: [E, panels of w1 and w3 in turn]; down: [E, w2]
+@group(0) @binding(4) var<storage, read> weights: array<Packed>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;           // up: [T * CHOICES, F]; down: [T * CHOICES, D]
 
 override UP: bool;            // which pass it is

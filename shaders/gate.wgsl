@@ -15,8 +15,8 @@ fn is_full(expert: u32) -> bool {
     return false;
 }
 
-// LANES rows at a time, the columns of each in SPLITS parts, which are added up in a fixed order: 16 and 4; or 1 and 1, where
-// no barrier is wanted.
+// LANES rows at a time, the columns of each in SPLITS parts, which are added up in a fixed order: 16 and 4; or 1 and
+// 1, where no barrier is wanted.
 override LANES: u32;
 override SPLITS: u32;
 var<workgroup> partial_sums: array<f32, 64>;

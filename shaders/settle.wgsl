@@ -41,8 +41,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
 }
 
-// Each expert takes the tokens with the largest affinity, which the gate wrote as weights: lane t holds token t, and the
-// experts take their turns.
+// Each expert takes the tokens with the largest affinity, which the gate wrote as weights: lane t holds token t, and
+// the experts take their turns.
 fn experts_choose(lane: u32) {
     let choices = TOP_K + SHARED;
     let present = lane < step.count;

@@ -1,4 +1,5 @@
-//! Models whose files are on their way: engines are made of what has arrived, and what is wrong is said as soon as it can be seen.
+//! Models whose files are on their way: engines are made of what has arrived, and what is wrong is said as soon as it
+//! can be seen.
 
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, poll_fn};

@@ -93,7 +93,7 @@ fn a_missing_directory_and_a_missing_file() {
 
 /// Once a model's file was let go, engines that are there go on, and others are told.
 #[test]
-fn weights_that_were_let_go() {
+fn weights_whose_files_were_released() {
     let files = files();
     let expected = Model::new(&files).unwrap();
     let mut model = Model::new(&files).unwrap();
@@ -101,7 +101,7 @@ fn weights_that_were_let_go() {
     let same = trace(Engine::cpu(&expected).unwrap());
     let engine = Engine::cpu(&model).unwrap();
     let fork = pollster::block_on(engine.fork(engine.settings().clone())).unwrap();
-    model.let_go();
+    model.release_files();
     assert!(trace(engine) == same && trace(fork) == same);
     assert_eq!(model.info(Backend::Cpu, None).weight_bytes, expected.info(Backend::Cpu, None).weight_bytes);
     let error = Engine::cpu(&model).err().expect("no weights").to_string();
@@ -313,8 +313,8 @@ fn a_lost_gpu() {
     assert_eq!(pollster::block_on(session.advance(None, 8, |_| {})).unwrap().len(), 3);
 }
 
-/// A GPU that is lost while it draws tokens, one by one or with others on their way: the CPU goes on with those that it would have
-/// drawn, neither more nor fewer.
+/// A GPU that is lost while it draws tokens, one by one or with others on their way: the CPU goes on with those that
+/// it would have drawn, neither more nor fewer.
 #[test]
 fn a_gpu_lost_while_it_draws() {
     let model = Model::new(&files()).unwrap();

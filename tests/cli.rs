@@ -101,6 +101,7 @@ fn bad_input_is_one_line_on_stderr() {
     let basic = fixture("basic");
     let missing = std::env::temp_dir().join("moescope-no-such-text");
     let missing = missing.to_str().unwrap();
+    let zeros = ["0"; 65].join(",");
     let cases: [(&[&str], &str); 5] = [
         (
             &["--model", "/no/such/model", "--tokens", "1"],
@@ -110,14 +111,7 @@ fn bad_input_is_one_line_on_stderr() {
         (&["--model", &basic, "--text", "hello"], "error: the model has no tokenizer.json"),
         (&["--model", &basic, "--text-file", missing], "error: "),
         (
-            &[
-                "--model",
-                &basic,
-                "--engine",
-                "gpu",
-                "--tokens",
-                "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
-            ],
+            &["--model", &basic, "--engine", "gpu", "--tokens", &zeros],
             "error: the text has 65 tokens, more than the model's context of 64",
         ),
     ];

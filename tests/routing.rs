@@ -1,6 +1,6 @@
 //! Properties of the gate, the trace and the balance figures.
 
-use moescope::kernels::choose::{self, Place, Scores};
+use moescope::kernels::choose::{self, RoutedToken, Scores};
 use moescope::kernels::dispatch::{dispatch, tiles};
 use moescope::kernels::softmax::softmax;
 use moescope::routing::{LayerTrace, balance};
@@ -12,7 +12,7 @@ fn route(gate: Gate, router_logits: &[f32], bias: &[f32], selected: &mut [u32], 
     let experts = router_logits.len() - gate.groups;
     let shape = MoeShape { gate: Some(gate), ..MoeShape::mixtral(experts, selected.len(), 1) };
     let scores = Scores { router_logits, bias, full: &[] };
-    choose::route(&Setting::own(&shape, 1), Place::default(), &scores, selected, weights);
+    choose::route(&Setting::own(&shape, 1), RoutedToken::default(), &scores, selected, weights);
 }
 
 /// Router logits of `tokens` tokens over `experts` experts, and a k.
@@ -60,7 +60,9 @@ proptest! {
 
     /// Renaming the experts renames the choices and nothing else.
     #[test]
-    fn permuting_experts_permutes_the_result(logits in proptest::collection::vec(-9.0f32..9.0, 2..16), shift in 0usize..16) {
+    fn permuting_experts_permutes_the_result(
+        logits in proptest::collection::vec(-9.0f32..9.0, 2..16), shift in 0usize..16,
+    ) {
         let experts = logits.len();
         let renamed: Vec<f32> = (0..experts).map(|e| logits[(e + shift) % experts]).collect();
         let choose = |row: &[f32]| {

@@ -1,6 +1,6 @@
 // The choice of one token's experts from its scores. Kinds, maths, sources: docs/gates.md, docs/model-format.md.
-// Twin: kernels/choose.rs. Who includes it binds bias, policy, ids, selected and route_weights, and says which experts are
-// full.
+// Twin: kernels/choose.rs. Who includes it binds bias, policy, ids, selected and route_weights, and says which
+// experts are full.
 override EXPERTS: u32;                // E
 override EXPERT_GROUPS: u32;          // G; 0 where the model's gate is not hierarchical
 override GROUPS_PER_TOKEN: u32;

@@ -1,7 +1,7 @@
-// Panels of weights times one row of x: for decoding, where reading the weights is the work.
-// A workgroup has 16 lanes, a row of each of its four panels, times HEIGHT splits of the columns, which are added up in a fixed
-// order. The kernel says which row of x by `x_row(first, i)`, and is given the sums of two panels at a time by
-// `put(panel, lane, first, a, b)`.
+// Panels of weights times one row of x: for decoding, where reading the weights is the work. A workgroup has 16
+// lanes, a row of each of its four panels, times HEIGHT splits of the columns, which are added up in a fixed order.
+// The kernel says which row of x by `x_row(first, i)`, and is given the sums of two panels at a time by `put(panel,
+// lane, first, a, b)`.
 const TILE = 1u;
 override HEIGHT: u32;         // at most 4
 const PANELS = 4u;
@@ -17,7 +17,7 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
     for (var g = local.y; g < groups; g += HEIGHT) {
         let four = x[row + g];
         let at = start + g * ROWS;
-        // Panels that are not there give sums that nobody takes.
+        // Panels beyond the last give sums that are not used.
         sums += vec4<f32>(
             dot(unpack4(weights[at]), four),
             dot(unpack4(weights[at + words]), four),

@@ -1,6 +1,7 @@
-// Panels of weights times sixteen rows of x: for prefill on a processor that plays a GPU, where a number that is loaded costs as
-// much as fifteen multiply-adds. Each of four neighbouring invocations loads four columns of another row of x and tells the
-// others; each weight serves sixteen rows. A workgroup has 16 lanes, a row of each of its SET panels. Otherwise as product_tile.wgsl.
+// Panels of weights times sixteen rows of x: for prefill on a software adapter, where a load costs as much as fifteen
+// multiply-adds. Each of four neighbouring invocations loads four columns of another row of x and broadcasts them to
+// the others; each weight serves sixteen rows. A workgroup has 16 lanes, a row of each of its SET panels. Otherwise
+// as product_tile.wgsl.
 const TILE = 16u;
 const HEIGHT = 1u;
 override SET: u32;            // 8 or 16
@@ -18,7 +19,8 @@ struct Columns {
     d: mat4x4<f32>,
 }
 
-// All invocations must call it: those of a quad need each other, and panels that are not there give sums that nobody takes.
+// All invocations must call it: those of a quad need each other, and panels beyond the last give sums that are not
+// used.
 fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32, count: u32) {
     let panel = workgroup * SET;
     let words = groups * ROWS;

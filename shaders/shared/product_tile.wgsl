@@ -1,6 +1,7 @@
-// Panels of weights times eight rows of x: for prefill, where each weight that is read serves eight tokens, and each number of
-// x eight panels. A workgroup has 16 lanes, a row of each panel, times HEIGHT sets of eight panels. The kernel says which rows
-// of x by `x_row(first, i)`, and is given the sums of two panels at a time by `put(panel, lane, first, a, b)`.
+// Panels of weights times eight rows of x: for prefill, where each weight that is read serves eight tokens, and each
+// number of x eight panels. A workgroup has 16 lanes, a row of each panel, times HEIGHT sets of eight panels. The
+// kernel says which rows of x by `x_row(first, i)`, and is given the sums of two panels at a time by `put(panel,
+// lane, first, a, b)`.
 const TILE = 8u;
 const HEIGHT = 4u;
 const SET = 8u;
@@ -37,7 +38,7 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
         let low = mat4x4<f32>(x[r0 + g], x[r1 + g], x[r2 + g], x[r3 + g]);
         let high = mat4x4<f32>(x[r4 + g], x[r5 + g], x[r6 + g], x[r7 + g]);
         let at = start + g * ROWS;
-        // Panels that are not there give sums that nobody takes.
+        // Panels beyond the last give sums that are not used.
         let w0 = unpack4(weights[at]);
         let w1 = unpack4(weights[at + words]);
         let w2 = unpack4(weights[at + 2u * words]);

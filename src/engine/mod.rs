@@ -1,5 +1,18 @@
 //! Two engines with one interface: [`cpu::CpuEngine`] and [`gpu::GpuEngine`]. Both keep a KV cache,
 //! take tokens in chunks and give back logits and routing.
+//!
+//! ```
+//! use moescope::engine::{Engine, Logits, LogitsOf};
+//! use moescope::model::{Model, files::read_dir};
+//!
+//! let model = Model::new(&read_dir("tests/golden/fixtures/basic".as_ref())?)?;
+//! let mut engine = Engine::cpu(&model)?;
+//! let step = pollster::block_on(engine.step(&[5, 9, 2], LogitsOf::Last))?;
+//! assert_eq!(step.layers[0].selected_of(0).len(), 2);
+//! let (id, probability) = Logits::new(&step.logits).most_probable(1)[0];
+//! println!("token {id} comes next with probability {probability}");
+//! # Ok::<(), moescope::error::Error>(())
+//! ```
 
 pub mod cpu;
 pub mod gpu;
@@ -49,8 +62,8 @@ impl Engine {
         Ok(Self::Gpu(Box::new(gpu::GpuEngine::new(model).await?)))
     }
 
-    /// The GPU engine on a real GPU, or the CPU engine and why it is not the other. A software adapter is no GPU here: the
-    /// CPU engine is many times faster.
+    /// The GPU engine on a real GPU, or the CPU engine and why it is not the other. A software adapter is no GPU
+    /// here: the CPU engine is many times faster.
     pub async fn auto(model: &Model) -> Result<(Self, Option<Error>)> {
         let gpu = async { gpu::GpuEngine::on(gpu::device::Gpu::open_real().await?, model).await };
         match gpu.await {

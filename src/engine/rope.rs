@@ -16,7 +16,7 @@ impl<T: Clone> RopeTables<T> {
         Self { context, made: Vec::new() }
     }
 
-    /// The table of a layer with this attention; `keep` puts a new one, [`angles`], where the engine wants it.
+    /// The table of a layer with this attention; `keep` converts a new table, [`angles`], to `T`.
     pub fn of(&mut self, shape: &AttentionShape, keep: impl FnOnce(Vec<[f32; 2]>) -> Result<T>) -> Result<T> {
         let key = (shape.head_dim, shape.rope_theta);
         if let Some((_, table)) = self.made.iter().find(|(made, _)| *made == key) {

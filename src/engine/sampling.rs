@@ -36,8 +36,8 @@ impl Sampling {
         self.top_p >= 1.0 || self.temperature <= 0.0
     }
 
-    /// The logits of the most probable tokens, as many as it takes to reach `top_p` and at least one; the others' are those
-    /// of what is impossible.
+    /// The logits of the most probable tokens, as many as it takes to reach `top_p` and at least one; the others' are
+    /// those of what is impossible.
     fn nucleus(&self, logits: &[f32]) -> Vec<f32> {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));

@@ -68,8 +68,7 @@ pub fn scratch(context: usize) -> usize {
 /// Attends from `q`, `[T, heads * head_dim]`, at positions `start..` into `out`, of the same shape.
 /// `scores` is [`scratch`].
 ///
-/// Four tokens go through a head's keys and values together, so that these are read once for all four; a token by
-/// itself gives the same bits.
+/// Four tokens share each read of a head's keys and values; a single token gives the same bits.
 pub fn attention(
     start: usize,
     shape: &AttentionShape,
@@ -108,7 +107,7 @@ fn attend<const M: usize, const S: usize>(
     score::<M>(from_fn(|i| &q[place(i)..][..dim]), &cache.keys[head / group], first..end, scores, room);
     for (row, seen) in scores.chunks_exact_mut(room).zip(&seen) {
         softmax(&mut row[seen.clone()]);
-        // What others of the tile see and this token does not has no weight for it.
+        // Positions that other tokens of the tile see and this one does not have weight 0.
         row[first..seen.start].fill(0.0);
         row[seen.end..end].fill(0.0);
     }
@@ -126,8 +125,8 @@ fn attend<const M: usize, const S: usize>(
     }
 }
 
-/// `scores[i][j] = q[i] . key[j] / sqrt(head_dim)` for the positions `j` in `seen` (and up to 15 around it); a row of `scores`
-/// is `room` long.
+/// `scores[i][j] = q[i] . key[j] / sqrt(head_dim)` for the positions `j` in `seen` (and up to 15 around it); a row of
+/// `scores` is `room` long.
 fn score<const M: usize>(q: [&[f32]; M], keys: &Panels, seen: Range<usize>, scores: &mut [f32], room: usize) {
     let scale = f32x8::splat(1.0 / (q[0].len() as f32).sqrt());
     for p in seen.start / ROWS..seen.end.div_ceil(ROWS) {
@@ -138,8 +137,8 @@ fn score<const M: usize>(q: [&[f32]; M], keys: &Panels, seen: Range<usize>, scor
     }
 }
 
-/// Gives `put` `sum_j weights[i][j] * values[j]` for each `i`, `S * 8` numbers of a value at once, from number `from` on as long
-/// as there are so many; returns where it ended.
+/// Gives `put` `sum_j weights[i][j] * values[j]` for each `i`, `S * 8` numbers of a value at once, from number `from`
+/// on as long as there are so many; returns where it ended.
 #[inline(always)]
 fn mix<const M: usize, const S: usize>(
     weights: [&[f32]; M],

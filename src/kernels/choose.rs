@@ -11,7 +11,7 @@ use crate::shape::{Gate, NONE, Noise, Setting};
 
 /// The token that is being routed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
+pub struct RoutedToken {
     /// The layer's number.
     pub layer: u32,
     /// The token's position in the text.
@@ -32,7 +32,7 @@ pub struct Scores<'a> {
 
 /// Routes one token: writes the ids of `setting.top_k` experts by falling weight (ties by lower id) and their weights,
 /// then [`NONE`] to the end of `selected`. Where experts choose, these are all the candidates with their affinity.
-pub fn route(setting: &Setting, place: Place, scores: &Scores<'_>, selected: &mut [u32], weights: &mut [f32]) {
+pub fn route(setting: &Setting, place: RoutedToken, scores: &Scores<'_>, selected: &mut [u32], weights: &mut [f32]) {
     let token = Token { setting, place, scores };
     let k = setting.row();
     selected[k..].fill(NONE);
@@ -56,7 +56,7 @@ pub fn route(setting: &Setting, place: Place, scores: &Scores<'_>, selected: &mu
 /// One token under one setting.
 struct Token<'a> {
     setting: &'a Setting,
-    place: Place,
+    place: RoutedToken,
     scores: &'a Scores<'a>,
 }
 
@@ -72,7 +72,7 @@ impl Token<'_> {
 
     /// `l / temperature + std * z`
     fn noisy(&self, expert: u32) -> f32 {
-        let (s, Place { layer, position, .. }) = (self.setting, self.place);
+        let (s, RoutedToken { layer, position, .. }) = (self.setting, self.place);
         let logit = self.scores.router_logits[expert as usize] / s.temperature;
         let std = match s.noise {
             Noise::Off => return logit,
@@ -100,7 +100,7 @@ impl Token<'_> {
 
     /// What the candidates are ranked by.
     fn key(&self, expert: u32) -> f32 {
-        let (s, Place { layer, position, id }) = (self.setting, self.place);
+        let (s, RoutedToken { layer, position, id }) = (self.setting, self.place);
         match s.gate.kind {
             SigmoidBias => {
                 let own = self.scores.bias.get(expert as usize).copied().unwrap_or(0.0);

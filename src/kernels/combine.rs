@@ -1,5 +1,6 @@
-//! `x[t] += sum_c route_weights[t][c] * y[t * choices + c]`: adds the experts' outputs to the residual stream, and norms it for
-//! the next layer or the output. Gathers per token, in the order of the choices: no atomics, the same bits on every run.
+//! `x[t] += sum_c route_weights[t][c] * y[t * choices + c]`: adds the experts' outputs to the residual stream, and
+//! norms it for the next layer or the output. Gathers per token, in the order of the choices: no atomics, the same
+//! bits on every run.
 
 use super::rms_norm::rms_norm;
 

@@ -1,7 +1,7 @@
 //! The router and its gate: `router_logits = x W^T`, then the choice (see [`super::choose`] for the kinds,
 //! their maths and sources). Shared experts follow the chosen ones, with weight 1.
 
-use super::choose::{Place, Scores, route};
+use super::choose::{RoutedToken, Scores, route};
 use super::linear::linear;
 use super::stored::Stored;
 use crate::shape::{MoeShape, Setting, setting_at};
@@ -19,14 +19,14 @@ pub struct Batch<'a> {
 
 impl Batch<'_> {
     /// The token at index `t`.
-    pub fn place(&self, t: usize) -> Place {
-        Place { layer: self.layer as u32, position: (self.start + t) as u32, id: self.ids[t] }
+    pub fn place(&self, t: usize) -> RoutedToken {
+        RoutedToken { layer: self.layer as u32, position: (self.start + t) as u32, id: self.ids[t] }
     }
 }
 
 /// Routes the normed `x`, `[T, D]`, by the router `weights`, `[R, D]`, and `bias`, `[E]` or empty, as `settings` say:
-/// writes `router_logits`, `[T, R]` (of experts, groups and noise), `selected` and `route_weights`, `[T, choices]`. `shape`
-/// must have a gate.
+/// writes `router_logits`, `[T, R]` (of experts, groups and noise), `selected` and `route_weights`, `[T, choices]`.
+/// `shape` must have a gate.
 #[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
 pub fn gate(
     batch: Batch<'_>,

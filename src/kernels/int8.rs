@@ -1,18 +1,19 @@
-//! Weights rounded to 8 bits, each row with a scale of its own, and products of integers with them: an option that reads a
-//! quarter of the bytes. Rows of x are rounded to 16 bits at most, each with a scale of its own too, so that what the weights
-//! lose is what the product loses.
+//! Weights rounded to 8 bits, each row with a scale of its own, and products of integers with them: an option that
+//! reads a quarter of the bytes. Rows of x are rounded to 16 bits at most, each with a scale of its own too, so that
+//! what the weights lose is what the product loses.
 //!
-//! Plain form: `y[n] = scale[n] * s * sum_c round(W[n][c] / scale[n]) * round(x[c] / s)`; integer sums have no order, so one
-//! token at a time gives the same bits as many at once. Rounding weights so is usual: Dettmers et al. 2022 (LLM.int8()) call it
-//! row-wise absmax quantization.
+//! Plain form: `y[n] = scale[n] * s * sum_c round(W[n][c] / scale[n]) * round(x[c] / s)`; integer sums have no order,
+//! so one token at a time gives the same bits as many at once. Rounding weights so is usual: Dettmers et al. 2022
+//! (LLM.int8()) call it row-wise absmax quantization.
 
 use super::panels::{Panels, ROWS};
 use crate::shape::Matrix;
 use std::cell::Cell;
 use wide::{f32x8, i16x8, i32x4};
 
-/// Four columns of a panel, four rows in each part. Words `2r` and `2r + 1` belong to row `r` of the four: columns 0 and 1 are
-/// their upper bytes, 2 and 3 their lower ones, which shifts of a whole part bring to where `dot` wants them.
+/// Four columns of a panel, four rows in each part. Words `2r` and `2r + 1` belong to row `r` of the four: columns 0
+/// and 1 are their upper bytes, 2 and 3 their lower ones, which shifts of a whole part bring to where `dot` wants
+/// them.
 type Columns = [i16x8; ROWS / 4];
 
 /// Columns that lie together.
@@ -31,9 +32,9 @@ const TOKENS: usize = 2;
 /// A matrix `[rows, cols]` of rounded weights.
 pub struct Int8 {
     cols: usize,
-    /// [`TOGETHER`] columns of the matrix are one here.
+    /// Each packed column holds [`TOGETHER`] columns of the matrix.
     panels: Panels<Columns>,
-    /// What each row's numbers count, `[rows]`.
+    /// Quantisation step of each row, `[rows]`.
     scales: Vec<f32>,
 }
 

@@ -1,9 +1,9 @@
 //! `y = x W^T` or `y += x W^T`, a row a token: `x` is `[T, K]`, `W` is `[N, K]`, `y` is `[T, N]`.
 //!
-//! Plain form: `for t, n { y[t][n] = sum_c x[t][c] * W[n][c] }`. Fast form: a tile of up to 4 tokens by 8 rows, half a panel,
-//! or of up to 2 tokens by a whole one, in registers. All tokens take a panel before the next one is read, so that it
-//! comes from memory once. Every number is summed in the order of `c`, so one token at a time gives the same bits as many at
-//! once.
+//! Plain form: `for t, n { y[t][n] = sum_c x[t][c] * W[n][c] }`. Fast form: a tile of up to 4 tokens by 8 rows, half
+//! a panel, or of up to 2 tokens by a whole one, in registers. All tokens take a panel before the next one is read,
+//! so that it comes from memory once. Every number is summed in the order of `c`, so one token at a time gives the
+//! same bits as many at once.
 
 use super::int8;
 use super::madd::madd;
@@ -20,8 +20,8 @@ thread_local! {
     static PRODUCT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Bytes of weights that products on this thread have read so far; the embedding's rows and norms, which are no products, are
-/// not among them.
+/// Bytes of weights that products on this thread have read so far; the embedding's rows and norms, which are no
+/// products, are not among them.
 pub fn weight_bytes_read() -> u64 {
     WEIGHT_BYTES_READ.get()
 }

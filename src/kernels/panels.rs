@@ -1,4 +1,5 @@
-//! How the CPU engine keeps a matrix: in panels of sixteen rows, read as one sequential stream. Weights are [`super::stored`].
+//! How the CPU engine keeps a matrix: in panels of sixteen rows, read as one sequential stream. Weights are
+//! [`super::stored`].
 
 use crate::shape::Matrix;
 use wide::f32x8;

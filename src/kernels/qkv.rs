@@ -1,6 +1,7 @@
-//! Queries, keys and values in one product, `x W^T`, turned by their positions: queries for this step, keys and values into the
-//! cache. Rotary positions (Su et al. 2021) in the form of Hugging Face's Llama and Mixtral: dimension `i` of the lower half of a
-//! head turns with dimension `i + head_dim / 2` of the upper half by the angle `position * theta^(-2i / head_dim)`.
+//! Queries, keys and values in one product, `x W^T`, turned by their positions: queries for this step, keys and
+//! values into the cache. Rotary positions (Su et al. 2021) in the form of Hugging Face's Llama and Mixtral:
+//! dimension `i` of the lower half of a head turns with dimension `i + head_dim / 2` of the upper half by the angle
+//! `position * theta^(-2i / head_dim)`.
 
 use super::attention::KvCache;
 use super::linear::linear;
@@ -15,9 +16,9 @@ pub fn angles(context: usize, head_dim: usize, theta: f32) -> Vec<[f32; 2]> {
     (0..context * half).map(|at| [angle(at).cos(), angle(at).sin()]).collect()
 }
 
-/// Projects the normed `x`, `[T, D]`, by `weights`, `[(heads + 2 kv_heads) * head_dim, D]`; the turned queries are `q`,
-/// `[T, heads * head_dim]`, the turned keys and the values go to `cache` at positions `start..`. `qkv` is scratch, as many rows as
-/// the weights have, a token.
+/// Projects the normed `x`, `[T, D]`, by `weights`, `[(heads + 2 kv_heads) * head_dim, D]`; the turned queries are
+/// `q`, `[T, heads * head_dim]`, the turned keys and the values go to `cache` at positions `start..`. `qkv` is
+/// scratch, as many rows as the weights have, a token.
 #[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
 pub fn qkv(
     start: usize,

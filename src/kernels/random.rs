@@ -1,5 +1,5 @@
-//! Random numbers that are pure functions of where they are used, the same on CPU and GPU (docs/gates.md); their twin is
-//! `shaders/shared/random.wgsl`.
+//! Random numbers that are pure functions of where they are used, the same on CPU and GPU (docs/gates.md); their twin
+//! is `shaders/shared/random.wgsl`.
 
 /// PCG's permutation of 32 bits (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering").
 pub fn pcg(v: u32) -> u32 {

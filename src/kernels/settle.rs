@@ -5,17 +5,17 @@ use super::choose::{Scores, route, sort_by_weight};
 use super::gate::Batch;
 use crate::shape::{GROUP, Limit, MoeShape, NONE, Setting, setting_at};
 
-/// What the experts of a layer have taken.
-pub struct Taken<'a> {
-    /// Routed experts of every token of the text, `[context, k]`, without those that were dropped; those of this step are
-    /// written here.
+/// The assignments of a layer so far, for capacities.
+pub struct CapacityState<'a> {
+    /// Routed experts of every token of the text, `[context, k]`, without those that were dropped; those of this step
+    /// are written here.
     pub history: &'a mut [u32],
     /// Which assignments are dropped, `[T, choices]`, written here.
     pub dropped: &'a mut [bool],
 }
 
-/// Takes what [`super::gate`] chose and settles it in place. `router_logits` are `[T, R]`, `selected` and `route_weights`
-/// are `[T, choices]`.
+/// Takes what [`super::gate`] chose and settles it in place. `router_logits` are `[T, R]`, `selected` and
+/// `route_weights` are `[T, choices]`.
 #[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
 pub fn settle(
     batch: Batch<'_>,
@@ -23,28 +23,28 @@ pub fn settle(
     settings: &[Setting],
     router_logits: &[f32],
     bias: &[f32],
-    taken: Taken<'_>,
+    state: CapacityState<'_>,
     selected: &mut [u32],
     route_weights: &mut [f32],
 ) {
-    taken.dropped.fill(false);
-    let mut group = Group { batch, shape, settings, router_logits, bias, taken, selected, route_weights };
-    group.experts_choose();
-    group.keep_limits();
+    state.dropped.fill(false);
+    let mut settling = Settling { batch, shape, settings, router_logits, bias, state, selected, route_weights };
+    settling.experts_choose();
+    settling.keep_limits();
 }
 
-struct Group<'a> {
+struct Settling<'a> {
     batch: Batch<'a>,
     shape: &'a MoeShape,
     settings: &'a [Setting],
     router_logits: &'a [f32],
     bias: &'a [f32],
-    taken: Taken<'a>,
+    state: CapacityState<'a>,
     selected: &'a mut [u32],
     route_weights: &'a mut [f32],
 }
 
-impl Group<'_> {
+impl Settling<'_> {
     fn setting(&self, t: usize) -> &Setting {
         setting_at(self.settings, self.batch.start + t)
     }
@@ -118,7 +118,7 @@ impl Group<'_> {
                 let first = position / group * group;
                 if counted != Some(first) {
                     counts.fill(0);
-                    let before = &self.taken.history[first * k..position * k];
+                    let before = &self.state.history[first * k..position * k];
                     before.iter().filter(|&&expert| expert != NONE).for_each(|&expert| counts[expert as usize] += 1);
                     counted = Some(first);
                 }
@@ -131,9 +131,9 @@ impl Group<'_> {
                 }
             }
             for choice in self.row(t) {
-                let kept = self.selected[choice] != NONE && !self.taken.dropped[choice];
+                let kept = self.selected[choice] != NONE && !self.state.dropped[choice];
                 let expert = if kept { self.selected[choice] } else { NONE };
-                self.taken.history[position * k + choice - self.row(t).start] = expert;
+                self.state.history[position * k + choice - self.row(t).start] = expert;
                 if kept {
                     counts[expert as usize] += 1;
                 }
@@ -145,7 +145,7 @@ impl Group<'_> {
         for choice in self.row(t) {
             let expert = self.selected[choice];
             if expert != NONE && counts[expert as usize] >= most {
-                self.taken.dropped[choice] = true;
+                self.state.dropped[choice] = true;
                 self.route_weights[choice] = 0.0;
             }
         }

@@ -1,5 +1,5 @@
-//! Exponentials of a row, eight at a time: WebAssembly has none, the library's takes one number, and attention needs one for
-//! every pair of tokens.
+//! Exponentials of a row, eight at a time: WebAssembly has none, the library's takes one number, and attention needs
+//! one for every pair of tokens.
 
 use wide::f32x8;
 

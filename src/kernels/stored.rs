@@ -1,13 +1,14 @@
-//! A matrix of weights as the CPU engine keeps it: in panels of f32, or of the 16-bit numbers that the file has. Those take
-//! half the memory, and half the time to read from it; to widen them takes time too, which decides for small models.
+//! A matrix of weights as the CPU engine keeps it: in panels of f32, or of the 16-bit numbers that the file has.
+//! Those take half the memory, and half the time to read from it; to widen them takes time too, which decides for
+//! small models.
 
 use super::int8::Int8;
 use super::panels::{Column, Panels, ROWS, numbers};
 use crate::shape::{Dtype, Matrix};
 use wide::{f32x8, i32x8};
 
-/// A column of a panel of 16-bit numbers: in word `j` the one of row `j` below that of row `j + 8`, so that a shift or a mask of
-/// the whole column finds eight of them.
+/// A column of a panel of 16-bit numbers: in word `j` the one of row `j` below that of row `j + 8`, so that a shift
+/// or a mask of the whole column finds eight of them.
 pub type Pairs = i32x8;
 
 /// A matrix of weights, `[rows, cols]`.
@@ -103,8 +104,9 @@ fn pairs(matrices: &[Matrix<'_>]) -> Panels<Pairs> {
 /// [`super::linear`].
 #[inline(never)] // One copy of it serves all products.
 pub(super) fn by_f16(x: &[f32], panel: &[Pairs]) -> Column {
-    // Halves moved to where a single has its numbers are too small by 2^112. The row makes up for most of that, as far as no
-    // number can overflow, and the sums for the rest: as all are powers of two, the bits are those of widened weights.
+    // Halves moved to where a single has its numbers are too small by 2^112. The row makes up for most of that, as
+    // far as no number can overflow, and the sums for the rest: as all are powers of two, the bits are those of
+    // widened weights.
     const OF_X: f32 = (1u64 << 63) as f32 * 2.0;
     const OF_SUMS: f32 = (1u64 << 48) as f32;
     by_pairs(x.iter().map(|x| x * OF_X), panel, moved).map(|sum| sum * f32x8::splat(OF_SUMS))
@@ -158,8 +160,8 @@ fn from_f16(pairs: Pairs) -> Column {
     moved(pairs).map(|numbers| numbers * f32x8::splat(SCALE))
 }
 
-/// Halves at the place of a single's bits: sign, exponent and fraction, without the three bits that singles have more in the
-/// exponent. So they are too small by 2^112, the halves below the normal ones as well.
+/// Halves at the place of a single's bits: sign, exponent and fraction, without the three bits that singles have more
+/// in the exponent. So they are too small by 2^112, the halves below the normal ones as well.
 #[inline(always)]
 fn moved(pairs: Pairs) -> Column {
     const KEPT: i32 = 0x8fff_e000_u32 as i32;

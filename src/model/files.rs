@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A file's content, shared: in memory, mapped, outside of this program's memory, or on its way there.
+/// A file's content, shared: in memory, mapped, outside of this program's memory, or still arriving.
 pub type Bytes = Rc<dyn Content>;
 
 /// What a file holds.
@@ -26,9 +26,9 @@ pub trait Content {
     }
 }
 
-/// What `waiting` gives, which waits for nothing but files that are all here.
+/// The result of a future that waits for nothing but complete files.
 pub(crate) fn at_once<T>(waiting: impl Future<Output = T>) -> T {
-    waiting.now_or_never().expect("whole files keep nobody waiting")
+    waiting.now_or_never().expect("complete files never make a caller wait")
 }
 
 impl<T: AsRef<[u8]>> Content for T {

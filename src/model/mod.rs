@@ -2,6 +2,15 @@
 //!
 //! The engines run a description of the computation ([`Architecture`]) and never ask for a family's
 //! name: a family is a small file here that translates a config and tensor names into it.
+//!
+//! ```
+//! use moescope::model::{Backend, Model, files::read_dir};
+//!
+//! let model = Model::new(&read_dir("tests/golden/fixtures/basic".as_ref())?)?;
+//! let info = model.info(Backend::Cpu, None);
+//! assert_eq!((info.family.as_str(), info.experts, info.top_k), ("mixtral", 8, 2));
+//! # Ok::<(), moescope::error::Error>(())
+//! ```
 
 mod backbone;
 mod family;
@@ -37,7 +46,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a config and the headers of files that are here whole, and checks every tensor that it asks for: presence and shape.
+    /// Reads a config and the headers of complete files, and checks that every tensor is there and has the shape that
+    /// the config asks for.
     pub fn new(files: &ModelFiles) -> Result<Self> {
         at_once(async {
             let model = Self::arriving(files, false).await?;
@@ -46,8 +56,8 @@ impl Model {
         })
     }
 
-    /// As [`Self::new`], of files whose ends may be on their way. With `once` the weights are for one engine: what it has read of them may
-    /// be gone.
+    /// As [`Self::new`], of files that are still arriving. With `once` the weights are for one engine: each tensor
+    /// can be read once, and its bytes may be freed then.
     pub async fn arriving(files: &ModelFiles, once: bool) -> Result<Self> {
         let config: serde_json::Value = serde_json::from_slice(&files.config)
             .map_err(|e| Error::model("config.json", format!("is not JSON ({e}); is this a model directory?")))?;
@@ -59,7 +69,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Waits until the files are here whole, and no longer than their headers say.
+    /// Waits until the files are complete; an error where one is longer or shorter than its header says.
     pub async fn whole(&self) -> Result<()> {
         self.tensors.whole().await
     }
@@ -69,9 +79,9 @@ impl Model {
         (self.family.weights)(&self.tensors, &self.architecture)
     }
 
-    /// Lets go of the weights, once no engine will be made of them any more.
-    pub fn let_go(&mut self) {
-        self.tensors.let_go();
+    /// Frees the weights' files. Call it once no further engine will be made of them.
+    pub fn release_files(&mut self) {
+        self.tensors.release_files();
     }
 
     /// What to say about this model while `backend` runs it.

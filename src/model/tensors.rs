@@ -22,7 +22,7 @@ pub struct Tensor<'a> {
     file: &'a str,
     content: &'a dyn Content,
     range: Range<usize>,
-    /// Nobody will read it again.
+    /// It is read once at most.
     once: bool,
 }
 
@@ -68,7 +68,7 @@ struct File {
     name: String,
     /// Bytes that its header speaks of, with the header's.
     size: usize,
-    /// None once nobody needs it.
+    /// None once it is freed.
     content: Option<Bytes>,
 }
 
@@ -89,7 +89,8 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    /// Reads the headers of `files` (name, content), once they have arrived. With `once` a tensor may be gone when it has been read.
+    /// Reads the headers of `files` (name, content), once they have arrived. With `once` each tensor can be read
+    /// once, and its bytes may be freed then.
     pub async fn new(files: &[(String, Bytes)], once: bool) -> Result<Self> {
         let mut tensors = Self { files: Vec::new(), once, entries: HashMap::new() };
         for (name, content) in files {
@@ -125,8 +126,8 @@ impl Tensors {
         Ok(())
     }
 
-    /// Lets go of the files' content: what a tensor holds cannot be asked for any more.
-    pub fn let_go(&mut self) {
+    /// Frees the files' content: tensors cannot be read any more.
+    pub fn release_files(&mut self) {
         self.files.iter_mut().for_each(|file| file.content = None);
     }
 

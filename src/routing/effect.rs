@@ -98,11 +98,11 @@ fn sorted(experts: &[u32]) -> Vec<u32> {
 pub struct KPoint {
     /// Experts a token, in every layer.
     pub k: usize,
-    /// Mean surprise.
+    /// Mean surprise of a token, in bits.
     pub bits_per_token: f64,
-    /// Mean surprise.
+    /// The same over the bytes of the text, in bits a byte.
     pub bits_per_byte: f64,
-    /// Parameters that a token touches; twice as many floating-point operations.
+    /// Parameters that a token uses; a token takes twice as many floating-point operations.
     pub active_parameters: u64,
     /// As measured over the whole text.
     pub tokens_per_second: f64,

@@ -1,4 +1,14 @@
 //! What the router decided, and what follows from it: pure functions, no wasm, no GPU.
+//!
+//! ```
+//! use moescope::routing::{LayerTrace, balance};
+//!
+//! // Four tokens went to the experts 0, 0, 1 and 2 of four.
+//! let layer = LayerTrace { selected: vec![0, 0, 1, 2], ..LayerTrace::new(0, 4, 1) };
+//! let figures = balance(&layer);
+//! assert_eq!(figures.load, [0.5, 0.25, 0.25, 0.0]);
+//! assert_eq!(figures.max_over_mean, 2.0);
+//! ```
 
 pub mod align;
 pub mod analytics;

@@ -368,7 +368,8 @@ impl Wanted {
         in_range(force, "force", n, setting.experts)?;
         if setting.experts_choose() || self.0.gate == Some(Soft) {
             return wrong(
-                "force means nothing to this gate: it gives each expert its tokens in another way; leave one of them out",
+                "force does not work with this gate, which gives each expert its tokens in another way; \
+                 leave one of them out",
             );
         }
         if let Some(expert) = force.iter().find(|&&e| setting.off.get(e as usize).copied().unwrap_or(false)) {

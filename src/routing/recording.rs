@@ -190,8 +190,8 @@ impl Recording {
         spreads.map(|spread| summarise(spread.load.clone(), spread.importance.clone())).collect()
     }
 
-    /// The routing of text number `text` at snapshot number `snapshot`. Weights are whole percents. What a recording does
-    /// not keep is empty: `router_logits`, `group_logits` and `guesses`.
+    /// The routing of text number `text` at snapshot number `snapshot`. Weights are whole percents. What a recording
+    /// does not keep is empty: `router_logits`, `group_logits` and `guesses`.
     ///
     /// # Panics
     /// There is no such snapshot or text.

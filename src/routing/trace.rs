@@ -23,8 +23,8 @@ pub struct Trace {
     pub tokens: Vec<Token>,
     /// The layers that have experts, in order.
     pub layers: Vec<LayerTrace>,
-    /// What the model expects after each token, most probable first. `[T]`, or empty where nobody
-    /// asked for it.
+    /// What the model expects after each token, most probable first. `[T]`, or empty where
+    /// no guesses were asked for.
     pub guesses: Vec<Vec<Guess>>,
     /// Surprise of each token, in bits: `-log2 p(token | tokens before it)`. `[T]` or empty; the
     /// first token has none (nothing came before it) and holds 0.
@@ -55,8 +55,8 @@ impl Trace {
         self.layers.iter_mut().for_each(|l| l.truncate(len));
     }
 
-    /// Appends what was routed next. An empty trace takes the layers of `more`, which under another policy may have other
-    /// rows.
+    /// Appends what was routed next. An empty trace takes the layers of `more`, which under another policy may have
+    /// other rows.
     pub fn extend(&mut self, more: &Trace) {
         let empty = self.is_empty() && !more.is_empty();
         self.tokens.extend_from_slice(&more.tokens);

@@ -28,7 +28,8 @@ pub fn choices_sweep(policy: &Policy, architecture: &Architecture) -> Result<ByC
     }
 }
 
-/// One point of a sweep: runs `ids` on `session`, whose settings are those of `k`. `now` tells milliseconds.
+/// One point of a sweep: runs `ids` on `session`, whose settings are those of `k`. `now` gives the time in
+/// milliseconds.
 pub async fn sweep_point(
     session: &mut Session,
     model: &Architecture,

@@ -15,14 +15,15 @@ pub struct Session {
     ids: Vec<u32>,
     /// Logits after the last token that ran, `[V]`; empty where they are not known.
     last: Vec<f32>,
-    /// How many of the next tokens to run have been given before: 0, 1, or a whole group where the experts choose.
-    again: usize,
+    /// Tokens to replay: the next tokens to run that are already in the caller's trace, and run again only to rebuild
+    /// logits (1) or, under expert choice, the whole window of 64 tokens; 0 otherwise.
+    replay: usize,
 }
 
 impl Session {
     /// A session with no text.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, ids: Vec::new(), last: Vec::new(), again: 0 }
+        Self { engine, ids: Vec::new(), last: Vec::new(), replay: 0 }
     }
 
     /// The engine.
@@ -30,7 +31,7 @@ impl Session {
         &self.engine
     }
 
-    /// The engine, for what leaves the text in its cache as it is.
+    /// The engine, for calls that do not change the text in its cache.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
     }
@@ -39,21 +40,22 @@ impl Session {
     pub fn replace_engine(&mut self, engine: Engine) {
         self.engine = engine;
         self.last.clear();
-        self.again = 0;
+        self.replay = 0;
     }
 
     /// Makes the gates of an engine that is a fork do as `settings` say; what was routed must be run again.
     pub fn set_settings(&mut self, settings: Settings) {
         self.engine.set_settings(settings);
         self.last.clear();
-        self.again = 0;
+        self.replay = 0;
     }
 
     /// Refuses what expert choice cannot do: later tokens change the earlier ones of their group.
     pub fn check_causal(&self, what: &str) -> Result<()> {
         if experts_choose(self.engine.settings()) {
             return Err(Error::Input(format!(
-                "with expert choice the experts of a token depend on tokens after it, so there is no {what}; choose another gate for it"
+                "with expert choice the experts of a token depend on tokens after it, so there is no {what}; \
+                 choose another gate for it"
             )));
         }
         Ok(())
@@ -75,24 +77,24 @@ impl Session {
         ids.truncate(self.engine.architecture().context);
         let given = self.given();
         let mut keep = self.ids[..given].iter().zip(&ids).take_while(|(a, b)| a == b).count();
-        // The last kept token runs again, unseen: the surprise of the next one needs its logits.
-        let mut unseen = 1;
+        // The last kept token is replayed: the surprise of the next one needs its logits.
+        let mut replay = 1;
         if experts_choose(self.engine.settings()) && (keep, ids.len()) != (given, given) {
             // Where the experts choose, only whole groups can be kept and run again.
-            (keep, unseen) = (keep / GROUP * GROUP, GROUP);
+            (keep, replay) = (keep / GROUP * GROUP, GROUP);
         }
         if keep < given {
             self.last.clear();
-            self.again = keep.min(unseen);
-            self.engine.truncate(keep - self.again);
+            self.replay = keep.min(replay);
+            self.engine.truncate(keep - self.replay);
         }
         self.ids = ids;
         keep
     }
 
-    /// Tokens whose trace has been given.
+    /// Tokens whose trace the caller has.
     pub fn given(&self) -> usize {
-        self.engine.len() + self.again
+        self.engine.len() + self.replay
     }
 
     /// Tokens that still have to run.
@@ -115,7 +117,8 @@ impl Session {
         self.run_for(LogitsOf::All, ids, tokenizer, &mut on_logits).await
     }
 
-    /// As [`Self::run`], but computes no logits except those after the last token: the trace has neither guesses nor surprise.
+    /// As [`Self::run`], but computes no logits except those after the last token: the trace has neither guesses nor
+    /// surprise.
     pub async fn run_routing(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Result<Trace> {
         self.run_for(LogitsOf::Last, ids, tokenizer, |_| {}).await
     }
@@ -155,18 +158,18 @@ impl Session {
         most: usize,
         mut on_logits: impl FnMut(&[f32]),
     ) -> Result<Trace> {
-        let (start, again) = (self.engine.len(), self.again);
-        let most = if experts_choose(self.engine.settings()) { GROUP } else { most.max(1).saturating_add(again) };
+        let (start, replay) = (self.engine.len(), self.replay);
+        let most = if experts_choose(self.engine.settings()) { GROUP } else { most.max(1).saturating_add(replay) };
         let count = self.pending().min(self.engine.chunk(wanted)).min(most);
         if count == 0 {
             return Ok(Trace::default());
         }
         let step = self.engine.step(&self.ids[start..start + count], wanted).await?;
-        Ok(self.told(step, start, wanted, tokenizer, &mut on_logits))
+        Ok(self.trace_of(step, start, wanted, tokenizer, &mut on_logits))
     }
 
-    /// Draws the next token and runs it. On a GPU as many as `ahead` tokens, with this one, are on their way together where every
-    /// token may be chosen. Nothing may be pending, and there must be room for the token.
+    /// Draws the next token and runs it. A GPU pipelines up to `ahead` decode steps, this one included, where every
+    /// token may be drawn ([`Sampling::takes_all`]). Nothing may be pending, and there must be room for the token.
     pub async fn draw(&mut self, sampling: &Sampling, ahead: usize, tokenizer: Option<&Tokenizer>) -> Result<Trace> {
         let start = self.ids.len();
         debug_assert!(self.pending() == 0 && self.has_room() && !self.last.is_empty());
@@ -176,7 +179,7 @@ impl Session {
             Engine::Gpu(engine) if ahead > 1 && sampling.takes_all() => {
                 let (id, step) = engine.draw(sampling, ahead.min(room), first).await?;
                 self.ids.push(id);
-                Ok(self.told(step, start, LogitsOf::All, tokenizer, &mut |_| {}))
+                Ok(self.trace_of(step, start, LogitsOf::All, tokenizer, &mut |_| {}))
             }
             _ => {
                 self.ids.push(first());
@@ -188,7 +191,7 @@ impl Session {
     }
 
     /// The trace of a step that began at the token `start`.
-    fn told(
+    fn trace_of(
         &mut self,
         mut step: Step,
         start: usize,
@@ -196,21 +199,21 @@ impl Session {
         tokenizer: Option<&Tokenizer>,
         on_logits: &mut dyn FnMut(&[f32]),
     ) -> Trace {
-        let (again, vocabulary) = (self.again, self.engine.architecture().vocabulary);
+        let (replay, vocabulary) = (self.replay, self.engine.architecture().vocabulary);
         let ids = &self.ids[..self.engine.len()];
         let rows: Vec<&[f32]> = step.logits.chunks_exact(vocabulary).collect();
         let (mut guessed, mut surprises) = (Vec::new(), Vec::new());
         if wanted == LogitsOf::All {
             let rows: Vec<Logits> =
                 std::iter::once(self.last.as_slice()).chain(rows.iter().copied()).map(Logits::new).collect();
-            surprises = rows.iter().zip(&ids[start..]).skip(again).map(|(row, &id)| row.surprise(id)).collect();
-            guessed = rows[1 + again..].iter().map(|row| guesses(row, tokenizer)).collect();
-            on_logits(&step.logits[again * vocabulary..]);
+            surprises = rows.iter().zip(&ids[start..]).skip(replay).map(|(row, &id)| row.surprise(id)).collect();
+            guessed = rows[1 + replay..].iter().map(|row| guesses(row, tokenizer)).collect();
+            on_logits(&step.logits[replay * vocabulary..]);
         }
-        let tokens = tokens(ids, start + again, tokenizer);
+        let tokens = tokens(ids, start + replay, tokenizer);
         self.last = rows.last().map(|row| row.to_vec()).unwrap_or_default();
-        self.again = 0;
-        step.layers.iter_mut().for_each(|layer| layer.forget_first(again));
+        self.replay = 0;
+        step.layers.iter_mut().for_each(|layer| layer.forget_first(replay));
         Trace { tokens, layers: step.layers, guesses: guessed, surprise: surprises }
     }
 }

@@ -1,4 +1,4 @@
-//! What a model computes, told without any family's name.
+//! What a model computes, without the name of any family.
 
 use super::cost::{Cost, Part};
 use super::gate::{Gate, GateKind};
@@ -193,7 +193,8 @@ fn check_groups(groups: usize, per_token: usize, experts: usize, top_k: usize) -
         format!("router.groups is {groups}; it must divide num_local_experts ({experts})")
     } else if per_token == 0 || per_token > groups || !top_k.is_multiple_of(per_token) {
         format!(
-            "router.groups_per_token is {per_token}; it must divide num_experts_per_tok ({top_k}) and be at most router.groups ({groups})"
+            "router.groups_per_token is {per_token}; it must divide num_experts_per_tok ({top_k}) and be at most \
+             router.groups ({groups})"
         )
     } else if top_k / per_token > experts / groups {
         format!("a token would use {} experts of a group, and a group has {}", top_k / per_token, experts / groups)

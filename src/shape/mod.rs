@@ -1,5 +1,18 @@
 //! Plain data that describes a computation: the architecture, its gates, how weights are stored. Nothing here computes
 //! a model's numbers, and nothing here imports another folder.
+//!
+//! ```
+//! use moescope::shape::{Architecture, AttentionShape, LayerShape, MoeShape};
+//!
+//! let attention = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, rope_theta: 1e6, window: None };
+//! let layer = LayerShape { attention, moe: MoeShape::mixtral(8, 2, 14336) };
+//! let layers = vec![layer; 32];
+//! let mixtral =
+//!     Architecture { vocabulary: 32000, hidden: 4096, context: 32768, norm_eps: 1e-5, tied: false, layers };
+//! // Not 8 x 7 = 56 billion parameters: only the experts are there eight times.
+//! assert_eq!(mixtral.cost().parameters() / 1_000_000, 46_702);
+//! assert_eq!(mixtral.cost().active_parameters() / 1_000_000, 12_879);
+//! ```
 
 pub mod architecture;
 pub mod cost;

@@ -1,4 +1,15 @@
 //! Text to ids by `tokenizer.json` (the `tokenizers` crate), and ids to what is shown of them.
+//!
+//! ```
+//! use moescope::tokenizer::Tokenizer;
+//!
+//! let json = std::fs::read("www/models/main/tokenizer.json").unwrap();
+//! let tokenizer = Tokenizer::new(&json, 2048)?;
+//! let (ids, _) = tokenizer.encode("a na\u{ef}ve text")?;
+//! let text: String = tokenizer.tokens(&ids, 0).into_iter().map(|token| token.text).collect();
+//! assert_eq!(text, "a na\u{ef}ve text");
+//! # Ok::<(), moescope::error::Error>(())
+//! ```
 
 mod pieces;
 mod token;
@@ -25,7 +36,8 @@ impl Tokenizer {
         if let Some((token, id)) = vocab.iter().max_by_key(|(_, id)| **id).filter(|(_, id)| **id as usize >= vocabulary)
         {
             let why = format!(
-                "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two do not belong together"
+                "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two files do not \
+                 belong together"
             );
             return Err(Error::model("tokenizer.json", why));
         }

@@ -270,8 +270,8 @@ fn gpu_is_deterministic(kind: Kind) {
     }
 }
 
-/// A decoded token takes eight dispatches a layer (q, k and v; attention; output; norm; gate; up; down; combine), and three
-/// beside: embedding, first norm, logits. A prompt groups its tokens by expert too.
+/// A decoded token takes eight dispatches a layer (q, k and v; attention; output; norm; gate; up; down; combine), and
+/// three beside: embedding, first norm, logits. A prompt groups its tokens by expert too.
 fn a_decoded_token_takes_eight_dispatches_a_layer(kind: Kind) {
     for name in ["basic", "many-experts"] {
         let model = model(&case(name));
@@ -282,7 +282,8 @@ fn a_decoded_token_takes_eight_dispatches_a_layer(kind: Kind) {
     }
 }
 
-/// Where logits are wanted after the last token alone, a GPU takes more tokens in a step: the bits are those of smaller steps.
+/// Where logits are wanted after the last token alone, a GPU takes more tokens in a step: the bits are those of
+/// smaller steps.
 fn a_long_prompt_in_large_steps_has_the_same_bits(name: &str, kind: Kind) {
     let model = model(&file("www/models").join(name));
     let (context, vocabulary) = (model.architecture.context as u32, model.architecture.vocabulary as u32);
@@ -321,8 +322,8 @@ fn kernels_are_timed_beside_the_text(kind: Kind) {
     assert_eq!(pollster::block_on(engine.step(rest, LogitsOf::All)).unwrap().logits, after);
 }
 
-/// A decoded token reads the weights of the experts that it uses and no others, each once: what is more are rows that fill up
-/// panels.
+/// A decoded token reads the weights of the experts that it uses and no others, each once: what is more are rows that
+/// fill up panels.
 fn a_decoded_token_reads_its_active_weights_once(name: &str) {
     let model = model(&file("www/models").join(name));
     let cost = model.architecture.cost();
@@ -446,8 +447,8 @@ fn the_shipped_model_agrees_on_the_examples(kind: Kind) {
     }
 }
 
-/// Weights that are kept as the file has them give the bits of widened ones, for a prompt and for the tokens after it, and
-/// half as many bytes are read for them.
+/// Weights that are kept as the file has them give the bits of widened ones, for a prompt and for the tokens after
+/// it, and half as many bytes are read for them.
 fn weights_kept_as_they_are_give_the_same_bits() {
     let (model, _) = shipped();
     let mut engines = [Stored::as_is, Stored::wide].map(|pack| CpuEngine::packed(&model, pack).unwrap());
@@ -471,8 +472,8 @@ fn loss(logits: &[f32], came: usize) -> f64 {
     f64::from(sum).ln() - f64::from(logits[came] - most)
 }
 
-/// Weights rounded to 8 bits: a quarter of the bytes, nearly the same loss, the same first experts nearly everywhere; decoding and
-/// prefill have the same bits.
+/// Weights rounded to 8 bits: a quarter of the bytes, nearly the same loss, the same first experts nearly everywhere;
+/// decoding and prefill have the same bits.
 fn weights_rounded_to_8_bits_lose_little() {
     let (model, texts) = shipped();
     let vocabulary = model.architecture.vocabulary;

@@ -89,7 +89,10 @@ def attention(config: dict, weights: Weights, x: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, theta: float) -> Tensor:
-    """Turns each pair (x[i], x[i + width / 2]) at position t by the angle t * theta^(-2 i / width). x: [.., T, width]."""
+    """Turns each pair (x[i], x[i + width / 2]) at position t by the angle t * theta^(-2 i / width).
+
+    x: [.., T, width].
+    """
     tokens, width = x.shape[-2:]
     angles = torch.arange(tokens)[:, None] * theta ** (-torch.arange(0, width, 2) / width)  # [T, width / 2]
     a, b = x.chunk(2, dim=-1)

@@ -1,7 +1,7 @@
 """The fixtures of policies: what each field and each gate of docs/gates.md changes, alone and together.
 
-policies/cases.json lists them: name, model (`wide` and `wide-limited` lie in policies/, all others in fixtures/), policy,
-about, and `same` where the policy changes nothing. policies/NAME.safetensors is what policy.py computes:
+policies/cases.json lists them: name, model (`wide` and `wide-limited` lie in policies/, all others in fixtures/),
+policy, about, and `same` where the policy changes nothing. policies/NAME.safetensors is what policy.py computes:
 
     ids [T] i32; logits [T, V] f32; and of each layer N
     router_logits.N [T, E] f32, as the router gives them: before noise, temperature and bias

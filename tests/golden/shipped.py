@@ -65,7 +65,8 @@ def check_auto_tokenizer(directory: Path, tokenizer: Tokenizer, examples: list[d
     for example in examples:
         meant, read = tokenizer.encode(example["text"]).ids, auto(example["text"])["input_ids"]
         if meant != read:
-            print(f"WARNING: AutoTokenizer ({type(auto).__name__}) gives other ids for {example['id']!r} than tokenizer.json")
+            name = type(auto).__name__
+            print(f"WARNING: AutoTokenizer ({name}) gives other ids for {example['id']!r} than tokenizer.json")
             return
     print(f"AutoTokenizer ({type(auto).__name__}) agrees with tokenizer.json on all examples")
 

@@ -16,7 +16,7 @@ use moescope::kernels::choose::{Scores, route};
 use moescope::kernels::dispatch::tiles;
 use moescope::kernels::expert_ffn::{Expert, Scratch};
 use moescope::kernels::gate::Batch;
-use moescope::kernels::settle::Taken;
+use moescope::kernels::settle::CapacityState;
 use moescope::kernels::stored::Stored;
 use moescope::kernels::{self, NAMES};
 use moescope::routing::Policy;
@@ -334,7 +334,8 @@ fn policies(shape: &MoeShape) -> Vec<Policy> {
                 if gate == "soft" { "" } else { r#", "top_k": 2"# }
             ));
         }
-        let tokens = r#"[{"gate": "softmax-top-k", "top_k": 3, "force": [4, 1]}, {"tokens": [3, 9], "gate": "random", "top_k": 1},
+        let tokens = r#"[{"gate": "softmax-top-k", "top_k": 3, "force": [4, 1]},
+            {"tokens": [3, 9], "gate": "random", "top_k": 1},
             {"tokens": [8, 70], "gate": "expert-choice", "renormalise": true, "capacity_factor": 1.5}]"#;
         rules.push(tokens.into());
         rules.push(r#"{"gate": "top-k-of-softmax", "top_k": 4, "renormalise": true, "force": [1]}"#.into());
@@ -429,7 +430,7 @@ fn settle(bench: &mut Bench, random: &mut Random) {
         let mut history: Vec<u32> = (0..context * k).map(|_| random.below(shape.experts)).collect();
         let old_history = history.clone();
         let mut dropped = vec![false; selected.len()];
-        let taken = Taken { history: &mut history, dropped: &mut dropped };
+        let taken = CapacityState { history: &mut history, dropped: &mut dropped };
         kernels::settle::settle(batch, &shape, &settings, &logits, &bias, taken, &mut selected, &mut weights);
         drops += dropped.iter().filter(|&&d| d).count();
         shorter += selected.iter().zip(&old_selected).filter(|(now, then)| **now == NONE && **then != NONE).count();
@@ -501,7 +502,7 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             let selected: Vec<u32> = (0..tokens).flat_map(|_| random.distinct(top_k, experts)).collect();
             let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
             let mut weights = vec![1.0; selected.len()];
-            // Dropped, unless it is the only one: nobody writes its rows.
+            // Dropped, unless it is the only one: its rows are not written.
             weights[selected.len() - 1] = if selected.len() > 1 { 0.0 } else { 1.0 };
             kernels::dispatch::dispatch(&selected, &weights, &mut assignments, &mut offsets);
             let mut scratch = Scratch::default();

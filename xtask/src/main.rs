@@ -51,7 +51,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         pack: PathBuf,
     },
-    /// Measure the built page in a browser, all of it or what is named: sizes, start, speed, policy, typing, lighthouse.
+    /// Measure the built page in a browser, all of it or what is named: sizes, start, speed, policy, typing,
+    /// lighthouse.
     Measure {
         /// What to measure.
         figures: Vec<String>,

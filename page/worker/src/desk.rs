@@ -70,7 +70,7 @@ impl Desk {
     fn let_go(&mut self) {
         if !self.wants_gpu && matches!(self.session.engine(), Engine::Cpu(_)) {
             // Shared while a GPU's engine is being made.
-            Rc::get_mut(&mut self.model).into_iter().for_each(Model::let_go);
+            Rc::get_mut(&mut self.model).into_iter().for_each(Model::release_files);
         }
     }
 

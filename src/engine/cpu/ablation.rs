@@ -1,6 +1,6 @@
-//! One text again and again, each time with one expert of one layer off, at a fraction of a whole run each: below that
-//! layer everything stays as it was, in it all tokens that the expert did not serve, and before the first token that it served
-//! the whole text.
+//! Leave-one-expert-out: how a text's loss changes when one expert of one layer is off. Each case reuses the base
+//! run: the layers below the ablated one, the tokens that the expert did not serve, and the text before the first
+//! token that it served are not computed again.
 
 use super::{CHUNK, CpuEngine, Stage};
 use crate::engine::logits::Logits;
@@ -23,14 +23,14 @@ pub struct Ablated {
     pub bits_per_byte: f64,
 }
 
-/// A text that was run, with all that cases start from.
+/// The base run of a text, and what each case reuses of it.
 pub struct Ablation {
     ids: Vec<u32>,
     /// Bytes of the text but for its first token.
     bytes: usize,
-    /// The text, run; its caches hold it.
+    /// The engine of the base run; its caches hold the text.
     base: CpuEngine,
-    /// Where cases run.
+    /// The engine that runs the cases.
     case: CpuEngine,
     /// The residual stream before and after the experts of each layer, `[T, D]`.
     attended: Vec<Vec<f32>>,
@@ -143,7 +143,7 @@ impl Ablation {
                 self.case.mix(n, &self.ids[start..end]);
             }
             if alone && last {
-                // No token after them sees a difference.
+                // After the last layer, no later token depends on them.
                 let next: Vec<Option<u32>> = here.iter().map(|&t| self.ids.get(t + 1).copied()).collect();
                 let losses = self.case.losses_of(&next);
                 change += here.iter().zip(losses).filter_map(|(&t, nats)| Some(nats? - self.nats[t])).sum::<f64>();
@@ -173,8 +173,8 @@ impl CpuEngine {
         }
     }
 
-    /// Moves the rows in the residual stream, those of the tokens `of`, to where these stand among `tokens`, and fills the others
-    /// from `rest`, `[T, D]`.
+    /// The residual stream holds the rows of the tokens `of`, one after the other: moves each to its place among
+    /// `tokens`, and fills the other places from `rest`, `[T, D]`.
     fn spread(&mut self, rest: &[f32], width: usize, tokens: std::ops::Range<usize>, of: &[usize]) {
         let x = &mut self.activations.x;
         let mut left = of.len();
@@ -214,8 +214,8 @@ fn by_token_alone(setting: &Setting) -> bool {
     setting.first == 0 && setting.limit.is_none() && setting.noise == Noise::Off && !by_place
 }
 
-/// The settings of a layer with one more expert off, with fewer choices where too few are left; none where it is the last
-/// one.
+/// The settings of a layer with one more expert off, with fewer choices where too few are left; none where it is the
+/// last one.
 fn without(settings: &[Setting], expert: u32) -> Option<Vec<Setting>> {
     let off = |setting: &Setting| {
         let mut setting = setting.clone();

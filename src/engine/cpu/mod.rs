@@ -16,7 +16,7 @@ use crate::kernels::linear::linear_add;
 use crate::kernels::lm_head::lm_head;
 use crate::kernels::qkv::qkv;
 use crate::kernels::rms_norm::rms_norm;
-use crate::kernels::settle::{Taken, settle};
+use crate::kernels::settle::{CapacityState, settle};
 use crate::kernels::stored::Stored;
 use crate::model::files::at_once;
 use crate::model::tensors::arrive;
@@ -26,11 +26,12 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::sync::Arc;
 
-/// Most tokens of a step: enough that each expert's weights come from memory for many tokens at once. Where a newer text may
-/// come, fewer are asked for.
+/// Most tokens of a step: enough that each expert's weights are read once for many tokens. Callers that wait for
+/// newer texts ask for fewer.
 const CHUNK: usize = 256;
 
-/// Models with fewer bytes of weights stay in a processor's caches when they are widened, and reading them is not what takes time.
+/// Models with fewer bytes of weights are widened to f32: they stay in the processor's caches, so that reading them
+/// costs little.
 const SMALL: usize = 32 << 20;
 
 /// How matrices of the same width are packed, stacked.
@@ -84,7 +85,7 @@ struct Activations {
     experts: expert_ffn::Scratch,
 }
 
-/// Where a layer stands.
+/// How far a layer has run.
 enum Stage {
     /// Attention has been added to x.
     Attended,
@@ -114,7 +115,7 @@ impl CpuEngine {
         at_once(Self::arriving(model, Some(pack)))
     }
 
-    /// As [`Self::packed`] or [`Self::new`]; packs what of the model has arrived while the rest is on its way.
+    /// As [`Self::packed`] or [`Self::new`]; packs each tensor as it arrives.
     // Boxed, so that there is one copy of it in the program.
     pub fn arriving(model: &Model, pack: Option<Pack>) -> LocalBoxFuture<'_, Result<Self>> {
         let making = async move {
@@ -237,7 +238,8 @@ impl CpuEngine {
                 let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
                 gate(batch, shape, settings, normed, router, bias, router_logits, selected, route_weights);
                 if needs_settling(settings) {
-                    let taken = Taken { history: &mut self.memory[n].history, dropped: &mut a.dropped[..assigned] };
+                    let taken =
+                        CapacityState { history: &mut self.memory[n].history, dropped: &mut a.dropped[..assigned] };
                     settle(batch, shape, settings, router_logits, bias, taken, selected, route_weights);
                 }
             }
@@ -326,11 +328,11 @@ impl Layer {
     }
 }
 
-/// Refuses a model whose weights do not fit the memory, before the program breaks off in the middle of packing them.
+/// Rejects a model whose weights do not fit the memory, before packing them ends in an abort.
 fn check_room(bytes: usize) -> Result<()> {
     let mut room: Vec<u8> = Vec::new();
     let reserved = room.try_reserve_exact(bytes);
-    // Or the compiler sees that nobody uses it, and takes it for granted.
+    // Otherwise the compiler removes an allocation that is never used.
     std::hint::black_box(&room);
     reserved.map_err(|_| {
         let why = format!(

@@ -28,7 +28,7 @@ pub struct Gpu {
     pub adapter: String,
     /// The adapter is emulated by a processor, which runs a model faster by itself.
     pub software: bool,
-    /// How kernels divide their work: [`Form::of`] the adapter, unless somebody sets another before a model is uploaded.
+    /// How kernels divide their work: [`Form::of`] the adapter, unless a caller sets another before it uploads a model.
     pub form: Form,
     /// Most rounds of loops that it lets an invocation make ([`software::most_rounds`]).
     pub most_rounds: Option<u64>,
@@ -40,12 +40,12 @@ pub struct Gpu {
     pub step: wgpu::Buffer,
     /// Set once the device is lost or failed, to why.
     failure: Arc<Mutex<Option<String>>>,
-    made: Mutex<Made>,
+    cache: Mutex<PipelineCache>,
 }
 
-/// What was made once and is used again.
+/// Shader modules, layouts and pipelines, each made once.
 #[derive(Default)]
-struct Made {
+struct PipelineCache {
     modules: HashMap<(&'static str, Dtype, Tile), wgpu::ShaderModule>,
     layouts: HashMap<&'static str, wgpu::BindGroupLayout>,
     pipelines: HashMap<String, wgpu::ComputePipeline>,
@@ -83,7 +83,7 @@ impl Gpu {
             mapped_at_creation: false,
         });
         let most_rounds = software::most_rounds(&name);
-        Ok(Self { adapter: name, software, form, most_rounds, device, queue, step, failure, made: Mutex::default() })
+        Ok(Self { adapter: name, software, form, most_rounds, device, queue, step, failure, cache: Mutex::default() })
     }
 
     /// As [`Self::open`]; an error where there is only a software adapter.
@@ -158,18 +158,18 @@ impl Gpu {
         let mut constants = constants.to_vec();
         constants.extend(self.form.constants(kernel, tile));
         let key = format!("{} {dtype:?} {tile:?} {constants:?}", kernel.name);
-        let mut made = self.made();
-        if let Some(pipeline) = made.pipelines.get(&key) {
+        let mut cache = self.cache();
+        if let Some(pipeline) = cache.pipelines.get(&key) {
             return pipeline.clone();
         }
-        let layout = made.layout(&self.device, kernel);
+        let layout = cache.layout(&self.device, kernel);
         let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel.name),
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
         let device = &self.device;
-        let module = made.modules.entry((kernel.name, dtype, tile)).or_insert_with(|| {
+        let module = cache.modules.entry((kernel.name, dtype, tile)).or_insert_with(|| {
             device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
                 source: wgpu::ShaderSource::Wgsl(kernel.wgsl(dtype, tile).into()),
@@ -183,14 +183,14 @@ impl Gpu {
             compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
             cache: None,
         });
-        made.pipelines.insert(key, pipeline.clone());
+        cache.pipelines.insert(key, pipeline.clone());
         pipeline
     }
 
     /// A bind group of the step and `buffers`, in the order of the kernel's bindings.
     pub fn bind(&self, kernel: &'static Kernel, buffers: &[wgpu::BindingResource<'_>]) -> wgpu::BindGroup {
         assert_eq!(buffers.len(), kernel.bindings.len(), "{}", kernel.name);
-        let layout = self.made().layout(&self.device, kernel);
+        let layout = self.cache().layout(&self.device, kernel);
         let resources = std::iter::once(self.step.as_entire_binding()).chain(buffers.iter().cloned());
         let entries = resources.zip(0..).map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource });
         self.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -200,8 +200,8 @@ impl Gpu {
         })
     }
 
-    fn made(&self) -> std::sync::MutexGuard<'_, Made> {
-        self.made.lock().expect("no panic while it is held")
+    fn cache(&self) -> std::sync::MutexGuard<'_, PipelineCache> {
+        self.cache.lock().expect("no panic while it is held")
     }
 
     /// Maps the first `bytes` of a staging buffer, hands them to `read`, and unmaps.
@@ -242,7 +242,7 @@ impl Gpu {
     }
 }
 
-/// Bytes of a staging buffer on their way.
+/// A pending read of a staging buffer.
 pub struct Mapping {
     staging: wgpu::Buffer,
     bytes: u64,
@@ -250,13 +250,13 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Nobody wants them any more: the buffer can be written again.
+    /// Gives the read up, so that the buffer can be written again.
     pub fn cancel(self) {
         self.staging.unmap();
     }
 }
 
-impl Made {
+impl PipelineCache {
     fn layout(&mut self, device: &wgpu::Device, kernel: &'static Kernel) -> wgpu::BindGroupLayout {
         let make = || {
             let storage = kernel

@@ -1,18 +1,18 @@
-//! Decoding with several steps in flight: the GPU draws each token itself (`shaders/sample.wgsl`) and runs it in the next step, which
-//! was submitted before anybody read the one before. Every step still has its own submit and its own readback, of the same routing
-//! and logits; what is saved is the way to the processor and back between two tokens.
+//! Pipelined decode steps: the GPU draws each token itself (`shaders/sample.wgsl`) and runs it in the next step,
+//! which is submitted before the results of the step before are read. Every step still has its own submit and its own
+//! readback of routing and logits; what is saved is the round trip to the processor between two tokens.
 
 use super::GpuEngine;
 use super::limits::AHEAD;
-use super::readback::Sections;
+use super::readback::ReadbackLayout;
 use crate::engine::sampling::Sampling;
 use crate::engine::step::{LogitsOf, Step};
 use crate::error::Result;
 
 impl GpuEngine {
-    /// Runs the next token of a continuation: `first()` gives it where none is in flight, the GPU drew it where one is. Behind it
-    /// come steps that run what is drawn as `sampling` says, so that with it as many as `ahead` are in flight. Gives the token and
-    /// its step, logits included.
+    /// Runs the next token of a continuation and gives it with its step, logits included. The token is what the GPU
+    /// drew in the step before, or `first()` where no step is in flight. Submits further steps, which draw as
+    /// `sampling` says, until `ahead` are in flight.
     ///
     /// `sampling` must take all tokens ([`Sampling::takes_all`]), and the text must have room for `ahead` more.
     pub async fn draw(
@@ -25,21 +25,22 @@ impl GpuEngine {
             self.in_flight.cancel();
         }
         if self.in_flight.steps.is_empty() {
-            self.take_off(sampling, first());
+            self.start_drawing(sampling, first());
         }
         while self.in_flight.steps.len() < ahead.clamp(1, AHEAD) {
             self.submit_next()?;
         }
         let (sections, mapping) = self.in_flight.steps.pop_front().expect("one was submitted");
-        let read = |bytes: &[u8]| (sections.step(&self.architecture, &self.settings, bytes), Sections::drawn(bytes));
+        let read =
+            |bytes: &[u8]| (sections.step(&self.architecture, &self.settings, bytes), ReadbackLayout::drawn(bytes));
         let read = self.shared.gpu.read_mapped(mapping, read).await;
         let (step, next) = read.inspect_err(|_| self.in_flight.cancel())?;
         self.len += 1;
         Ok((std::mem::replace(&mut self.in_flight.id, next), step))
     }
 
-    /// Tells the GPU how to draw, and what the first step runs.
-    fn take_off(&mut self, sampling: &Sampling, id: u32) {
+    /// Writes how to draw, and the token that the first step runs.
+    fn start_drawing(&mut self, sampling: &Sampling, id: u32) {
         let (queue, seed) = (&self.shared.gpu.queue, sampling.seed);
         let words = [sampling.temperature.to_bits(), seed as u32, (seed >> 32) as u32];
         queue.write_buffer(&self.plan.sampling, 0, bytemuck::cast_slice(&words));

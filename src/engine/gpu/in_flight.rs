@@ -1,7 +1,7 @@
 //! Steps of a continuation that were submitted and not read yet.
 
 use super::device::Mapping;
-use super::readback::Sections;
+use super::readback::ReadbackLayout;
 use crate::engine::sampling::Sampling;
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 #[derive(Default)]
 pub struct InFlight {
     /// What each of them gives, and its buffer.
-    pub steps: VecDeque<(Sections, Mapping)>,
+    pub steps: VecDeque<(ReadbackLayout, Mapping)>,
     /// How they draw.
     pub sampling: Option<Sampling>,
     /// What the first of them runs.

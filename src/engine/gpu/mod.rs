@@ -20,12 +20,12 @@ pub use self::limits::AHEAD;
 
 use self::device::{Gpu, StepUniform};
 use self::in_flight::InFlight;
-use self::limits::{FEW, most_tokens};
+use self::limits::{TOKENS_WITH_LOGITS, most_tokens};
 use self::plan::Plan;
 use self::profile::{Clock, KernelTime};
-use self::readback::Sections;
+use self::readback::ReadbackLayout;
 use self::software::{StepSize, check_rounds};
-use self::upload::Uploaded;
+use self::upload::GpuWeights;
 use super::step::{LogitsOf, Step};
 use crate::error::Result;
 use crate::model::Model;
@@ -48,7 +48,7 @@ pub struct GpuEngine {
 /// What engines of one model share.
 struct Shared {
     gpu: Gpu,
-    weights: Uploaded,
+    weights: GpuWeights,
 }
 
 impl GpuEngine {
@@ -60,13 +60,13 @@ impl GpuEngine {
     /// Uploads the weights to `gpu`, as they arrive, and makes all that steps need.
     pub async fn on(gpu: Gpu, model: &Model) -> Result<Self> {
         let architecture = model.architecture.clone();
-        let weights = Uploaded::arriving(&gpu, &architecture, &model.weights()?).await?;
+        let weights = GpuWeights::arriving(&gpu, &architecture, &model.weights()?).await?;
         let settings = own_settings(&architecture);
         Self::with(Rc::new(Shared { gpu, weights }), architecture, settings, false).await
     }
 
-    /// Another engine on the same weights, with no text, whose gates do as `settings` say and may be told anew. Compiles
-    /// pipelines with room for as many choices as there are experts.
+    /// Another engine on the same weights, with no text, whose gates do as `settings` say; [`Self::set_settings`] may
+    /// change them. Compiles pipelines with room for as many choices as there are experts.
     pub async fn fork(&self, settings: Settings) -> Result<Self> {
         let mut roomy = self.architecture.clone();
         for layer in roomy.layers.iter_mut().filter(|layer| layer.moe.gate.is_some()) {
@@ -78,7 +78,7 @@ impl GpuEngine {
     async fn with(shared: Rc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
         let plan = Plan::new(&shared.gpu, &architecture, &shared.weights, &settings, policy)?;
         let mut engine = Self { architecture, settings, policy, shared, plan, len: 0, in_flight: InFlight::default() };
-        // One token, then two, through everything: compiles the pipelines, and shows a GPU that cannot run them.
+        // A step of one token, then of two: compiles every pipeline, and finds out whether the GPU can run them.
         engine.step(&[0], LogitsOf::Last).await?;
         engine.len = 0;
         if engine.architecture.context > 1 {
@@ -109,15 +109,15 @@ impl GpuEngine {
         Ok(step)
     }
 
-    /// Tells the GPU what the next step is about.
-    fn begin(&self, ids: &[u32], start: usize, logits: LogitsOf) -> Result<Sections> {
+    /// Writes the ids and the uniform of the next step.
+    fn begin(&self, ids: &[u32], start: usize, logits: LogitsOf) -> Result<ReadbackLayout> {
         let sections = self.begin_step(ids.len(), start, logits)?;
         self.shared.gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
         Ok(sections)
     }
 
     /// As [`Self::begin`], for ids that are on the GPU.
-    fn begin_step(&self, count: usize, start: usize, logits: LogitsOf) -> Result<Sections> {
+    fn begin_step(&self, count: usize, start: usize, logits: LogitsOf) -> Result<ReadbackLayout> {
         let from = logits.from(count);
         let uniform = StepUniform { start: start as u32, count: count as u32, logits_from: from as u32, unused: 0 };
         let gpu = &self.shared.gpu;
@@ -127,14 +127,14 @@ impl GpuEngine {
             check_rounds(most, gpu.form, &self.architecture, &self.settings, step)?;
         }
         gpu.queue.write_buffer(&gpu.step, 0, bytemuck::bytes_of(&uniform));
-        Ok(Sections::new(&self.architecture, &self.settings, count, count - from, self.policy))
+        Ok(ReadbackLayout::new(&self.architecture, &self.settings, count, count - from, self.policy))
     }
 
-    /// What each kernel takes in a step over `ids`, which stand at the position `start` of the text in the cache: that they
-    /// are computed once more changes nothing.
+    /// How long each kernel takes in a step over `ids`, the tokens at the position `start` of the text in the cache.
+    /// Running them again leaves the cache as it is.
     ///
     /// # Errors
-    /// The GPU tells no time, or was lost.
+    /// The GPU has no timestamps, or was lost.
     pub async fn profile(&mut self, ids: &[u32], start: usize) -> Result<Vec<KernelTime>> {
         self.in_flight.cancel();
         let gpu = &self.shared.gpu;
@@ -175,7 +175,7 @@ impl GpuEngine {
 
     /// Most tokens of a step.
     pub fn chunk(&self, logits: LogitsOf) -> usize {
-        if logits == LogitsOf::All { FEW } else { most_tokens(&self.architecture) }
+        if logits == LogitsOf::All { TOKENS_WITH_LOGITS } else { most_tokens(&self.architecture) }
     }
 
     /// Dispatches of a step of so many tokens, the logits among them.
@@ -193,7 +193,7 @@ impl GpuEngine {
         &self.architecture
     }
 
-    /// Gives the device up, as when a driver resets: the next step is an [`crate::error::Error::Device`].
+    /// Destroys the device, as a driver reset does: the next step is an [`crate::error::Error::Device`].
     pub fn lose_device(&self) {
         self.shared.gpu.device.destroy();
     }

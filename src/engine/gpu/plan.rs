@@ -1,14 +1,14 @@
 //! The passes of a step, made once: which pipeline runs over which buffers, and how many workgroups.
 
 use super::device::Gpu;
-use super::limits::{AHEAD, FEW, most_tokens};
+use super::limits::{AHEAD, TOKENS_WITH_LOGITS, most_tokens};
 use super::pack::{groups, padded, panels};
 use super::policy;
 use super::profile::Clock;
-use super::readback::Sections;
+use super::readback::ReadbackLayout;
 use super::shader::kernel;
 use super::tile::Tile;
-use super::upload::{LayerBuffers, Matrices, Uploaded};
+use super::upload::{GpuWeights, LayerBuffers, Matrices};
 use crate::engine::step::needs_settling;
 use crate::error::Result;
 use crate::shape::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape, Setting, Settings};
@@ -24,7 +24,7 @@ const ARGUMENTS: u64 = 12;
 pub struct Plan {
     /// The ids to run, of the most tokens of a step.
     pub ids: Buffer,
-    /// Where a step's results are read: see [`Sections`].
+    /// Where a step's results are read: see [`ReadbackLayout`].
     pub staging: Buffer,
     /// The same for steps of one token that are in flight together.
     pub flights: [Buffer; AHEAD],
@@ -106,39 +106,39 @@ struct Scratch {
 }
 
 impl Plan {
-    /// Makes every buffer, pipeline and bind group. `a` has room for as many choices as the settings make; with `policy`
-    /// the settings may change later ([`Plan::set_settings`]).
-    pub fn new(gpu: &Gpu, a: &Architecture, weights: &Uploaded, settings: &Settings, policy: bool) -> Result<Self> {
+    /// Makes every buffer, pipeline and bind group. `a` has room for as many choices as the settings make; with
+    /// `policy` the settings may change later ([`Plan::set_settings`]).
+    pub fn new(gpu: &Gpu, a: &Architecture, weights: &GpuWeights, settings: &Settings, policy: bool) -> Result<Self> {
         let tokens = most_tokens(a);
         let scratch = Scratch::new(gpu, a, tokens)?;
         let ids = gpu.zeros("ids", tokens * WORD)?;
-        let logits = gpu.zeros("logits", FEW * a.vocabulary * WORD)?;
+        let logits = gpu.zeros("logits", TOKENS_WITH_LOGITS * a.vocabulary * WORD)?;
         let shapes = a.layers.iter().zip(settings);
         let routing: Vec<Routing> =
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy, tokens)).collect::<Result<_>>()?;
         let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
         let prefill = gpu.form.prefill();
         let sampling = gpu.zeros("sampling", 3 * WORD)?;
-        let maker = |tile| {
+        let builder = |tile| {
             let buffers = Buffers { ids: &ids, scratch: &scratch, routing: &routing, caches: &caches, logits: &logits };
-            Maker { gpu, a, weights, settings, policy, tile, buffers, passes: Vec::new() }
+            PassBuilder { gpu, a, weights, settings, policy, tile, buffers, passes: Vec::new() }
         };
-        let sample = maker(Tile::One).sample(&sampling);
-        let [one, many] = [Tile::One, prefill].map(|tile| maker(tile).passes());
+        let sample = builder(Tile::One).sample(&sampling);
+        let [one, many] = [Tile::One, prefill].map(|tile| builder(tile).passes());
         let staging = |tokens, logits| {
-            let bytes = Sections::new(a, settings, tokens, logits, policy).drawing().bytes as usize;
+            let bytes = ReadbackLayout::new(a, settings, tokens, logits, policy).drawing().bytes as usize;
             gpu.buffer("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)
         };
         let flights = (0..AHEAD).map(|_| staging(1, 1)).collect::<Result<Vec<_>>>()?;
         let flights = flights.try_into().expect("so many were made");
         let arguments = scratch.arguments.clone();
-        let staging = staging(tokens, FEW)?;
+        let staging = staging(tokens, TOKENS_WITH_LOGITS)?;
         let plan = Self { ids, staging, flights, sampling, one, many, sample, arguments, routing, logits };
         plan.set_settings(gpu, settings);
         Ok(plan)
     }
 
-    /// Tells the gates what to do, where there is a policy.
+    /// Writes what the gates do, where there is a policy.
     pub fn set_settings(&self, gpu: &Gpu, settings: &Settings) {
         for (n, (routing, settings)) in self.routing.iter().zip(settings).enumerate() {
             let words = policy::words(n, settings);
@@ -159,7 +159,7 @@ impl Plan {
     }
 
     /// The dispatches of a step: each with the tokens it is for.
-    fn steps(&self, sections: &Sections) -> impl Iterator<Item = (&Pass, usize)> {
+    fn steps(&self, sections: &ReadbackLayout) -> impl Iterator<Item = (&Pass, usize)> {
         let passes = self.passes(sections.tokens);
         let head = (sections.logits > 0).then_some((&passes.lm_head, sections.logits));
         passes.layers.iter().map(|pass| (pass, sections.tokens)).chain(head)
@@ -169,7 +169,7 @@ impl Plan {
     pub fn encode_timed(
         &self,
         gpu: &Gpu,
-        sections: &Sections,
+        sections: &ReadbackLayout,
         clock: &Clock,
     ) -> (wgpu::CommandBuffer, Vec<&'static str>) {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -183,7 +183,7 @@ impl Plan {
     }
 
     /// The commands of a step, whose results end in `staging`.
-    pub fn encode(&self, gpu: &Gpu, sections: &Sections, staging: &Buffer) -> wgpu::CommandBuffer {
+    pub fn encode(&self, gpu: &Gpu, sections: &ReadbackLayout, staging: &Buffer) -> wgpu::CommandBuffer {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut compute = encoder.begin_compute_pass(&Default::default());
         for (pass, tokens) in self.steps(sections) {
@@ -242,10 +242,10 @@ pub fn choice_constants(shape: &MoeShape, policy: bool) -> Vec<(&'static str, f6
 }
 
 /// Makes the passes of a step of one form, in order.
-struct Maker<'a> {
+struct PassBuilder<'a> {
     gpu: &'a Gpu,
     a: &'a Architecture,
-    weights: &'a Uploaded,
+    weights: &'a GpuWeights,
     settings: &'a Settings,
     policy: bool,
     tile: Tile,
@@ -266,7 +266,7 @@ struct Buffers<'a> {
 /// Constants of a kernel.
 type Constants<'c> = Vec<(&'c str, f64)>;
 
-impl Maker<'_> {
+impl PassBuilder<'_> {
     fn passes(mut self) -> Passes {
         let (a, weights, Buffers { ids, scratch, logits, .. }) = (self.a, self.weights, self.buffers);
         let (dtype, embed) = &weights.embed;

@@ -1,7 +1,7 @@
 //! How long each kernel takes: steps in which every dispatch is a pass of its own, between two timestamps.
 //!
-//! Source: <https://gpuweb.github.io/gpuweb/#timestamp>. Browsers blur timestamps (Chrome to 0.1 ms), so several steps are
-//! summed up.
+//! Source: <https://gpuweb.github.io/gpuweb/#timestamp>. Browsers blur timestamps (Chrome to 0.1 ms), so several
+//! steps are summed up.
 
 use super::device::Gpu;
 use crate::error::{Error, Result};
@@ -34,10 +34,10 @@ impl Clock {
     /// For steps of so many dispatches.
     ///
     /// # Errors
-    /// The GPU tells no time.
+    /// The GPU has no timestamps.
     pub fn new(gpu: &Gpu, dispatches: usize) -> Result<Self> {
         if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(Error::Input("this GPU does not tell how long its kernels take".into()));
+            return Err(Error::Input("this GPU has no timestamps, so that its kernels cannot be timed".into()));
         }
         let count = 2 * dispatches as u32;
         let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {

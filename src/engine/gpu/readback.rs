@@ -9,7 +9,7 @@ const WORD: usize = 4;
 
 /// What a step's readback holds: for each routed layer router logits `[T, R]`, selected, weights and (with a
 /// limit or a policy) dropped, `[T, choices]`; then logits `[L, V]`; then the token that was drawn, where one was.
-pub struct Sections {
+pub struct ReadbackLayout {
     /// Tokens of the step.
     pub tokens: usize,
     /// Tokens whose logits are wanted.
@@ -22,7 +22,7 @@ pub struct Sections {
     pub bytes: u64,
 }
 
-impl Sections {
+impl ReadbackLayout {
     /// For `tokens` tokens, `logits` of which want logits.
     pub fn new(a: &Architecture, settings: &Settings, tokens: usize, logits: usize, policy: bool) -> Self {
         let layers = a.layers.iter().zip(settings);

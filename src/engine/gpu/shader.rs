@@ -105,9 +105,9 @@ impl Kernel {
             Needs::Choice => &[random, choose],
             Needs::WeightsAndChoice => &[panels, weights, random, choose],
         };
-        // naga has quads without being told, and does not know the word.
-        let told = if cfg!(target_arch = "wasm32") && tile == Tile::Sixteen { "enable subgroups;" } else { "" };
-        let parts = [told, text!("shared/step")].into_iter().chain(shared.iter().copied());
+        // naga needs no directive for quads, and rejects it.
+        let enable = if cfg!(target_arch = "wasm32") && tile == Tile::Sixteen { "enable subgroups;" } else { "" };
+        let parts = [enable, text!("shared/step")].into_iter().chain(shared.iter().copied());
         parts.chain([self.source]).collect::<Vec<_>>().join("\n")
     }
 }

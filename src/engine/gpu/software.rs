@@ -15,8 +15,8 @@ pub enum Form {
     Gpu,
     /// For software adapters: barriers cost more than they save, so that a lane has a row for itself.
     Software {
-        /// Products take tiles of sixteen tokens, whose loads the four invocations of a quad exchange: a load costs more
-        /// than an exchange, since there is no cache for what all of them read.
+        /// Products take tiles of sixteen tokens, whose loads the four invocations of a quad exchange: a load costs
+        /// more than an exchange, since there is no cache for what all of them read.
         quads: bool,
     },
 }
@@ -92,8 +92,8 @@ pub fn check_rounds(most: u64, form: Form, a: &Architecture, settings: &Settings
     match longest.max_by_key(|(_, rounds)| *rounds).filter(|(_, rounds)| *rounds > most) {
         None => Ok(()),
         Some((kernel, rounds)) => Err(Error::Device(format!(
-            "this software adapter ends the loops of a kernel after {most} rounds, and {kernel} needs {rounds} for this \
-             model and text; use the CPU engine"
+            "this software adapter ends the loops of a kernel after {most} rounds, and {kernel} needs {rounds} for \
+             this model and text; use the CPU engine"
         ))),
     }
 }

@@ -7,8 +7,8 @@ pub enum Tile {
     One,
     /// For prefill.
     Eight,
-    /// For prefill on software adapters that have quads ([`Form`](super::software::Form)): the four invocations of a quad
-    /// exchange what they loaded.
+    /// For prefill on software adapters that have quads ([`Form`](super::software::Form)): the four invocations of a
+    /// quad exchange what they loaded.
     Sixteen,
 }
 
@@ -24,7 +24,8 @@ impl Tile {
 
     /// Workgroups that cover so many panels of a product.
     pub fn workgroups(self, panels: usize) -> u32 {
-        // PANELS of shared/product_one.wgsl; HEIGHT * SET of shared/product_tile.wgsl; SET of shared/product_quads.wgsl.
+        // PANELS of shared/product_one.wgsl; HEIGHT * SET of shared/product_tile.wgsl; SET of
+        // shared/product_quads.wgsl.
         let of_a_workgroup = match self {
             Self::One => 4,
             Self::Eight => 32,

@@ -13,7 +13,7 @@ use wgpu::Buffer;
 pub type Matrices = (Dtype, Buffer);
 
 /// All weights.
-pub struct Uploaded {
+pub struct GpuWeights {
     /// Token embeddings.
     pub embed: Matrices,
     /// The layers.
@@ -46,7 +46,7 @@ pub struct LayerBuffers {
     pub down: Matrices,
 }
 
-impl Uploaded {
+impl GpuWeights {
     /// Uploads each matrix as soon as it has arrived and those before it are uploaded, in the order of most files.
     pub async fn arriving(gpu: &Gpu, a: &Architecture, weights: &Weights<'_>) -> Result<Self> {
         let head = match &weights.lm_head {
@@ -92,7 +92,8 @@ impl LayerBuffers {
     }
 }
 
-/// Groups of tensors, all groups of the same shape: each packed by itself with `pack` when it has arrived, one after the other.
+/// Uploads groups of tensors, all groups of the same shape, one after the other: each group is packed with `pack`
+/// when it has arrived.
 async fn sequence(
     gpu: &Gpu,
     label: &str,

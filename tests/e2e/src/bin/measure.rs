@@ -1,4 +1,5 @@
-//! Measures the built page in a browser and prints the figures, all or those named: `cargo xtask measure`. Nothing is asserted.
+//! Measures the built page in a browser and prints the figures, all or those named: `cargo xtask measure`. Nothing is
+//! asserted.
 
 use anyhow::{Context, Result, bail};
 use moescope_e2e::browser::{self, Driver, Visitor};
@@ -90,7 +91,8 @@ fn sizes(site: &Path) -> Result<()> {
 }
 
 /// From navigation to the first token with its experts on the screen, in new browsers and with a warm cache.
-/// `backend` is what the badge names in the end: a GPU that still compiles for a page that is gone would hold up the next.
+/// `backend` is what the badge names in the end: a GPU that still compiles for a page that is gone would hold up the
+/// next.
 async fn first_routed_token(tools: &Tools, driver: &Driver, name: &str, url: &str, backend: &str) -> Result<()> {
     let (mut first, mut again) = (Vec::new(), Vec::new());
     for _ in 0..VISITS {
@@ -148,8 +150,9 @@ async fn speed(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url
     Ok(())
 }
 
-/// From a change of the routing to its result on the page, beside what the engine took of that time (the page says it, with the
-/// loss of every token); a prefill of the same text that computes no losses; and what a policy that changes nothing costs.
+/// From a change of the routing to its result on the page, beside what the engine took of that time (the page says
+/// it, with the loss of every token); a prefill of the same text that computes no losses; and what a policy that
+/// changes nothing costs.
 async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url: &str) -> Result<()> {
     let browser = browser::open(tools, driver, visitor).await?;
     let page = Page::new(browser.clone());

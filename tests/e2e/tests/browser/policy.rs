@@ -307,7 +307,8 @@ async fn a_policy_follows_a_generation_beside_the_text(stage: &Stage) -> Result<
     Ok(())
 }
 
-/// Waits until the upper row of the comparison is the one trace's first experts in layer 1, and the lower row the other's.
+/// Waits until the upper row of the comparison is the one trace's first experts in layer 1, and the lower row the
+/// other's.
 async fn beside(page: &Page, first: &cli::Trace, second: &cli::Trace) -> Result<()> {
     let experts = |trace: &cli::Trace| -> Vec<String> {
         trace.layer(1).selected.iter().map(|selected| selected[0].to_string()).collect()

@@ -223,7 +223,8 @@ async fn a_token_marks_those_like_it_and_shift_chooses_a_range(stage: &Stage) ->
     Ok(())
 }
 
-/// What stands before and after an edit is not drawn anew, only numbered anew: what is typed in a long text follows at once.
+/// What stands before and after an edit is not drawn anew, only numbered anew: what is typed in a long text follows
+/// at once.
 async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
     page.routed().await?;
@@ -267,8 +268,8 @@ async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Resul
     Ok(())
 }
 
-/// Whenever the page says that it is ready its tokens stand in their places, also where the computer is slow: then other
-/// tasks come between the parts of one drawing.
+/// Whenever the page says that it is ready its tokens stand in their places, also where the computer is slow: then
+/// other tasks come between the parts of one drawing.
 async fn ready_means_that_all_is_drawn(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
     page.routed().await?;
