@@ -81,7 +81,8 @@ def main() -> None:
     for name, value in medians.items():
         print(f"{name}: {value:,.0f} tokens/s ({min(speeds[name]):,.0f} to {max(speeds[name]):,.0f})")
     fastest = max(EXPERTS, key=lambda name: medians.get(name, 0))
-    print(f"the trainer is {medians['trainer'] / medians[fastest]:.1f} times as fast as PyTorch {torch.__version__} ({fastest})")
+    ratio = medians["trainer"] / medians[fastest]
+    print(f"the trainer is {ratio:.1f} times as fast as PyTorch {torch.__version__} ({fastest})")
 
 
 if __name__ == "__main__":

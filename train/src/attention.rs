@@ -1,9 +1,9 @@
 //! Causal attention of one sequence, all heads, with grouped keys and values.
 //!
 //! Per head, with queries Q, keys K, values V (tokens x head_dim) and `s = 1 / sqrt(head_dim)`:
-//! `P = softmax(s Q K^T + causal mask)`, `O = P V`. Queries are taken in blocks of [`BLOCK`] rows, and a block meets only
-//! the keys up to its last row, so about half of the full square is never computed. P is not kept: the way back makes
-//! it again from the log-sum-exp of each row, as FlashAttention does (Dao et al. 2022).
+//! `P = softmax(s Q K^T + causal mask)`, `O = P V`. Queries are taken in blocks of [`BLOCK`] rows, and a block meets
+//! only the keys up to its last row, so about half of the full square is never computed. P is not kept: the backward
+//! pass computes it again from the log-sum-exp of each row, as FlashAttention does (Dao et al. 2022).
 
 use crate::linalg::{dot, exp, exp_in_place, max, product, strided, strided_mut};
 
@@ -62,7 +62,8 @@ impl AttentionScratch {
     }
 }
 
-/// `qkv` is tokens x qkv_width (after RoPE), `out` tokens x q_width; `log_sum` (heads x tokens) is kept for the way back.
+/// `qkv` is tokens x qkv_width (after RoPE), `out` tokens x q_width; `log_sum` (heads x tokens) is kept for the
+/// backward pass.
 pub fn forward(
     shape: AttentionShape,
     qkv: &[f32],

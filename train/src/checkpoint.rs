@@ -1,5 +1,5 @@
-//! Checkpoints: everything a run needs to go on as if it had never stopped. Written whole or not at all, with a
-//! checksum; the one before is kept in case the newest is damaged.
+//! Checkpoints: everything that a run needs to continue as if it had never stopped. A checkpoint is written whole or
+//! not at all, with a checksum. The one before is kept in case the newest is damaged.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,20 +17,20 @@ use crate::files::write_whole;
 /// The state of a run after `step` steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// What is in it beside the numbers.
+    /// Its metadata.
     pub about: About,
     /// The parameters.
     pub values: Vec<f32>,
-    /// The optimiser's moments.
+    /// The optimiser's first moments.
     pub first: Vec<f32>,
     /// The optimiser's second moments.
     pub second: Vec<f32>,
 }
 
-/// What is in a checkpoint beside the numbers.
+/// The metadata of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// The configuration it was made with.
+    /// The configuration of the run.
     pub config: Config,
     /// Checksums of the text and the tokenizer it was trained on.
     pub corpus: String,
@@ -46,10 +46,10 @@ pub struct About {
 
 const NEWEST: &str = "newest.ckpt";
 const BEFORE: &str = "before.ckpt";
-/// Whole, but not the newest yet.
+/// The name of a checkpoint that is complete, but not the newest yet.
 const NEXT: &str = "next.ckpt";
 
-/// Writes into `folder`; the newest so far becomes the one before.
+/// Writes a checkpoint into `folder`; the newest one so far becomes the one before.
 pub fn write(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
     fn tensor(values: &[f32]) -> Result<TensorView<'_>> {
         Ok(TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?)
@@ -82,7 +82,7 @@ pub fn read(folder: &Path) -> Result<Option<Checkpoint>> {
         match parse(&path) {
             Ok(checkpoint) => {
                 for message in damaged {
-                    eprintln!("warning: {message}; going on from the one before, step {}", checkpoint.about.step);
+                    eprintln!("warning: {message}; continuing from the one before, step {}", checkpoint.about.step);
                 }
                 return Ok(Some(checkpoint));
             }
@@ -92,7 +92,7 @@ pub fn read(folder: &Path) -> Result<Option<Checkpoint>> {
     if damaged.is_empty() {
         return Ok(None);
     }
-    bail!("{}; delete {} to start anew", damaged.join(" and "), folder.display())
+    bail!("{}; delete {} to start again", damaged.join(" and "), folder.display())
 }
 
 fn parse(path: &Path) -> Result<Checkpoint> {
@@ -129,7 +129,7 @@ mod tests {
         Checkpoint { about, values: vec![1.5, -2.0, step as f32], first: vec![0.1; 3], second: vec![0.2; 3] }
     }
 
-    /// A file that leads to /dev/full takes nothing, as a full disk.
+    /// Writing to a link to /dev/full fails as on a full disk.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_leaves_the_checkpoints_as_they_were() {

@@ -28,7 +28,7 @@ pub struct Config {
     pub optimizer: Rates,
     /// Learning rate over the tokens.
     pub schedule: Schedule,
-    /// Snapshots to keep on the way; none where it is left out.
+    /// Snapshots to keep during the run; none if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<Recording>,
 }
@@ -82,7 +82,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The first impossible thing in it, in one sentence.
+    /// Rejects an impossible configuration: an error that names the first key at fault.
     pub fn check(&self) -> Result<()> {
         self.model.check().map_err(|e| anyhow!(e))?;
         let t = &self.training;
@@ -116,7 +116,8 @@ impl Config {
         if let Some(Recording { snapshots }) = self.recording {
             ensure!(
                 snapshots >= 2,
-                "recording.snapshots is {snapshots}; it must be at least 2 (the untrained model and the finished one), or leave [recording] out"
+                "recording.snapshots is {snapshots}; it must be at least 2 (the untrained model and the finished one), \
+                 or leave [recording] out"
             );
         }
         let s = &self.schedule;
@@ -124,7 +125,7 @@ impl Config {
         Ok(())
     }
 
-    /// What only a whole product checks: the shared tokenizer has a fixed size.
+    /// Rejects a vocabulary of another size than the shared tokenizer's.
     pub fn check_vocabulary(&self) -> Result<()> {
         let (model, tokenizer) = (self.model.vocabulary, tokenizer::VOCABULARY);
         ensure!(model == tokenizer, "model.vocabulary is {model}, but the shared tokenizer has {tokenizer} tokens");
@@ -136,8 +137,8 @@ impl Config {
         GateLosses { balance: self.training.balance_loss, z: self.training.z_loss }
     }
 
-    /// Whether a run of `other` can go on with this configuration: all that decides a step is the same, so all but its
-    /// length and what is kept on the way.
+    /// Whether a run of `other` can continue with this configuration: everything that decides a step is the same.
+    /// Only the length of the run and the snapshots may differ.
     pub fn continues(&self, other: &Self) -> bool {
         let mut same_length = other.clone();
         same_length.training.tokens = self.training.tokens;
@@ -151,7 +152,7 @@ impl Config {
 pub mod tests {
     use super::*;
 
-    /// A model that trains in no time.
+    /// A tiny model, for tests.
     pub fn tiny() -> Config {
         Config {
             shows: "tests".into(),

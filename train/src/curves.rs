@@ -1,4 +1,4 @@
-//! What is logged while training: `curves.json`.
+//! The curves of a training run: `curves.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,9 @@ use crate::evaluation::Evaluation;
 /// All points so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curves {
-    /// Every some steps.
+    /// Points of the training loss, one every few steps.
     pub training: Vec<TrainingPoint>,
-    /// Every some minutes, on a part of the held-out text.
+    /// Measurements on a part of the held-out text, one every few minutes.
     pub held_out: Vec<HeldOutPoint>,
 }
 

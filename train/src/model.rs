@@ -1,7 +1,7 @@
-//! What the model is made of: its sizes, and where each parameter lies in one flat vector.
+//! The sizes of a model, and where each parameter is in one flat vector.
 //!
 //! The layout is Hugging Face's Mixtral with tied embeddings. Queries, keys and values lie one after the other, and so
-//! do an expert's W1 and W3, so that one product makes them together. A dense network is the case of one expert.
+//! do an expert's W1 and W3, so that one product computes them together. A dense network is the case of one expert.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::random::normal;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
-    /// Tokens the tokenizer knows.
+    /// The number of token ids.
     pub vocabulary: usize,
     /// Width of the residual stream.
     pub width: usize,
@@ -26,7 +26,7 @@ pub struct ModelShape {
     pub heads: usize,
     /// Key and value heads.
     pub kv_heads: usize,
-    /// Inner width of an expert.
+    /// The intermediate size of an expert.
     pub ff: usize,
     /// Experts of a layer; 1 is a dense network.
     pub experts: usize,
@@ -41,7 +41,7 @@ pub struct ModelShape {
     pub rope_theta: f64,
     /// Added under the root of every norm.
     pub norm_eps: f32,
-    /// How experts are chosen; Mixtral's way where it is left out.
+    /// How experts are chosen; as in Mixtral if it is left out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub router: GateKind,
 }
@@ -55,7 +55,7 @@ fn is_default(kind: &GateKind) -> bool {
 }
 
 impl ModelShape {
-    /// The first thing that makes these sizes impossible, in one sentence.
+    /// Rejects impossible sizes: an error that names the first key at fault.
     pub fn check(&self) -> Result<(), String> {
         let positive = [
             ("vocabulary", self.vocabulary),
@@ -185,9 +185,9 @@ pub enum Kind {
     Hidden,
     /// Embedding or router: AdamW.
     Table,
-    /// A norm's gain: AdamW without decay.
+    /// A norm's weight: AdamW without decay.
     Gain,
-    /// A gate's bias: no gradient reaches it, the load moves it.
+    /// A gate's bias: it has no gradient and follows the load.
     Bias,
 }
 
@@ -204,20 +204,20 @@ pub struct Parameter {
     pub range: Range<usize>,
     /// How it is optimised.
     pub kind: Kind,
-    /// Standard deviation at the start; a gain starts at 1.
+    /// Standard deviation at the start; the weight of a norm starts at 1.
     pub deviation: f64,
 }
 
 /// Where one layer's parameters lie.
 #[derive(Clone, Debug)]
 pub struct LayerLayout {
-    /// Gain of the norm before attention.
+    /// Weight of the norm before attention.
     pub attention_norm: Range<usize>,
     /// Query, key and value projections, one after the other.
     pub qkv: Range<usize>,
     /// Output projection.
     pub output: Range<usize>,
-    /// Gain of the norm before the experts.
+    /// Weight of the norm before the experts.
     pub expert_norm: Range<usize>,
     /// Router, experts x width, then what else it scores: groups, or the noise's size.
     pub router: Range<usize>,
@@ -236,7 +236,7 @@ pub struct Layout {
     pub embedding: Range<usize>,
     /// The layers.
     pub layers: Vec<LayerLayout>,
-    /// Gain of the last norm.
+    /// Weight of the last norm.
     pub final_norm: Range<usize>,
     /// Every named parameter, in order; together they cover `0..total`.
     pub parameters: Vec<Parameter>,

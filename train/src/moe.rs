@@ -2,7 +2,7 @@
 //! added up again by token, times the gate's weights.
 //!
 //! Expert `e`: `h1 = x W1^T`, `h3 = x W3^T`, `a = silu(h1) * h3`, `y = a W2^T`; the layer's output for a token is
-//! `sum over its experts of w_e y_e`. W1 and W3 lie one after the other, so that one product makes both.
+//! `sum over its experts of w_e y_e`. W1 and W3 lie one after the other, so that one product computes both.
 
 use crate::gate::{GateShape, Routing};
 use crate::linalg::{Linear, add_scaled, dot, exp};
@@ -12,7 +12,7 @@ use crate::linalg::{Linear, add_scaled, dot, exp};
 pub struct ExpertShape {
     /// Width of the residual stream.
     pub width: usize,
-    /// Inner width of an expert.
+    /// The intermediate size of an expert.
     pub ff: usize,
 }
 
@@ -38,7 +38,7 @@ impl ExpertShape {
     }
 }
 
-/// Who goes where: the assignments in the order of their experts.
+/// The assignments in the order of their experts.
 #[derive(Default)]
 pub struct Dispatch {
     /// `starts[e]..starts[e + 1]` are expert `e`'s assignments.
@@ -48,8 +48,8 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Counting sort of a routing's assignments by expert, the shared ones last, without those that were dropped; tokens
-    /// keep their order within an expert.
+    /// Counting sort of a routing's assignments by expert, the shared ones last, without those that were dropped;
+    /// tokens keep their order within an expert.
     pub fn fill(&mut self, gate: GateShape, routing: &Routing) {
         let kept = |a: usize| !routing.dropped.get(a).copied().unwrap_or(false);
         let assignments = || routing.selected.iter().enumerate().filter(|(a, _)| kept(*a));
@@ -70,7 +70,7 @@ impl Dispatch {
     }
 }
 
-/// What a layer keeps for the way back, in dispatch order (assignments x ...).
+/// What a layer keeps for the backward pass, in dispatch order (assignments x ...).
 pub struct MoeState {
     /// The groups of this batch.
     pub dispatch: Dispatch,
@@ -135,8 +135,8 @@ fn activate(ff: usize, hidden: &[f32], activation: &mut [f32]) {
     }
 }
 
-/// Adds the experts' output to `out` (tokens x width); `w13` and `w2` are the weights of all experts in a row, the shared
-/// ones last.
+/// Adds the experts' output to `out` (tokens x width); `w13` and `w2` are the weights of all experts in a row, the
+/// shared ones last.
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
     shape: ExpertShape,
@@ -180,7 +180,7 @@ pub struct MoeGradients<'a> {
     pub weights: &'a mut [f32],
 }
 
-/// The way back from `d_out` (tokens x width). With `u = dout W2` (the gradient of `a` before the gate's weight):
+/// The backward pass from `d_out` (tokens x width). With `u = dout W2` (the gradient of `a` before the gate's weight):
 /// `dw = u . a`, `da = w u`, `dW2 = dout^T (w a)`, and through the activation, with `s = sigmoid(h1)`,
 /// `dh1 = da h3 s (1 + h1 (1 - s))`, `dh3 = da h1 s`; then `dW13 = dh^T x` and `dx = dh W13`.
 #[allow(clippy::too_many_arguments)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::linalg::{dot, matrix, matrix_mut, product};
 use crate::model::{Kind, Layout, Parameter};
 
-/// The optimiser's numbers.
+/// The hyperparameters of the optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
@@ -36,7 +36,7 @@ pub struct Optimizer {
     pub second: Vec<f32>,
 }
 
-/// One parameter's part of everything.
+/// One parameter with its gradient and moments.
 struct Piece<'a> {
     parameter: &'a Parameter,
     values: &'a mut [f32],

@@ -1,4 +1,4 @@
-//! Training loss against training FLOPs as an SVG, a line a model.
+//! Draws training loss against training FLOPs as an SVG, one line for each model.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ const RIGHT: f64 = WIDTH - 96.0;
 const TOP: f64 = 20.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 
-/// Losses above this, of the first steps, are left out.
+/// Losses above this, which the first steps have, are not drawn.
 const HIGHEST: f64 = 5.0;
 /// Between two lines of the grid.
 const GRID: f64 = 0.4;
@@ -31,7 +31,7 @@ impl Line {
     }
 }
 
-/// Where a number lies on the picture: FLOPs on a logarithmic scale, losses on a plain one.
+/// Maps numbers to places in the picture: FLOPs on a logarithmic scale, losses on a linear one.
 struct Frame {
     /// Logarithms of the least and the most FLOPs.
     from: f64,
@@ -60,7 +60,8 @@ impl Frame {
 pub fn draw(lines: &[Line]) -> String {
     let frame = Frame::around(lines);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n\
          <title>Training loss against training FLOPs</title>\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
     );

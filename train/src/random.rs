@@ -1,4 +1,5 @@
-//! Random numbers that are a pure function of a seed and a place: nothing to save in a checkpoint, the same on every run.
+//! Random numbers that are a pure function of a seed and a place: the same on every run, with no state to save in a
+//! checkpoint.
 
 /// A well mixed 64-bit number for this seed and place (the finaliser of SplitMix64, Steele et al. 2014).
 pub fn hash(seed: u64, place: u64) -> u64 {

@@ -1,10 +1,10 @@
-//! The model again, written plainly in `f64` for tests: one token after the other, no blocks, no groups, no buffers.
-//! It shares nothing with the fast code but the layout, so agreement means something.
+//! The reference for tests: the model written plainly in `f64`, one token after the other, without blocks, groups or
+//! buffers. It shares only the layout with the fast code.
 
 use crate::gate::{GateKind, GateLosses};
 use crate::model::{Layout, ModelShape};
 
-/// What the plain model computes for one batch.
+/// What the reference computes for one batch.
 pub struct Outcome {
     /// `mean cross-entropy + the gates' losses`.
     pub loss: f64,
@@ -200,7 +200,7 @@ fn settle(shape: &ModelShape, context: usize, factors: GateLosses, g: &mut Gathe
     }
 }
 
-/// Runs `inputs` (sequences x tokens) through the model.
+/// Runs `inputs` (sequences x tokens) through the reference.
 pub fn run(
     shape: &ModelShape,
     parameters: &[f64],
@@ -332,7 +332,7 @@ mod tests {
         ]
     }
 
-    /// The noise that a replica draws, made again.
+    /// The noise that a replica draws.
     fn drawn(experts: usize) -> impl Fn(usize, usize, usize) -> f64 {
         move |layer, t, e| normal(hash(SEED, layer as u64), (t * experts + e) as u64)
     }

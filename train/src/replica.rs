@@ -1,7 +1,7 @@
 //! The whole network over a part of a batch: one replica, one thread, all its buffers made once.
 //!
 //! A block is `x + attention(norm(x))` and then `x + experts(norm(x))`; after the last one a norm and the tied
-//! embedding give the logits. The way back meets the layers in the opposite order.
+//! embedding give the logits. The backward pass takes the layers in the opposite order.
 
 use crate::attention::{self, AttentionScratch};
 use crate::cross_entropy::{self, LossScratch};
@@ -13,7 +13,7 @@ use crate::random::hash;
 use crate::rms_norm;
 use crate::rope::Rope;
 
-/// What one layer keeps for the way back; each buffer is tokens x its width.
+/// What one layer keeps for the backward pass; each buffer is tokens x its width.
 struct LayerState {
     input: Vec<f32>,
     input_inverse: Vec<f32>,
@@ -139,9 +139,9 @@ impl Replica {
         cross_entropy::forward(&self.last_normed, embedding, self.shape.width, targets, loss, &mut self.loss_scratch);
     }
 
-    /// One pass there and back. `share` is this replica's part of the whole batch (1 / replicas for equal parts): the
-    /// gradient is that of `share * (mean cross-entropy + the gates' losses)`, so replicas' gradients add up. `noise` is the
-    /// seed of what gates draw in this pass.
+    /// One forward and backward pass. `share` is this replica's part of the whole batch (1 / replicas for equal parts):
+    /// the gradient is that of `share * (mean cross-entropy + the gates' losses)`, so replicas' gradients add up.
+    /// `noise` is the seed of what gates draw in this pass.
     pub fn train(
         &mut self,
         parameters: &[f32],
@@ -168,7 +168,7 @@ impl Replica {
         losses
     }
 
-    /// How the tokens of a pass belong together; each layer draws noise of its own.
+    /// How the tokens of a pass are grouped; each layer draws its own noise.
     fn batch(&self, noise: Option<u64>) -> Batch {
         Batch { context: self.context, noise }
     }

@@ -1,4 +1,4 @@
-//! `results.json`: a finished model's figures, as a program reads them; `card.md` says the same in words.
+//! `results.json`: a finished model's figures, for programs; `card.md` has the same for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,7 @@ pub fn rounded(x: f64) -> f64 {
 }
 
 impl Results {
-    /// What a run came to.
+    /// The results of a run.
     pub fn new(config: &Config, tokens: usize, seconds: f64, evaluation: &Evaluation, manifest: &Manifest) -> Self {
         let (parameters, active) = parameters(&config.model);
         let domain = |(d, c): (&crate::evaluation::DomainResult, &crate::corpus::DomainRecord)| Domain {
@@ -109,9 +109,9 @@ pub fn parameters(m: &ModelShape) -> (usize, usize) {
     (total, total - m.idle_parameters())
 }
 
-/// Training FLOPs for a token in sequences of `context`: a multiply and an add for each weight of a matrix that the token
-/// uses (the tied embedding once, as the output head) and for each number that attention reads, of half a sequence on the
-/// average, and twice that on the way back.
+/// Training FLOPs for a token in sequences of `context`: a multiply and an add for each weight of a matrix that the
+/// token uses (the tied embedding once, as the output head) and for each number that attention reads, of half a
+/// sequence on the average, and twice that for the backward pass.
 pub fn flops(m: &ModelShape, context: usize) -> f64 {
     let (_, active) = parameters(m);
     let gains = m.width * (2 * m.layers + 1);

@@ -1,8 +1,9 @@
-//! Root-mean-square normalisation (Zhang and Sennrich 2019): `y = x / rms(x) * gain`, `rms(x) = sqrt(mean(x^2) + eps)`.
+//! Root-mean-square normalisation (Zhang and Sennrich 2019): `y = x / rms(x) * gain` with
+//! `rms(x) = sqrt(mean(x^2) + eps)` and `gain` the norm's weight.
 
 use crate::linalg::dot;
 
-/// `x` and `out` are tokens x `gain.len()`; `inverse` keeps `1 / rms` of every token for the way back.
+/// `x` and `out` are tokens x `gain.len()`; `inverse` keeps `1 / rms` of every token for the backward pass.
 pub fn forward(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32], inverse: &mut [f32]) {
     let width = gain.len();
     for ((x, out), inverse) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)).zip(inverse) {

@@ -23,7 +23,7 @@ impl Rope {
         self.rotate(x, position, 1.0);
     }
 
-    /// The gradient's way back: a rotation's transpose is the rotation by the opposite angle.
+    /// Rotates a gradient back: a rotation's transpose is the rotation by the opposite angle.
     pub fn backward(&self, dx: &mut [f32], position: usize) {
         self.rotate(dx, position, -1.0);
     }

@@ -1,7 +1,7 @@
 //! The learning rate over the tokens: warm-up, a stable phase, and a linear decay to zero (WSD, Hu et al. 2024).
 //!
 //! While it is stable nothing depends on how long the run will be, so a run can be made longer or shorter, and the
-//! shorter run is the same one, bit by bit.
+//! shorter run has the same weights, bit by bit.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Snapshots: the model as it was at some steps of its training, so that its routing can be watched as it forms.
 //!
 //! A snapshot is a model directory in f16 named by the tokens seen, with a `training.json` beside the weights. It is
-//! written before the checkpoint of a later step, so a run that goes on has all that lie before it.
+//! written before the checkpoint of a later step, so a run that continues has all the earlier snapshots.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub fn steps(count: usize, steps: usize) -> Vec<usize> {
     chosen
 }
 
-/// Which snapshots a run keeps, where they go, and what is copied into each.
+/// The snapshots of a run: when they are kept, where they go, and what is copied into each.
 pub struct Album<'a> {
     /// The folder of the snapshots.
     pub folder: PathBuf,

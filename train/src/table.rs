@@ -1,4 +1,4 @@
-//! `docs/models.md` and its picture, made from what lies beside the models: `results.json` and `curves.json`.
+//! Writes `docs/models.md` and its picture from the files beside the models: `results.json` and `curves.json`.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::model::ModelShape;
 use crate::picture::{self, Line};
 use crate::results::{Results, flops};
 
-/// The order in which models are told about.
+/// The order of the models on the page.
 const ORDER: [&str; 8] =
     ["main", "dense", "dense-wide", "switch", "collapse", "noisy-top-k", "hierarchical", "fine-grained"];
 
@@ -72,7 +72,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).with_context(|| format!("{} is damaged; export the model again", path.display()))
 }
 
-/// What kind of network it is, in a few words.
+/// Describes the network in a few words.
 fn kind(m: &ModelShape) -> String {
     if m.experts == 1 {
         return format!("dense, ff {}", m.ff);
@@ -97,9 +97,10 @@ fn by_layer(results: &Results, figure: impl Fn(&crate::results::Layer) -> String
 fn page(models: &[Model]) -> String {
     let mut out = String::from(
         "# The models\n\n\
-         All of them have 4 layers of width 128, a context of 512 and one tokenizer of 2,048 tokens, and saw the same text in the same\n\
-         order ([CORPUS.md](../www/models/CORPUS.md)); each one's card (`www/models/NAME/card.md`) has its configuration and how to make\n\
-         it again. This page and its picture are made from the files beside the models by `cargo xtask models`.\n\n\
+         All of them have 4 layers of width 128, a context of 512 and one tokenizer of 2,048 tokens.\n\
+         They saw the same text ([CORPUS.md](../www/models/CORPUS.md)) in the same order.\n\
+         The card of each (`www/models/NAME/card.md`) has its configuration and how to make it again.\n\
+         `cargo xtask models` makes this page and its picture from the files beside the models.\n\n\
          | model | kind | parameters | a token uses | training tokens | MFLOPs a token | bits per byte |\n\
          | --- | --- | --: | --: | --: | --: | --: |\n",
     );
@@ -116,7 +117,8 @@ fn page(models: &[Model]) -> String {
         );
     }
     out.push_str(
-        "\nBits per byte are on held-out text, the mean over the domains. MFLOPs are of training, way back included, with full sequences.\n\n",
+        "\nBits per byte are on held-out text: the mean over the domains.\n\
+         MFLOPs are of training with full sequences, backward pass included.\n\n",
     );
     out.push_str("## Held-out bits per byte, domain by domain\n\n| domain | xz -9e |");
     models.iter().for_each(|m| out.push_str(&format!(" {} |", m.name)));
@@ -133,9 +135,10 @@ fn page(models: &[Model]) -> String {
     }
     out.push_str(
         "\n## Balance and specialisation\n\n\
-         On the same text, layer by layer. Max/mean is the busiest expert's load over the mean: 1 is even. Information is the mutual\n\
-         information of expert and domain in bits: what an expert's number says about the kind of text. Specialists have over half of\n\
-         their load from two domains.\n\n\
+         On the same text, layer by layer. Max/mean is the busiest expert's load over the mean: 1 is even.\n\
+         Information is the mutual information of expert and domain, in bits:\n\
+         what knowing the expert says about the kind of text.\n\
+         Specialists have over half of their load from two domains.\n\n\
          | model | max/mean load | information, bits | specialists | dropped |\n| --- | --- | --- | --- | --- |\n",
     );
     for Model { name, results: r, .. } in models.iter().filter(|m| !m.results.layers.is_empty()) {
@@ -155,9 +158,10 @@ fn page(models: &[Model]) -> String {
     out.push_str(
         "\n## Loss against computation\n\n\
          ![Training loss against training FLOPs](models.svg)\n\n\
-         Training loss in nats a token, each point the mean of some 0.5 M tokens, over the FLOPs spent so far. All saw the same text in\n\
-         the same order. The fall in the middle is where sequences, and with them batches, become twice as long; the one at the end is\n\
-         the learning rate's decay.\n",
+         Training loss in nats a token, each point the mean of some 0.5 M tokens, over the FLOPs spent so far.\n\
+         All models saw the same text in the same order.\n\
+         The fall in the middle is where sequences, and with them batches, become twice as long.\n\
+         The fall at the end is the decay of the learning rate.\n",
     );
     out
 }

@@ -1,4 +1,4 @@
-//! The tokenizer that all models share: byte-level BPE, so that every text has tokens and comes back unchanged.
+//! The tokenizer that all models share: byte-level BPE, so that every text can be encoded and decoded unchanged.
 //!
 //! Merges stay within a word, so that a token is a word or a part of one: see [`RUNS`] and [`APOSTROPHES`].
 
@@ -18,7 +18,7 @@ use tokenizers::{
 
 use crate::corpus;
 
-/// Tokens it knows; their ids fit 16 bits.
+/// The size of its vocabulary; ids fit 16 bits.
 pub const VOCABULARY: usize = 8192;
 /// The token between two documents and before the first.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -111,7 +111,7 @@ fn train_to(vocabulary: usize, texts: &[(f64, String)]) -> Result<String> {
     tokenizer.with_model(model);
     tokenizer.add_special_tokens(&[end_of_text]);
     let size = tokenizer.get_vocab_size(true);
-    ensure!(size == vocabulary, "the text is too little for {vocabulary} tokens: it gave {size}");
+    ensure!(size == vocabulary, "the text is too little for {vocabulary} tokens: it gives only {size}; add text");
     tokenizer.to_string(true).map_err(|e| anyhow!("the tokenizer could not be written: {e}"))
 }
 
@@ -160,8 +160,9 @@ pub fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u16>> {
     let documents: Vec<&str> = corpus::documents(text).collect();
     let mut ids = Vec::with_capacity(text.len() / 3);
     for batch in documents.chunks(256) {
-        let encodings =
-            tokenizer.encode_batch_fast(batch.to_vec(), false).map_err(|e| anyhow!("cannot encode: {e}"))?;
+        let encodings = tokenizer
+            .encode_batch_fast(batch.to_vec(), false)
+            .map_err(|e| anyhow!("the tokenizer cannot encode the corpus: {e}"))?;
         for encoding in encodings {
             ids.push(END_OF_TEXT_ID);
             ids.extend(encoding.get_ids().iter().map(|&id| id as u16));

@@ -30,7 +30,7 @@ const MEASURE: Duration = Duration::from_secs(600);
 /// Held-out tokens of each domain in a measurement while training.
 const MEASURED: usize = 16 * 1024;
 
-/// A run: the state and everything that a step needs.
+/// A training run: its state, and everything that a step needs.
 pub struct Trainer {
     config: Config,
     layout: Layout,
@@ -105,25 +105,30 @@ impl Trainer {
         })
     }
 
-    /// Goes on from a checkpoint.
+    /// Continues from a checkpoint.
     pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
         let about = checkpoint.about;
         ensure!(
             self.config.continues(&about.config),
-            "the checkpoint was made with another configuration; delete its folder to start anew"
+            "the checkpoint was made with another configuration; delete its folder to start again"
         );
         ensure!(
             self.corpus == about.corpus,
-            "the checkpoint was made on another corpus; delete its folder to start anew"
+            "the checkpoint was made on another corpus; delete its folder to start again"
         );
-        ensure!(checkpoint.values.len() == self.layout.total, "the checkpoint has another number of parameters");
+        ensure!(
+            checkpoint.values.len() == self.layout.total,
+            "the checkpoint has {} parameters, but the configuration asks for {}",
+            checkpoint.values.len(),
+            self.layout.total
+        );
         (self.values, self.optimizer.first, self.optimizer.second) =
             (checkpoint.values, checkpoint.first, checkpoint.second);
         (self.step, self.tokens, self.seconds, self.curves) = (about.step, about.tokens, about.seconds, about.curves);
         Ok(())
     }
 
-    /// The state as it is.
+    /// The state of the run now.
     pub fn checkpoint(&self) -> Checkpoint {
         let about = About {
             config: self.config.clone(),
@@ -225,8 +230,8 @@ impl Trainer {
         }
     }
 
-    /// Bits per byte and load on held-out text: a quick look with windows side by side, or all of it with each window
-    /// half new.
+    /// Bits per byte and load on held-out text: quickly on a part with windows side by side, or on all of it with
+    /// windows that overlap by half.
     pub fn measure(&mut self, all: bool) -> Evaluation {
         let context = self.config.model.context;
         let (limit, stride) = if all { (usize::MAX, context / 2) } else { (MEASURED, context) };
@@ -234,8 +239,8 @@ impl Trainer {
         evaluate(&mut self.phases[last].replicas, &self.values, &self.held_out, limit, stride)
     }
 
-    /// Trains to the end or until `stop`, with checkpoints in `folder` and the snapshots that the configuration asks for
-    /// beside them; `tokenizer` goes into each snapshot. Returns whether it reached the end.
+    /// Trains to the end or until `stop`, with checkpoints in `folder` and the snapshots that the configuration asks
+    /// for beside them; `tokenizer` goes into each snapshot. Returns whether it reached the end.
     pub fn run(&mut self, folder: &Path, tokenizer: &Path, stop: &Arc<AtomicBool>) -> Result<bool> {
         let steps = self.steps();
         let album = self.album(folder, tokenizer);
@@ -302,7 +307,7 @@ impl Trainer {
     }
 }
 
-/// One phase, or two where the run begins with shorter sequences.
+/// The phases of a run: two if it begins with shorter sequences, else one.
 fn phases(config: &Config, train: &Arc<Vec<Stream>>) -> Result<Vec<Phase>> {
     let training = &config.training;
     let mut phases: Vec<Phase> = Vec::new();
@@ -319,7 +324,7 @@ fn phases(config: &Config, train: &Arc<Vec<Stream>>) -> Result<Vec<Phase>> {
     Ok(phases)
 }
 
-/// One line for people.
+/// Describes a measurement in one line.
 pub fn summary(evaluation: &Evaluation) -> String {
     let domains: Vec<String> =
         evaluation.domains.iter().map(|d| format!("{} {:.3}", d.name, d.bits_per_byte)).collect();
@@ -334,7 +339,7 @@ pub fn summary(evaluation: &Evaluation) -> String {
     line
 }
 
-/// A bar on a terminal, lines elsewhere.
+/// The progress of a run: a bar on a terminal, lines elsewhere.
 struct Progress {
     bar: ProgressBar,
     plain: bool,
@@ -356,7 +361,8 @@ impl Progress {
         let Some(p) = point else { return };
         let left = Duration::from_secs_f64(self.tokens.saturating_sub(p.tokens) as f64 / tokens_per_second);
         let message = format!(
-            "loss {:.3}, {tokens_per_second:.0} tokens/s, max/mean load {:.2}, gradient {:.2}, {:.2} M tokens seen, {} left",
+            "loss {:.3}, {tokens_per_second:.0} tokens/s, max/mean load {:.2}, gradient {:.2}, {:.2} M tokens seen, \
+             {} left",
             p.loss,
             p.max_over_mean,
             p.gradient_norm,

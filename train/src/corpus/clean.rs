@@ -1,6 +1,6 @@
 //! From markup to plain text.
 
-/// Plain text of an HTML page: scripts, styles, heads and navigation go, blocks become lines.
+/// Plain text of an HTML page: scripts, styles, heads and navigation are removed, blocks become lines.
 pub fn html(page: &str) -> String {
     const HIDDEN: [&str; 9] = ["head", "script", "style", "nav", "header", "footer", "aside", "noscript", "pre"];
     const BLOCKS: &str = " p div br li ul ol tr table h1 h2 h3 h4 h5 h6 pre dt dd dl section td th blockquote ";
@@ -205,7 +205,7 @@ fn markup(page: &str, hidden: &[&str], blocks: &str) -> String {
     lines.filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// The named and numbered characters that occur in manuals.
+/// Decodes the character references that occur in manuals.
 fn entities(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -256,7 +256,7 @@ fn entities(text: &str) -> String {
     out + rest
 }
 
-/// Plain text of a manual page in roff: fonts and layout go, headings and text stay, filled lines are joined again.
+/// Plain text of a manual page in roff: fonts and layout are removed, headings and text stay, filled lines are joined.
 pub fn roff(page: &str) -> String {
     let mut out = Roff::default();
     let mut skip_until: Option<&str> = None;
@@ -427,7 +427,7 @@ fn inline(line: &str) -> String {
     out
 }
 
-/// Passes over a quoted argument, as in `\h'2n'`.
+/// Skips a quoted argument, as in `\h'2n'`.
 fn quoted(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     if characters.next() == Some('\'') {
         characters.by_ref().take_while(|&c| c != '\'').for_each(drop);
@@ -497,7 +497,8 @@ mod tests {
 
     #[test]
     fn roff_keeps_the_words_only() {
-        let page = ".\\\" comment\n.TH LS 1\n.SH NAME\nls \\- list \\fBfiles\\fP\nof a\n.BR dir (1)\n.de Xx\nhidden\n..\n.nf\n  a  b\n.fi\n";
+        let page = ".\\\" comment\n.TH LS 1\n.SH NAME\nls \\- list \\fBfiles\\fP\nof a\n\
+                    .BR dir (1)\n.de Xx\nhidden\n..\n.nf\n  a  b\n.fi\n";
         assert_eq!(roff(page), "NAME\nls - list files of a dir(1)\n  a  b\n\n");
     }
 

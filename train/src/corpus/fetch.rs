@@ -13,7 +13,7 @@ use crate::files::sha256_of_file;
 /// A fetched package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
-    /// The package manager and the name, for people.
+    /// The package manager and the package's name, for people.
     pub package: String,
     /// Its version.
     pub version: String,
@@ -23,13 +23,14 @@ pub struct Fetched {
     pub sha256: String,
 }
 
-/// Runs a program and returns what it wrote; a missing program or a failure becomes one clear sentence.
+/// Runs a program and returns what it wrote; a missing program or a failure is an error that names it.
 pub fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<Vec<u8>> {
     let output = Command::new(program).args(arguments).current_dir(directory).env("LC_ALL", "C.UTF-8").output();
     let output = output.map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow::anyhow!(
-                "`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, pip, cargo, tar and xz"
+                "`{program}` is missing; the corpus is collected on Debian or Ubuntu with apt-get, npm, pip, cargo, \
+                 tar and xz"
             )
         }
         _ => anyhow::anyhow!("`{program}` did not start: {e}"),
@@ -53,7 +54,7 @@ fn key(package: Package) -> String {
     }
 }
 
-/// The package manager and the name, for people.
+/// The package manager and the package's name, for people.
 fn label(package: Package) -> String {
     match package {
         Package::Deb(name) => format!("Debian {name}"),
@@ -154,7 +155,7 @@ fn fetch_deb(name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Machines rarely have source lists, so one is made beside the download from the mirror they use for binaries.
+/// Most machines have no list of sources, so one is written beside the download, for the mirror of the binaries.
 fn fetch_source(name: &str, folder: &Path) -> Result<()> {
     let format = "$(SITE) $(RELEASE) $(COMPONENT)";
     let mut targets = run("apt-get", &["indextargets", "--format", format, "Created-By: Packages"], folder)?;

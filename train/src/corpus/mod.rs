@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use crate::files::{sha256, sha256_of_file, write_whole};
 use crate::tokenizer;
 
-/// What stands between two documents in a text file.
+/// The separator of two documents in a text file.
 pub const BETWEEN: char = '\0';
 
-/// Counts up whenever the reading, cleaning or splitting of text changes, so that old text is not kept.
+/// The version of how text is read, cleaned and split. It rises with every change, so that older text is collected
+/// again.
 const METHOD: u32 = 3;
 
 /// `corpus.json`.
@@ -43,7 +44,7 @@ pub struct Manifest {
 pub struct DomainRecord {
     /// Short name.
     pub name: String,
-    /// What a reader would call it.
+    /// Its name for people.
     pub title: String,
     /// [`METHOD`] when it was made.
     method: u32,
@@ -127,7 +128,7 @@ pub fn documents(text: &str) -> impl Iterator<Item = &str> {
     text.split(BETWEEN)
 }
 
-/// Collects the whole corpus into `folder`; what is there already and whole is kept. Writes the report to `report`.
+/// Collects the whole corpus into `folder`; what is there and complete is kept. Writes the report to `report`.
 pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut domains = Vec::new();

@@ -1,4 +1,4 @@
-//! The corpus for people: a table for the terminal, CORPUS.md for the models' folder.
+//! Reports about the corpus: a table for the terminal, and CORPUS.md for the models' folder.
 
 use std::fmt::Write;
 

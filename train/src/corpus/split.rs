@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 pub const HELD_OUT_BYTES: usize = 200_000;
 /// A document is cut after this many bytes, at a line's end, so that none dominates.
 const LONGEST: usize = 40_000;
-/// A shorter document says too little.
+/// A shorter document is left out, in bytes.
 const SHORTEST: usize = 150;
 
 /// The documents of one domain.

@@ -1,9 +1,10 @@
-//! Two levels (Shazeer et al. 2017, appendix B): a gate over groups of experts, and a gate in each group. The router's first
-//! rows are the experts' logits `l`, the others the groups' `g`. Chosen are the largest groups, and in each the same number
-//! of the largest experts; a weight is the softmax over the chosen groups times that over the group's chosen experts.
+//! Two levels (Shazeer et al. 2017, appendix B): a gate over groups of experts, and a gate in each group. The router's
+//! first rows are the experts' logits `l`, the others the groups' `g`. Chosen are the largest groups, and in each the
+//! same number of the largest experts; a weight is the softmax over the chosen groups times that over the group's
+//! chosen experts.
 //!
-//! An expert's probability is `p = P_G(group) P(expert in group)`, both plain softmaxes; the balancing loss is the mean of
-//! the one over experts, `E sum f p`, and of the one over groups, `G sum F P_G`.
+//! An expert's probability is `p = P_G(group) P(expert in group)`, both plain softmaxes; the balancing loss is the mean
+//! of the one over experts, `E sum f p`, and of the one over groups, `G sum F P_G`.
 
 use super::{GateKind, GateLosses, GateShape, Routing, select, softmax_in_place, sort_by_weight};
 

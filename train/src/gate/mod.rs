@@ -1,7 +1,7 @@
 //! The gate: router scores in, selected experts and their weights out, with the losses that act on the scores.
 //!
-//! Each kind is a file with its way there and back; docs/model-format.md has their formulas side by side. Ties go to the
-//! lower expert, and experts are listed by falling weight.
+//! Each kind is a file with its forward and backward pass; docs/model-format.md has their formulas side by side. Ties
+//! go to the lower expert, and experts are listed by falling weight.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,8 @@ pub enum GateKind {
     SoftmaxTopK,
     /// The `top_k` largest scores' share of the softmax over all (Switch Transformers).
     TopKOfSoftmax {
-        /// Where there is one, an expert takes `ceil(factor * top_k * context / experts)` tokens of a text, in its order.
+        /// Where there is one, an expert takes `ceil(factor * top_k * context / experts)` tokens of a text, in its
+        /// order.
         capacity_factor: Option<f64>,
     },
     /// As `SoftmaxTopK`, with noise of a learned size on the scores while training (Shazeer et al. 2017).
@@ -80,7 +81,7 @@ impl GateShape {
     }
 }
 
-/// How strongly the scores are held in order while training.
+/// The factors of the losses on the router's scores.
 #[derive(Clone, Copy, Debug)]
 pub struct GateLosses {
     /// Factor of the load-balancing loss `E * sum_i f_i P_i` (Fedus et al. 2021), `f` the share of the assignments and
@@ -90,7 +91,7 @@ pub struct GateLosses {
     pub z: f32,
 }
 
-/// How the tokens of a pass belong together.
+/// How the tokens of a pass are grouped.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
     /// Tokens of a sequence.
@@ -102,7 +103,7 @@ pub struct Batch {
 /// What the gate of one layer decided for a batch of tokens.
 #[derive(Default)]
 pub struct Routing {
-    /// What the router gave, tokens x rows.
+    /// The router's scores, tokens x rows.
     pub scores: Vec<f32>,
     /// Scores of the experts as the choice sees them, tokens x experts.
     pub logits: Vec<f32>,
@@ -112,11 +113,11 @@ pub struct Routing {
     pub selected: Vec<u16>,
     /// What multiplies each selected expert's output, tokens x choices.
     pub weights: Vec<f32>,
-    /// Which of those go nowhere because their expert is full, tokens x choices; empty without a capacity.
+    /// Which assignments are dropped because their expert is full, tokens x choices; empty without a capacity.
     pub dropped: Vec<bool>,
     /// Log-sum-exp of each token's logits.
     pub log_sum: Vec<f32>,
-    /// Assignments that each expert was asked for.
+    /// Assignments to each expert, dropped ones too.
     pub counts: Vec<usize>,
     /// Noise of one pass, tokens x experts; empty where the kind has none.
     noise: Vec<f32>,
@@ -143,7 +144,7 @@ impl Routing {
     }
 }
 
-/// Load over its mean for the busiest expert of these counts: 1 is even, the number of experts is collapse.
+/// The busiest expert's count over the mean: 1 is an even load, the number of experts is a collapse.
 pub fn max_over_mean(counts: &[usize]) -> f32 {
     let total: usize = counts.iter().sum();
     let busiest = counts.iter().copied().max().unwrap_or(0);
@@ -167,8 +168,8 @@ pub fn forward(shape: GateShape, bias: &[f32], batch: Batch, routing: &mut Routi
     }
 }
 
-/// Drops what is over an expert's share of a sequence, in the sequence's order: a token is dropped when as many before it
-/// asked for the same expert.
+/// Drops what is over an expert's share of a sequence, in the sequence's order: a token is dropped when as many before
+/// it asked for the same expert.
 fn drop_overflow(shape: GateShape, most: usize, context: usize, routing: &mut Routing) {
     let choices = shape.choices();
     let mut asked = vec![0; shape.experts];
@@ -188,7 +189,7 @@ fn drop_overflow(shape: GateShape, most: usize, context: usize, routing: &mut Ro
     }
 }
 
-/// What the gate's losses come to.
+/// The values of the gate's losses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GateReport {
     /// The load-balancing loss without a factor: 1 is even.
@@ -244,7 +245,8 @@ fn softmax_in_place(row: &mut [f32]) -> f32 {
     shift + sum.ln()
 }
 
-/// The experts of the largest keys, largest first; the lower expert first where they are equal. `first` is added to each.
+/// The experts of the largest keys, largest first; the lower expert first where they are equal. `first` is added to
+/// each.
 fn select(keys: &[f32], first: usize, selected: &mut [u16]) {
     for rank in 0..selected.len() {
         let (taken, rest) = selected.split_at_mut(rank);

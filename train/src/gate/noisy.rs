@@ -2,10 +2,10 @@
 //! `H = x W_g + e softplus(x W_noise)` with `e` standard normal while training and 0 else; weights are the softmax over
 //! the `top_k` largest `H`.
 //!
-//! Two losses keep the load even. Importance is the sum of an expert's weights over the batch; load is the number of its
-//! tokens, made smooth: the probability that a token would choose the expert if only that expert's noise were drawn again,
-//! `P = Phi((c - threshold) / s)`, with `c = x W_g`, `s = softplus(x W_noise)`, and the threshold the `top_k`-th largest of
-//! the other experts' `H`. Each loss is the squared coefficient of variation over the experts.
+//! Two losses keep the load even. Importance is the sum of an expert's weights over the batch; load is the number of
+//! its tokens, made smooth: the probability that a token would choose the expert if only that expert's noise were drawn
+//! again, `P = Phi((c - threshold) / s)`, with `c = x W_g`, `s = softplus(x W_noise)`, and the threshold the `top_k`-th
+//! largest of the other experts' `H`. Each loss is the squared coefficient of variation over the experts.
 
 use super::{Batch, GateShape, Routing, select, softmax_in_place};
 use crate::random::normal;
@@ -66,7 +66,8 @@ fn importance(shape: GateShape, routing: &Routing) -> Vec<f32> {
     sums
 }
 
-/// One token's `(c - threshold) / s` of each expert, and which expert is its threshold. Needs more experts than `top_k`.
+/// One token's `(c - threshold) / s` of each expert, and which expert is its threshold. Needs more experts than
+/// `top_k`.
 fn margins(shape: GateShape, routing: &Routing, t: usize) -> Vec<(f32, usize)> {
     let experts = shape.experts;
     let (clean, spread) = routing.scores[t * 2 * experts..][..2 * experts].split_at(experts);
@@ -112,9 +113,9 @@ pub fn losses(shape: GateShape, routing: &Routing, importance_loss: f32, load_lo
 }
 
 /// The importance loss adds its gradient to each weight's. Through the weights, as in Mixtral's gate,
-/// `dH_i = w_i (dw_i - sum_j w_j dw_j)`. The load loss sends `a_i` to each `P_i`: with the margin `m = (c - H_threshold) / s`,
-/// `dc += a phi(m) / s`, `ds -= a phi(m) m / s`, `dH_threshold -= a phi(m) / s`. At last `dc += dH`, `ds += dH e`, and
-/// through softplus `dscore = ds sigmoid(score)`.
+/// `dH_i = w_i (dw_i - sum_j w_j dw_j)`. The load loss sends `a_i` to each `P_i`: with the margin `m = (c -
+/// H_threshold) / s`, `dc += a phi(m) / s`, `ds -= a phi(m) m / s`, `dH_threshold -= a phi(m) / s`. At last `dc += dH`,
+/// `ds += dH e`, and through softplus `dscore = ds sigmoid(score)`.
 pub fn backward(
     shape: GateShape,
     routing: &Routing,

@@ -31,8 +31,8 @@ pub fn forward(shape: GateShape, bias: &[f32], routing: &mut Routing) {
     }
 }
 
-/// With `w_i = s_i / S` over the selected: `ds_i = (dw_i - sum_j w_j dw_j) / S` and `dl_i = ds_i s_i (1 - s_i)`, and since
-/// `s_i / S = w_i`, `dl_i = w_i (1 - s_i) (dw_i - sum_j w_j dw_j)`.
+/// With `w_i = s_i / S` over the selected: `ds_i = (dw_i - sum_j w_j dw_j) / S` and `dl_i = ds_i s_i (1 - s_i)`, and
+/// since `s_i / S = w_i`, `dl_i = w_i (1 - s_i) (dw_i - sum_j w_j dw_j)`.
 pub fn backward(shape: GateShape, routing: &Routing, d_weights: &[f32], d_logits: &mut [f32]) {
     let (experts, top_k, choices) = (shape.experts, shape.top_k, shape.choices());
     d_logits.fill(0.0);

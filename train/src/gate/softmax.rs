@@ -1,5 +1,5 @@
-//! Softmax gates. Mixtral (Jiang et al. 2024): the softmax over the `top_k` largest logits, which is the softmax over all,
-//! renormalised. Switch Transformers (Fedus et al. 2021): the softmax over all, as it is.
+//! Softmax gates. Mixtral (Jiang et al. 2024): the softmax over the `top_k` largest logits, which is the softmax over
+//! all, renormalised. Switch Transformers (Fedus et al. 2021): the softmax over all, as it is.
 
 use super::balance;
 use super::{Batch, GateKind, GateLosses, GateShape, Routing, select, softmax_in_place};

@@ -141,14 +141,14 @@ fn joined(parts: Vec<(Option<String>, Value)>) -> Value {
     Value::Object(parts.into_iter().filter_map(|(key, value)| Some((key?, value))).collect())
 }
 
-/// Tables of numbers say nothing of the language.
+/// Whether it is a table of numbers, which has no language in it.
 fn is_mostly_numbers(text: &str) -> bool {
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     3 * digits > letters
 }
 
-/// Metamath's main database: comments and statements; the proofs, which are letters that no reader reads, are cut.
+/// Metamath's main database: comments and statements; the proofs, which are compressed to letters, are left out.
 pub fn metamath(dir: &Path) -> Result<Vec<String>> {
     let whole = text(&only(dir, "set.mm")?)?;
     let mut plain = String::with_capacity(whole.len());

@@ -48,7 +48,10 @@ pub(super) fn text(path: &Path) -> Result<String> {
 /// The one file of this name, or, where the name begins with a dot, of this ending.
 pub(super) fn only(dir: &Path, name: &str) -> Result<PathBuf> {
     let fits = |p: &PathBuf| name.starts_with('.') || p.file_name().is_some_and(|n| n == name);
-    files(dir, &[name])?.into_iter().find(fits).with_context(|| format!("{name} is not in the package any more"))
+    files(dir, &[name])?
+        .into_iter()
+        .find(fits)
+        .with_context(|| format!("{name} is not in the package: is this version newer than the reader?"))
 }
 
 /// Joins consecutive entries into documents of about [`GROUP`] bytes.

@@ -239,7 +239,7 @@ pub fn moby_dick(dir: &Path) -> Result<Vec<String>> {
     files(&dir.join("package/data"), &[".txt"])?.iter().map(|p| Ok(clean::unwrap(&text(p)?))).collect()
 }
 
-/// Addresses on the state of the Union, one a document, with the spaces of scanned text put right.
+/// Addresses on the state of the Union, one a document, with the spaces of scanned text corrected.
 pub fn speeches(dir: &Path) -> Result<Vec<String>> {
     let speeches = files(&dir.join("package/data"), &[".txt"])?;
     let mut parts = Vec::new();

@@ -38,7 +38,7 @@ pub struct Source {
 pub struct Domain {
     /// Short name, used for files and tables.
     pub name: &'static str,
-    /// What a reader would call it.
+    /// Its name for people.
     pub title: &'static str,
     /// Bytes of training text, where its sources have enough.
     pub bytes: usize,
