@@ -1,5 +1,5 @@
-// ONNX Runtime Web on WebGPU. Its two graphs (bench/src/onnx.rs) are open one at a time: a prompt's keys and values are handed from
-// the one to the other.
+// ONNX Runtime Web on WebGPU, as the race calls it. Its two graphs (bench/src/onnx.rs) are open one at a time;
+// the keys and values of a prompt go from one to the other.
 import * as ort from "/npm/onnxruntime-web/dist/ort.webgpu.min.mjs";
 
 ort.env.wasm.numThreads = 1;
@@ -20,7 +20,7 @@ function cacheNames(prefix) {
   return Array.from({ length: shape.layers }, (_, n) => [`${prefix}key.${n}`, `${prefix}value.${n}`]).flat();
 }
 
-// Runs a prompt, or one token after what was seen; gives the logits after it and how long it took.
+// Runs a prompt, or one token after those that have run. Returns the logits after it and the time.
 async function step(ids) {
   const total = seen + ids.length;
   const integers = (numbers, sizes) => new ort.Tensor("int64", BigInt64Array.from(numbers, BigInt), sizes);
@@ -43,7 +43,7 @@ async function step(ids) {
   return { logits: logits.data, ms };
 }
 
-// Milliseconds a token of a prompt from its beginning.
+// Runs a prompt from its beginning. Returns the milliseconds a token.
 async function prefill(ids) {
   reset();
   return (await step(ids)).ms / ids.length;
@@ -55,7 +55,7 @@ function reset() {
   cache = {};
 }
 
-// Takes keys and values off the GPU, for the other graph.
+// Copies keys and values from the GPU, for the other graph.
 async function keep() {
   for (const [name, tensor] of Object.entries(cache)) {
     const data = tensor.location === "gpu-buffer" ? await tensor.getData(true) : tensor.data;
@@ -63,7 +63,7 @@ async function keep() {
   }
 }
 
-// Milliseconds a token, of `tokens` that follow the prompt.
+// Decodes `tokens` after the prompt. Returns the milliseconds a token.
 async function decode(tokens) {
   const times = [];
   let id = 1;
@@ -75,13 +75,13 @@ async function decode(tokens) {
   return times.reduce((sum, ms) => sum + ms, 0) / tokens;
 }
 
-// The logits after a prompt, from its beginning.
+// Runs a prompt from its beginning. Returns the logits after it.
 async function prompt(ids) {
   reset();
   return Array.from((await step(ids)).logits);
 }
 
-// The logits after one token more.
+// Runs one more token. Returns the logits after it.
 async function next(id) {
   return Array.from((await step([id])).logits);
 }

@@ -1,16 +1,17 @@
-// What the race asks of the other engines, a function each. One model is open at a time.
+// wllama, as the race calls it. One model is open at a time.
 import { Wllama } from "/npm/@wllama/wllama/esm/index.js";
 
 let wllama;
 
-// Token `id` is the sign `FIRST_SIGN + id` in the GGUF files (bench/src/gguf.rs), because wllama takes texts alone.
+// Token `id` is the character `FIRST_SIGN + id` in the GGUF files (bench/src/gguf.rs), because wllama takes only texts.
 const FIRST_SIGN = 0x4e00;
 
 async function open(url) {
   await wllama?.exit();
   wllama = new Wllama({ default: "/npm/@wllama/wllama/esm/wasm/wllama.wasm" }, { suppressNativeLog: true });
   const model = await (await fetch(url)).blob();
-  await wllama.loadModel([model], { n_threads: 1, n_gpu_layers: 0, n_ctx: 1024, n_batch: 512, n_ubatch: 512, n_parallel: 1 });
+  const sizes = { n_ctx: 1024, n_batch: 512, n_ubatch: 512 };
+  await wllama.loadModel([model], { n_threads: 1, n_gpu_layers: 0, n_parallel: 1, ...sizes });
 }
 
 async function complete(ids, options) {
@@ -20,13 +21,14 @@ async function complete(ids, options) {
   });
 }
 
-// Milliseconds a token, by llama.cpp's own clock: it starts the second where the first ends.
+// Milliseconds a token, by llama.cpp's own clock. The decoding time begins where the prefill time ends.
 async function run(ids, tokens) {
   const { timings } = await complete(ids, { max_tokens: tokens });
-  return { prefill: timings.prompt_ms / timings.prompt_n, decode: timings.predicted_ms / Math.max(timings.predicted_n - 1, 1) };
+  const decoded = Math.max(timings.predicted_n - 1, 1);
+  return { prefill: timings.prompt_ms / timings.prompt_n, decode: timings.predicted_ms / decoded };
 }
 
-// The most probable next tokens: [id, natural logarithm of its probability] each.
+// The most probable next tokens, each as [id, natural logarithm of its probability].
 async function guesses(ids, count) {
   const answer = await complete(ids, { max_tokens: 1, logprobs: count });
   return answer.choices[0].logprobs.content[0].top_logprobs.map(guess => [guess.id, guess.logprob]);

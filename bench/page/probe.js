@@ -1,4 +1,4 @@
-// What one thread of this browser can do at most: bench/probe, called until the best of several runs is known.
+// The most that one thread of this browser can do: the best of several runs of bench/probe.
 const RUNS = 12;
 // Larger than any cache.
 const MEBIBYTES = 256;
@@ -14,7 +14,7 @@ function best(work) {
   return least / 1e3;
 }
 
-// And what its GPU can: the same two things as plain WGSL, in workgroups of 64. `null` where there is none.
+// The most that its GPU can do: the same two loops in plain WGSL, in workgroups of 64. `null` without WebGPU.
 const GPU_BYTES = 64 * 2 ** 20;
 const GPU_GROUPS = 4096;
 const GPU_ROUNDS = 512;

@@ -1,4 +1,4 @@
-//! A model as a Hugging Face directory, `MixtralForCausalLM`.
+//! Writes a model as a Hugging Face directory of `MixtralForCausalLM`.
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
 use crate::weights::{Numbers, encoded, tensors};
@@ -7,7 +7,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::path::Path;
 
-/// Writes `shape` to the directory `to`, its numbers as wide as `dtype` says.
+/// Writes a model of `shape` with seeded weights in the format `dtype` to the directory `to`.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -1,4 +1,4 @@
-//! The models of the race as files, made once.
+//! The models of the race as files. Each is made once.
 
 use crate::onnx::{self, Form};
 use crate::race::Devices;
@@ -9,34 +9,34 @@ use anyhow::{Context, Result};
 use safetensors::Dtype;
 use std::path::{Path, PathBuf};
 
-/// A model of the race in one width of its numbers.
+/// A model of the race in one number format.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// Its shape.
     pub shape: Shape,
-    /// Kind of the numbers in its checkpoint.
+    /// The number format of Moescope's checkpoint.
     pub dtype: Dtype,
-    /// Kind in the peer's file; `None` where the peer does not run.
+    /// The number format of the peer's file; `None` if the peer does not run it.
     pub gguf: Option<Dtype>,
-    /// The site has it.
+    /// Whether it is one of the site's models.
     pub ships: bool,
-    /// What runs it on the page: `cpu`, or `cpu-int8`, whose peer has numbers of 8 bits too.
+    /// The engine on the page: `cpu`, or `cpu-int8`, whose peer has weights of 8 bits too.
     pub backend: &'static str,
 }
 
 impl Entry {
-    /// What it is called.
+    /// Its name in the tables: the model and the number format.
     pub fn name(&self) -> String {
         let numbers = if self.is_rounded() { "int8" } else { name(self.dtype) };
         format!("{} {numbers}", self.shape.name)
     }
 
-    /// Its weights have 8 bits, in the peer's file too.
+    /// Whether its weights have 8 bits, for the peer too.
     pub fn is_rounded(&self) -> bool {
         self.backend == "cpu-int8"
     }
 
-    /// Bytes that the CPU engine keeps of a number: models of less than 32 MB are widened.
+    /// Bytes of a weight in the CPU engine's memory: models of less than 32 MB are widened to f32.
     pub fn bytes_of_a_number(&self) -> f64 {
         match self.dtype {
             _ if self.is_rounded() => 1.0,
@@ -45,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// Its directory on the site.
+    /// The address of its directory, relative to the site.
     pub fn address(&self) -> String {
         if self.ships { format!("models/{}", self.shape.name) } else { format!("race/{}", self.directory()) }
     }
@@ -62,7 +62,7 @@ impl Entry {
         Numbers::stored(&models.join(self.shape.name).join("model.safetensors"))
     }
 
-    /// The peer's file.
+    /// The name of the peer's file.
     pub fn peer_file(&self) -> Option<String> {
         self.gguf.map(|dtype| format!("{}.{}.gguf", self.shape.name, name(dtype)))
     }
@@ -72,7 +72,7 @@ fn name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F16 => "f16",
         Dtype::BF16 => "bf16",
-        // What llama.cpp calls its 8-bit numbers.
+        // llama.cpp's name for its 8-bit format.
         Dtype::I8 => "q8_0",
         _ => "f32",
     }
@@ -80,7 +80,7 @@ fn name(dtype: Dtype) -> &'static str {
 
 const M_F32: Entry = Entry { shape: shape::M, dtype: Dtype::F32, gguf: Some(Dtype::F32), ships: false, backend: "cpu" };
 
-/// The models against which engines run.
+/// The models of the race on the CPU.
 pub const RACE: [Entry; 6] = [
     Entry { shape: shape::S, ..M_F32 },
     Entry { shape: shape::MAIN, dtype: Dtype::F16, gguf: Some(Dtype::F16), ships: true, ..M_F32 },
@@ -90,22 +90,22 @@ pub const RACE: [Entry; 6] = [
     Entry { dtype: Dtype::F16, gguf: Some(Dtype::I8), backend: "cpu-int8", ..M_F32 },
 ];
 
-/// The same work a token with eight experts and with 64.
+/// Models with 8 and with 64 experts, whose tokens cost the same.
 pub const EXPERTS: [Entry; 2] =
     [Entry { shape: shape::FEW, gguf: None, ..M_F32 }, Entry { shape: shape::MANY, gguf: None, ..M_F32 }];
 
-/// The model that runs on WebGPU.
+/// The model of the race on WebGPU.
 pub const ON_GPU: Entry = M_F32;
 
-/// The other engine's graph of it.
+/// The name of the file with its ONNX graph.
 pub fn graph_file(form: Form) -> String {
     format!("{}.{}.onnx", ON_GPU.shape.name, form.name())
 }
 
-/// Makes what is missing below `directory` for a race on these devices; a file counts as made when it is whole.
+/// Makes the files below `directory` that a race on these devices needs and that are not there yet.
 ///
 /// # Errors
-/// A file cannot be written: the disk is full, say.
+/// A file cannot be written, for example because the disk is full.
 pub fn make(directory: &Path, devices: Devices) -> Result<()> {
     if devices != Devices::Gpu {
         for entry in RACE.iter().chain(&EXPERTS) {
@@ -131,7 +131,7 @@ fn make_checkpoint(directory: &Path, entry: &Entry) -> Result<()> {
     whole(directory.join(entry.directory()), |to| checkpoint::write(&entry.shape, entry.dtype, to))
 }
 
-/// Makes `path` under another name, and gives it its own when it is whole.
+/// Makes `path` under a temporary name, and renames it when it is complete.
 fn whole(path: PathBuf, make: impl Fn(&Path) -> Result<()>) -> Result<()> {
     if path.exists() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! A model as a GGUF file, llama.cpp's format (version 3): <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! Writes a model as a GGUF file, llama.cpp's format (version 3):
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use crate::shape::{EPSILON, ROPE_THETA, Shape};
 use crate::weights::{BLOCK, Numbers, Tensor, encoded, tensors};
@@ -8,11 +9,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Tensors start at multiples of it.
+/// Tensors start at multiples of so many bytes.
 const ALIGNMENT: usize = 32;
 
-/// Writes `shape` to `path`, its matrices as f16, f32 or (I8) llama.cpp's Q8_0; norms and routers are f32 always, as llama.cpp's own converter leaves
-/// them.
+/// Writes a model of `shape` to `path`, its matrices as f16, f32 or (for I8) llama.cpp's Q8_0.
+/// Norms and routers are always f32, as llama.cpp's own converter writes them.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -58,13 +59,13 @@ pub fn write(shape: &Shape, numbers: &Numbers, dtype: Dtype, path: &Path) -> Res
     out.flush().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A tensor of the file: one of the checkpoint, or all experts' one under the other.
+/// A tensor of the file: one of the checkpoint, or those of all experts one after the other.
 struct Part {
     name: String,
-    /// Columns first.
+    /// Its sizes, columns first.
     dimensions: Vec<usize>,
     from: Vec<Tensor>,
-    /// Whether rotary positions turn its rows.
+    /// Whether the rotary embedding rotates its rows, which llama.cpp stores in another order.
     rotary: bool,
 }
 
@@ -112,7 +113,8 @@ fn parts(shape: &Shape) -> Vec<Part> {
     parts
 }
 
-/// llama.cpp turns neighbouring rows of a head together, Hugging Face a row and the one half a head further.
+/// Reorders the rows of each head for llama.cpp, which rotates neighbouring rows as a pair. Hugging Face pairs a row
+/// with the one half a head further.
 fn interleaved(rows: Vec<f32>, shape: &Shape) -> Vec<f32> {
     let (dim, half) = (shape.head_dim(), shape.head_dim() / 2);
     let row = |head: usize, i: usize| &rows[(head * dim + i) * shape.hidden..][..shape.hidden];
@@ -187,16 +189,19 @@ fn metadata(shape: &Shape) -> Metadata {
     keys
 }
 
-/// Token `id` from 3 on is the sign `FIRST_SIGN + id`: a text of such signs is a list of ids, and the other way round.
+/// Token `id`, from 3 on, is the character `FIRST_SIGN + id`, so that a text of such characters is a list of ids.
 const FIRST_SIGN: u32 = 0x4e00;
 
-/// SentencePiece's layout: three special tokens, then words; without the bytes, so that whatever is generated is text.
+/// The text of a token, in SentencePiece's order: three special tokens, then words. There are no byte tokens, so that
+/// every generated token is text.
 fn word(id: usize) -> String {
     match id {
         0 => "<unk>".into(),
         1 => "<s>".into(),
         2 => "</s>".into(),
-        _ => char::from_u32(FIRST_SIGN + id as u32).expect("these are signs of Chinese").to_string(),
+        _ => char::from_u32(FIRST_SIGN + id as u32)
+            .expect("the vocabulary fits the block of Chinese characters")
+            .to_string(),
     }
 }
 

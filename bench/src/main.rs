@@ -1,4 +1,4 @@
-//! Moescope beside the engines people would use instead, on the same weights, in the same browser: `cargo xtask bench`.
+//! Races Moescope against other engines on the same weights, in the same browser: `cargo xtask bench`.
 
 mod checkpoint;
 mod files;
@@ -20,10 +20,10 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// How often everything runs.
+    /// How many times each measurement runs.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Print JSON in the place of the table.
+    /// Print JSON instead of the tables.
     #[arg(long)]
     json: bool,
     /// Fail where a ratio is more than 15 % below the committed one.
@@ -32,7 +32,7 @@ struct Arguments {
     /// Race on the CPU, on WebGPU, or on both.
     #[arg(long, value_enum, default_value = "both")]
     on: Devices,
-    /// Write the ratios and the picture that are committed.
+    /// Write bench/ratios.json and the pictures of docs/performance.md.
     #[arg(long)]
     commit: bool,
 }

@@ -1,8 +1,8 @@
-//! A model as an ONNX graph, for ONNX Runtime: <https://onnx.ai/onnx/repo-docs/IR.html>.
+//! Writes a model as an ONNX graph for ONNX Runtime: <https://onnx.ai/onnx/repo-docs/IR.html>.
 //!
-//! Its WebGPU provider has no operator for a mixture of experts in f32, so the experts are written with plain ones, the best way
-//! for each case: while one token is decoded its two experts' weights are gathered; for a prompt, whose tokens would need a
-//! copy of the weights each, every token goes through every expert, and what was not chosen counts nothing.
+//! Its WebGPU provider has no MoE operator for f32, so the experts are written with plain operators, in the faster way
+//! for each case. To decode, the weights of the selected experts are gathered. A prompt would need a copy of the
+//! weights for each token, so there every token goes through every expert, and the ones not selected get weight 0.
 
 mod proto;
 
@@ -19,12 +19,12 @@ use std::path::Path;
 pub enum Form {
     /// One token.
     Decode,
-    /// Any number of them.
+    /// A whole prompt.
     Prefill,
 }
 
 impl Form {
-    /// Its name in files' names.
+    /// Its part of the file's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
@@ -33,9 +33,12 @@ impl Form {
     }
 }
 
-/// Writes `shape` to `path`, its numbers as f32. A prompt's inputs are `ids` and `positions` `[1, T]` and `mask` `[1, 1, T, T]`, 0 or
-/// far below; a token's are `ids` `[1, 1]`, `total` `[1]` (positions with it), `seen` `[1]` (one less), and `key.N` and `value.N`
-/// `[1, heads, P, head_dim]`. Outputs are `logits` `[1, 1, V]` of the last token, `new_key.N` and `new_value.N`.
+/// Writes a model of `shape` to `path`, its weights as f32.
+///
+/// Inputs of a prompt: `ids` and `positions`, `[1, T]`, and `mask`, `[1, 1, T, T]`, 0 or a large negative number.
+/// Inputs of a token: `ids`, `[1, 1]`; `total`, `[1]`, the positions with this one; `seen`, `[1]`, one less; and
+/// `key.N` and `value.N`, `[1, heads, P, head_dim]`.
+/// Outputs: `logits`, `[1, 1, V]`, of the last token; `new_key.N` and `new_value.N`.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -132,7 +135,7 @@ impl<'a> Writer<'a> {
         self.node("Add", &[&name("x"), &name("projected")], &[&name("middle")], vec![]);
     }
 
-    /// Attention of one token, by the operator that language models are exported with.
+    /// Attention of one token, with the operator that exporters of language models use.
     fn attended_one(&mut self, n: usize) {
         let name = |part: &str| format!("{part}.{n}");
         let inputs = ["q", "k", "v", "key", "value"].map(name);
@@ -148,8 +151,8 @@ impl<'a> Writer<'a> {
         self.node_of("com.microsoft", "GroupQueryAttention", &inputs, &outputs, attributes);
     }
 
-    /// Attention of a prompt, by plain operators: that operator's result is wrong for 32 tokens and more where the GPU is
-    /// SwiftShader (version 1.30, against its own CPU provider).
+    /// Attention of a prompt, with plain operators. `GroupQueryAttention` gives wrong results for longer prompts on
+    /// SwiftShader (version 1.30, compared with its own CPU provider).
     fn attended_prompt(&mut self, n: usize) {
         let name = |part: &str| format!("{part}.{n}");
         let (heads, dim) = (self.shape.heads as i64, self.shape.head_dim() as i64);
@@ -190,7 +193,7 @@ impl<'a> Writer<'a> {
         for (part, rows, columns) in [("w1", ff, hidden), ("w2", hidden, ff), ("w3", ff, hidden)] {
             let all = (0..experts).flat_map(|e| {
                 let name = format!("model.layers.{n}.block_sparse_moe.experts.{e}.{part}.weight");
-                turned(&self.weights[&name], rows, columns)
+                transpose(&self.weights[&name], rows, columns)
             });
             let all: Vec<f32> = all.collect();
             self.constant(&name(part), &[experts, columns, rows], &all);
@@ -214,7 +217,7 @@ impl<'a> Writer<'a> {
         self.node("Mul", &[&name("gates"), &name("sigmoids")], &[&name("silu")], vec![]);
         self.node("Mul", &[&name("silu"), &name("ups")], &[&name("hidden")], vec![]);
         self.node("MatMul", &[&name("hidden"), &w2], &[&name("rows")], vec![]);
-        // [k or E, T, D], weighted, over the first.
+        // The sum over the first axis of [k or E, T, D].
         self.node("Mul", &[&name("rows"), &name("row_weights")], &[&name("weighted")], vec![]);
         self.integers("first", &[0]);
         let keep = vec![Attribute::of_int("keepdims", 1)];
@@ -222,8 +225,8 @@ impl<'a> Writer<'a> {
         self.node("Add", &[&name("middle"), &name("mixed")], &[&format!("x.{}", n + 1)], vec![]);
     }
 
-    /// Makes `row_weights.N` of the chosen experts, `[k, 1, 1]`, and gathers their matrices, `[k, ...]`: gives the names of
-    /// those.
+    /// Computes `row_weights.N` of the selected experts, `[k, 1, 1]`, and gathers their matrices, `[k, ...]`.
+    /// Returns the names of the matrices.
     fn gathered(&mut self, n: usize) -> [String; 3] {
         let name = |part: &str| format!("{part}.{n}");
         self.integers("flat", &[self.shape.top_k as i64]);
@@ -237,13 +240,14 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Makes `row_weights.N` of all experts, `[E, T, 1]`, 0 for those not chosen: gives the names of all their matrices.
+    /// Computes `row_weights.N` of all experts, `[E, T, 1]`, 0 for those not selected.
+    /// Returns the names of the matrices of all experts.
     fn masked(&mut self, n: usize) -> [String; 3] {
         let name = |part: &str| format!("{part}.{n}");
         let experts = self.shape.experts;
         let numbers: Vec<f32> = (0..experts).map(|e| e as f32).collect();
         self.constant("experts", &[experts, 1, 1, 1], &numbers);
-        // [E, 1, 1, 1] against [1, T, k]: which choice of which token is which expert.
+        // [E, 1, 1, 1] == [1, T, k]: whether a token's choice is the expert.
         self.node("Cast", &[&name("selected")], &[&name("selected_numbers")], vec![Attribute::of_int("to", 1)]);
         self.node("Equal", &[&name("selected_numbers"), "experts"], &[&name("is_expert")], vec![]);
         self.node("Cast", &[&name("is_expert")], &[&name("mask")], vec![Attribute::of_int("to", 1)]);
@@ -274,15 +278,15 @@ impl<'a> Writer<'a> {
         self.graph.nodes.push(Node { name: format!("/{}", to[0]), inputs, outputs, operator, attributes, domain });
     }
 
-    /// A tensor of the checkpoint as it is.
+    /// Adds a tensor of the checkpoint as it is.
     fn weight(&mut self, name: &str, of: &str, shape: &[usize]) {
         let numbers = self.weights[&format!("{of}.weight")].clone();
         self.constant(name, shape, &numbers);
     }
 
-    /// A matrix of the checkpoint, its columns as rows: ONNX multiplies from the right.
+    /// Adds a matrix of the checkpoint, transposed: `MatMul` multiplies from the right.
     fn transposed(&mut self, name: &str, of: &str, rows: usize, columns: usize) {
-        let numbers = turned(&self.weights[&format!("{of}.weight")], rows, columns);
+        let numbers = transpose(&self.weights[&format!("{of}.weight")], rows, columns);
         self.constant(name, &[columns, rows], &numbers);
     }
 
@@ -294,7 +298,7 @@ impl<'a> Writer<'a> {
         self.add(name, &[numbers.len()], ValueInfo::INT64, bytemuck::cast_slice(numbers).to_vec());
     }
 
-    /// Adds an initial value, unless there is one of this name.
+    /// Adds an initializer, unless there is one of this name.
     fn add(&mut self, name: &str, shape: &[usize], kind: i32, bytes: Vec<u8>) {
         if self.graph.initializers.iter().any(|tensor| tensor.name == name) {
             return;
@@ -304,7 +308,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A matrix `[rows, columns]` with its columns as rows.
-fn turned(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+/// The transpose of a matrix `[rows, columns]`.
+fn transpose(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|column| (0..rows).map(move |row| matrix[row * columns + column])).collect()
 }

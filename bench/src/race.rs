@@ -1,4 +1,4 @@
-//! The race itself: one browser, a tab for Moescope and one for the peers, taking turns.
+//! The race: one browser with a tab for Moescope and a tab for the peers, which take turns.
 
 mod gpu;
 mod memory;
@@ -18,17 +18,17 @@ use std::path::PathBuf;
 use thirtyfour::WindowHandle;
 use tower_http::services::{ServeDir, ServeFile};
 
-/// Prompts, in tokens.
+/// Lengths of the prompts, in tokens.
 const PROMPTS: [usize; 3] = [64, 256, 512];
-/// How often a model is opened.
+/// How many times a model is opened to time its first token.
 const STARTS: usize = 3;
 /// Tokens generated after the shortest prompt.
 const DECODED: usize = 64;
-/// Of the tokens after a prompt, those that both engines must find the most probable.
+/// How many of the most probable next tokens both engines must agree on.
 const GUESSES: usize = 5;
-/// The most that the logarithms of their probabilities may differ by: llama.cpp keeps keys and values in f16.
+/// The largest difference of their log-probabilities: llama.cpp keeps keys and values in f16.
 const NEAR: f64 = 0.02;
-/// The same with weights of 8 bits, which the two round in different ways.
+/// The same with weights of 8 bits, which the two engines round in different ways.
 const NEAR_ROUNDED: f64 = 0.2;
 
 /// What to race on.
@@ -42,19 +42,19 @@ pub enum Devices {
     Both,
 }
 
-/// Where everything is.
+/// Where the files of the race are.
 pub struct Places {
     /// The models' directory.
     pub models: PathBuf,
     /// The peers' `node_modules`; `None` where they could not be fetched.
     pub peers: Option<PathBuf>,
-    /// The probe's program.
+    /// The WebAssembly of bench/probe.
     pub probe: PathBuf,
-    /// The race's own pages.
+    /// The directory of the pages that drive the peers, bench/page.
     pub pages: PathBuf,
 }
 
-/// Runs everything `rounds` times.
+/// Runs the races on `devices`, each measurement `rounds` times.
 ///
 /// # Errors
 /// The page does not run, or the engines disagree about a model.
@@ -171,7 +171,8 @@ impl Stage {
         self.page.promise("return await window.limits('/probe.wasm');", Vec::new()).await
     }
 
-    /// Opens a model on the page, on the CPU or on WebGPU. Gives the milliseconds until the first token after a short prompt.
+    /// Opens a model on the page with the engine `backend`.
+    /// Gives the milliseconds until the first token after a short prompt.
     async fn open(&self, entry: &Entry, backend: &str) -> Result<f64> {
         self.browser.switch_to_window(self.own.clone()).await?;
         let load = "
@@ -182,7 +183,8 @@ impl Stage {
         self.page.promise(load, vec![json!(entry.address()), json!(backend), json!(prompt(PROMPTS[0]))]).await
     }
 
-    /// As [`Self::open`], for the peer; `None` where it does not open its file. That fails now and then, so it may try again.
+    /// As [`Self::open`], for the peer; `None` if it does not open its file. wllama fails now and then, so it is tried
+    /// three times.
     async fn open_peer(&self, entry: &Entry) -> Result<Option<f64>> {
         let Some(file) = entry.peer_file() else { return Ok(None) };
         self.browser.switch_to_window(self.other.clone()).await?;
@@ -202,7 +204,7 @@ impl Stage {
         Ok(None)
     }
 
-    /// It must be the same model.
+    /// Fails if the two engines do not run the same model.
     async fn check(&self, entry: &Entry) -> Result<()> {
         let ids = prompt(PROMPTS[0]);
         let own = self.own_guesses(&ids).await?;
@@ -249,7 +251,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Time to decode with 64 experts over that with eight, of equal size and number a token.
+    /// The time to decode with 64 experts over the time with eight. Size and `top_k` of the experts are the same.
     async fn more_experts(&self, rounds: usize) -> Result<f64> {
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..2 {
@@ -265,7 +267,7 @@ impl Stage {
     }
 }
 
-/// The most probable tokens after a row of logits.
+/// The [`GUESSES`] most probable tokens of a row of logits.
 fn probable(logits: &[f64]) -> Vec<Guess> {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum = logits.iter().map(|logit| (logit - most).exp()).sum::<f64>().ln() + most;
@@ -275,16 +277,16 @@ fn probable(logits: &[f64]) -> Vec<Guess> {
     guesses
 }
 
-/// Both must find the same tokens the most probable, with nearly the same probabilities. Where these are not as near as
-/// [`NEAR`], tokens may change places.
+/// Fails unless both engines find the same tokens the most probable, with log-probabilities that differ by less than
+/// `near`. Where `near` is larger than [`NEAR`], tokens may change places.
 fn same_model(model: &str, own: &[Guess], peer: &str, its: &[Guess], near: f64) -> Result<()> {
     let same = |(place, own): (usize, &Guess)| match its.iter().position(|its| its.0 == own.0) {
         Some(its_place) => (its_place == place || near > NEAR) && (own.1 - its[its_place].1).abs() < near,
-        // The last ones of the few may be other ones.
+        // The less probable ones may be missing from the other list.
         None => near > NEAR && 2 * place > GUESSES,
     };
     if own.len() != its.len() || !own.iter().enumerate().all(same) {
-        bail!("{model}: the engines do not run the same model: Moescope finds {own:?}, {peer} {its:?}");
+        bail!("{model}: the engines do not run the same model. Most probable tokens: Moescope {own:?}, {peer} {its:?}");
     }
     Ok(())
 }
@@ -293,7 +295,7 @@ fn decoded_after(prompt: usize) -> usize {
     if prompt == PROMPTS[0] { DECODED } else { 1 }
 }
 
-/// Ids that no formula of a position makes again soon.
+/// A prompt of that many ids, which does not repeat itself soon.
 fn prompt(tokens: usize) -> Vec<u32> {
     (0..tokens as u32).map(|n| 300 + n * n * 7 % 1500).collect()
 }

@@ -1,4 +1,4 @@
-//! What came of the race: figures, a table of them, JSON, a picture, and whether they are as good as the committed ones.
+//! The results of the race: tables, JSON, a picture, and the comparison with the committed ratios.
 
 use anyhow::{Context, Result, bail};
 use moescope_e2e::median;
@@ -7,22 +7,22 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::Path;
 
-/// How much of a committed figure is enough: these machines are noisy.
+/// A ratio below this share of the committed one is a failure. The margin allows for other load on the machine.
 const ENOUGH: f64 = 0.85;
 
-/// What one thread of the browser, or its GPU, can do at most.
+/// The most that one thread of the browser, or its GPU, can do.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes a second, read in order from memory.
+    /// Bytes read from memory in order, a second.
     pub read: f64,
-    /// Multiply-adds a second, on numbers in registers.
+    /// Multiply-adds of numbers in registers, a second.
     pub multiply_add: f64,
 }
 
-/// A figure over the rounds.
+/// A measurement over the rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
-    /// The middle one.
+    /// The median.
     pub median: f64,
     /// The least.
     pub least: f64,
@@ -31,12 +31,12 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Tokens a second, from milliseconds a token; `None` where nothing ran.
+    /// Tokens a second, from milliseconds a token; `None` if there are none.
     fn of(times: &[f64]) -> Option<Self> {
         Self::over(times.iter().map(|ms| 1e3 / ms).collect())
     }
 
-    /// Over numbers; `None` where there is none.
+    /// Of numbers; `None` if there are none.
     fn over(numbers: Vec<f64>) -> Option<Self> {
         let least = numbers.iter().copied().min_by(f64::total_cmp)?;
         let most = numbers.iter().copied().max_by(f64::total_cmp)?;
@@ -60,7 +60,7 @@ impl fmt::Display for Spread {
 pub struct Figure {
     /// The model, and the width of its numbers.
     pub model: String,
-    /// What was done.
+    /// What was measured: `decode`, or `prefill` and the tokens of the prompt.
     pub what: String,
     /// Moescope's tokens a second.
     pub own: Spread,
@@ -68,7 +68,7 @@ pub struct Figure {
     pub peer: Option<Spread>,
     /// Moescope's over the peer's, of the medians.
     pub ratio: Option<f64>,
-    /// Moescope's over what the machine could do at most: of decoding by reading memory, of prefill by multiply-adds.
+    /// Moescope's over the most that the machine can do: reading memory for decoding, multiply-adds for prefill.
     pub share: f64,
 }
 
@@ -86,12 +86,12 @@ impl Figure {
     }
 }
 
-/// What a model takes before it says anything: less is better.
+/// What an open model costs; less is better.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// The model, and the width of its numbers.
     pub model: String,
-    /// What is counted, and its unit.
+    /// What is measured, with its unit.
     pub what: &'static str,
     /// Moescope's.
     pub own: Spread,
@@ -102,7 +102,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// From each round's figure.
+    /// From the value of each round.
     pub fn new(model: &str, what: &'static str, own: &[f64], peer: &[f64]) -> Self {
         let own = Spread::over(own.to_vec()).expect("Moescope ran");
         let peer = Spread::over(peer.to_vec());
@@ -110,18 +110,18 @@ impl Cost {
     }
 }
 
-/// Moescope and a peer in turns, on the same device.
+/// The results of Moescope and a peer on the same device.
 #[derive(Clone, Debug, Serialize)]
 pub struct Race {
     /// The other engine.
     pub peer: &'static str,
     /// What both ran on.
     pub device: String,
-    /// What that can do.
+    /// The most that the device can do.
     pub limits: Limits,
-    /// The rows.
+    /// Speeds: the rows of the first table.
     pub figures: Vec<Figure>,
-    /// And what it takes to begin.
+    /// First token and memory: the rows of the second table.
     pub costs: Vec<Cost>,
 }
 
@@ -166,7 +166,8 @@ impl Race {
         let scale = LONGEST / rows.iter().map(|row| row.1).fold(1.0, f64::max);
         let (width, height) = (LEFT + LONGEST as usize + 70, rows.len() * ROW + 40);
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+             font-family=\"sans-serif\" font-size=\"13\">\n\
              <title>Moescope's tokens per second over those of {peer}</title>\n\
              <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
             peer = self.peer
@@ -196,19 +197,19 @@ impl Race {
     }
 }
 
-/// The peer's cells of a row.
+/// The cells of a row about the peer: its figure and the ratio.
 fn beside(peer: Option<Spread>, ratio: Option<f64>) -> [String; 2] {
     [peer.map_or("left out".into(), |peer| peer.to_string()), ratio.map_or("-".into(), |ratio| format!("{ratio:.2} x"))]
 }
 
-/// All of it.
+/// The results of all races.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     /// On one thread of the browser.
     pub cpu: Option<Race>,
     /// On WebGPU.
     pub gpu: Option<Race>,
-    /// Time to decode with 64 experts over that with eight, on the CPU.
+    /// The time to decode with 64 experts over the time with eight, on the CPU.
     pub more_experts: Option<f64>,
 }
 
@@ -223,13 +224,13 @@ impl Outcome {
         text
     }
 
-    /// The figures that are held against committed ones: ratios to the peer, by name.
+    /// The ratios to the peer, by the name of their row: what is compared with the committed ones.
     fn ratios(&self) -> BTreeMap<String, f64> {
         let figures = [&self.cpu, &self.gpu].into_iter().flatten().flat_map(|race| &race.figures);
         figures.filter_map(|figure| Some((figure.name(), figure.ratio?))).collect()
     }
 
-    /// Writes the ratios to the file `committed`; rows that did not run keep theirs.
+    /// Writes the ratios to the file `committed`. Rows that were not measured keep their old ratio.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -240,15 +241,15 @@ impl Outcome {
             .with_context(|| format!("cannot write {}", committed.display()))
     }
 
-    /// Fails where a ratio is far below that in the file `committed`.
+    /// Compares the ratios with those in the file `committed`.
     ///
     /// # Errors
-    /// It is, or the file cannot be read; a row that did not run is no error, but is named.
+    /// A ratio is more than 15 % lower, or the file cannot be read. A row that was not measured is named, and no error.
     pub fn check(&self, committed: &Path) -> Result<()> {
         let committed = read_ratios(committed)?;
         let worse = worse(&self.ratios(), &committed);
         if !worse.is_empty() {
-            bail!("slower than what is committed, beside the same peer: {}", worse.join("; "));
+            bail!("slower than the committed ratio to the same peer: {}", worse.join("; "));
         }
         Ok(())
     }
@@ -257,10 +258,12 @@ impl Outcome {
 /// The ratios in a committed file.
 fn read_ratios(path: &Path) -> Result<BTreeMap<String, f64>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} holds no ratios", path.display()))
+    serde_json::from_str(&text).with_context(|| {
+        format!("{} is not a JSON object of ratios; write it with `cargo xtask bench --commit`", path.display())
+    })
 }
 
-/// The rows that are far below the committed ones, as words. A row that is not there is named on the terminal only.
+/// Describes the rows that are far below the committed ratio. A row that was not measured is only named on stderr.
 fn worse(ratios: &BTreeMap<String, f64>, committed: &BTreeMap<String, f64>) -> Vec<String> {
     let mut worse = Vec::new();
     for (name, before) in committed {

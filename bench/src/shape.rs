@@ -3,7 +3,7 @@
 /// A Mixtral shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// What the model is called, and its directory.
+    /// The model's name, which is its directory too.
     pub name: &'static str,
     /// Width of the residual stream.
     pub hidden: usize,
@@ -11,15 +11,15 @@ pub struct Shape {
     pub layers: usize,
     /// Attention heads, each with its own keys and values.
     pub heads: usize,
-    /// Width inside an expert.
+    /// The intermediate size of an expert.
     pub ff: usize,
     /// Experts of a layer.
     pub experts: usize,
     /// Experts that a token uses.
     pub top_k: usize,
-    /// Tokens that there are.
+    /// Number of token ids.
     pub vocabulary: usize,
-    /// The longest text.
+    /// The most tokens of a text.
     pub context: usize,
 }
 
@@ -39,7 +39,7 @@ pub const S: Shape = Shape {
 /// The model that ships.
 pub const MAIN: Shape = Shape { name: "main", context: 512, ..S };
 
-/// Large enough that memory counts: 117 M parameters.
+/// Too large for the caches, so that decoding waits for memory: 117 M parameters.
 pub const M: Shape = Shape {
     name: "M",
     hidden: 512,
@@ -55,7 +55,7 @@ pub const M: Shape = Shape {
 /// Two layers of M.
 pub const FEW: Shape = Shape { name: "8-experts", layers: 2, ..M };
 
-/// The same with 64 experts: as much work a token.
+/// The same with 64 experts: a token costs the same.
 pub const MANY: Shape = Shape { name: "64-experts", experts: 64, ..FEW };
 
 /// Epsilon of every RMS norm.
@@ -69,13 +69,13 @@ impl Shape {
         self.hidden / self.heads
     }
 
-    /// Numbers that the decoding of a token has to read: all but the embedding's other rows and the experts that were not picked.
+    /// Numbers that decoding one token reads: all but the other rows of the embedding and the experts not selected.
     pub fn active_parameters(&self) -> usize {
         self.hidden + self.layers * self.active_parameters_of_a_layer() + self.hidden + self.vocabulary * self.hidden
     }
 
-    /// Multiply-adds of a token of a prompt of `tokens`: the products with weights, attention's two, and the logits after
-    /// the last token.
+    /// Multiply-adds for each token of a prompt of `tokens`: the products with weights, the two of attention, and a
+    /// share of the logits after the last token.
     pub fn prefill_multiply_adds(&self, tokens: usize) -> usize {
         // A token attends to half the text on average.
         let attention = 2 * self.hidden * tokens / 2;

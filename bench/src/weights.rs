@@ -1,4 +1,4 @@
-//! The models' numbers, a matrix at a time: the same for every format, whichever order asks for them.
+//! The weights of the models, one matrix at a time. They are the same for every file format and in any order.
 
 use crate::shape::Shape;
 use anyhow::{Context, Result};
@@ -11,11 +11,11 @@ use std::path::Path;
 pub struct Tensor {
     /// Its name in a Hugging Face checkpoint.
     pub name: String,
-    /// Rows and columns; one number for a vector.
+    /// Rows and columns; one size for a vector.
     pub shape: Vec<usize>,
 }
 
-/// All tensors of a shape, in the order in which they are written.
+/// All tensors of a model, in the order in which they are written.
 pub fn tensors(shape: &Shape) -> Vec<Tensor> {
     let (d, ff) = (shape.hidden, shape.ff);
     let mut all = Vec::new();
@@ -40,17 +40,17 @@ pub fn tensors(shape: &Shape) -> Vec<Tensor> {
     all
 }
 
-/// Where numbers come from.
+/// Where the weights come from.
 #[derive(Debug)]
 pub enum Numbers {
-    /// Random and seeded.
+    /// Random, seeded by the tensor's name.
     Seeded,
-    /// A checkpoint in f16 whose head is its embedding, as its file has it.
+    /// The bytes of an f16 checkpoint whose output matrix is its embedding.
     Stored(Vec<u8>),
 }
 
 impl Numbers {
-    /// Those of a trained model.
+    /// The weights of a trained model.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -58,7 +58,7 @@ impl Numbers {
         Ok(Self::Stored(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
     }
 
-    /// The numbers of a tensor.
+    /// The weights of a tensor.
     ///
     /// # Errors
     /// The checkpoint does not hold it.
@@ -67,13 +67,20 @@ impl Numbers {
         let name = if tensor.name == "lm_head.weight" { "model.embed_tokens.weight" } else { &tensor.name };
         let file = SafeTensors::deserialize(bytes)?;
         let view = file.tensor(name)?;
-        anyhow::ensure!(view.shape() == tensor.shape && view.dtype() == Dtype::F16, "{name} is not as the shape says");
+        anyhow::ensure!(
+            view.shape() == tensor.shape && view.dtype() == Dtype::F16,
+            "{name} is {:?} {:?}, but the race expects F16 {:?}",
+            view.dtype(),
+            view.shape(),
+            tensor.shape
+        );
         Ok(view.data().as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect())
     }
 }
 
-/// Random numbers for a tensor: norms are one, matrices are even in `+- sqrt(3 / columns)`, so that a product keeps its input's
-/// variance, all rounded to f16, so that every width holds the same model. The embedding has variance one.
+/// Random weights of a tensor, rounded to f16 so that every number format holds the same model.
+/// Norms are one. Matrices are uniform in `+- sqrt(3 / columns)`, so that a product keeps the variance of its input.
+/// The embedding has variance one.
 fn seeded(tensor: &Tensor) -> Vec<f32> {
     let count = tensor.shape.iter().product();
     let [_, columns] = tensor.shape[..] else { return vec![1.0; count] };
@@ -92,7 +99,7 @@ fn seeded(tensor: &Tensor) -> Vec<f32> {
     (0..count).map(|_| f16::from_f32(next() * spread).to_f32()).collect()
 }
 
-/// Numbers as a file holds them: f16, bf16, or else f32.
+/// Encodes weights as f16, bf16, Q8_0 (for I8), or else f32; little-endian.
 pub fn encoded(numbers: &[f32], dtype: Dtype) -> Vec<u8> {
     match dtype {
         Dtype::F16 => numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
@@ -102,10 +109,10 @@ pub fn encoded(numbers: &[f32], dtype: Dtype) -> Vec<u8> {
     }
 }
 
-/// Numbers that have a scale together in llama.cpp's Q8_0.
+/// Weights that share a scale in llama.cpp's Q8_0.
 pub const BLOCK: usize = 32;
 
-/// A block of llama.cpp's Q8_0: the scale as f16, then a byte a number.
+/// A block of llama.cpp's Q8_0: the scale as f16, then one byte for each weight.
 fn q8_0(numbers: &[f32]) -> Vec<u8> {
     let scale = numbers.iter().fold(0.0f32, |most, x| most.max(x.abs())) / 127.0;
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };

@@ -1,5 +1,5 @@
-//! What one thread of this machine can do at most in this browser, by loops that do nothing else, compiled as the engine is:
-//! the limits that the race's figures are held against.
+//! The most reads and multiply-adds a second of one thread in a browser, by loops that do nothing else.
+//! They are compiled as the engine is, and the race compares its figures with them.
 
 #[path = "../../../src/kernels/madd.rs"]
 mod madd;
@@ -8,13 +8,15 @@ use madd::madd;
 use std::hint::black_box;
 use wide::f32x8;
 
-/// Numbers read at once: enough additions under way that none waits for another.
+/// Independent sums while reading: enough that no addition waits for another.
 const STREAMS: usize = 4;
 
-/// Independent sums: as many registers as a tile of the engine's has, enough to hide the latency of an addition.
+/// Independent sums of [`multiply_add`]: as many as a tile of the engine has, enough to hide the latency of an
+/// addition.
 const SUMS: usize = 4;
 
-/// Other factors, one a round, in the nearest cache: a product that is the same in every round would be made once, before the loop.
+/// Different factors, one for each round, in the nearest cache. A compiler would compute a product that is the same in
+/// every round once, before the loop.
 const COLUMNS: usize = 64;
 
 /// Multiply-adds of a round of [`multiply_add`].
@@ -23,14 +25,14 @@ const A_ROUND: usize = SUMS * 8;
 /// A block of memory that is too large for any cache.
 pub struct Block(Vec<f32x8>);
 
-/// Makes a block of so many MiB.
+/// Allocates and fills a block of so many MiB, which is never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn make_block(mebibytes: usize) -> *mut Block {
     let numbers = (mebibytes << 20) / size_of::<f32x8>();
     Box::into_raw(Box::new(Block((0..numbers).map(|n| f32x8::splat((n % 7) as f32)).collect())))
 }
 
-/// Reads a block from end to end once, in order, and gives the sum, so that nothing is left out.
+/// Reads a block once, in order, and returns the sum of its numbers, so that no read can be optimised away.
 ///
 /// # Safety
 /// `block` is what [`make_block`] gave.
@@ -47,7 +49,7 @@ pub unsafe extern "C" fn read_block(block: *const Block) -> f32 {
     sums.into_iter().map(|sum| sum.reduce_add()).sum()
 }
 
-/// Does `rounds` rounds of multiply-adds, 32 each, and gives their sum.
+/// Does `rounds` rounds of 32 multiply-adds and returns their sum.
 #[unsafe(no_mangle)]
 pub extern "C" fn multiply_add(rounds: usize) -> f32 {
     let factors = black_box([0.999; SUMS]).map(f32x8::splat);

@@ -1,4 +1,4 @@
-//! The messages of an ONNX file that are used here, with the numbers of
+//! The Protocol Buffers messages of an ONNX file that are used here, with the field numbers of
 //! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>.
 
 use prost::{Message, Oneof};
@@ -16,7 +16,7 @@ pub struct Model {
     pub operators: Vec<Operators>,
 }
 
-/// `OperatorSetIdProto`: which version of a set of operators.
+/// `OperatorSetIdProto`: the version of an operator set.
 #[derive(Message)]
 pub struct Operators {
     #[prost(string, tag = "1")]
@@ -121,7 +121,7 @@ impl ValueInfo {
     /// `i64`
     pub const INT64: i32 = 7;
 
-    /// A tensor of these sizes: numbers, or names of sizes that are known later.
+    /// A tensor of these sizes; a word is the name of a size that is known at run time.
     pub fn new(name: &str, kind: i32, sizes: &[&str]) -> Self {
         let size = |size: &&str| Dimension {
             size: Some(size.parse().map_or_else(|_| Size::Name((*size).to_owned()), Size::Number)),
@@ -161,7 +161,7 @@ pub struct Dimension {
     pub size: Option<Size>,
 }
 
-/// A size that is known, or its name.
+/// A fixed size, or the name of a size that is known at run time.
 #[derive(Oneof)]
 pub enum Size {
     #[prost(int64, tag = "1")]

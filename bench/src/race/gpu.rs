@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const PEER: &str = "ONNX Runtime Web";
-/// Prompts, in tokens.
+/// Lengths of the prompts, in tokens.
 const PROMPTS: [usize; 2] = [64, 256];
-/// The longest that its peer is asked for: it takes about a second a token where the GPU is a processor.
+/// The longest prompt for the peer, which takes about a second a token on a software adapter.
 const PEER_PROMPT: usize = 64;
 /// Tokens that Moescope generates after the shortest prompt.
 const DECODED: usize = 32;
-/// And its peer, which takes seconds for each where the GPU is a processor.
+/// Tokens that the peer generates. It takes seconds for each on a software adapter.
 const PEER_DECODED: usize = 2;
 
-/// For one call of the peer: a prompt takes it minutes where the GPU is a processor.
+/// The longest time for one call of the peer: a prompt takes it minutes on a software adapter.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What the GPU can do, and its name.
+/// The GPU's name, and what it can do at most.
 #[derive(Deserialize)]
 struct Device {
     name: String,
@@ -30,12 +30,12 @@ struct Device {
 }
 
 impl Stage {
-    /// The race; `None` where the browser has no WebGPU.
+    /// Runs the race on WebGPU; `None` if the browser has none.
     pub(super) async fn on_gpu(&self, rounds: usize) -> Result<Option<Race>> {
         self.browser.switch_to_window(self.other.clone()).await?;
         let Some(device) = self.page.promise::<Option<Device>>("return await window.gpuLimits();", Vec::new()).await?
         else {
-            eprintln!("This browser has no WebGPU: the race on it is left out");
+            eprintln!("This browser has no WebGPU: the race on WebGPU is left out");
             return Ok(None);
         };
         let (shape, limits) = (&ON_GPU.shape, device.limits);
@@ -78,7 +78,7 @@ impl Stage {
         Ok(Some(Race { peer: PEER, device: device.name, limits, figures, costs: Vec::new() }))
     }
 
-    /// Whether the peer has opened one of its graphs.
+    /// Opens one of the peer's graphs; false if it does not open.
     async fn open_graph(&self, form: Form) -> Result<bool> {
         self.browser.switch_to_window(self.other.clone()).await?;
         let (file, shape) = (graph_file(form), &ON_GPU.shape);
@@ -100,7 +100,8 @@ impl Stage {
         same_model(model, &own, PEER, &probable(&its), NEAR)
     }
 
-    /// Opens the graph for one token, with the keys and values of its last prompt, and checks it. Whether it could be opened.
+    /// Opens the graph for one token with the keys and values of the last prompt, and checks that it is the same model.
+    /// False if the peer does not open it.
     async fn open_decode(&self, model: &str) -> Result<bool> {
         let mut ids = prompt(PEER_PROMPT);
         self.onnx::<Value>("keep()", Vec::new()).await?;
@@ -114,7 +115,7 @@ impl Stage {
         Ok(true)
     }
 
-    /// What a call of the peer gives.
+    /// Calls a function of the peer (bench/page/onnx.js).
     async fn onnx<T: serde::de::DeserializeOwned>(&self, call: &str, arguments: Vec<Value>) -> Result<T> {
         self.browser.switch_to_window(self.other.clone()).await?;
         self.page

@@ -1,5 +1,5 @@
-//! How much memory each engine takes with a model open. The browser's own count (`measureUserAgentSpecificMemory`) leaves out what
-//! WebAssembly has in workers, so it is that of the browser's renderer processes, as Linux counts it.
+//! How much memory each engine takes with a model open: the PSS of the browser's renderer processes, from Linux.
+//! The browser's own count (`measureUserAgentSpecificMemory`) leaves out WebAssembly memory in workers.
 
 use super::{Places, Stage};
 use crate::files::{Entry, RACE};
@@ -9,10 +9,11 @@ use moescope_e2e::tools::Tools;
 use std::collections::HashMap;
 use std::fs;
 
-/// Megabytes that a model adds, with a prompt that was read; each in a browser of its own. None where there is no Linux.
+/// The megabytes that each open model adds after a prompt has run, each in a new browser. Empty on other systems than
+/// Linux.
 pub(super) async fn measure(tools: &Tools, places: &Places) -> Result<Vec<Cost>> {
     if renderers().is_none() {
-        eprintln!("Memory is counted on Linux only");
+        eprintln!("Memory is measured only on Linux");
         return Ok(Vec::new());
     }
     let mut costs = Vec::new();
@@ -37,7 +38,7 @@ async fn of_both(stage: &Stage, entry: &Entry) -> Result<(f64, Option<f64>)> {
     Ok((with_own - before, has_peer.then(|| now() - with_own)))
 }
 
-/// Megabytes of all renderer processes below this one, what they share counted in parts.
+/// Megabytes of all renderer processes that descend from this process; shared pages are divided among them (PSS).
 fn renderers() -> Option<f64> {
     let parents: HashMap<u32, u32> = fs::read_dir("/proc")
         .ok()?
@@ -60,7 +61,7 @@ fn renderers() -> Option<f64> {
     Some(parents.keys().filter(is_renderer).filter_map(|&process| megabytes(process)).sum())
 }
 
-/// The fourth word of `stat`; the second, a name in brackets, may have spaces.
+/// A process's parent: the fourth field of `stat`. The second, a name in brackets, may contain spaces.
 fn parent(process: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
