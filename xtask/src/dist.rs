@@ -4,7 +4,7 @@
 //! changed: file times, and with them the server's ETags, stay as long as the contents do.
 
 use crate::wasm::{self, MODULE, PROGRAM, Profile, RELAXED_PROGRAM};
-use crate::workspace;
+use crate::{licences, workspace};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -77,6 +77,8 @@ pub fn build(profile: Profile, out: &Path) -> Result<Site> {
         Profile::Dev => "bindgen-dev",
     });
     wasm::build(profile, &bindgen)?;
+    let list = bindgen.join(licences::FILE);
+    fs::write(&list, licences::page()?).with_context(|| format!("cannot write {}", list.display()))?;
     assemble(workspace::root(), &bindgen, profile, &out)
 }
 

@@ -5,7 +5,7 @@
 
 use crate::setup::{self, TestTools};
 use crate::wasm::Profile;
-use crate::{dist, wasm, workspace};
+use crate::{dist, licences, wasm, workspace};
 use anyhow::{Result, bail};
 use std::ffi::OsString;
 use std::path::Path;
@@ -41,8 +41,12 @@ pub fn run(filters: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Formatting, lints and documentation.
+/// Licences, formatting, lints and documentation.
 fn checks(steps: &mut Steps) -> Result<()> {
+    steps.run("licences", || {
+        println!("{} dependencies have a licence that is allowed", licences::check()?);
+        Ok(())
+    })?;
     steps.cargo("formatting", &["fmt", "--all", "--check"])?;
     let deny = ["--", "-D", "warnings"];
     steps.cargo("lints", &[&["clippy", "--workspace", "--all-targets"][..], &deny].concat())?;
