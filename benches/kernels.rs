@@ -1,5 +1,6 @@
 //! Every kernel of the CPU engine by itself, on the shapes of a Mixtral of width 512 with 8 experts of 1,024 and a vocabulary of
 //! 8,192, for one token and for a prompt; and what a token's routing costs to record: `cargo bench --bench kernels`.
+#![allow(missing_docs, reason = "criterion_group! makes a function without a comment")]
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use moescope::engine::{Engine, LogitsOf};

@@ -23,12 +23,14 @@ pub const PATH: &str = "/deep";
 /// Time between two events of the pointer.
 const STEP: Duration = Duration::from_millis(16);
 
-/// What moved, how many frames the browser made of it in a second, and the longest task of the page's thread in ms; one
-/// under 50 ms is not seen and counts as 0.
+/// How a movement over the routing map went.
 #[derive(Debug)]
 pub struct Moved {
+    /// What moved.
     pub what: &'static str,
+    /// Frames a second.
     pub frames: f64,
+    /// The longest task of the page's thread, in ms. A task under 50 ms is not reported and counts as 0.
     pub longest: f64,
 }
 
