@@ -7,6 +7,7 @@
 //! - [`page`]: the page as a visitor and a script see it, by the hooks that the design promises.
 //! - [`cli`]: what `moescope trace` says.
 //! - [`deep`]: a model of many layers, and how its pictures follow the pointer.
+//! - [`webp`]: moving pictures.
 //! - [`typing`]: how long the page's thread is busy while someone works with a long text.
 
 pub mod browser;
@@ -16,6 +17,7 @@ pub mod page;
 pub mod server;
 pub mod tools;
 pub mod typing;
+pub mod webp;
 
 /// The middle one of measured values, of which there is at least one.
 pub fn median(mut values: Vec<f64>) -> f64 {

@@ -1,4 +1,4 @@
-//! Takes the pictures of docs/guide.md from the built page: `cargo xtask pictures`.
+//! Takes the pictures of docs/guide.md and the README from the built page: `cargo xtask pictures`.
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -7,7 +7,9 @@ use moescope_e2e::browser::{self, Driver, Visitor};
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
+use moescope_e2e::webp::{self, Frame};
 use serde_json::{Value, json};
+use thirtyfour::WebDriver;
 use std::path::{Path, PathBuf};
 
 /// A picture: its file, the address, what to do first, and the card to show (the window's top where there is none).
@@ -80,6 +82,17 @@ const PICTURES: [Picture; 25] = [
     Picture { name: "cost", first: "document.querySelector('.calculator').open = true;", card: ".cost-card", ..DESK },
 ];
 
+/// The README's moving picture: prose, then code, then German, a word at a time.
+const TYPED: &str = "The river was wide and slow.\nfn main() { let x = 41 + 1; }\nDer Hund schläft unter dem Tisch.";
+
+/// Its window, and how much smaller it is drawn.
+const MOVING: Visitor = Visitor { width: 1200, height: 760, ..Visitor::NO_WEBGPU };
+const MOVING_SCALE: f64 = 0.7;
+
+/// How long each word is shown, and how long the whole text, in milliseconds.
+const WORD: u32 = 350;
+const WHOLE: u32 = 2500;
+
 fn main() -> Result<()> {
     let tools = Tools::from_environment()?;
     let out: PathBuf = std::env::args_os().nth(1).context("usage: pictures DIRECTORY")?.into();
@@ -92,6 +105,9 @@ fn main() -> Result<()> {
             take(&tools, &driver, picture, &site, &path).await.with_context(|| picture.name)?;
             println!("{}: {} bytes", path.display(), std::fs::metadata(&path)?.len());
         }
+        let path = out.join("moescope.webp");
+        std::fs::write(&path, moving(&tools, &driver, &site).await.context("the moving picture")?)?;
+        println!("{}: {} bytes", path.display(), std::fs::metadata(&path)?.len());
         Ok(())
     })
 }
@@ -118,14 +134,38 @@ async fn take(tools: &Tools, driver: &Driver, picture: &Picture, site: &Server, 
         )
         .await?;
     let clip = json!({ "x": x, "y": y, "width": width, "height": height, "scale": 1 });
+    std::fs::write(path, still(&browser, clip, 82).await?)?;
+    browser.quit().await?;
+    Ok(())
+}
+
+/// The page while a text is typed: a frame a word, as an animated WebP.
+async fn moving(tools: &Tools, driver: &Driver, site: &Server) -> Result<Vec<u8>> {
+    let browser = browser::open(tools, driver, MOVING).await?;
+    let page = Page::new(browser.clone());
+    page.goto(&site.url("/?layer=2")).await?;
+    page.routed().await?;
+    let clip = json!({ "x": 0, "y": 0, "width": MOVING.width, "height": MOVING.height, "scale": MOVING_SCALE });
+    let mut frames = Vec::new();
+    for (end, _) in TYPED.char_indices().filter(|&(_, c)| c.is_whitespace()).chain([(TYPED.len(), ' ')]) {
+        let text = &TYPED[..end];
+        page.paste(text).await?;
+        page.wait(text, |view| view.text == text && view.is_settled()).await?;
+        frames.push(Frame { still: still(&browser, clip.clone(), 60).await?, milliseconds: WORD });
+    }
+    frames.last_mut().context("the text has words")?.milliseconds = WHOLE;
+    browser.quit().await?;
+    webp::animation(&frames)
+}
+
+/// A picture of part of the page, as WebP of that quality.
+async fn still(browser: &WebDriver, clip: Value, quality: u32) -> Result<Vec<u8>> {
     let shot: Value = browser
         .cdp()
         .send_raw(
             "Page.captureScreenshot",
-            json!({ "format": "webp", "quality": 82, "clip": clip, "captureBeyondViewport": true }),
+            json!({ "format": "webp", "quality": quality, "clip": clip, "captureBeyondViewport": true }),
         )
         .await?;
-    std::fs::write(path, STANDARD.decode(shot["data"].as_str().context("no picture came")?)?)?;
-    browser.quit().await?;
-    Ok(())
+    Ok(STANDARD.decode(shot["data"].as_str().context("no picture came")?)?)
 }
