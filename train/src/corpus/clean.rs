@@ -26,7 +26,8 @@ pub fn docbook(page: &str) -> String {
         "remark",
     ];
     const BLOCKS: &str = " para simpara title listitem term row entry caption sect1 sect2 sect3 book chapter \
-                          varlistentry p item steps list itemizedlist orderedlist variablelist note tip warning important ";
+                          varlistentry p item steps list itemizedlist orderedlist variablelist note tip \
+                         warning important ";
     let body = page.find("]>").map_or(page, |at| &page[at + 2..]);
     let plain = markup(body, &HIDDEN, BLOCKS);
     named_words(&plain)

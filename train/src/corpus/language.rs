@@ -1,6 +1,6 @@
-//! Keeps what is written in a domain's own language: manuals that are translated in part hold English lines too.
+//! Keeps the lines in a domain's own language: manuals that are partly translated have English lines too.
 
-/// Frequent short words by which a line's language is told.
+/// Frequent short words of each language, by which the language of a line is recognised.
 const WORDS: [(&str, &str); 4] = [
     ("english", " the of to and is in that you for it with are this be as can not or from by have was if will "),
     (
@@ -11,7 +11,7 @@ const WORDS: [(&str, &str); 4] = [
     ("spanish", " el la los las de que y en un una es por con para se del no su lo al como más está o si "),
 ];
 
-/// Lines that say whose a text is, how it may be copied, or how it was translated.
+/// Phrases of lines about copyright, licence or translation, which are left out.
 const NOTICES: [&str; 18] = [
     "General Public License",
     "Free Documentation License",
@@ -80,7 +80,7 @@ fn in_language(line: &str, language: &str) -> bool {
     others <= own + 1
 }
 
-/// The text of a licence rather than of a manual.
+/// Whether the text is a licence rather than a manual.
 fn licence(document: &str) -> bool {
     ["covered work", "Cover Texts", "Invariant Section", "WITHOUT WARRANTY OF ANY KIND", "Licensor"]
         .iter()
@@ -91,17 +91,17 @@ fn wide(c: char) -> bool {
     c >= '\u{2e80}'
 }
 
-/// Short, or with at least one wide character.
+/// Whether a line is short or has a wide character.
 fn wide_line(line: &str) -> bool {
     line.len() < 40 || line.chars().any(wide)
 }
 
-/// At least a quarter of the characters are wide: a page of which little was translated is left out.
+/// Whether at least a quarter of the characters are wide; with fewer, little of a page is translated.
 fn wide_document(document: &str) -> bool {
     4 * document.chars().filter(|&c| wide(c)).count() > document.chars().count()
 }
 
-/// Japanese has kana in every sentence, Chinese has none.
+/// Whether a text has kana: Japanese has them in every sentence, Chinese has none.
 fn kana(document: &str) -> bool {
     let kana = document.chars().filter(|c| ('\u{3040}'..'\u{3100}').contains(c)).count();
     20 * kana > document.chars().filter(|&c| wide(c)).count()

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::{GROUP, files, group, prose, text};
 use crate::corpus::clean;
 
-/// One entry: what is translated, and its translation.
+/// An entry: the original and its translation.
 #[derive(Debug, Default, PartialEq)]
 struct Entry {
     original: String,
@@ -86,14 +86,14 @@ fn joined(texts: impl Iterator<Item = String>) -> Vec<String> {
     group(texts.map(|t| plain(&t)).filter(|t| sentence(t)), "\n").into_iter().filter(|d| d.len() > GROUP / 16).collect()
 }
 
-/// Without markup, and on one line a paragraph.
+/// A text without markup, each paragraph on one line.
 fn plain(text: &str) -> String {
     let text = clean::inline_markup(text);
     let lines = text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.filter(|l| prose::is_prose(l)).collect::<Vec<_>>().join("\n")
 }
 
-/// Long enough for a sentence and without places to be filled in.
+/// Whether a text is long enough for a sentence and has no placeholders.
 fn sentence(text: &str) -> bool {
     let gaps = text.matches('%').count() + text.matches('$').count() + text.matches('{').count();
     let wide = text.chars().filter(|&c| c >= '\u{2e80}').count();
@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn entries_are_read_in_order_and_fuzzy_ones_are_marked() {
-        let file = "msgid \"\"\nmsgstr \"head\\n\"\n\n#, fuzzy\nmsgid \"a\"\nmsgstr \"b\"\n\nmsgctxt \"x\"\nmsgid \"\"\n\"one \"\n\
+        let file = "msgid \"\"\nmsgstr \"head\\n\"\n\n#, fuzzy\nmsgid \"a\"\nmsgstr \"b\"\n\nmsgctxt \"x\"\n\
+                    msgid \"\"\n\"one \"\n\
                     \"two\\n\"\nmsgstr[0] \"eins\"\nmsgstr[1] \"zwei\"\n#~ msgid \"old\"\n#~ msgstr \"alt\"\n";
         let found = entries(file);
         assert_eq!(found.len(), 2);
