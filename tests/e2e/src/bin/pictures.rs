@@ -9,8 +9,8 @@ use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
 use moescope_e2e::webp::{self, Frame};
 use serde_json::{Value, json};
-use thirtyfour::WebDriver;
 use std::path::{Path, PathBuf};
+use thirtyfour::WebDriver;
 
 /// A picture: its file, the address, what to do first, and the card to show (the window's top where there is none).
 struct Picture {

