@@ -23,21 +23,22 @@ pub fn markdown(manifest: &Manifest) -> String {
     let total: usize = manifest.domains.iter().map(|d| d.train_bytes).sum();
     let mut out = format!(
         "# The corpus\n\n\
-         All models in this folder are trained on this text and measured on its held-out part. It is collected from packages \
-         of ordinary package managers by `cargo xtask corpus`, which also writes this page; the text itself is not part of \
-         the project.\n\n\
+         All models in this folder are trained on this text and measured on its held-out part. It is collected from \
+         packages of ordinary package managers by `cargo xtask corpus`, which also writes this page; the text itself \
+         is not part of the project.\n\n\
          - **Together** {:.1} MB of training text in {} domains, and at least {} kB held out of each.\n\
          - **Balance.** Within a domain the sources have fixed shares, and a source \
-         that cannot give its share leaves the rest to the others. In training every batch holds equally many sequences of \
-         every domain, whatever its size.\n\
-         - **Documents.** A file, page, chapter, game or group of entries. They are taken in the order of their SHA-256, \
-         held-out documents first, so no document is in both parts and nothing depends on file order. Cut at 40 kB.\n\
-         - **Near-duplicates.** A document is left out when more than half of its sampled runs of eight words (24 characters \
-         where words are long) occurred in documents taken before, held-out ones included.\n\
-         - **Clean.** Manual pages lose their roff, pages their HTML or DocBook, the lines that many pages share and runs \
-         of short lines; of translations (PO and MO files) the entries that are sentences stay. Lines in another language \
-         than the domain's, notices and the texts of licences go. The dictionary loses its edition notes, Metamath its \
-         compressed proofs; chess games keep players, result, opening and moves.\n\
+         that cannot give its share leaves the rest to the others. In training every batch holds equally many \
+         sequences of every domain, whatever its size.\n\
+         - **Documents.** A file, page, chapter, game or group of entries. They are taken in the order of their \
+         SHA-256, held-out documents first, so no document is in both parts and nothing depends on file order. Cut at \
+         40 kB.\n\
+         - **Near-duplicates.** A document is left out when more than half of its sampled runs of eight words (24 \
+         characters where words are long) occurred in documents taken before, held-out ones included.\n\
+         - **Clean.** Manual pages lose their roff, pages their HTML or DocBook, the lines that many pages share and \
+         runs of short lines; of translations (PO and MO files) the entries that are sentences stay. Lines in another \
+         language than the domain's, notices and the texts of licences go. The dictionary loses its edition notes, \
+         Metamath its compressed proofs; chess games keep players, result, opening and moves.\n\
          - **xz -9e** is the size of the whole held-out file under `xz -9e`, in bits per byte of text: what a general \
          compressor knows after reading everything before.\n\n\
          | domain | what | documents | train kB | held-out kB | near-duplicates left out | xz -9e bits/byte |\n\
