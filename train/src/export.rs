@@ -173,9 +173,11 @@ impl Export<'_> {
              | file | {} |\n\
              | trained on | {:.1} M tokens in {} steps{}, seed {}; {:.1} minutes on {} |\n\
              | losses | {} |\n\
-             | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
+             | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay \
+             {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
              | made by | `cargo xtask corpus`, then `{}` (configuration: `train/configs/{}.toml`) |\n\
-             | licence | that of the project; the texts it learned from are under licences of their own: see ../LICENSE |\n\n",
+             | licence | that of the project; the texts it learned from are under licences of their own: see \
+             ../LICENSE |\n\n",
             self.name,
             self.config.shows,
             m.layers,
@@ -420,8 +422,8 @@ fn from_e4m3(byte: u8) -> f32 {
     if byte < 0x80 { size } else { -size }
 }
 
-/// The parameters of a `model.safetensors` in f16 or F8_E4M3, laid out as in training. What a file does not hold (the router of a
-/// network of one expert) is 0.
+/// The parameters of a `model.safetensors` in f16 or F8_E4M3, laid out as in training. What a file does not hold (the
+/// router of a network of one expert) is 0.
 pub fn read_weights(m: &ModelShape, bytes: &[u8]) -> Result<Vec<f32>> {
     let file = safetensors::SafeTensors::deserialize(bytes)?;
     let layout = Layout::new(m);

@@ -183,8 +183,8 @@ fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Trains for some steps on made-up text and prints `{"losses": [..], "norms": [..]}`: nats a token, and the norm of each
-/// step's gradient.
+/// Trains for some steps on made-up text and prints `{"losses": [..], "norms": [..]}`: nats a token, and the norm of
+/// each step's gradient.
 fn losses(config: config::Config, steps: usize) -> Result<()> {
     let streams = data::made_up(3, 4000, config.model.vocabulary);
     let mut trainer = trainer::Trainer::new(config, streams, Vec::new(), String::new())?;
@@ -195,7 +195,7 @@ fn losses(config: config::Config, steps: usize) -> Result<()> {
     Ok(())
 }
 
-/// A run as its newest checkpoint left it, or at its beginning.
+/// A run from its newest checkpoint, or a new one.
 fn open(name: &str, corpus: &Path, runs: &Path) -> Result<(trainer::Trainer, corpus::Manifest)> {
     let config = config::Config::read(&Path::new("train/configs").join(format!("{name}.toml")))?;
     config.check_vocabulary()?;

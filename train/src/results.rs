@@ -66,7 +66,7 @@ impl Layer {
     }
 }
 
-/// To five decimals: more would only make two machines' files differ.
+/// Rounds to five decimals, so that two machines write the same file.
 pub fn rounded(x: f64) -> f64 {
     (x * 1e5).round() / 1e5
 }
