@@ -7,12 +7,12 @@ use walrus::ir::{
 use walrus::{FunctionKind, LocalId, Module, ValType};
 use wasmparser::{Validator, WasmFeatures};
 
-/// Returns the module without relaxed SIMD. `a * b + c` becomes two instructions; minimum and maximum become a
-/// comparison, which is one of the results that relaxed SIMD permits.
+/// Writes the module without relaxed SIMD: `a * b + c` in two instructions in the place of one, and the smaller and the greater
+/// of two numbers by comparing them, which is one of the ways that relaxed SIMD leaves to browsers. Gives its bytes.
 ///
 /// # Errors
-/// The module has no relaxed `a * b + c`, because it was compiled with other flags; or it has an instruction of relaxed
-/// SIMD that has no rule here.
+/// There is no relaxed `a * b + c`, so that the program was compiled for something else; or there is another instruction of
+/// relaxed SIMD, for which there is no rule here.
 pub fn without(module: &mut Module) -> Result<Vec<u8>> {
     let mut count = 0;
     let locals = &mut module.locals;

@@ -81,8 +81,8 @@ fn tests(steps: &mut Steps, tools: &TestTools, filters: &[String]) -> Result<()>
             bail!("no test has a name with {} in it", filters.join(" or "));
         }
     }
-    // This builds the command line too, with which the browser tests compare the page. A separate build would compile
-    // its dependencies again, without the features that tests switch on.
+    // Builds the command line too, which the browser tests hold the page to: a build of its own would compile its dependencies
+    // anew, without the features that tests switch on.
     steps.command("native tests", cargo(&[]).arg("--").args(filters))?;
     steps.run("site", || {
         println!("{}", dist::build(Profile::Release, Path::new(SITE))?);

@@ -1,5 +1,5 @@
-//! The page's thread is not blocked. The limit is far above what `cargo xtask measure` prints, because the machine may
-//! be busy: the test finds a page that hangs.
+//! The page's thread stays free. The limit here is far above what `cargo xtask measure` prints, because the machine may be
+//! starved by other work: it catches a page that stands still.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;
