@@ -1,4 +1,4 @@
-//! What the chores need of the machine: found, installed where that is safe, or named.
+//! The programs that the tasks need: finds them, installs them where that is safe, or names them.
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -57,7 +57,7 @@ pub struct TestTools {
 /// Finds what the tests need; installs what is missing on Debian and Ubuntu as root.
 ///
 /// # Errors
-/// Something is missing and cannot be installed from here: says what, and with which packages it comes.
+/// A program is missing and cannot be installed: the error names it and its packages.
 pub fn test_tools() -> Result<TestTools> {
     let missing = missing_packages();
     if !missing.is_empty() {
@@ -140,7 +140,7 @@ fn from_npm(npm: &Path, sources: &str, script: &str) -> Result<PathBuf> {
     Ok(script)
 }
 
-/// Debian's names of what the tests need and this machine lacks.
+/// Debian's names of the packages that the tests need and this machine does not have.
 fn missing_packages() -> Vec<&'static str> {
     let mut missing = Vec::new();
     if browser().is_none() {
@@ -207,7 +207,7 @@ fn can_apt_install() -> bool {
     is_root && find_program(&["apt-get"]).is_some()
 }
 
-/// The first of these programs that is in PATH.
+/// The path of the first of these programs that is in PATH.
 fn find_program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();

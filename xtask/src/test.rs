@@ -1,4 +1,4 @@
-//! Every check and test there is, in one command, stopping at the first failure.
+//! All checks and tests in one command, which stops at the first failure.
 //!
 //! All native steps share one target directory and one profile, so nothing is compiled twice: the checks (clippy,
 //! rustdoc) use one set of results, the tests another.
@@ -137,7 +137,7 @@ pub fn pictures() -> Result<()> {
     workspace::run(&mut command)
 }
 
-/// Tells the tests where their tools are, and Vulkan to compute on the CPU: the same adapter on every machine.
+/// Sets the environment: where the tools are, and Vulkan's software adapter, the same on every machine.
 fn test_environment(command: &mut Command, tools: &TestTools) {
     command
         .env("MOESCOPE_SITE", workspace::root().join(SITE))
@@ -150,13 +150,13 @@ fn test_environment(command: &mut Command, tools: &TestTools) {
     {
         command.env("VK_ICD_FILENAMES", driver);
     }
-    // Mesa complains on every start where there is no session; it needs nothing from there.
+    // Without this directory Mesa warns at every start; it does not need it.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     }
 }
 
-/// How many tests a `cargo test ... -- --list` names.
+/// The number of tests that `cargo test ... -- --list` names.
 fn count_tests(command: &mut Command) -> Result<usize> {
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
@@ -165,7 +165,7 @@ fn count_tests(command: &mut Command) -> Result<usize> {
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count())
 }
 
-/// What ran so far, and how long it took.
+/// The steps that have run, and the time of each.
 #[derive(Default)]
 struct Steps {
     done: Vec<(&'static str, Duration)>,

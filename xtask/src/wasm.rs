@@ -1,4 +1,4 @@
-//! Rust to WebAssembly and the JavaScript that loads it.
+//! Compiles Rust to WebAssembly, with the JavaScript that loads it.
 
 use crate::{relaxed, setup, workspace};
 use anyhow::{Context, Result, bail};
@@ -36,7 +36,7 @@ pub const PROGRAM: &str = "moescope_bg.wasm";
 pub const RELAXED_PROGRAM: &str = "moescope_relaxed.wasm";
 
 /// Compiles the page's code and writes `moescope.js`, both programs and the JavaScript snippets of its dependencies to
-/// `out`, which is made anew.
+/// `out`, which is emptied first.
 ///
 /// # Errors
 /// The target is missing and cannot be added, or the code does not compile.
@@ -46,7 +46,7 @@ pub fn build(profile: Profile, out: &Path) -> Result<()> {
     if out.exists() {
         std::fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
     }
-    // The names are dropped here: rustc's own `strip` takes sections away that wasm-bindgen reads.
+    // The names are removed here: rustc's own `strip` removes sections that wasm-bindgen reads.
     let release = profile == Profile::Release;
     let mut output = Bindgen::new()
         .input_path(&compiled)
@@ -64,7 +64,7 @@ pub fn build(profile: Profile, out: &Path) -> Result<()> {
     std::fs::write(&plain, bytes).with_context(|| format!("cannot write {}", plain.display()))
 }
 
-/// Compiles the probe of the bench, as the page's code is; gives the path of the `.wasm` file.
+/// Compiles bench/probe with the page's flags; returns the path of the `.wasm` file.
 ///
 /// # Errors
 /// The target is missing and cannot be added, or the code does not compile.
@@ -73,11 +73,11 @@ pub fn probe() -> Result<PathBuf> {
     compile("moescope-probe", Profile::Release)
 }
 
-/// Compiles a package's library to WebAssembly; gives the path of the `.wasm` file.
+/// Compiles a package's library to WebAssembly; returns the path of the `.wasm` file.
 fn compile(package: &str, profile: Profile) -> Result<PathBuf> {
     let library = package.replace('-', "_");
     let mut command = workspace::cargo();
-    // Only this package: features that other members switch on would end in the page.
+    // Only this package: features that other members switch on would get into the page.
     command
         .args(["build", "--package", package, "--lib", "--target", setup::WASM_TARGET])
         .args(["--profile", profile.cargo_name(), "--message-format", "json-render-diagnostics"])

@@ -1,4 +1,4 @@
-//! ChromeDriver, and browsers of its making.
+//! ChromeDriver, and the browsers that it opens.
 
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
@@ -34,7 +34,7 @@ impl Driver {
             let _ = process.kill();
             bail!("{} ended without saying on which port it listens", tools.driver.display());
         };
-        // Whatever else it says is read, so that it never waits for a reader.
+        // Its further output is read, so that it never blocks on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Ok(Self { process, url: format!("http://localhost:{port}") })
     }
@@ -58,7 +58,7 @@ pub struct Visitor {
     pub height: u32,
     /// Whether the system is set to dark colours.
     pub dark: bool,
-    /// The most memory that a program gets, in pages of 64 KiB; none for as much as browsers give.
+    /// The most WebAssembly memory of a program, in pages of 64 KiB; none for the browser's own limit.
     pub pages: Option<u32>,
 }
 
@@ -98,11 +98,14 @@ pub async fn open(tools: &Tools, driver: &Driver, visitor: Visitor) -> Result<We
     }
     capabilities.set("goog:loggingPrefs", json!({ "browser": "ALL" }))?;
     let browser = WebDriver::new(&driver.url, capabilities).await.context("the browser did not start")?;
-    // The window has borders and a least width; the page's own size is set past it.
+    // A window has borders and a smallest width, so the size of the page is set directly.
     let cdp = browser.cdp();
     cdp.send_raw(
         "Emulation.setDeviceMetricsOverride",
-        json!({ "width": visitor.width, "height": visitor.height, "deviceScaleFactor": 1, "mobile": visitor.width < 500 }),
+        json!({
+            "width": visitor.width, "height": visitor.height, "deviceScaleFactor": 1,
+            "mobile": visitor.width < 500,
+        }),
     )
     .await?;
     let scheme = if visitor.dark { "dark" } else { "light" };

@@ -1,4 +1,4 @@
-//! What the native command line says about a text.
+//! Runs the native command line on a text.
 
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
@@ -35,7 +35,7 @@ pub struct Layer {
     pub router_logits: Vec<Vec<f64>>,
     /// `[T][k]`: expert ids by falling weight.
     pub selected: Vec<Vec<usize>>,
-    /// `[T][k]`: what multiplies each expert's output.
+    /// `[T][k]`: the weights of the experts' outputs.
     pub weights: Vec<Vec<f64>>,
     /// How even the load is.
     pub balance: Balance,
@@ -46,7 +46,7 @@ pub struct Layer {
 pub struct Balance {
     /// `[E]`: shares of the assignments; they sum to 1.
     pub load: Vec<f64>,
-    /// Busiest expert against the average.
+    /// The busiest expert's load over the mean.
     pub max_over_mean: f64,
     /// 1 is even.
     pub entropy: f64,
@@ -98,5 +98,5 @@ fn run(tools: &Tools, model: &str, prompt: &str, engine: &str) -> Result<Trace> 
     if !output.status.success() {
         bail!("moescope trace: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    serde_json::from_slice(&output.stdout).context("moescope trace printed no JSON of its contract")
+    serde_json::from_slice(&output.stdout).context("moescope trace printed other JSON than its contract")
 }

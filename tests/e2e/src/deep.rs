@@ -11,10 +11,10 @@ use safetensors::{SafeTensors, serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Layers of the model: those of `main`, one time after the other.
+/// Layers of the model: those of `main`, repeated.
 pub const LAYERS: usize = 32;
 
-/// Tokens that the model can read.
+/// The model's context, in tokens.
 pub const CONTEXT: usize = 512;
 
 /// Where [`router`] serves it.
@@ -57,7 +57,7 @@ pub fn router(tools: &Tools) -> Result<Router> {
     }))
 }
 
-/// The weights of [`LAYERS`] layers, made of those of `layers`.
+/// The weights of [`LAYERS`] layers, repeated from those of `layers` layers.
 fn repeated(weights: &[u8], layers: usize) -> Result<Vec<u8>> {
     let weights = SafeTensors::deserialize(weights)?;
     let names = weights.names().into_iter().flat_map(|name| match layer_of(name) {

@@ -1,4 +1,4 @@
-//! How long the page's thread is busy at a time while someone types in a long text, changes the layer, or pastes.
+//! How long the page's thread is blocked while someone types in a long text, changes the layer, or pastes.
 
 use crate::page::Page;
 use anyhow::{Context, Result, bail};
@@ -15,13 +15,13 @@ const KEY: Duration = Duration::from_millis(100);
 /// Where in the text something is typed.
 #[derive(Clone, Copy, Debug)]
 pub enum Where {
-    /// Behind everything: only what is new is routed.
+    /// At the end: only the new tokens are routed.
     End,
-    /// Before everything: all is routed again with every key.
+    /// At the beginning: the whole text is routed again with every key.
     Start,
 }
 
-/// Notes the longest task of the page's thread from now on.
+/// Starts to observe the longest task of the page's thread.
 pub(crate) const WATCH: &str = "
     window.longest = 0;
     window.watcher ??= new PerformanceObserver(list => {
@@ -62,7 +62,7 @@ pub async fn longest_task(page: &Page, place: Where) -> Result<f64> {
     watched(page).await
 }
 
-/// Shows one layer after the other and all of them; the longest task.
+/// Shows each layer in turn, then all layers. Returns the longest task, in ms.
 ///
 /// # Errors
 /// There is no choice of layers.
@@ -76,7 +76,7 @@ pub async fn longest_task_of_layers(page: &Page) -> Result<f64> {
     watched(page).await
 }
 
-/// Pastes so many characters; the longest task, the browser's own layout of the text box among it.
+/// Pastes so many characters. Returns the longest task, in ms, with the browser's own layout of the text box.
 ///
 /// # Errors
 /// The text is not routed.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use thirtyfour::WebDriver;
 
-/// A picture: its file, the address, what to do first, and the card to show (the window's top where there is none).
+/// A picture: its file, the address, a script to run first, and the card to show (without one, the top of the window).
 struct Picture {
     name: &'static str,
     visitor: Visitor,
@@ -122,7 +122,7 @@ async fn take(tools: &Tools, driver: &Driver, picture: &Picture, site: &Server, 
         let there = "return !!document.querySelector(arguments[0])";
         page.until::<bool>(picture.card, there, vec![json!(picture.card)]).await?;
     }
-    // What grows has grown, what is fetched is here.
+    // Wait for animations to end and for fetched files.
     tokio::time::sleep(std::time::Duration::from_millis(800)).await;
     let [x, y, width, height]: [f64; 4] = page
         .script(

@@ -1,4 +1,4 @@
-//! Runs the tests: each in browsers of its own, on one server and one ChromeDriver for all.
+//! Runs the tests: each in its own browsers, with one server and one ChromeDriver for all.
 
 use anyhow::{Context, Result, bail};
 use futures_util::FutureExt;
@@ -47,12 +47,12 @@ struct Shared {
     site: Server,
 }
 
-/// Where one test happens.
+/// The environment of one test.
 pub struct Stage {
     shared: Arc<Shared>,
     /// The browsers it opened.
     browsers: Mutex<Vec<WebDriver>>,
-    /// Parts of console messages that it provokes.
+    /// Parts of console messages that the test expects.
     expected: Mutex<Vec<&'static str>>,
 }
 
@@ -81,7 +81,7 @@ impl Stage {
         Ok(page)
     }
 
-    /// From here on the console may say this: the test provokes it. Any other error there fails the test.
+    /// Expects console messages with this text from now on. Any other error in the console fails the test.
     pub fn expect_in_console(&self, part: &'static str) {
         self.expected.lock().expect("no panic holds it").push(part);
     }
@@ -90,7 +90,7 @@ impl Stage {
         self.browsers.lock().expect("no panic holds it").clone()
     }
 
-    /// What the browser itself says, unasked, where it has no WebGPU adapter.
+    /// Console messages of the browser itself without a WebGPU adapter.
     const NO_ADAPTER: &'static str = "No available adapters.";
 
     async fn unexpected_console_errors(&self) -> Result<Vec<String>> {
@@ -107,7 +107,7 @@ impl Stage {
         Ok(messages)
     }
 
-    /// Keeps a picture of every open page for whoever looks into the failure.
+    /// Saves a screenshot of every open page, to show what went wrong.
     async fn keep_pictures(&self, name: &str) -> Vec<PathBuf> {
         let mut pictures = Vec::new();
         for (number, browser) in self.opened().iter().enumerate() {
@@ -156,7 +156,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// Runs the tests that the command line asks for.
 pub fn run(tests: Vec<Test>) -> ExitCode {
-    // The message comes with the test's result; of the stack only the place says something.
+    // The message is part of the test's result; of the stack only the location is printed.
     std::panic::set_hook(Box::new(|panic| {
         if let Some(place) = panic.location() {
             eprintln!("failed at {place}");

@@ -24,7 +24,7 @@ async fn fits_a_phone(stage: &Stage) -> Result<()> {
     fits(stage, Visitor::PHONE).await
 }
 
-/// Nothing sticks out sideways, whatever the text.
+/// The page is never wider than its window, whatever the text.
 async fn fits(stage: &Stage, visitor: Visitor) -> Result<()> {
     let page = stage.open(visitor, "/").await?;
     page.routed().await?;
@@ -61,7 +61,7 @@ async fn no_barriers(stage: &Stage, visitor: Visitor) -> Result<()> {
     let page = stage.open(visitor, "/").await?;
     page.routed().await?;
     assert_no_barriers(stage, &page, &format!("{} px, dark: {}", visitor.width, visitor.dark)).await?;
-    // With a token chosen there is more to see.
+    // With a chosen token more is shown.
     page.find("token").await?.click().await?;
     assert_no_barriers(stage, &page, &format!("{} px, dark: {}, a token chosen", visitor.width, visitor.dark)).await
 }
@@ -110,7 +110,7 @@ async fn no_barriers_on_any_view(stage: &Stage, dark: bool) -> Result<()> {
             page.until::<bool>("the comparison", "return !!document.querySelector('.compared .stretch')", Vec::new())
                 .await?;
         }
-        // What is fetched after the model is here, what fades has faded.
+        // Wait for files that are fetched after the model, and for animations.
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         assert_no_barriers(stage, &page, &format!("{query}, dark: {dark}")).await?;
     }
@@ -124,7 +124,8 @@ async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()
         .promise(
             "const result = await axe.run(document, { resultTypes: ['violations'] });
              return result.violations.map(v => ({
-               rule: v.id, help: v.help, nodes: v.nodes.slice(0, 5).map(n => n.html.slice(0, 160) + ' ' + n.failureSummary),
+               rule: v.id, help: v.help,
+               nodes: v.nodes.slice(0, 5).map(n => n.html.slice(0, 160) + ' ' + n.failureSummary),
              }));",
             Vec::new(),
         )

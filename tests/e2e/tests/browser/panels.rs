@@ -66,7 +66,8 @@ async fn two_models_side_by_side(stage: &Stage) -> Result<()> {
         .until(
             "the second model",
             "const rows = [...document.querySelectorAll('.compared .stretch')].map(s =>
-               [...s.querySelectorAll('.row')].map(row => [...row.querySelectorAll('.token i')].map(i => i.textContent).join(' ')));
+               [...s.querySelectorAll('.row')].map(row =>
+                 [...row.querySelectorAll('.token i')].map(i => i.textContent).join(' ')));
              return rows.length === arguments[0] && rows.every(r => r[1]) && rows;",
             vec![json!(view.tokens.len())],
         )
@@ -77,7 +78,8 @@ async fn two_models_side_by_side(stage: &Stage) -> Result<()> {
     }
     let figures: Vec<Vec<String>> = page
         .script(
-            "return [...document.querySelectorAll('.figures-table tbody tr')].map(row => [...row.querySelectorAll('td')].map(c => c.textContent));",
+            "return [...document.querySelectorAll('.figures-table tbody tr')].map(row =>
+               [...row.querySelectorAll('td')].map(c => c.textContent));",
             Vec::new(),
         )
         .await?;
@@ -89,7 +91,8 @@ async fn two_models_side_by_side(stage: &Stage) -> Result<()> {
     assert!(figures.iter().any(|pair| pair[0] == balance), "{balance} is not among {figures:?}");
     let differences: f64 = page
         .script(
-            "return [...document.querySelectorAll('.difference s')].reduce((sum, s) => sum + parseFloat(s.style.height), 0);",
+            "return [...document.querySelectorAll('.difference s')]
+               .reduce((sum, s) => sum + parseFloat(s.style.height), 0);",
             Vec::new(),
         )
         .await?;
@@ -111,7 +114,8 @@ async fn the_curves_have_a_cursor(stage: &Stage) -> Result<()> {
         let wanted: Vec<String> = wanted.iter().map(|value| format!("{value:.2}")).collect();
         page.until::<bool>(
             &format!("the figures {wanted:?} of point {index}"),
-            "const shown = [...document.querySelectorAll('[data-testid=training] figcaption b')].map(b => b.textContent);
+            "const captions = [...document.querySelectorAll('[data-testid=training] figcaption b')];
+             const shown = captions.map(b => b.textContent);
              return JSON.stringify(shown) === JSON.stringify(arguments[0]);",
             vec![json!(wanted)],
         )

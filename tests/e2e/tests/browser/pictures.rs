@@ -79,7 +79,8 @@ async fn a_cell_of_the_map_has_its_experts_colour_and_leads_to_its_token(stage: 
     page.script::<()>(
         "const canvas = document.querySelector('.map canvas');
          const rect = canvas.getBoundingClientRect();
-         const at = { clientX: rect.left + arguments[0][0] * rect.width, clientY: rect.top + arguments[0][1] * rect.height };
+         const [x, y] = arguments[0];
+         const at = { clientX: rect.left + x * rect.width, clientY: rect.top + y * rect.height };
          canvas.dispatchEvent(new MouseEvent('click', { bubbles: true, ...at }));",
         vec![json!(point)],
     )
@@ -130,7 +131,8 @@ async fn the_load_map_has_each_layers_loads(stage: &Stage) -> Result<()> {
     let cells: Vec<String> = page
         .until(
             "the table",
-            "const cells = [...document.querySelectorAll('.as-table tbody td')]; return cells.length && cells.map(c => c.innerText);",
+            "const cells = [...document.querySelectorAll('.as-table tbody td')];
+             return cells.length && cells.map(c => c.innerText);",
             Vec::new(),
         )
         .await?;

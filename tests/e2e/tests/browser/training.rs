@@ -1,4 +1,4 @@
-//! The recording of a training: what is shown is what was recorded, and says so.
+//! The recording of a training run: the page shows what was recorded, and says so.
 
 use crate::harness::{Stage, tests};
 use crate::panels::SET;
@@ -91,7 +91,8 @@ async fn two_moments_stand_side_by_side(stage: &Stage) -> Result<()> {
         .until(
             "the two strips",
             "const rows = [...document.querySelectorAll('[data-testid=compare-snapshots] .stretch')].map(s =>
-               [...s.querySelectorAll('.row')].map(row => [...row.querySelectorAll('.token i')].map(i => i.textContent).join(' ')));
+               [...s.querySelectorAll('.row')].map(row =>
+                 [...row.querySelectorAll('.token i')].map(i => i.textContent).join(' ')));
              return rows.length > 0 && rows;",
             Vec::new(),
         )
