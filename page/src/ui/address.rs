@@ -1,8 +1,11 @@
-//! The view as the page's address keeps it: `?model=NAME|URL&text=...&layer=N|all&backend=auto|webgpu|cpu`,
-//! with `view` (the picture), `colour` (what colours mean), `token` (the one chosen) and `to` (the end of a range), `find`,
+//! The view as the page's address keeps it: `?model=NAME|URL&layer=N|all&backend=auto|webgpu|cpu#text=...`,
+//! with `view` (the picture), `colour` (what colours mean), `token` (the one chosen) and `to` (the end of a range),
 //! `expert` (`LAYER.EXPERT`), `compare` (a second model, or `self`), `compare-policy` (what is changed about
 //! that one's routing), `step` (of the training), `recorded` (the recorded text) and
-//! `beside` (a second step), `policy` (what is changed about the routing, docs/gates.md), and `lang`. A link brings back the same view; what makes no sense is ignored, and said.
+//! `beside` (a second step), `policy` (what is changed about the routing, docs/gates.md), and `lang`.
+//! What the visitor wrote, `text` and `find`, stands in the fragment, which no browser sends to a server.
+//! Every key is read from either part, so older links (`?text=...`) still open.
+//! A link brings back the same view; what makes no sense is ignored, and said.
 
 use super::messages::t;
 use super::state::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State, colour_name};
@@ -55,13 +58,17 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads the part of an address from `?` on.
-    pub fn parse(search: &str) -> Self {
+    /// Reads the query of an address (from `?` on) and its fragment (from `#` on); the fragment wins.
+    pub fn parse(query: &str, fragment: &str) -> Self {
         let mut address = Self::default();
-        let Ok(parameters) = UrlSearchParams::new_with_str(search) else { return address };
-        let get = |name: &str| parameters.get(name).filter(|value| !value.is_empty());
+        let parts = [fragment.trim_start_matches('#'), query];
+        let parts = parts.map(|part| UrlSearchParams::new_with_str(part).ok());
+        let get = |name: &str| {
+            let values = parts.iter().flatten().filter_map(|part| part.get(name));
+            values.into_iter().find(|value| !value.is_empty())
+        };
         address.model = get("model");
-        address.text = get("text");
+        address.text = get("text").map(|text| as_in_a_text_box(&text));
         address.compare = get("compare");
         address.language = get("lang");
         address.search = get("find");
@@ -97,9 +104,11 @@ impl Address {
         read
     }
 
-    /// The address of what `state` shows, from `?` on; empty where it is the opening view.
+    /// Query and fragment of the address of what `state` shows (`?...#...`); empty where it is the opening view.
     pub fn write(state: &State, language: Option<&str>) -> String {
-        let Ok(parameters) = UrlSearchParams::new() else { return String::new() };
+        let (Ok(parameters), Ok(written)) = (UrlSearchParams::new(), UrlSearchParams::new()) else {
+            return String::new();
+        };
         let first = state.examples.first().map(|example| example.text.as_str());
         let first_model = state.offered.first().map(|offered| offered.name.as_str());
         if let Some(model) = state.model_asked.as_deref().filter(|model| Some(*model) != first_model) {
@@ -125,7 +134,7 @@ impl Address {
             parameters.append("colour", colour_name(state.colour_by));
         }
         if !state.search.is_empty() {
-            parameters.append("find", &state.search);
+            written.append("find", &state.search);
         }
         if let Some(ExpertOf { layer, expert }) = state.expert {
             parameters.append("expert", &format!("{layer}.{expert}"));
@@ -151,11 +160,19 @@ impl Address {
             parameters.append("lang", language);
         }
         if Some(state.text.as_str()) != first && !state.text.is_empty() && state.text.chars().count() <= LONGEST_TEXT {
-            parameters.append("text", &state.text);
+            written.append("text", &state.text);
         }
-        let query = String::from(parameters.to_string());
-        if query.is_empty() { query } else { format!("?{query}") }
+        let part = |mark: &str, parameters: UrlSearchParams| {
+            let part = String::from(parameters.to_string());
+            if part.is_empty() { part } else { format!("{mark}{part}") }
+        };
+        part("?", parameters) + &part("#", written)
     }
+}
+
+/// `text` as a text box holds it: every line ends with a line feed.
+pub fn as_in_a_text_box(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 fn layer(value: &str) -> Option<LayerChoice> {

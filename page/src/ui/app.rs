@@ -75,6 +75,8 @@ pub enum Message {
     Spoken(String, Option<String>),
     /// Address and storage follow the page.
     Rest,
+    /// The visitor changed the fragment of the address, or followed a link that differs only in it.
+    FragmentChanged,
 }
 
 #[derive(Properties, PartialEq)]
@@ -116,7 +118,9 @@ impl Component for App {
     type Properties = AppProps;
 
     fn create(context: &Context<Self>) -> Self {
-        let address = Address::parse(&window().location().search().unwrap_or_default());
+        let location = window().location();
+        let address =
+            Address::parse(&location.search().unwrap_or_default(), &location.hash().unwrap_or_default());
         let kept = keep::kept();
         let mut state = State::new(&address, theme::begin(), kept.clone());
         state.text = Shared::new(first_text(&context.props().typed, address.text.clone(), kept));
@@ -189,6 +193,13 @@ impl Component for App {
                 self.rest = None;
                 self.remember();
                 return false;
+            }
+            Message::FragmentChanged => {
+                let fragment = window().location().hash().unwrap_or_default();
+                match Address::parse("", &fragment).text {
+                    Some(text) if text != **self.state.text => self.act(Action::Replace(text)),
+                    _ => return false,
+                }
             }
         }
         let link = context.link().clone();
@@ -438,11 +449,13 @@ impl App {
     fn remember(&mut self) {
         let state = &self.state;
         let language = self.language_asked.as_deref();
-        let query = Address::write(state, language);
-        let path = window().location().pathname().unwrap_or_default();
-        let url = format!("{path}{query}");
+        let written = Address::write(state, language);
+        let location = window().location();
+        let path = location.pathname().unwrap_or_default();
+        let url = format!("{path}{written}");
         let history = window().history();
-        let changed = window().location().search().is_ok_and(|search| search != query);
+        let now = location.search().unwrap_or_default() + &location.hash().unwrap_or_default();
+        let changed = now != written;
         if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
             // Browsers refuse too many changes a second; the next rest tries again.
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
@@ -564,7 +577,9 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
     let rest = context.link().callback(|()| Message::Rest);
     let leave = EventListener::new(&window(), "pagehide", move |_| rest.emit(()));
     let resize = EventListener::new(&window(), "resize", |_| forget_look());
-    [Some(keys), theme, Some(leave), Some(resize)].into_iter().flatten().collect()
+    let fragment = context.link().callback(|()| Message::FragmentChanged);
+    let fragment = EventListener::new(&window(), "hashchange", move |_| fragment.emit(()));
+    [Some(keys), theme, Some(leave), Some(resize), Some(fragment)].into_iter().flatten().collect()
 }
 
 /// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.
