@@ -1,6 +1,6 @@
 //! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
 
-use super::address::{Address, LONGEST_TEXT};
+use super::address::{Address, LONGEST_TEXT, as_in_a_text_box};
 use super::canvas::{forget_look, next_frame};
 use super::compare::Compare;
 use super::compare_snapshots::CompareSnapshots;
@@ -128,6 +128,9 @@ impl Component for App {
         let link = context.link();
         let dispatch = link.callback(Message::Act);
         let hear = link.callback(Message::Heard);
+        if !keep::is_available() {
+            state.notes.push(t!("keep.unavailable"));
+        }
         let died = link.callback(Message::Died);
         let first = expected_model(address.model.as_deref());
         let engine =
@@ -461,7 +464,8 @@ impl App {
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
         }
         let is_example = state.examples.iter().any(|example| example.text == **state.text);
-        let refused = !is_example && !state.text.is_empty() && !keep::keep(&state.text);
+        let keeps = !is_example && !state.text.is_empty() && keep::is_available();
+        let refused = keeps && !keep::keep(&state.text);
         if refused && !self.storage_refused {
             self.dispatch.emit(Action::Note(t!("keep.refused")));
         }
@@ -715,5 +719,6 @@ async fn fetch_text(path: &str) -> Option<String> {
 /// again, the one that was on it; else the opening example.
 fn first_text(typed: &Typed, asked: Option<String>, kept: Option<String>) -> String {
     let edited = typed.edited.then(|| typed.text.clone());
-    edited.or(asked).or(kept.filter(|_| keep::is_reload())).unwrap_or_else(|| typed.text.clone())
+    let text = edited.or(asked).or(kept.filter(|_| keep::is_reload())).unwrap_or_else(|| typed.text.clone());
+    as_in_a_text_box(&text)
 }

@@ -1,36 +1,67 @@
-//! The text kept in the browser, so that nothing is lost when the page is closed or loaded again.
+//! What the browser keeps between visits, where it lets the page: the text, folded cards, the theme.
+//!
+//! A browser may refuse storage (private windows, sandboxed frames, a visitor's choice): `localStorage` is null, or reading
+//! it or any of its methods throws. Then nothing is kept, and the page works without.
 
-use gloo::storage::{LocalStorage, Storage};
 use gloo::utils::window;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasm_bindgen::JsCast;
-use web_sys::PerformanceNavigationTiming;
+use web_sys::{PerformanceNavigationTiming, Storage};
 
-const KEY: &str = "moescope.text";
+const TEXT: &str = "moescope.text";
 const FOLDED: &str = "moescope.folded";
+
+/// The browser's storage, unless it refuses.
+fn storage() -> Option<Storage> {
+    window().local_storage().ok().flatten()
+}
+
+/// Whether the browser has a storage that can be read.
+pub fn is_available() -> bool {
+    storage().is_some_and(|storage| storage.get_item(TEXT).is_ok())
+}
+
+/// What was kept under `key`; none where there is nothing, or something of another type.
+pub fn get<T: DeserializeOwned>(key: &str) -> Option<T> {
+    serde_json::from_str(&storage()?.get_item(key).ok()??).ok()
+}
+
+/// Keeps `value` under `key`. False where the browser refuses: storage is full or forbidden.
+pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> bool {
+    let json = serde_json::to_string(value);
+    storage().zip(json.ok()).is_some_and(|(storage, json)| storage.set_item(key, &json).is_ok())
+}
+
+/// Forgets what was kept under `key`.
+pub fn delete(key: &str) {
+    // Where storage is refused, nothing was kept.
+    let _ = storage().map(|storage| storage.remove_item(key));
+}
 
 /// The text kept last, if any.
 pub fn kept() -> Option<String> {
-    LocalStorage::get::<String>(KEY).ok().filter(|text| !text.is_empty())
+    get::<String>(TEXT).filter(|text| !text.is_empty())
 }
 
-/// Keeps `text`. False where the browser refuses: storage is full or forbidden.
+/// Keeps `text`; false as in [`set`].
 pub fn keep(text: &str) -> bool {
-    LocalStorage::set(KEY, text).is_ok()
+    set(TEXT, text)
 }
 
-/// Forgets what was kept.
+/// Forgets the text.
 pub fn forget() {
-    LocalStorage::delete(KEY);
+    delete(TEXT);
 }
 
 /// Whether the visitor folded the card of that name, or unfolded it; none where it was left as it came.
 pub fn folded(name: &str) -> Option<bool> {
-    LocalStorage::get(format!("{FOLDED}.{name}")).ok()
+    get(&format!("{FOLDED}.{name}"))
 }
 
 /// Keeps that the card of that name is folded or not. Where the browser refuses, it is so until the page is left.
 pub fn fold(name: &str, folded: bool) {
-    let _ = LocalStorage::set(format!("{FOLDED}.{name}"), folded);
+    let _ = set(&format!("{FOLDED}.{name}"), &folded);
 }
 
 /// True where the visitor loaded the page again rather than opening it.

@@ -1,8 +1,8 @@
 //! Dark or light: as the system says, until the visitor chooses.
 
 use super::canvas::forget_look;
+use super::keep;
 use gloo::events::EventListener;
-use gloo::storage::{LocalStorage, Storage};
 use gloo::utils::{document, window};
 
 const KEY: &str = "moescope.theme";
@@ -13,12 +13,12 @@ fn system() -> Option<web_sys::MediaQueryList> {
 
 /// True for the dark theme; a choice made earlier is applied to the document.
 pub fn begin() -> bool {
-    match LocalStorage::get::<bool>(KEY) {
-        Ok(dark) => {
+    match keep::get(KEY) {
+        Some(dark) => {
             apply(dark);
             dark
         }
-        Err(_) => system().is_some_and(|query| query.matches()),
+        None => system().is_some_and(|query| query.matches()),
     }
 }
 
@@ -27,10 +27,10 @@ pub fn choose(dark: bool) {
     apply(dark);
     forget_look();
     if system().is_some_and(|query| query.matches()) == dark {
-        LocalStorage::delete(KEY);
+        keep::delete(KEY);
     } else {
         // Where storage is forbidden, the choice lasts as long as the page.
-        let _ = LocalStorage::set(KEY, dark);
+        let _ = keep::set(KEY, &dark);
     }
 }
 
@@ -46,7 +46,7 @@ pub fn follow(changed: impl Fn(bool) + 'static) -> Option<EventListener> {
     let query = system()?;
     let target = query.clone();
     Some(EventListener::new(&target, "change", move |_| {
-        if LocalStorage::get::<bool>(KEY).is_err() {
+        if keep::get::<bool>(KEY).is_none() {
             if let Some(root) = document().document_element() {
                 let _ = root.remove_attribute("data-theme");
             }
