@@ -12,9 +12,12 @@ pub struct Stretch {
     pub second: Range<usize>,
 }
 
-/// Aligns two tokenizations, as far as both go: where a token of each ends at the same character, a stretch ends.
-pub fn align(first: &[Token], second: &[Token]) -> Vec<Stretch> {
-    let (first, second) = (ends(first), ends(second));
+/// Aligns two tokenizations of `text`, as far as both go: where a token of each ends at the same byte, a stretch ends.
+///
+/// Tokens that are no part of the text, such as one for its beginning (`<s>`), take no bytes of it: they stand with the next token
+/// that does.
+pub fn align(text: &str, first: &[Token], second: &[Token]) -> Vec<Stretch> {
+    let (first, second) = (ends(text, first), ends(text, second));
     let mut stretches = Vec::new();
     let (mut i, mut j) = (0, 0);
     let (mut start_i, mut start_j) = (0, 0);
@@ -23,12 +26,15 @@ pub fn align(first: &[Token], second: &[Token]) -> Vec<Stretch> {
             std::cmp::Ordering::Less => i += 1,
             std::cmp::Ordering::Greater => j += 1,
             std::cmp::Ordering::Equal => {
-                // Pieces of a character end where the text before them does: they belong to what completes it.
+                // Several tokens of one side may end here: all belong to the stretch.
                 let next = |ends: &[usize], at: usize| ends.get(at + 1) == Some(&ends[at]);
                 if next(&first, i) || next(&second, j) {
                     i += usize::from(next(&first, i));
                     j += usize::from(next(&second, j));
                     continue;
+                }
+                if first[i] == NOWHERE {
+                    break;
                 }
                 stretches.push(Stretch { first: start_i..i + 1, second: start_j..j + 1 });
                 (i, j) = (i + 1, j + 1);
@@ -39,21 +45,41 @@ pub fn align(first: &[Token], second: &[Token]) -> Vec<Stretch> {
     stretches
 }
 
-/// Where each token ends in the text, in bytes. A piece of a character ends where the next character begins,
-/// which only the token that completes it reaches: such pieces count as ending with it.
-fn ends(tokens: &[Token]) -> Vec<usize> {
+/// How far ahead a token is looked for where the ones before it say nothing of the text that they stand for (`<unk>`).
+const AHEAD: usize = 64;
+
+/// The end of a token after which no token takes any of the text.
+const NOWHERE: usize = usize::MAX;
+
+/// Where each token ends in the text, in bytes. A token that takes none of it, as a piece of a character that a later one completes,
+/// counts as ending with the next one that does.
+fn ends(text: &str, tokens: &[Token]) -> Vec<usize> {
     let mut ends = Vec::with_capacity(tokens.len());
     let mut end = 0;
-    for (index, token) in tokens.iter().enumerate() {
-        let completed = tokens[index..].iter().find(|later| !later.text.is_empty()).map_or(0, |later| later.text.len());
-        if token.text.is_empty() {
-            ends.push(end + completed);
-        } else {
-            end += token.text.len();
-            ends.push(end);
-        }
+    for token in tokens {
+        let start = end;
+        end = end_of(text, start, &token.text);
+        ends.push(if end > start { end } else { NOWHERE });
+    }
+    for index in (1..ends.len()).rev() {
+        ends[index - 1] = ends[index - 1].min(ends[index]);
     }
     ends
+}
+
+/// Where the token `piece` ends that follows the byte `start` of `text`; `start` where it is no part of the text.
+fn end_of(text: &str, start: usize, piece: &str) -> usize {
+    let rest = &text[start..];
+    // SentencePiece puts a space before the text.
+    let spellings = [piece, piece.strip_prefix(' ').unwrap_or(piece)];
+    let is_here = |spelling: &&str| !spelling.is_empty() && rest.starts_with(*spelling);
+    if let Some(spelling) = spellings.into_iter().find(is_here) {
+        return start + spelling.len();
+    }
+    let reach = (0..=AHEAD.min(rest.len())).rev().find(|&end| rest.is_char_boundary(end)).unwrap_or(0);
+    let is_special = piece.starts_with('<') || piece.starts_with('[');
+    let found = (!piece.trim().is_empty() && !is_special).then(|| rest[..reach].find(piece)).flatten();
+    found.map_or(start, |gap| start + gap + piece.len())
 }
 
 #[cfg(test)]
@@ -65,7 +91,12 @@ mod tests {
     }
 
     fn aligned(first: &[&str], second: &[&str]) -> Vec<(Range<usize>, Range<usize>)> {
-        align(&tokens(first), &tokens(second)).into_iter().map(|s| (s.first, s.second)).collect()
+        let longer = if first.concat().len() > second.concat().len() { first } else { second };
+        aligned_in(&longer.concat(), first, second)
+    }
+
+    fn aligned_in(text: &str, first: &[&str], second: &[&str]) -> Vec<(Range<usize>, Range<usize>)> {
+        align(text, &tokens(first), &tokens(second)).into_iter().map(|s| (s.first, s.second)).collect()
     }
 
     #[test]
@@ -82,6 +113,37 @@ mod tests {
     fn pieces_stay_with_their_character() {
         assert_eq!(aligned(&["", "", "\u{8be5}", "x"], &["\u{8be5}", "x"]), [(0..3, 0..1), (3..4, 1..2)]);
         assert_eq!(aligned(&["", "\u{8be5}"], &["", "", "\u{8be5}"]), [(0..2, 0..3)]);
+    }
+
+    #[test]
+    fn a_token_before_the_text_takes_none_of_it() {
+        let text = "The river was wide";
+        let plain = ["T", "he", " river", " was", " wide"];
+        let begun = ["<s>", "T", "he", " river", " was", " wide"];
+        let expected = [(0..2, 0..1), (2..3, 1..2), (3..4, 2..3), (4..5, 3..4), (5..6, 4..5)];
+        assert_eq!(aligned_in(text, &begun, &plain), expected);
+        let turned = expected.map(|(first, second)| (second, first));
+        assert_eq!(aligned_in(text, &plain, &begun), turned);
+        assert_eq!(aligned_in(text, &begun, &begun)[0], (0..2, 0..2));
+        // One after the text belongs to no stretch.
+        assert_eq!(aligned_in("The", &["The", "</s>"], &["T", "he"]), [(0..1, 0..2)]);
+    }
+
+    #[test]
+    fn sentencepiece_begins_with_a_space_that_the_text_has_not() {
+        let pieces = ["<s>", " The", " ri", "ver"];
+        assert_eq!(aligned_in("The river", &pieces, &["T", "he", " river"]), [(0..2, 0..2), (2..4, 2..3)]);
+        // Where the text begins with one, it is the text's.
+        assert_eq!(aligned_in(" The", &[" The"], &[" ", "The"]), [(0..1, 0..2)]);
+    }
+
+    #[test]
+    fn an_unknown_token_stands_for_what_is_between_its_neighbours() {
+        let unknown = ["a", "<unk>", " b", " c"];
+        assert_eq!(
+            aligned_in("a\u{1f680} b c", &unknown, &["a", "\u{1f680}", " b", " c"]),
+            [(0..1, 0..1), (1..3, 1..3), (3..4, 3..4)]
+        );
     }
 
     #[test]

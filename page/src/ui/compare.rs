@@ -160,7 +160,7 @@ impl Compare {
                     <div class="notice problem" role="alert"><p>{ refused }</p></div>
                 }
                 { figures(sides, &names, props.layer) }
-                <ComparedStrip first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer} {names} />
+                <ComparedStrip text={props.text.clone()} first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer} {names} />
             </>
         }
     }

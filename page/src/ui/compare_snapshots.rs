@@ -25,6 +25,7 @@ pub struct CompareSnapshotsProps {
 pub fn CompareSnapshots(props: &CompareSnapshotsProps) -> Html {
     let close = props.dispatch.reform(|_: MouseEvent| Action::Beside(None));
     let [first, second] = props.traces.clone();
+    let text = first.tokens.iter().map(|token| token.text.as_str()).collect::<String>();
     html! {
         <section class="card" aria-labelledby="compare-title" data-testid="compare-snapshots">
             <div class="head">
@@ -33,7 +34,8 @@ pub fn CompareSnapshots(props: &CompareSnapshotsProps) -> Html {
                 <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("compare.close")}>{ icon("close") }</button>
             </div>
             { figures_table(&props.names, &figures(props)) }
-            <ComparedStrip {first} {second} layer={props.layer} names={props.names.clone()} />
+            <ComparedStrip text={Shared::new(text)} {first} {second} layer={props.layer}
+                names={props.names.clone()} />
         </section>
     }
 }

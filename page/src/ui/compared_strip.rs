@@ -17,6 +17,8 @@ const MOST_BITS: f32 = 4.0;
 
 #[derive(Properties, PartialEq)]
 pub struct ComparedStripProps {
+    /// The text that both are of.
+    pub text: Shared<String>,
     pub first: Shared<Trace>,
     pub second: Shared<Trace>,
     pub layer: LayerChoice,
@@ -26,7 +28,7 @@ pub struct ComparedStripProps {
 /// The strip.
 #[component]
 pub fn ComparedStrip(props: &ComparedStripProps) -> Html {
-    let stretches = align(&props.first.tokens, &props.second.tokens);
+    let stretches = align(&props.text, &props.first.tokens, &props.second.tokens);
     let shown = stretches.iter().map(|stretch| {
         let breaks = props.first.tokens[stretch.first.clone()].iter().any(|token| token.text.contains('\n'));
         html! {
