@@ -233,7 +233,8 @@ impl Component for App {
                     <div class="column">{ self.text_card() }{ self.strip_card() }<Later work=60 patience=2 settling={self.settling.clone()}>
                         { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
                         <CostCard model={self.state.model.clone()} /></Later></div>
-                    <aside>
+                    // Live figures: a translator that replaces their text nodes would leave old ones.
+                    <aside translate="no">
                         <Later work=100 patience=3 settling={self.settling.clone()}>{ self.load_card() }</Later>
                         <Later work={A_TOKEN * self.state.shown.layers.len()} patience=4 settling={self.settling.clone()}>{ self.token_inspector() }</Later>
                         <Later work=80 patience=5 settling={self.settling.clone()}>{ self.expert_inspector() }</Later>
@@ -253,7 +254,8 @@ impl App {
         let state = &self.state;
         let link = context.link();
         html! {
-            <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
+            <Header key={format!("header-{}", self.language)} model={state.model.clone()} loading={state.loading > 0}
+                offered={state.offered.clone()}
                 can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} profile={state.profile.clone()} backend={state.backend} dark={state.dark}
                 text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
                 language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}

@@ -42,7 +42,9 @@ pub fn ComparedStrip(props: &ComparedStripProps) -> Html {
     html! {
         <>
             <p class="hint">{ t!("compare.legend", first = first, second = second) }</p>
-            <div class="strip compared" tabindex="0" role="region" aria-label={t!("compare.strip")}>{ for shown }</div>
+            <div class="strip compared" translate="no" tabindex="0" role="region" aria-label={t!("compare.strip")}>
+                { for shown }
+            </div>
         </>
     }
 }

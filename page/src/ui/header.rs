@@ -18,6 +18,8 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct HeaderProps {
     pub model: Option<Shared<ModelInfo>>,
+    /// A model is on its way.
+    pub loading: bool,
     pub offered: Shared<Vec<Offered>>,
     pub asked: Option<String>,
     /// The model that this one is compared with.
@@ -51,7 +53,7 @@ pub fn Header(props: &HeaderProps) -> Html {
             <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()}
                 name={props.model.as_ref().map(|model| model.name.clone())} dispatch={props.dispatch.clone()} />
             { compare(props) }
-            <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref()) }</p>
+            <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref(), props.loading) }</p>
             <BackendBadge model={props.model.clone()} speed={props.speed} profile={props.profile.clone()} choice={props.backend}
                 dispatch={props.dispatch.clone()} />
             <button type="button" class="quiet icon-only" data-testid="undo-view" onclick={undo} disabled={!props.can_undo}
@@ -78,8 +80,8 @@ fn compare(props: &HeaderProps) -> Html {
     }
 }
 
-fn model_line(model: Option<&ModelInfo>) -> String {
-    let Some(model) = model else { return t!("model.loading") };
+fn model_line(model: Option<&ModelInfo>, loading: bool) -> String {
+    let Some(model) = model else { return if loading { t!("model.loading") } else { t!("model.none") } };
     let (total, active) = (model.cost.parameters(), model.cost.active_parameters());
     let (total, active) = (format::short(total as f64), format::short(active as f64));
     if model.experts == 0 {

@@ -90,7 +90,7 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     });
     use_follow(&node, props.trace.clone(), props.changed_at, behind);
     html! {
-        <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
+        <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} translate="no" role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
             onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus} onkeydown={keys} ondragstart={drag()}>
             { content(props, &parts) }
         </div>
