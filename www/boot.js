@@ -1,10 +1,17 @@
 // Starts the program: checks that the browser can run it, then loads it with a progress bar. All else is Rust.
+//
+// A classic script, not a module: it runs in frames and browsers that load no modules, and says so there.
 
-import { programUrl } from "./program.js";
+/** Where the files of this version of the program are. */
+const HERE = new URL("./", document.currentScript.src);
 
 /** Why this browser cannot run the page, or "" if it can. */
 function obstacle() {
   const advice = "A current Chrome, Edge, Firefox or Safari can.";
+  if (self.origin === "null") {
+    return "This page is in a frame with the attribute sandbox, in which browsers start no workers; the model needs one. " +
+      "Open the page in a tab of its own, or add allow-same-origin to that attribute.";
+  }
   if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD_PROBE)) {
     return `This browser cannot run WebAssembly with SIMD, which the model needs. ${advice}`;
   }
@@ -32,26 +39,46 @@ function canRunModuleWorkers() {
         throw new Error("no worker wanted");
       },
     };
-    new Worker(new URL("worker.js", import.meta.url), options).terminate();
+    new Worker(new URL("worker.js", HERE), options).terminate();
   } catch {
     // Expected where `type` is read.
   }
   return reads;
 }
 
+/** Only a worker itself hears that its script cannot be loaded, and the program's library keeps it: it is told on the
+ * worker's channel (`Connection` in page/src/ui/link.rs). */
+function reportWorkersThatDoNotStart() {
+  window.Worker = class extends Worker {
+    constructor(address, options) {
+      super(address, options);
+      const url = new URL(address, document.baseURI);
+      const failed = () => {
+        const channel = new BroadcastChannel(url.searchParams.get("channel"));
+        channel.postMessage({ unloadable: `${url.origin}${url.pathname} is missing or is no script` });
+        channel.close();
+      };
+      this.addEventListener("error", failed, { once: true });
+      // A worker that runs says itself what goes wrong.
+      this.addEventListener("message", () => this.removeEventListener("error", failed), { once: true });
+    }
+  };
+}
+
 /** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload,
  * as `first_text` in page/src/ui/app.rs chooses. */
 function firstText() {
-  // Links of today have the text in the fragment, older ones in the query.
-  const asked = [location.hash.slice(1), location.search].map(part => new URLSearchParams(part).get("text")).find(text => text !== null) ?? null;
+  // Links have the text in the fragment; older ones in the query.
+  const parts = [location.hash.slice(1), location.search];
+  const asked = parts.map((part) => new URLSearchParams(part).get("text")).find((text) => text);
   const [navigation] = performance.getEntriesByType("navigation");
-  if (asked !== null || navigation?.type !== "reload") {
+  if (asked || navigation?.type !== "reload") {
     return asked;
   }
   try {
     return JSON.parse(localStorage.getItem("moescope.text"));
   } catch {
-    // Storage is forbidden, or holds something else: the program deals with it.
+    // Storage is refused, or holds something else: the program deals with it.
     return null;
   }
 }
@@ -65,8 +92,7 @@ function showFirstText() {
 }
 
 /** Fetches the program; the copy of the answer only drives the bar, the original compiles as it streams in. */
-async function fetchProgram() {
-  const url = programUrl();
+async function fetchProgram(url) {
   const response = await fetch(url);
   if (!response.ok) {
     throw new Error(`the server answered ${response.status} for ${url.pathname}`);
@@ -103,14 +129,14 @@ function showProblem(message) {
 /** When this screen can be seen; at once in a tab that nobody looks at, where nothing is painted. */
 function painted() {
   return Promise.race([
-    new Promise(done => new PerformanceObserver(done).observe({ type: "paint", buffered: true })),
-    new Promise(done => setTimeout(done, document.hidden ? 0 : 500)),
+    new Promise((done) => new PerformanceObserver(done).observe({ type: "paint", buffered: true })),
+    new Promise((done) => setTimeout(done, document.hidden ? 0 : 500)),
   ]);
 }
 
 /** What comes after this is a task of its own: the page answers in between. */
 function nextTask() {
-  return new Promise(done => setTimeout(done));
+  return new Promise((done) => setTimeout(done));
 }
 
 /** Keeps what is loaded from this site, here and by the engine's worker, for a visit without a network (keeper.js). */
@@ -118,11 +144,12 @@ async function keep() {
   const container = navigator.serviceWorker; // None at an unsafe address.
   await container.register("keeper.js");
   const { active } = await container.ready;
-  const page = location.origin + location.pathname;
-  const site = new URL("./", page).href;
-  const tell = (names) => active.postMessage(names.filter(name => name.startsWith(site)));
-  tell([page]);
-  const observer = new PerformanceObserver(list => tell(list.getEntries().map(({ name }) => name)));
+  const { build } = document.body.dataset;
+  // While this page is open, its version is kept: keeper.js looks for this lock.
+  navigator.locks?.request(`moescope:${build}`, { mode: "shared" }, () => new Promise(() => {}));
+  const page = location.href.split("#")[0];
+  const tell = (names) => active.postMessage({ page, build, names });
+  const observer = new PerformanceObserver((list) => tell(list.getEntries().map(({ name }) => name)));
   observer.observe({ type: "resource", buffered: true });
   const loaded = new BroadcastChannel("moescope.loaded");
   loaded.onmessage = ({ data }) => Array.isArray(data) && tell(data);
@@ -140,14 +167,17 @@ function whenOpened(then) {
 }
 
 async function boot() {
+  document.querySelector(".boot-late").remove();
   const problem = obstacle();
   if (problem) {
     showProblem(problem);
     return;
   }
+  reportWorkersThatDoNotStart();
   showFirstText();
   try {
-    const program = fetchProgram();
+    const { programUrl } = await import("./program.js");
+    const program = fetchProgram(programUrl());
     program.catch(() => {}); // It is told below.
     const { default: init, start } = await import("./moescope.js");
     // Starting the program holds the page up: what is there can be seen and typed in before.
@@ -158,7 +188,10 @@ async function boot() {
     whenOpened(() => setTimeout(() => keep().catch(() => {}), 1000));
     start();
   } catch (error) {
-    showProblem(`The program could not be loaded: ${error.message}. Check the connection and load the page again.`);
+    showProblem(
+      `The program could not be loaded: ${error.message}. Check the connection and load the page again. ` +
+        "If a new version is being uploaded to the site, that helps in a minute.",
+    );
     throw error;
   }
 }

@@ -1,13 +1,26 @@
-// Keeps what visits loaded from this site, each file with the server's ETag, so that there is a page without a network too.
-// While there is one, a browser's own cache is faster, and nothing is answered from here.
+// The service worker: keeps whole versions of the site, so that there is a page without a network too.
+//
+// A version is index.html and the directory of files that it names (`data-build`), whose name is the hash of what is in them:
+// files of two versions never have one address. Each version has a cache of its own. The newest whole one answers where there is
+// no network; others stay as long as a page of theirs is open. While there is a network it answers, and a file that an older
+// page misses there, because a newer version replaced it, comes from the cache.
 
-const KEPT = "moescope";
+/** Caches of versions are named so, followed by the version's directory. */
+const VERSION = "moescope:";
 
-/** Bytes of a file that is kept, at most: larger ones are left to the browser's own cache, which knows how much room there is. */
+/** The cache of the models, which no version owns, each file with the server's ETag. */
+const MODELS = "moescope.models";
+
+/** The cache of one entry, which says what the newest whole version is. */
+const NEWEST = "moescope.newest";
+
+/** Bytes of a model's file that is kept, at most: larger ones are left to the browser's own cache, which knows the room. */
 const MOST = 64e6;
 
-/** No network was there for the last page. */
-let cut = false;
+const SITE = registration.scope;
+
+/** There was no network for the last page, or none for the last file. */
+let isCut = false;
 
 /** Under which address an answer is kept: parameters are the page's and the worker's, not the server's. */
 function keyOf(address) {
@@ -16,54 +29,120 @@ function keyOf(address) {
   return key.href;
 }
 
-/** Keeps what was just loaded from an address, and so is in the browser's own cache, unless just that is kept already. */
-async function keep(address) {
-  const [kept, response] = await Promise.all([caches.open(KEPT), fetch(address, { cache: "force-cache" })]);
-  const tag = (answer) => answer?.headers.get("etag") ?? answer?.headers.get("last-modified");
-  const same = tag(response) && tag(response) === tag(await kept.match(keyOf(address)));
-  const small = Number(response.headers.get("content-length")) <= MOST;
-  if (response.status === 200 && small && !same) {
-    await kept.put(keyOf(address), response);
+/** Fetches what was just loaded, and so is in the browser's own cache. */
+async function fetchAgain(address, cache = "force-cache") {
+  const answer = await fetch(address, { cache });
+  if (answer.status !== 200) {
+    throw new Error(`${answer.status} for ${address}`);
+  }
+  return answer;
+}
+
+/** Keeps a version whose page is open at the address `page` and has loaded `names`. */
+async function keepVersion({ page, build, names }) {
+  const cache = await caches.open(VERSION + build);
+  const directory = new URL(build, SITE).href;
+  const listed = await (await fetchAgain(new URL("files.json", directory))).json();
+  // Of the two programs a browser runs one.
+  const files = listed.filter((name) => !name.endsWith(".wasm")).map((name) => new URL(name, directory).href);
+  const loaded = names.filter((name) => name.startsWith(directory)).map(keyOf);
+  for (const file of new Set([...files, ...loaded])) {
+    if (!(await cache.match(file))) {
+      await cache.put(file, await fetchAgain(file));
+    }
+  }
+  const isWhole = (await cache.keys()).some(({ url }) => url.endsWith(".wasm"));
+  if (isWhole && ((await cache.match(SITE)) ?? (await keepPage(cache, page, build)))) {
+    await (await caches.open(NEWEST)).put(SITE, new Response(build));
+    await dropOthers(build);
+  }
+}
+
+/** Keeps the page of the version `build`; false where the server has another by now. */
+async function keepPage(cache, page, build) {
+  for (const mode of ["force-cache", "no-cache"]) {
+    const answer = await fetchAgain(page, mode);
+    if ((await answer.clone().text()).includes(`data-build="${build}"`)) {
+      await cache.put(SITE, answer);
+      return true;
+    }
+  }
+  return false;
+}
+
+/** Drops the versions that are not `build` and of which no page is open, and what earlier keepers kept. */
+async function dropOthers(build) {
+  const { held } = await navigator.locks.query();
+  const open = held.map(({ name }) => name);
+  const isOld = (name) => name === "moescope" || (name.startsWith(VERSION) && name !== VERSION + build);
+  const names = await caches.keys();
+  await Promise.all(names.filter((name) => isOld(name) && !open.includes(name)).map((name) => caches.delete(name)));
+}
+
+/** Keeps a model's file, unless just that is kept already. */
+async function keepModelFile(address) {
+  const [kept, answer] = await Promise.all([caches.open(MODELS), fetchAgain(address)]);
+  const tag = ({ headers }) => headers.get("etag") ?? headers.get("last-modified");
+  const old = await kept.match(keyOf(address));
+  const isSame = old && tag(answer) && tag(answer) === tag(old);
+  if (Number(answer.headers.get("content-length")) <= MOST && !isSame) {
+    await kept.put(keyOf(address), answer);
   } else {
-    await response.body?.cancel(); // Nobody reads it.
+    await answer.body?.cancel(); // Nobody reads it.
   }
 }
 
-async function keepAll(addresses) {
-  for (const address of addresses) {
-    // Where there is no room for it, or no network any more, the rest is of use still.
-    await keep(address).catch(() => {});
+async function keep(loaded) {
+  // Where there is no room for one, or no network any more, the rest is of use still.
+  await keepVersion(loaded).catch(() => {});
+  const models = new URL("models/", SITE).href;
+  for (const name of loaded.names.filter((name) => name.startsWith(models))) {
+    await keepModelFile(name).catch(() => {});
   }
 }
 
-async function keptAnswer({ url }) {
-  const answer = await (await caches.open(KEPT)).match(keyOf(url));
-  return answer ?? Response.error();
+async function keptPage() {
+  const newest = await (await (await caches.open(NEWEST)).match(SITE))?.text();
+  return newest && (await caches.open(VERSION + newest)).match(SITE);
 }
 
-async function page(request) {
+async function answer(request) {
+  const isPage = request.mode === "navigate";
+  const kept = () => (isPage ? keptPage() : caches.match(keyOf(request.url)));
+  // A server that cannot be reached may keep a request waiting for minutes.
+  if (!isPage && (isCut || !navigator.onLine)) {
+    const first = await kept();
+    if (first) {
+      return first;
+    }
+  }
   try {
-    const answer = await fetch(request);
-    cut = false;
-    return answer;
+    const fresh = await fetch(request);
+    isCut = false;
+    const isReplaced = !fresh.ok && request.url.startsWith(new URL("build/", SITE).href);
+    return (isReplaced && (await kept())) || fresh;
   } catch {
-    cut = true;
-    return keptAnswer(request);
+    isCut = true;
+    return (await kept()) ?? Response.error();
   }
 }
+
+// It knows nothing of a version, so a newer keeper may take over from an older one at any time.
+addEventListener("install", () => skipWaiting());
 
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 
-addEventListener("message", (event) => event.waitUntil(keepAll(event.data)));
+/** One after the other: two pages may tell of the same files. */
+let work = Promise.resolve();
+
+addEventListener("message", (event) => {
+  work = work.then(() => keep(event.data));
+  event.waitUntil(work);
+});
 
 addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.method !== "GET" || !request.url.startsWith(registration.scope)) {
-    return;
-  }
-  if (request.mode === "navigate") {
-    event.respondWith(page(request));
-  } else if (cut || !navigator.onLine) {
-    event.respondWith(keptAnswer(request));
+  if (request.method === "GET" && request.url.startsWith(SITE)) {
+    event.respondWith(answer(request));
   }
 });

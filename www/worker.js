@@ -37,13 +37,36 @@ const tell = (entries) => loaded.postMessage(entries.map(({ name }) => name));
 loaded.onmessage = ({ data }) => data === "which?" && tell(performance.getEntriesByType("resource"));
 new PerformanceObserver((list) => tell(list.getEntries())).observe({ type: "resource" });
 
-// The program uses subgroups where a device has them, and wgpu cannot ask for them yet.
-if (self.GPUAdapter) {
-  const { requestDevice } = GPUAdapter.prototype;
-  GPUAdapter.prototype.requestDevice = function (wanted = {}) {
-    const subgroups = this.features.has("subgroups") ? ["subgroups"] : [];
-    return requestDevice.call(this, { ...wanted, requiredFeatures: [...(wanted.requiredFeatures ?? []), ...subgroups] });
+/** Makes what browsers do with WebGPU what the program's library expects: a promise, never a throw, and an adapter with all
+ * that it reads of one. The program uses subgroups where a device has them, and the library cannot ask for them yet. */
+function prepare(gpu) {
+  const ask = gpu.requestAdapter;
+  // Asked twice, a browser may give the same one.
+  const prepared = new WeakSet();
+  gpu.requestAdapter = async (...wanted) => {
+    const adapter = (await ask.apply(gpu, wanted)) ?? null;
+    if (adapter && !prepared.has(adapter)) {
+      prepared.add(adapter);
+      prepareAdapter(adapter);
+    }
+    return adapter;
   };
+}
+
+function prepareAdapter(adapter) {
+  const ask = adapter.requestDevice;
+  adapter.requestDevice = async (wanted = {}) => {
+    const subgroups = adapter.features.has("subgroups") ? ["subgroups"] : [];
+    const requiredFeatures = [...(wanted.requiredFeatures ?? []), ...subgroups];
+    return ask.call(adapter, { ...wanted, requiredFeatures });
+  };
+  if (!adapter.info) {
+    Object.defineProperty(adapter, "info", { value: { vendor: "", architecture: "", device: "", description: "" } });
+  }
+}
+
+if (navigator.gpu) {
+  prepare(navigator.gpu);
 }
 
 function end(error) {
@@ -64,5 +87,6 @@ try {
   await init({ module_or_path: fetch(programUrl()) });
   start();
 } catch (error) {
-  end(error);
+  page.postMessage({ unloadable: String(error?.message ?? error) });
+  close();
 }

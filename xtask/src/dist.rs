@@ -2,10 +2,14 @@
 //!
 //! All links in it are relative, so any static host serves it, in a sub-path too. A build writes only what
 //! changed: file times, and with them the server's ETags, stay as long as the contents do.
+//!
+//! The program, its styles, messages and examples lie in one directory, `build/HASH/`, named after the hash of all that is in it:
+//! files of two versions never have one address, and a cache may keep them for ever. Only index.html says which version it is.
 
-use crate::wasm::{self, MODULE, PROGRAM, Profile, RELAXED_PROGRAM};
+use crate::wasm::{self, MODULE, Profile, RELAXED_PROGRAM};
 use crate::workspace;
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -25,11 +29,25 @@ const OPENING_TEXT: &str = "{{opening-text}}";
 /// Where it wants the names of the models, with a slash between them.
 const MODELS: &str = "{{models}}";
 
+/// Where it wants the directory of this version's files, with a slash at its end.
+const BUILD: &str = "{{build}}";
+
+/// The names of the files in that directory, for the service worker.
+const FILE_LIST: &str = "files.json";
+
+/// The service worker. Its address stays the same from version to version, as browsers demand.
+const KEEPER: &str = "keeper.js";
+
+/// The parts of `www/` that have an address of their own in every version.
+const UNVERSIONED: [&str; 2] = [KEEPER, "models"];
+
 /// A site that was built.
 #[derive(Debug)]
 pub struct Site {
     /// Its directory.
     pub directory: PathBuf,
+    /// The directory of the program in it: `build/HASH`.
+    pub build: PathBuf,
     /// How many files it has, compressed siblings not counted.
     pub files: usize,
     /// The program (WebAssembly and JavaScript) as it is, in bytes.
@@ -65,6 +83,15 @@ enum Contents {
     Bytes(Vec<u8>),
 }
 
+impl Contents {
+    fn read(&self) -> Result<Vec<u8>> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.clone()),
+            Self::CopyOf(source) => fs::read(source).with_context(|| format!("cannot read {}", source.display())),
+        }
+    }
+}
+
 /// Builds the whole site in `out` (relative to the repository's root).
 ///
 /// # Errors
@@ -86,7 +113,7 @@ fn refuse_foreign_directory(out: &Path) -> Result<()> {
         bail!("{} is a file: name a directory for the site", out.display());
     }
     let in_use = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if in_use && !out.join(PROGRAM).is_file() {
+    if in_use && !out.join(KEEPER).is_file() {
         bail!("{} holds files that are no Moescope site: name an empty or a new directory", out.display());
     }
     Ok(())
@@ -98,17 +125,26 @@ fn refuse_foreign_directory(out: &Path) -> Result<()> {
 /// A source cannot be read or the site cannot be written.
 pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Result<Site> {
     let www = root.join("www");
-    let mut assets = copies(&www, Path::new(""))?;
+    let (mut assets, mut versioned) = (Vec::new(), copies(bindgen, Path::new(""))?);
+    for asset in copies(&www, Path::new(""))? {
+        let is_unversioned = UNVERSIONED.iter().any(|name| asset.path.starts_with(name));
+        if is_unversioned { &mut assets } else { &mut versioned }.push(asset);
+    }
     share_tokenizers(&mut assets)?;
-    assets.extend(copies(bindgen, Path::new(""))?);
-    assets.push(Asset { path: "index.html".into(), contents: Contents::Bytes(index_html(root, bindgen)?) });
+    versioned.sort_by(|one, other| one.path.cmp(&other.path));
+    versioned.push(file_list(&versioned)?);
+    let template = read_to_string(&root.join("index.html"))?;
+    let build = Path::new("build").join(hash(&template, &versioned)?);
     assets.push(Asset {
         path: "models/index.json".into(),
         contents: Contents::Bytes(models_index(&www.join("models"))?),
     });
+    assets.extend(versioned.into_iter().map(|asset| Asset { path: build.join(asset.path), ..asset }));
+    let page = index_html(&template, root, bindgen, &build)?;
+    assets.push(Asset { path: "index.html".into(), contents: Contents::Bytes(page) });
 
-    // Whatever else comes first: the program marks the directory as a site.
-    assets.sort_by_key(|asset| asset.path != Path::new(PROGRAM));
+    // The service worker marks the directory as a site; the page is last, so that it never names files that are still to come.
+    assets.sort_by_key(|asset| (asset.path != Path::new(KEEPER), asset.path == Path::new("index.html")));
     for asset in &assets {
         write_asset(asset, out)?;
     }
@@ -121,14 +157,52 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     // A browser takes one of the two.
     let program = [RELAXED_PROGRAM.to_owned(), format!("{MODULE}.js")];
     let size = |suffix: &str| -> Option<u64> {
-        program.iter().map(|name| fs::metadata(out.join(format!("{name}{suffix}"))).ok().map(|m| m.len())).sum()
+        let file = |name| out.join(&build).join(format!("{name}{suffix}"));
+        program.iter().map(|name| fs::metadata(file(name)).ok().map(|m| m.len())).sum()
     };
     Ok(Site {
         directory: out.to_owned(),
         files: assets.len(),
         program: size("").context("the program was not written")?,
         program_brotli: size(".br"),
+        build,
     })
+}
+
+/// The directory of the program in the site at `directory`, as its index.html names it: `build/HASH`.
+///
+/// # Errors
+/// There is no site.
+pub fn build_of(directory: &Path) -> Result<PathBuf> {
+    let path = directory.join("index.html");
+    let page = read_to_string(&path)?;
+    let build = page.split_once("data-build=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let (build, _) = build.with_context(|| format!("{} does not say which version it is", path.display()))?;
+    Ok(PathBuf::from(build))
+}
+
+/// The names of `assets` as a JSON array.
+fn file_list(assets: &[Asset]) -> Result<Asset> {
+    let names = assets.iter().map(|asset| asset.path.to_str().map(|path| path.replace('\\', "/")));
+    let names: Option<Vec<String>> = names.collect();
+    let names = names.context("a file of the site has a name that is no Unicode")?;
+    Ok(Asset { path: FILE_LIST.into(), contents: Contents::Bytes(serde_json::to_vec_pretty(&names)?) })
+}
+
+/// The hash of a version: its page and its files, names and contents.
+fn hash(template: &str, assets: &[Asset]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(template.as_bytes());
+    for asset in assets {
+        part(asset.path.to_string_lossy().replace('\\', "/").as_bytes());
+        part(&asset.contents.read()?);
+    }
+    let digest = hasher.finalize();
+    Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// All files below `source`, to lie below `target` in the site.
@@ -181,16 +255,21 @@ fn share_tokenizers(assets: &mut Vec<Asset>) -> Result<()> {
     Ok(())
 }
 
-/// The shell with the size of the program, the opening example and the models' names filled in.
-fn index_html(root: &Path, bindgen: &Path) -> Result<Vec<u8>> {
-    let path = root.join("index.html");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    if !text.contains(PROGRAM_BYTES) {
-        bail!("{} has no {PROGRAM_BYTES}: its progress bar could not show how much is left", path.display());
+fn read_to_string(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The page, with the directory of the program, its size, the opening example and the models' names filled in.
+fn index_html(template: &str, root: &Path, bindgen: &Path, build: &Path) -> Result<Vec<u8>> {
+    for place in [PROGRAM_BYTES, BUILD] {
+        if !template.contains(place) {
+            bail!("index.html has no {place}");
+        }
     }
     let program = bindgen.join(RELAXED_PROGRAM);
     let bytes = fs::metadata(&program).with_context(|| format!("cannot read {}", program.display()))?.len();
-    let text = text.replace(PROGRAM_BYTES, &bytes.to_string());
+    let build = format!("{}/", build.display()).replace('\\', "/");
+    let text = template.replace(PROGRAM_BYTES, &bytes.to_string()).replace(BUILD, &build);
     let models = model_names(&root.join("www/models"))?.join("/");
     Ok(text.replace(OPENING_TEXT, &html(&opening_text(root)?)).replace(MODELS, &html(&models)).into_bytes())
 }
@@ -203,7 +282,7 @@ fn html(text: &str) -> String {
 /// The first of the examples.
 fn opening_text(root: &Path) -> Result<String> {
     let path = root.join("www/examples.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = read_to_string(&path)?;
     let examples: serde_json::Value =
         serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
     let opening = examples[0]["text"].as_str();
@@ -248,10 +327,7 @@ fn models_index(models: &Path) -> Result<Vec<u8>> {
 /// Writes a file of the site, unless it is there with the same contents.
 fn write_asset(asset: &Asset, out: &Path) -> Result<()> {
     let path = out.join(&asset.path);
-    let bytes = match &asset.contents {
-        Contents::Bytes(bytes) => bytes.clone(),
-        Contents::CopyOf(source) => fs::read(source).with_context(|| format!("cannot read {}", source.display()))?,
-    };
+    let bytes = asset.contents.read()?;
     if fs::read(&path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
@@ -380,11 +456,12 @@ mod tests {
     fn sources(name: &str) -> Scratch {
         let scratch = Scratch::new(name);
         let shell = format!(
-            "<body data-models=\"{MODELS}\"><progress max=\"{PROGRAM_BYTES}\"><textarea>{OPENING_TEXT}</textarea>"
+            "<body data-build=\"{BUILD}\" data-models=\"{MODELS}\"><progress max=\"{PROGRAM_BYTES}\"><textarea>{OPENING_TEXT}</textarea>"
         );
         scratch.write("index.html", &shell);
         scratch.write("www/examples.json", r#"[{"id": "one", "label": "One", "text": "a < b && c"}]"#);
         scratch.write("www/style.css", &"body { color: red }\n".repeat(200));
+        scratch.write("www/keeper.js", "// keeps");
         scratch.write("www/models/second/config.json", "{}");
         scratch.write("www/models/main/config.json", "{}");
         scratch.write("www/models/main/card.md", "\n# main\n\nFour layers, eight experts.\n\nMore.\n");
@@ -404,14 +481,23 @@ mod tests {
     fn a_site_has_the_shell_the_assets_the_program_and_the_list_of_models() {
         let scratch = sources("assemble");
         let site = assemble_in(&scratch, Profile::Release);
-        let read = |name: &str| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
-        assert_eq!(site.files, 12);
+        let read = |name: &Path| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
+        assert_eq!(site.files, 14);
         assert_eq!(site.program, 22);
-        let shell = "<body data-models=\"main/second\"><progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>";
-        assert_eq!(read("index.html"), shell);
-        assert_eq!(read("moescope_relaxed.wasm"), "12345");
-        assert_eq!(read("moescope_bg.wasm"), "1234567");
-        let models: serde_json::Value = serde_json::from_str(&read("models/index.json")).unwrap();
+        assert!(site.build.starts_with("build") && site.build.to_str().unwrap().len() == "build/".len() + 16);
+        assert_eq!(build_of(&site.directory).unwrap().join(""), site.build.join(""));
+        let shell = format!(
+            "<body data-build=\"{}/\" data-models=\"main/second\"><progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>",
+            site.build.display()
+        );
+        assert_eq!(read("index.html".as_ref()), shell);
+        assert_eq!(read("keeper.js".as_ref()), "// keeps");
+        assert_eq!(read(&site.build.join("moescope_relaxed.wasm")), "12345");
+        assert_eq!(read(&site.build.join("moescope_bg.wasm")), "1234567");
+        let files: Vec<String> = serde_json::from_str(&read(&site.build.join("files.json"))).unwrap();
+        let expected = ["examples.json", "moescope.js", "moescope_bg.wasm", "moescope_relaxed.wasm", "style.css"];
+        assert_eq!(files, expected);
+        let models: serde_json::Value = serde_json::from_str(&read("models/index.json".as_ref())).unwrap();
         assert_eq!(
             models,
             serde_json::json!([
@@ -454,37 +540,63 @@ mod tests {
     }
 
     #[test]
+    fn a_version_has_another_directory_where_anything_of_it_differs() {
+        let scratch = sources("versions");
+        let mut seen = vec![assemble_in(&scratch, Profile::Dev).build];
+        assert_eq!(assemble_in(&scratch, Profile::Release).build, seen[0], "what is compressed is no other version");
+        for (file, contents) in [
+            ("bindgen/moescope_bg.wasm", "7654321"),
+            ("bindgen/moescope.js", "export default 2;"),
+            ("www/messages/zh.json", "{}"),
+            ("www/messages/zz.json", "{}"),
+        ] {
+            scratch.write(file, contents);
+            let site = assemble_in(&scratch, Profile::Dev);
+            assert!(!seen.contains(&site.build), "{file}");
+            seen.push(site.build);
+        }
+        // The models have addresses of their own.
+        scratch.write("www/models/main/config.json", "{ }");
+        assert_eq!(Some(&assemble_in(&scratch, Profile::Dev).build), seen.last());
+    }
+
+    #[test]
     fn compressed_siblings_hold_the_same_and_go_with_a_development_build() {
         use std::io::Read;
         let scratch = sources("compress");
-        assemble_in(&scratch, Profile::Release);
-        let style = fs::read(scratch.0.join("out/style.css")).unwrap();
+        let build = scratch.0.join("out").join(assemble_in(&scratch, Profile::Release).build);
+        let style = fs::read(build.join("style.css")).unwrap();
         let mut plain = Vec::new();
-        brotli::BrotliDecompress(&mut fs::File::open(scratch.0.join("out/style.css.br")).unwrap(), &mut plain).unwrap();
+        brotli::BrotliDecompress(&mut fs::File::open(build.join("style.css.br")).unwrap(), &mut plain).unwrap();
         assert_eq!(plain, style);
         plain.clear();
-        let gzipped = fs::File::open(scratch.0.join("out/style.css.gz")).unwrap();
+        let gzipped = fs::File::open(build.join("style.css.gz")).unwrap();
         flate2::read::GzDecoder::new(gzipped).read_to_end(&mut plain).unwrap();
         assert_eq!(plain, style);
-        assert!(!scratch.0.join("out/moescope.js.br").exists(), "too small to gain");
+        assert!(!build.join("moescope.js.br").exists(), "too small to gain");
 
         assemble_in(&scratch, Profile::Dev);
-        assert!(!scratch.0.join("out/style.css.br").exists(), "a server would prefer the stale sibling");
+        assert!(!build.join("style.css.br").exists(), "a server would prefer the stale sibling");
     }
 
     #[test]
     fn a_second_build_writes_only_what_changed_and_removes_what_is_gone() {
         let scratch = sources("again");
-        assemble_in(&scratch, Profile::Release);
-        let time = |name: &str| fs::metadata(scratch.0.join("out").join(name)).unwrap().modified().unwrap();
-        let (style, compressed, program) = (time("style.css"), time("style.css.br"), time("moescope_bg.wasm"));
+        let out = scratch.0.join("out");
+        let build = out.join(assemble_in(&scratch, Profile::Release).build);
+        let time = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+        let kept = || [build.join("style.css"), build.join("style.css.br"), out.join("keeper.js")].map(time);
+        let (before, list) = (kept(), time(out.join("models/index.json")));
         fs::remove_dir_all(scratch.0.join("www/models/second")).unwrap();
-        scratch.write("bindgen/moescope_bg.wasm", "123456");
         std::thread::sleep(std::time::Duration::from_millis(20));
         assemble_in(&scratch, Profile::Release);
-        assert_eq!((style, compressed), (time("style.css"), time("style.css.br")));
-        assert!(time("moescope_bg.wasm") > program);
-        assert!(!scratch.0.join("out/models/second").exists());
+        assert_eq!(before, kept());
+        assert!(time(out.join("models/index.json")) > list);
+        assert!(!out.join("models/second").exists());
+
+        scratch.write("bindgen/moescope_bg.wasm", "123456");
+        let next = out.join(assemble_in(&scratch, Profile::Release).build);
+        assert!(next.join("style.css.br").exists() && !build.exists());
     }
 
     #[test]

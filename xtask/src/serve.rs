@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
@@ -57,8 +60,18 @@ pub fn router(directory: &Path) -> Result<Router> {
         .layer(fixed(header::CONTENT_SECURITY_POLICY, policy))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(fixed(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
-        // Keep it, but ask each time: a 304 costs nothing here, and a new build shows at once.
-        .layer(fixed(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))))
+        .layer(middleware::from_fn(cache_control)))
+}
+
+/// What is in `build/` never changes: its address has the hash of it. Anything else may be kept, but must be asked for each time: a
+/// 304 costs nothing here, and a new build shows at once.
+async fn cache_control(request: Request, next: Next) -> Response {
+    let is_versioned = request.uri().path().contains("/build/");
+    let mut response = next.run(request).await;
+    let is_there = !response.status().is_client_error() && !response.status().is_server_error();
+    let rule = if is_versioned && is_there { "public, max-age=31536000, immutable" } else { "no-cache" };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(rule));
+    response
 }
 
 /// The policy that index.html states for static hosts. As a header it holds for the worker too, which does not

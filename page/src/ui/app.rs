@@ -10,7 +10,7 @@ use super::expert_inspector::ExpertInspector;
 use super::header::Header;
 use super::help::Help;
 use super::later::Later;
-use super::link::Link;
+use super::link::{Death, Link};
 use super::live::Live;
 use super::load_balance::LoadBalance;
 use super::messages::{self, Language, t};
@@ -29,7 +29,7 @@ use super::text_box::{self, Typed};
 use super::text_card::TextCard;
 use super::token_inspector::TokenInspector;
 use super::training::{TrainingCard, moment_name};
-use super::{keep, save, theme};
+use super::{dropped, keep, save, theme, version};
 use crate::routing::Recording;
 use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
 use gloo::events::{EventListener, EventListenerOptions};
@@ -59,8 +59,10 @@ pub enum Message {
     Act(Action),
     /// An event of the worker; they are gathered.
     Heard(Event),
-    /// The engine's worker broke off.
-    Died(String),
+    /// The engine's worker ended.
+    Died(Death),
+    /// The site has another version of the page.
+    NewVersion,
     /// What was gathered is heard.
     Hear,
     /// A key that no view took.
@@ -100,6 +102,8 @@ pub struct App {
     heard_at: f64,
     rest: Option<Timeout>,
     help: bool,
+    /// The site has another version of the page.
+    has_new_version: bool,
     languages: Shared<Vec<Language>>,
     language: String,
     /// The language of the address; where there is none, it is the browser's.
@@ -133,8 +137,7 @@ impl Component for App {
         }
         let died = link.callback(Message::Died);
         let first = expected_model(address.model.as_deref());
-        let engine =
-            Rc::new(Link::new(move |event| hear.emit(event), move |reason| died.emit(reason), first.as_deref()));
+        let engine = Rc::new(Link::new(move |event| hear.emit(event), move |death| died.emit(death), first.as_deref()));
         crate::api::install(engine.clone(), dispatch.clone());
         let ask = save_json(&engine, &dispatch);
         fetch_lists(&dispatch, address.model.clone());
@@ -151,6 +154,7 @@ impl Component for App {
             soon: None,
             heard_at: 0.0,
             rest: None,
+            has_new_version: false,
             help: false,
             languages: Shared::default(),
             language: "en".into(),
@@ -172,13 +176,16 @@ impl Component for App {
                 self.hear_soon(context, more_comes);
                 return false;
             }
-            Message::Died(reason) => {
+            Message::NewVersion => self.has_new_version = true,
+            Message::Died(death) => {
                 self.hear();
-                self.link.restart();
+                if matches!(death, Death::BrokeOff(_)) {
+                    self.link.restart();
+                }
                 let now = js_sys::Date::now();
                 let again = now - self.died_at > AGAIN_MS;
                 self.died_at = now;
-                self.act(Action::EngineDied { reason, again });
+                self.act(Action::EngineDied { death, again });
             }
             Message::Hear => self.hear(),
             Message::Key(event) => return self.key(&event),
@@ -228,6 +235,7 @@ impl Component for App {
         html! {
             <>
                 { self.header(context) }
+                    { self.new_version(context) }
                 <main key={self.language.clone()}>
                     { self.notices() }
                     <div class="column">{ self.text_card() }{ self.strip_card() }<Later work=60 patience=2 settling={self.settling.clone()}>
@@ -263,6 +271,25 @@ impl App {
                 dispatch={self.dispatch.clone()} />
         }
     }
+    fn new_version(&self, context: &Context<Self>) -> Html {
+        if !self.has_new_version {
+            return html! {};
+        }
+        let load = context.link().batch_callback(|_: MouseEvent| {
+            // Fails only in a page that nobody sees any more. The text is in the address, and kept.
+            let _ = window().location().reload();
+            Some(Message::Rest)
+        });
+        html! {
+            <div class="notices" role="status">
+                <div class="notice" data-testid="new-version">
+                    <p>{ t!("version.new") }</p>
+                    <button type="button" onclick={load}>{ t!("version.load") }</button>
+                </div>
+            </div>
+        }
+    }
+
 
     fn notices(&self) -> Html {
         let state = &self.state;
@@ -585,7 +612,11 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
     let resize = EventListener::new(&window(), "resize", |_| forget_look());
     let fragment = context.link().callback(|()| Message::FragmentChanged);
     let fragment = EventListener::new(&window(), "hashchange", move |_| fragment.emit(()));
-    [Some(keys), theme, Some(leave), Some(resize), Some(fragment)].into_iter().flatten().collect()
+    let new_version = context.link().callback(|()| Message::NewVersion);
+    let new_version = version::watch(move || new_version.emit(()));
+    let dropped = dropped::listen(&context.link().callback(Message::Act));
+    let others = [Some(keys), theme, Some(leave), Some(resize), Some(fragment), Some(new_version)];
+    others.into_iter().flatten().chain(dropped).collect()
 }
 
 /// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.
@@ -608,7 +639,7 @@ fn save_json(engine: &Rc<Link>, dispatch: &Callback<Action>) -> Callback<String>
 fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
     let examples = dispatch.clone();
     wasm_bindgen_futures::spawn_local(async move {
-        let list = fetch_json::<Vec<Example>>("examples.json").await;
+        let list = fetch_json::<Vec<Example>>(&version::file("examples.json")).await;
         match list {
             Some(list) => examples.emit(Action::Examples(list)),
             None => examples.emit(Action::Note(t!("examples.missing"))),
@@ -658,7 +689,7 @@ fn first_model(
 fn fetch_languages(came: &Callback<Vec<Language>>) {
     let came = came.clone();
     wasm_bindgen_futures::spawn_local(async move {
-        if let Some(languages) = fetch_json("messages/index.json").await {
+        if let Some(languages) = fetch_json(&version::file("messages/index.json")).await {
             came.emit(languages);
         }
     });
@@ -666,7 +697,8 @@ fn fetch_languages(came: &Callback<Vec<Language>>) {
 
 fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
     wasm_bindgen_futures::spawn_local(async move {
-        let json = if language == "en" { None } else { fetch_text(&format!("messages/{language}.json")).await };
+        let path = version::file(&format!("messages/{language}.json"));
+        let json = if language == "en" { None } else { fetch_text(&path).await };
         came.emit((language, json));
     });
 }

@@ -5,7 +5,7 @@ use super::address::Address;
 use super::compared_strip::ComparedStrip;
 use super::format;
 use super::icon::icon;
-use super::link::Link;
+use super::link::{Death, Link};
 use super::messages::t;
 use super::model_select::{absolute, shipped};
 use super::policy_words::in_words;
@@ -46,7 +46,7 @@ pub enum Message {
     /// It answered.
     Heard(Event),
     /// It broke off.
-    Died(String),
+    Died(Death),
 }
 
 /// The card, and the second engine.
@@ -77,9 +77,11 @@ impl Component for Compare {
     fn update(&mut self, context: &Context<Self>, message: Message) -> bool {
         let event = match message {
             Message::Heard(event) => event,
-            Message::Died(reason) => {
-                self.link.restart();
-                self.act(Action::Fail(t!("engine.died", reason = reason)));
+            Message::Died(death) => {
+                if matches!(death, Death::BrokeOff(_)) {
+                    self.link.restart();
+                }
+                self.act(Action::Fail(death.in_words()));
                 return true;
             }
         };

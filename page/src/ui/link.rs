@@ -1,19 +1,47 @@
 //! The line to the engine's worker: commands go in, events come out. Answers to `window.moescope` find the
 //! promise that waits for them here; all else goes to the page.
 
+use super::messages::t;
+use super::version;
 use crate::model::ModelInfo;
 use crate::worker::EngineWorker;
 use crate::worker::protocol::{BackendChoice, Command, Event, Source};
 use futures::channel::oneshot;
 use gloo::events::EventListener;
 use gloo_worker::{Spawnable, WorkerBridge};
+use js_sys::Reflect;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{BroadcastChannel, MessageEvent};
 
 const ENDED: &str = "the engine stopped in the middle of its work; try again, or load the page again";
+
+/// Why the worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The program broke off: the browser's message.
+    BrokeOff(String),
+    /// It never ran: the worker's script or the program cannot be loaded, and why.
+    NotLoaded(String),
+}
+
+impl Death {
+    /// Reads what worker.js or boot.js says of it on the worker's channel.
+    fn read(message: &JsValue) -> Self {
+        let unloadable = Reflect::get(message, &"unloadable".into()).ok().and_then(|reason| reason.as_string());
+        unloadable.map_or_else(|| Self::BrokeOff(message.as_string().unwrap_or_default()), Self::NotLoaded)
+    }
+
+    /// A sentence for the visitor.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::BrokeOff(reason) => t!("engine.died", reason = reason),
+            Self::NotLoaded(reason) => t!("engine.unloadable", reason = reason),
+        }
+    }
+}
 
 /// An answer: what was asked for, or one clear sentence.
 pub type Answer<T> = Result<T, String>;
@@ -25,7 +53,7 @@ type WaitingForModel = oneshot::Sender<Answer<ModelInfo>>;
 pub struct Link {
     line: RefCell<Line>,
     hear: Rc<dyn Fn(Event)>,
-    died: Rc<dyn Fn(String)>,
+    died: Rc<dyn Fn(Death)>,
     desk: Rc<Desk>,
     last_request: Cell<u64>,
 }
@@ -40,30 +68,41 @@ struct Desk {
     failed: RefCell<Option<String>>,
     /// One entry a `Load` command, in order: loads are answered in order.
     loads: RefCell<VecDeque<Option<WaitingForModel>>>,
+    /// The worker could not be loaded.
+    not_loaded: Cell<bool>,
     requests: RefCell<HashMap<u64, Waiting>>,
     /// Who waits to hear that the routing changed.
     policies: RefCell<Vec<oneshot::Sender<Answer<()>>>>,
 }
 
 impl Link {
-    /// Starts the worker. `hear` gets every event; `died` hears why the worker broke off, if it does. The files in `model`, an
+    /// Starts the worker. `hear` gets every event; `died` hears why the worker ended, if it does. The files in `model`, an
     /// address that will be loaded first, are fetched at once.
-    pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(String) + 'static, model: Option<&str>) -> Self {
+    pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(Death) + 'static, model: Option<&str>) -> Self {
         let hear: Rc<dyn Fn(Event)> = Rc::new(hear);
-        let died: Rc<dyn Fn(String)> = Rc::new(died);
+        let died: Rc<dyn Fn(Death)> = Rc::new(died);
         let desk = Rc::<Desk>::default();
         let line = RefCell::new(Line::new(&hear, &died, &desk, model));
         Self { line, hear, died, desk, last_request: Cell::new(0) }
     }
 
-    /// Starts another worker in place of one that broke off.
+    /// Starts another worker in place of one that ended.
     pub fn restart(&self) {
         *self.line.borrow_mut() = Line::new(&self.hear, &self.died, &self.desk, None);
+    }
+
+    /// Starts another worker where the last one could not be loaded: not before something is to be loaded, as it would fail
+    /// again and again.
+    fn try_again(&self) {
+        if self.desk.not_loaded.take() {
+            self.restart();
+        }
     }
 
     /// Tells the worker.
     pub fn send(&self, command: Command) {
         if matches!(command, Command::Load { .. }) {
+            self.try_again();
             self.desk.loads.borrow_mut().push_back(None);
         }
         self.line.borrow().bridge.send(command);
@@ -71,6 +110,7 @@ impl Link {
 
     /// Loads a model and waits for it.
     pub async fn load(&self, source: Source, backend: BackendChoice) -> Answer<ModelInfo> {
+        self.try_again();
         let (sender, receiver) = oneshot::channel();
         self.desk.loads.borrow_mut().push_back(Some(sender));
         self.line.borrow().bridge.send(Command::Load { source, backend });
@@ -121,15 +161,16 @@ struct Line {
 }
 
 impl Line {
-    fn new(hear: &Rc<dyn Fn(Event)>, died: &Rc<dyn Fn(String)>, desk: &Rc<Desk>, model: Option<&str>) -> Self {
+    fn new(hear: &Rc<dyn Fn(Event)>, died: &Rc<dyn Fn(Death)>, desk: &Rc<Desk>, model: Option<&str>) -> Self {
         // A name that no other worker has, in this page or another one of this site.
         let name = format!("moescope-{}", js_sys::Math::random());
         let channel = BroadcastChannel::new(&name).ok().map(|channel| {
             let (died, desk) = (died.clone(), desk.clone());
             let listener = EventListener::new(&channel, "message", move |event| {
-                let reason = event.dyn_ref::<MessageEvent>().and_then(|event| event.data().as_string());
-                desk.end();
-                died(reason.unwrap_or_default());
+                let message = event.dyn_ref::<MessageEvent>().map_or(JsValue::UNDEFINED, MessageEvent::data);
+                let death = Death::read(&message);
+                desk.end(&death);
+                died(death);
             });
             (channel, listener)
         });
@@ -142,15 +183,22 @@ impl Line {
                 desk.sort(&event);
                 hear(event);
             })
-            .spawn(&format!("./worker.js?channel={name}{model}"));
+            .spawn(&format!("{}?channel={name}{model}", version::file("worker.js")));
         Self { bridge, _channel: channel }
     }
 }
 
 impl Desk {
     /// Nobody will answer any more.
-    fn end(&self) {
-        *self.model.borrow_mut() = None;
+    fn end(&self, death: &Death) {
+        self.not_loaded.set(matches!(death, Death::NotLoaded(_)));
+        let had_model = self.model.borrow_mut().take().is_some();
+        if !had_model {
+            // Where a model was in use, it is loaded again.
+            let why = death.in_words();
+            *self.failed.borrow_mut() = Some(why.clone());
+            self.first.take().into_iter().for_each(|waiting| drop(waiting.send(Err(why.clone()))));
+        }
         self.policy_answered(&Err(ENDED.into()));
         self.requests.take().into_values().for_each(|waiting| drop(waiting.send(Err(ENDED.into()))));
         self.loads.take().into_iter().flatten().for_each(|waiting| drop(waiting.send(Err(ENDED.into()))));

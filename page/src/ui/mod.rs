@@ -66,6 +66,7 @@ mod token_inspector;
 mod token_strip;
 mod training;
 mod visible;
+mod version;
 
 /// Starts the page in `#app`, or in the body where there is none.
 pub fn start() {

@@ -11,6 +11,7 @@ use super::changes::Changes;
 use super::compare::SELF;
 use super::examples::Example;
 use super::history::{History, Place};
+use super::link::Death;
 use super::messages::t;
 use super::past::{self, Moment, Past, RECORDING};
 use super::shared::Shared;
@@ -725,7 +726,7 @@ impl State {
             Action::Sampling(sampling) => self.sampling = sampling,
             Action::Tokens(tokens) => self.tokens = tokens,
             Action::Dark(dark) => self.dark = dark,
-            Action::EngineDied { reason, again } => return self.engine_died(&reason, again),
+            Action::EngineDied { death, again } => return self.engine_died(&death, again),
             Action::Fail(message) => {
                 self.problem = Some(message);
                 self.failed = true;
@@ -753,7 +754,8 @@ impl State {
     }
 
     /// Loads again what was in use, if anything was; the text stays.
-    fn engine_died(&mut self, reason: &str, again: bool) -> Vec<Effect> {
+    fn engine_died(&mut self, death: &Death, again: bool) -> Vec<Effect> {
+        self.loads.clear();
         self.loading = 0;
         self.progress = None;
         self.running = false;
@@ -761,10 +763,13 @@ impl State {
         let in_use = self.in_use.clone().filter(|_| again);
         let Some((source, asked)) = in_use else {
             self.failed = true;
-            self.problem = Some(t!("engine.died", reason = reason));
+            self.problem = Some(death.in_words());
             return Vec::new();
         };
-        self.note(t!("engine.restarted", reason = reason));
+        self.note(match death {
+            Death::BrokeOff(reason) => t!("engine.restarted", reason = reason),
+            Death::NotLoaded(_) => death.in_words(),
+        });
         self.change(Action::Load { source, asked })
     }
 

@@ -4,6 +4,7 @@ use super::{ColourBy, ExpertOf, LayerChoice, Offered, Picture};
 use crate::routing::dossier::Dossier;
 use crate::routing::{Policy, Recording};
 use crate::ui::examples::Example;
+use crate::ui::link::Death;
 use crate::ui::training::Curves;
 use crate::worker::protocol::{BackendChoice, Command, Event, Sampling, Source, Sweep};
 
@@ -106,7 +107,7 @@ pub enum Action {
     /// The engine broke off, and another one was started in its place.
     EngineDied {
         /// Why.
-        reason: String,
+        death: Death,
         /// Load again what was in use; not where that broke off a moment ago.
         again: bool,
     },
