@@ -6,7 +6,7 @@ use crate::routing::Policy;
 use crate::routing::policy::Rule;
 use crate::ui::address;
 use crate::ui::link::Link;
-use crate::ui::model_select::{absolute, named_blob, shipped};
+use crate::ui::model_select::{address_of, from_files, path_of, shipped};
 use crate::ui::state::Action;
 use crate::worker::protocol::{BackendChoice, Command, Logits, Prompt, Sampling, Source};
 use js_sys::{Array, Error, JSON, Object, Promise, Reflect};
@@ -80,27 +80,35 @@ async fn load(link: Rc<Link>, dispatch: Callback<Action>, source: JsValue, optio
             .and_then(|name| address::backend(&name))
             .ok_or_else(|| sentence("load: backend must be \"auto\", \"webgpu\", \"cpu\" or \"cpu-int8\"".into()))?,
     };
-    let (source, asked) = model_source(&source).ok_or_else(|| {
-        sentence("load: give a name in models/, the URL of a model directory or file, or its files".into())
-    })?;
+    let (source, asked) = model_source(&source).map_err(sentence)?;
     dispatch.emit(Action::LoadBegan { source: source.clone(), asked, backend });
     model_json(&link.load(source, backend).await.map_err(sentence)?)
 }
 
-fn model_source(source: &JsValue) -> Option<(Source, Option<String>)> {
-    if let Some(text) = source.as_string().filter(|text| !text.trim().is_empty()) {
-        let is_address = text.contains("://") || text.starts_with(['/', '.']) || text.starts_with("blob:");
-        let source = if is_address { Source::Url(absolute(&text)?) } else { shipped(&text) };
-        return Some((source, Some(text)));
+fn model_source(source: &JsValue) -> Result<(Source, Option<String>), String> {
+    let wrong = || {
+        "load: give a name in models/, an address (a URL, or ORG/NAME on Hugging Face), or a model's files".to_owned()
+    };
+    if let Some(text) = source.as_string() {
+        let source = match address_of(&text) {
+            Some(address) => Source::Url(address),
+            None if text.trim().is_empty() || text.contains("://") => return Err(wrong()),
+            None => shipped(&text),
+        };
+        return Ok((source, Some(text)));
     }
     // A FileList, an array of files, or one file.
     let files = match source.dyn_ref::<web_sys::File>() {
         Some(file) => Array::of1(file),
         None if source.is_object() => Array::from(source),
-        None => return None,
+        None => return Err(wrong()),
     };
-    let named: Vec<_> = files.iter().filter_map(|file| named_blob(file.dyn_ref()?)).collect();
-    (!named.is_empty()).then_some((Source::Files(named), None))
+    let files = files.iter().filter_map(|file| file.dyn_into::<web_sys::File>().ok());
+    let files: Vec<_> = files.map(|file| (path_of(&file), file)).collect();
+    if files.is_empty() {
+        return Err(wrong());
+    }
+    Ok((from_files(&files)?, None))
 }
 
 /// `trace(textOrIds, {logits})`: the JSON of `moescope trace`, as an object.

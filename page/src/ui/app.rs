@@ -14,7 +14,7 @@ use super::link::{Death, Link};
 use super::live::Live;
 use super::load_balance::LoadBalance;
 use super::messages::{self, Language, t};
-use super::model_select::{absolute, shipped};
+use super::model_select::{absolute, address_of, shipped};
 use super::notices::Notices;
 use super::palette::Palette;
 use super::past::RECORDING;
@@ -123,18 +123,17 @@ impl Component for App {
 
     fn create(context: &Context<Self>) -> Self {
         let location = window().location();
-        let address =
-            Address::parse(&location.search().unwrap_or_default(), &location.hash().unwrap_or_default());
+        let address = Address::parse(&location.search().unwrap_or_default(), &location.hash().unwrap_or_default());
         let kept = keep::kept();
         let mut state = State::new(&address, theme::begin(), kept.clone());
         state.text = Shared::new(first_text(&context.props().typed, address.text.clone(), kept));
         state.notes.extend(address.ignored.iter().cloned());
-        let link = context.link();
-        let dispatch = link.callback(Message::Act);
-        let hear = link.callback(Message::Heard);
         if !keep::is_available() {
             state.notes.push(t!("keep.unavailable"));
         }
+        let link = context.link();
+        let dispatch = link.callback(Message::Act);
+        let hear = link.callback(Message::Heard);
         let died = link.callback(Message::Died);
         let first = expected_model(address.model.as_deref());
         let engine = Rc::new(Link::new(move |event| hear.emit(event), move |death| died.emit(death), first.as_deref()));
@@ -154,8 +153,8 @@ impl Component for App {
             soon: None,
             heard_at: 0.0,
             rest: None,
-            has_new_version: false,
             help: false,
+            has_new_version: false,
             languages: Shared::default(),
             language: "en".into(),
             language_asked: address.language,
@@ -235,8 +234,8 @@ impl Component for App {
         html! {
             <>
                 { self.header(context) }
-                    { self.new_version(context) }
                 <main key={self.language.clone()}>
+                    { self.new_version(context) }
                     { self.notices() }
                     <div class="column">{ self.text_card() }{ self.strip_card() }<Later work=60 patience=2 settling={self.settling.clone()}>
                         { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
@@ -271,6 +270,7 @@ impl App {
                 dispatch={self.dispatch.clone()} />
         }
     }
+
     fn new_version(&self, context: &Context<Self>) -> Html {
         if !self.has_new_version {
             return html! {};
@@ -289,7 +289,6 @@ impl App {
             </div>
         }
     }
-
 
     fn notices(&self) -> Html {
         let state = &self.state;
@@ -676,8 +675,7 @@ fn first_model(
         if offered.iter().any(|offered| offered.name == asked) {
             return (Some(shipped(&asked)), Some(asked));
         }
-        let is_address = asked.contains("://") || asked.starts_with(['/', '.']);
-        if let (true, Some(url)) = (is_address, absolute(&asked)) {
+        if let Some(url) = address_of(&asked) {
             return (Some(Source::Url(url)), Some(asked));
         }
         let names = offered.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>().join(", ");

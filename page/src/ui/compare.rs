@@ -7,7 +7,7 @@ use super::format;
 use super::icon::icon;
 use super::link::{Death, Link};
 use super::messages::t;
-use super::model_select::{absolute, shipped};
+use super::model_select::{address_of, shipped};
 use super::policy_words::in_words;
 use super::shared::Shared;
 use super::state::{Action, Effect, LayerChoice, Offered, State};
@@ -137,8 +137,7 @@ impl Compare {
     fn load(&mut self, props: &CompareProps) {
         let source = match props.with.as_str() {
             SELF => props.own.clone(),
-            url if url.contains("://") => absolute(url).map(Source::Url),
-            name => Some(shipped(name)),
+            name => Some(address_of(name).map_or_else(|| shipped(name), Source::Url)),
         };
         if let Some(source) = source {
             self.act(Action::Load { source, asked: Some(props.with.clone()) });

@@ -15,6 +15,7 @@ mod compared_strip;
 mod cost;
 mod dialog;
 mod dossier;
+mod dropped;
 mod effect_view;
 mod examples;
 mod expert_inspector;
@@ -65,8 +66,8 @@ mod token_chip;
 mod token_inspector;
 mod token_strip;
 mod training;
-mod visible;
 mod version;
+mod visible;
 
 /// Starts the page in `#app`, or in the body where there is none.
 pub fn start() {

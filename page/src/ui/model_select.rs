@@ -5,6 +5,8 @@ use super::icon::icon;
 use super::messages::t;
 use super::shared::Shared;
 use super::state::{Action, Offered};
+use crate::worker::address::on_hub;
+use crate::worker::opened::find_model;
 use crate::worker::protocol::Source;
 use gloo::utils::window;
 use wasm_bindgen::JsCast;
@@ -97,8 +99,9 @@ fn OpenModel(props: &OpenModelProps) -> Html {
         let (close, dispatch) = (props.close.clone(), props.dispatch.clone());
         Callback::from(move |event: Event| {
             let input = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
-            if let Some(source) = input.and_then(|input| input.files()).map(|files| from_files(&files)) {
-                dispatch.emit(Action::Load { source, asked: None });
+            if let Some(files) = input.and_then(|input| input.files()) {
+                let files = (0..files.length()).filter_map(|index| files.get(index));
+                open_files(&files.map(|file| (path_of(&file), file)).collect::<Vec<_>>(), &dispatch);
                 close.emit(());
             }
         })
@@ -109,12 +112,12 @@ fn OpenModel(props: &OpenModelProps) -> Html {
         Callback::from(move |event: SubmitEvent| {
             event.prevent_default();
             let text = address.cast::<HtmlInputElement>().map(|input| input.value()).unwrap_or_default();
-            match absolute(text.trim()) {
-                Some(url) if !text.trim().is_empty() => {
+            match address_of(text.trim()) {
+                Some(url) => {
                     dispatch.emit(Action::Load { source: Source::Url(url.clone()), asked: Some(url) });
                     close.emit(());
                 }
-                _ => wrong.set(true),
+                None => wrong.set(true),
             }
         })
     };
@@ -126,7 +129,7 @@ fn OpenModel(props: &OpenModelProps) -> Html {
                     <input type="file" webkitdirectory=true data-testid="open-directory" onchange={files.clone()} />
                 </label>
                 <label class="button">{ icon("folder") }{ t!("open.files") }
-                    <input type="file" multiple=true accept=".json,.safetensors" data-testid="open-files" onchange={files} />
+                    <input type="file" multiple=true data-testid="open-files" onchange={files} />
                 </label>
             </div>
             <form class="address" onsubmit={submit}>
@@ -157,18 +160,39 @@ pub fn absolute(address: &str) -> Option<String> {
     matches!(url.protocol().as_str(), "http:" | "https:" | "blob:").then(|| url.href())
 }
 
-/// Files that the visitor opened: only what models are made of.
-pub fn from_files(files: &web_sys::FileList) -> Source {
-    let files = (0..files.length()).filter_map(|index| files.get(index));
-    Source::Files(files.filter(|file| is_of_a_model(&file.name())).filter_map(|file| named_blob(&file)).collect())
+/// The address of a model that `text` names by a URL, a path (`/m`, `./m`) or its name on the Hugging Face hub (`ORG/NAME`,
+/// `ORG/NAME@REVISION`); none where it is none of these.
+pub fn address_of(text: &str) -> Option<String> {
+    let is_address = text.contains("://") || text.starts_with(['/', '.']) || text.starts_with("blob:");
+    on_hub(text).or_else(|| is_address.then(|| absolute(text)).flatten())
 }
 
-/// Other files of a directory (a README, an optimiser's state) need no address.
-fn is_of_a_model(name: &str) -> bool {
-    name.ends_with(".json") || name.ends_with(".safetensors")
+/// Loads the model among files that the visitor opened (path, file), or says why there is none.
+pub fn open_files(files: &[(String, File)], dispatch: &Callback<Action>) {
+    dispatch.emit(match from_files(files) {
+        Ok(source) => Action::Load { source, asked: None },
+        Err(message) => Action::Fail(message),
+    });
+}
+
+/// The model among files (path, file).
+///
+/// # Errors
+/// There is none, or several: see [`find_model`].
+pub fn from_files(files: &[(String, File)]) -> Result<Source, String> {
+    let paths: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
+    let model = find_model(&paths)?;
+    let files = model.files.iter().map(|place| &files[*place].1).filter_map(named_blob).collect();
+    Ok(Source::Files { name: model.name, files, weights: model.weights })
+}
+
+/// A file's path from the directory that was opened on; its name where it was opened by itself.
+pub fn path_of(file: &File) -> String {
+    let path = js_sys::Reflect::get(file, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string());
+    path.filter(|path| !path.is_empty()).unwrap_or_else(|| file.name())
 }
 
 /// A file's name and an address that the worker can read it from.
-pub fn named_blob(file: &File) -> Option<(String, String)> {
+fn named_blob(file: &File) -> Option<(String, String)> {
     Some((file.name(), Url::create_object_url_with_blob(file).ok()?))
 }

@@ -22,6 +22,7 @@ use crate::routing::dossier::Dossier;
 use crate::routing::lens::LayerLens;
 use crate::routing::{Limit, Policy, Recording, Trace};
 use crate::worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
+use std::collections::VecDeque;
 
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
@@ -242,8 +243,8 @@ pub struct State {
     source: Option<Source>,
     /// Source and name of the model in use.
     in_use: Option<(Source, Option<String>)>,
-    /// What `model_asked` was before the load under way.
-    asked_before: Option<String>,
+    /// Sources and names of the loads that have not been answered, in their order.
+    loads: VecDeque<(Source, Option<String>)>,
     generation: u64,
     running: bool,
     failed: bool,
@@ -313,7 +314,7 @@ impl State {
             profile: None,
             source: None,
             in_use: None,
-            asked_before: None,
+            loads: VecDeque::new(),
             generation: 0,
             running: false,
             failed: false,
@@ -652,14 +653,12 @@ impl State {
                 }
             }
             Action::Load { source, asked } => {
-                self.begin_loading(asked);
-                self.source = Some(source.clone());
+                self.begin_loading(source.clone(), asked);
                 return vec![Effect::Send(Command::Load { source, backend: self.backend })];
             }
             Action::LoadBegan { source, asked, backend } => {
                 self.backend = backend;
-                self.source = Some(source);
-                self.begin_loading(asked);
+                self.begin_loading(source, asked);
             }
             Action::Backend(backend) => {
                 self.backend = backend;
@@ -745,9 +744,11 @@ impl State {
         Vec::new()
     }
 
-    fn begin_loading(&mut self, asked: Option<String>) {
-        self.asked_before = std::mem::replace(&mut self.model_asked, asked);
-        self.loading += 1;
+    fn begin_loading(&mut self, source: Source, asked: Option<String>) {
+        self.source = Some(source.clone());
+        self.model_asked = asked.clone();
+        self.loads.push_back((source, asked));
+        self.loading = self.loads.len();
         self.progress = None;
         self.problem = None;
         self.failed = false;

@@ -8,12 +8,8 @@ use gloo::events::EventListener;
 use gloo::utils::document;
 use std::cell::Cell;
 use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{DataTransfer, HtmlDocument, HtmlTextAreaElement, InputEvent};
+use web_sys::{HtmlDocument, HtmlTextAreaElement, InputEvent};
 use yew::prelude::*;
-
-/// Largest text file that is taken: more is far beyond any model's context.
-const LARGEST_FILE: f64 = 4e6;
 
 /// Longer texts (in UTF-16 units) are set without regard to the direction of each line: browsers take ten times as
 /// long to lay them out with it.
@@ -82,24 +78,10 @@ pub fn TextBox(props: &TextBoxProps) -> Html {
             move || drop(listeners)
         });
     }
-    let drop = {
-        let dispatch = props.dispatch.clone();
-        Callback::from(move |event: DragEvent| {
-            if let Some(file) = event.data_transfer().and_then(|data| text_file(&data)) {
-                event.prevent_default();
-                read(file, dispatch.clone());
-            }
-        })
-    };
-    let over = Callback::from(|event: DragEvent| {
-        if event.data_transfer().is_some_and(|data| data.types().includes(&"Files".into(), 0)) {
-            event.prevent_default();
-        }
-    });
     html! {
         <textarea ref={props.node.clone()} id="text" data-testid="text-input" rows="4" spellcheck="false"
             autocomplete="off" aria-label={t!("text.label")} placeholder={t!("text.placeholder")}
-            aria-describedby="text-state" oninput={input} ondrop={drop} ondragover={over} />
+            aria-describedby="text-state" oninput={input} />
     }
 }
 
@@ -122,25 +104,6 @@ fn prepare_for_long_pastes(area: &HtmlTextAreaElement) -> EventListener {
 fn set_long(area: &HtmlTextAreaElement, long: bool) {
     // Fails only for a name that is no class.
     let _ = area.class_list().toggle_with_force("long", long);
-}
-
-fn text_file(data: &DataTransfer) -> Option<web_sys::File> {
-    data.files()?.get(0)
-}
-
-fn read(file: web_sys::File, dispatch: Callback<Action>) {
-    if file.size() > LARGEST_FILE {
-        let size = super::format::bytes(file.size());
-        dispatch.emit(Action::Note(t!("text.file-too-large", name = file.name(), size = size)));
-        return;
-    }
-    spawn_local(async move {
-        let text = JsFuture::from(file.text()).await.ok().and_then(|text| text.as_string());
-        dispatch.emit(match text.filter(|text| !text.contains('\0')) {
-            Some(text) => Action::Replace(text),
-            None => Action::Note(t!("text.file-not-text", name = file.name())),
-        });
-    });
 }
 
 /// Puts `text` into the box. What follows what stands there already is typed in rather than set, so that the

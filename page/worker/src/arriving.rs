@@ -116,6 +116,7 @@ impl Parts {
             let part = &mut self.parts[n];
             part.needed -= bytes.len();
             if part.needed == 0 {
+                free(&part.bytes);
                 part.bytes = Uint8Array::default();
             }
         }
@@ -135,16 +136,24 @@ impl Parts {
 }
 
 impl Drop for Parts {
-    /// The parts are the browser's garbage then, which it collects when much memory has been asked for; and an engine at rest asks for
-    /// none. So it is asked for here, all held until the last and never touched.
     fn drop(&mut self) {
-        const BLOCK: usize = 32 << 20;
-        self.parts.clear();
-        let constructor = Reflect::get(&js_sys::global(), &JsValue::from_str("ArrayBuffer"));
-        if let Ok(constructor) = constructor.and_then(JsCast::dyn_into::<Function>) {
-            let size = js_sys::Array::of1(&JsValue::from(BLOCK as u32));
-            let blocks = self.size / BLOCK * 2;
-            let _untouched: Vec<_> = (0..blocks).map(|_| Reflect::construct(&constructor, &size)).collect();
+        for part in &self.parts {
+            free(&part.bytes);
         }
+    }
+}
+
+/// Gives the memory of `bytes` back at once: left to the browser's garbage collector, which does not run in a worker at rest, a
+/// whole model would stay. Browsers without `ArrayBuffer.prototype.transfer` (before 2024) do that in their own time.
+fn free(bytes: &Uint8Array) {
+    let buffer = bytes.buffer();
+    if bytes.byte_length() < buffer.byte_length() {
+        // Other parts may be in the rest of it.
+        return;
+    }
+    let transfer = Reflect::get(&buffer, &JsValue::from_str("transfer"));
+    if let Ok(transfer) = transfer.and_then(JsCast::dyn_into::<Function>) {
+        // It fails only for memory that is not the buffer's own.
+        let _ = transfer.call1(&buffer, &JsValue::from(0));
     }
 }

@@ -1,5 +1,6 @@
 //! What the worker has on its desk: a loaded model, its engine and the page's text.
 
+use super::gpu;
 use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling};
 use moescope::engine::cpu::ablation::Ablation;
 use moescope::engine::gpu::GpuEngine;
@@ -38,9 +39,9 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Checks the files and makes the engine while they arrive, on `gpu` if there is one; where the choice is free that of the CPU,
-    /// which is there first.
-    pub async fn new(files: &ModelFiles, choice: BackendChoice, gpu: Option<Gpu>) -> Result<Self> {
+    /// Checks the files and makes the engine while they arrive: on the GPU where WebGPU was chosen and there is one, else on the
+    /// CPU; the note of its info says why. Where the choice is free that of the CPU, which is there first.
+    pub async fn new(files: &ModelFiles, choice: BackendChoice) -> Result<Self> {
         let once = match choice {
             BackendChoice::Auto => !has_webgpu(),
             BackendChoice::WebGpu => false,
@@ -49,12 +50,14 @@ impl Desk {
         let model = Rc::new(Model::arriving(files, once).await?);
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
-        let engine = match gpu {
-            Some(gpu) => gpu_engine(gpu, &model).await?,
-            None => Engine::cpu_arriving(&model, choice == BackendChoice::CpuInt8).await?,
+        let (engine, note) = match choice {
+            BackendChoice::WebGpu => chosen_gpu_engine(&model).await?,
+            BackendChoice::Auto | BackendChoice::Cpu | BackendChoice::CpuInt8 => {
+                (Engine::cpu_arriving(&model, choice == BackendChoice::CpuInt8).await?, None)
+            }
         };
         model.whole().await?;
-        let info = model.info(engine.backend(), None);
+        let info = model.info(engine.backend(), note);
         let wants_gpu = choice == BackendChoice::Auto;
         let (session, policy) = (Session::new(engine), Policy::default());
         let mut desk = Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, info };
@@ -74,7 +77,7 @@ impl Desk {
     /// CPU engine answers meanwhile.
     pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
         let model = self.model.clone();
-        std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(Gpu::open().await?, &model).await })
+        std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(gpu::open().await?, &model).await })
     }
 
     /// Puts the GPU engine in the CPU engine's place, or says why it is not to be had. What was routed stays; the
@@ -89,7 +92,7 @@ impl Desk {
                 }
                 None
             }
-            Err(error) => Some(format!("Running on the CPU: {error}")),
+            Err(error) => Some(on_the_cpu(&error)),
         };
         self.info = self.model.info(self.session.engine().backend(), note);
         self.let_go();
@@ -385,6 +388,23 @@ impl Desk {
 fn has_webgpu() -> bool {
     let get = |object: &JsValue, key: &str| js_sys::Reflect::get(object, &JsValue::from_str(key));
     get(&js_sys::global(), "navigator").and_then(|navigator| get(&navigator, "gpu")).is_ok_and(|gpu| gpu.is_truthy())
+}
+
+/// An engine on the GPU; where there is no GPU, or it cannot hold the model, one on the CPU and a note that says why.
+async fn chosen_gpu_engine(model: &Model) -> Result<(Engine, Option<String>)> {
+    let made = match gpu::open().await {
+        Ok(gpu) => gpu_engine(gpu, model).await,
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(engine) => Ok((engine, None)),
+        Err(error @ Error::Device(_)) => Ok((Engine::cpu_arriving(model, false).await?, Some(on_the_cpu(&error)))),
+        Err(error) => Err(error),
+    }
+}
+
+fn on_the_cpu(why: &Error) -> String {
+    format!("Running on the CPU: {why}")
 }
 
 async fn gpu_engine(gpu: Gpu, model: &Model) -> Result<Engine> {

@@ -1,6 +1,9 @@
 //! Model files over HTTP (or from blob URLs of opened files), with progress.
 
+use super::address::{Directory, obstacle, without_password};
 use super::arriving::Arriving;
+use super::desk::now;
+use super::inbox::breathe;
 use super::protocol::Source;
 use futures::future::{join, try_join_all};
 use js_sys::{Map, Promise, Reflect, Uint8Array};
@@ -10,13 +13,19 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{ReadableStreamDefaultReader, Request, Response, Url, WorkerGlobalScope};
+use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, WorkerGlobalScope};
 
-/// Called with (what, bytes done, bytes in all where known); false gives up.
-pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>) -> bool;
+/// Called with (what, bytes done, bytes in all where known).
+pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>);
 
 /// How often a file whose connection breaks off is gone on with.
 const RESUMES: usize = 3;
+
+/// The worker hears the page at least so often while a file comes in.
+const BREATH_MS: f64 = 30.0;
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
 
 /// What is said of a file whose places 32 bits cannot name.
 const TOO_LARGE: &str =
@@ -39,11 +48,11 @@ pub async fn model_files<'a>(
     Ok((files, bring(place, weights, progress)))
 }
 
-/// `config.json`, and the tokenizer that it may name.
+/// `config.json`, and the tokenizer that it may name. Without a tokenizer a model still routes ids.
 async fn config_and_tokenizer(place: &Place<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
-    let config = place.get("config.json").await?.ok_or_else(|| place.missing("config.json"))?;
+    let config = place.get("config.json").await?.map_err(|missing| place.error("config.json", &missing))?;
     let tokenizer = place.tokenizer(&tokenizer_file(&config)).await?;
-    Ok((config, tokenizer))
+    Ok((config, tokenizer.ok()))
 }
 
 thread_local! {
@@ -53,12 +62,20 @@ thread_local! {
 
 /// The names of the files with weights, with the answer where there is one already.
 async fn weights(place: &Place<'_>) -> Result<Vec<(String, Option<Answer>)>> {
-    if let Some(answer) = place.open(place.weights()).await? {
-        return Ok(vec![(place.weights().to_owned(), Some(answer))]);
+    let single = match place.weights() {
+        Some(name) => (name, place.open(name).await),
+        None => (WEIGHTS, Ok(Err(Missing::not_opened()))),
+    };
+    let (name, why) = match single {
+        (name, Ok(Ok(answer))) => return Ok(vec![(name.to_owned(), Some(answer))]),
+        (name, why) => (name, why.map(|answer| answer.err())),
+    };
+    // Some hosts answer for what is missing without leave to read that answer, as if they could not be reached.
+    match (place.get(INDEX).await, why) {
+        (Ok(Ok(index)), _) => Ok(shards(&index)?.into_iter().map(|name| (name, None)).collect()),
+        (_, Err(unreachable)) => Err(unreachable),
+        (_, Ok(missing)) => Err(place.error(name, &missing.unwrap_or_else(Missing::not_opened))),
     }
-    let index = place.get("model.safetensors.index.json").await?;
-    let index = index.ok_or_else(|| place.missing(place.weights()))?;
-    Ok(shards(&index)?.into_iter().map(|name| (name, None)).collect())
 }
 
 /// Reads all `weights` (name, answer, where they go) side by side.
@@ -71,12 +88,12 @@ async fn bring(
     let (place, tally) = (&place, &tally);
     let come = |bytes| {
         tally.done.set(tally.done.get() + bytes as u64);
-        progress(place.weights(), tally.done.get(), tally.total())
+        progress(place.weights().unwrap_or(WEIGHTS), tally.done.get(), tally.total());
     };
     let reading = weights.into_iter().map(|(name, answer, content)| async move {
         let answer = match answer {
             Some(answer) => answer,
-            None => place.open(&name).await?.ok_or_else(|| place.missing(&name))?,
+            None => place.open(&name).await?.map_err(|missing| place.error(&name, &missing))?,
         };
         tally.add(answer.total);
         answer.read(&content, &come).await
@@ -108,101 +125,134 @@ impl Tally {
 
 /// Where a model's files are.
 enum Place<'a> {
-    /// The directory's URL, with a slash at its end, and the name of the weights in it.
-    Directory { base: String, weights: String },
-    /// (name, blob URL) of opened files.
-    Files(&'a [(String, String)]),
+    /// On a server.
+    Directory(Directory),
+    /// Files that were opened: see [`Source::Files`].
+    Files { name: &'a str, files: &'a [(String, String)], weights: Option<&'a str> },
+}
+
+/// Why a file is not there.
+struct Missing(String);
+
+impl Missing {
+    fn not_opened() -> Self {
+        let why = "it is not among the opened files; open config.json, tokenizer.json and every .safetensors file of the model \
+                   together";
+        Self(why.into())
+    }
+
+    /// What an answer says that is not the file.
+    fn from_response(response: &Response) -> Option<Self> {
+        let status = response.status();
+        let why = match status {
+            404 | 410 => {
+                let what = "a model directory has config.json, model.safetensors and tokenizer.json";
+                format!("the server says there is no such file ({status}); {what}")
+            }
+            401 | 403 => {
+                let what =
+                    "it may not exist, or need a login, which a page cannot give: then download the model and open it";
+                format!("the server refuses to give it ({status}); {what}")
+            }
+            _ if !response.ok() => return None,
+            _ => {
+                let kind = response.headers().get("content-type").ok().flatten();
+                kind.filter(|kind| kind.starts_with("text/html"))?;
+                "the server answers with a web page instead of a file; give the address of the model directory itself"
+                    .into()
+            }
+        };
+        Some(Self(why))
+    }
 }
 
 impl<'a> Place<'a> {
     fn new(source: &'a Source) -> Result<Self> {
-        let url = match source {
-            Source::Files(files) if files.is_empty() => return Err(Error::Input("no file was opened".into())),
-            Source::Files(files) => return Ok(Self::Files(files)),
-            Source::Url(url) => url.split(['?', '#']).next().unwrap_or_default(),
-        };
-        let (base, weights) = match url.rsplit_once('/') {
-            Some((base, file)) if file.ends_with(".safetensors") => (base, file),
-            _ => (url.trim_end_matches('/'), "model.safetensors"),
-        };
-        Ok(Self::Directory { base: format!("{base}/"), weights: weights.to_owned() })
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Directory { base, .. } => base.trim_end_matches('/').rsplit('/').next().unwrap_or("model").to_owned(),
-            Self::Files(_) => self.weights().trim_end_matches(".safetensors").to_owned(),
-        }
-    }
-
-    /// The name of the file with the weights.
-    fn weights(&self) -> &str {
-        match self {
-            Self::Directory { weights, .. } => weights,
-            Self::Files(files) => {
-                let single =
-                    files.iter().filter(|(name, _)| name.ends_with(".safetensors")).map(|(name, _)| name.as_str());
-                let has_index = files.iter().any(|(name, _)| name == "model.safetensors.index.json");
-                single.take(1).find(|_| !has_index).unwrap_or("model.safetensors")
+        match source {
+            Source::Files { name, files, weights } => Ok(Self::Files { name, files, weights: weights.as_deref() }),
+            Source::Url(url) => {
+                let is_secure = worker().location().protocol() == "https:";
+                match obstacle(url, is_secure) {
+                    Some(why) => Err(Error::read(without_password(url), why)),
+                    None => Ok(Self::Directory(Directory::new(url))),
+                }
             }
         }
     }
 
-    fn missing(&self, name: &str) -> Error {
+    fn name(&self) -> String {
         match self {
-            Self::Directory { base, .. } => Error::read(
-                format!("{base}{name}"),
-                "the server says there is no such file (404); a model directory has config.json, model.safetensors and tokenizer.json",
-            ),
-            Self::Files(_) => Error::read(
-                name,
-                "it is not among the opened files; open config.json, tokenizer.json and every .safetensors file of the model together",
-            ),
+            Self::Directory(directory) => directory.name.clone(),
+            Self::Files { name, .. } => (*name).to_owned(),
         }
     }
 
-    /// Asks for the file `name`; none where there is no such file.
-    async fn open(&self, name: &str) -> Result<Option<Answer>> {
+    /// The name of the file with the weights; none where they are in shards.
+    fn weights(&self) -> Option<&str> {
         match self {
-            Self::Directory { base, .. } => Answer::to(&format!("{base}{name}")).await,
-            Self::Files(files) => match files.iter().find(|(file, _)| file == name) {
-                Some((_, url)) => Answer::to(url).await,
-                None => Ok(None),
+            Self::Directory(directory) => Some(directory.weights.as_deref().unwrap_or(WEIGHTS)),
+            Self::Files { weights, .. } => *weights,
+        }
+    }
+
+    fn error(&self, file: &str, missing: &Missing) -> Error {
+        let place = match self {
+            Self::Directory(directory) => directory.file(file),
+            Self::Files { .. } => file.to_owned(),
+        };
+        Error::read(place, &missing.0)
+    }
+
+    /// Asks for a file.
+    async fn open(&self, file: &str) -> Result<std::result::Result<Answer, Missing>> {
+        match self {
+            Self::Directory(directory) => {
+                let url = directory.file(file);
+                Answer::to(&url, &url).await
+            }
+            Self::Files { files, .. } => match files.iter().find(|(name, _)| name == file) {
+                Some((name, url)) => Answer::to(url, name).await,
+                None => Ok(Err(Missing::not_opened())),
             },
         }
     }
 
-    /// A small file, whole, in the program's memory; none where there is no such file.
-    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match self.open(name).await? {
-            Some(answer) => answer.whole().await.map(Some),
-            None => Ok(None),
+    /// A small file, whole, in the program's memory.
+    async fn get(&self, file: &str) -> Result<std::result::Result<Vec<u8>, Missing>> {
+        match self.open(file).await? {
+            Ok(answer) => answer.whole().await.map(Ok),
+            Err(missing) => Ok(Err(missing)),
         }
     }
 
     /// The tokenizer, which is at `path` seen from the directory. Opened files have no directories.
-    async fn tokenizer(&self, path: &str) -> Result<Option<Vec<u8>>> {
+    async fn tokenizer(&self, path: &str) -> Result<std::result::Result<Vec<u8>, Missing>> {
         let own = "tokenizer.json";
-        let Self::Directory { base, .. } = self else { return self.get(own).await };
+        let Self::Directory(directory) = self else { return self.get(own).await };
         if path == own {
             return self.get(own).await;
         }
-        let Some(url) = Url::new_with_base(path, base).ok().map(|url| url.href()) else { return Ok(None) };
+        let url = directory.file(path);
         if let Some((_, bytes)) = SHARED.with_borrow(|shared| shared.clone()).filter(|(shared, _)| *shared == url) {
-            return Ok(Some(bytes));
+            return Ok(Ok(bytes));
         }
         // worker.js begins to fetch it under the name that it has in other directories.
-        let begun = begun().get(&JsValue::from_str(&format!("{base}{own}")));
-        let Some(answer) = Answer::of(&url, begun).await? else { return Ok(None) };
+        let begun = begun().get(&JsValue::from_str(&directory.file(own)));
+        let answer = match Answer::of(&url, &url, begun).await? {
+            Ok(answer) => answer,
+            Err(missing) => return Ok(Err(missing)),
+        };
         let bytes = answer.whole().await?;
         SHARED.set(Some((url, bytes.clone())));
-        Ok(Some(bytes))
+        Ok(Ok(bytes))
     }
 }
 
 /// A server's answer, of which nothing was read.
 struct Answer {
     url: String,
+    /// The file as messages name it.
+    label: String,
     /// Bytes of the file, where they are known.
     total: Option<u64>,
     version: Option<String>,
@@ -213,46 +263,32 @@ struct Answer {
 }
 
 impl Answer {
-    /// Asks for `url`, unless worker.js has done so; none where there is no such file.
-    async fn to(url: &str) -> Result<Option<Self>> {
-        Self::of(url, begun().get(&JsValue::from_str(url))).await
+    /// Asks for `url`, unless worker.js has done so.
+    async fn to(url: &str, label: &str) -> Result<std::result::Result<Self, Missing>> {
+        Self::of(url, label, begun().get(&JsValue::from_str(url))).await
     }
 
-    /// What came from `url`: `begun` is the answer on its way, if it is one.
-    async fn of(url: &str, begun: JsValue) -> Result<Option<Self>> {
-        let unreachable = |_| {
-            Error::read(
-                url,
-                "the address cannot be reached: it may be misspelt, offline, or its server may not let other sites read it (CORS)",
-            )
-        };
-        let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-        let answer = begun.dyn_into::<Promise>().unwrap_or_else(|_| scope.fetch_with_str(url));
-        let response: Response = JsFuture::from(answer).await.map_err(unreachable)?.unchecked_into();
-        if response.status() == 404 {
-            return Ok(None);
+    /// What comes from `url`: `begun` is the answer on its way, if it is one.
+    async fn of(url: &str, label: &str, begun: JsValue) -> Result<std::result::Result<Self, Missing>> {
+        let unreachable = |_| Error::read(label, unreadable(url));
+        let response = fetch(url, begun).await.map_err(unreachable)?;
+        if let Some(missing) = Missing::from_response(&response) {
+            return Ok(Err(missing));
         }
         if !response.ok() {
-            return Err(Error::read(
-                url,
-                format!("the server answers {} {}", response.status(), response.status_text()),
-            ));
+            let why = format!("the server answers {} {}", response.status(), response.status_text());
+            return Err(Error::read(label, why));
         }
         let header = |name| response.headers().get(name).ok().flatten();
-        if header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
-            return Err(Error::read(
-                url,
-                "the server answers with a web page instead of a file; give the address of the model directory itself",
-            ));
-        }
         // A compressed answer's length is not the file's.
         let length = header("content-length").filter(|_| header("content-encoding").is_none());
         let total = length.and_then(|n| n.parse().ok());
         if total.is_some_and(|total| total > usize::MAX as u64) {
-            return Err(Error::read(url, TOO_LARGE));
+            return Err(Error::read(label, TOO_LARGE));
         }
-        Ok(Some(Self {
+        Ok(Ok(Self {
             url: url.to_owned(),
+            label: label.to_owned(),
             total,
             version: header("etag"),
             reader: Reader::new(&response),
@@ -260,13 +296,16 @@ impl Answer {
         }))
     }
 
-    /// Reads it part by part into `content`, and tells `come` how many bytes each has; false gives up.
-    async fn read(mut self, content: &Arriving, come: &dyn Fn(usize) -> bool) -> Result<()> {
+    /// Reads it part by part into `content`, and tells `come` how many bytes each has.
+    async fn read(mut self, content: &Arriving, come: &dyn Fn(usize)) -> Result<()> {
+        let mut breathed = now();
         while let Some(part) = self.next(content.size()).await? {
             let bytes = part.length() as usize;
-            content.push(part).ok_or_else(|| Error::read(&self.url, TOO_LARGE))?;
-            if !come(bytes) {
-                return Err(Error::read(&self.url, "another model was asked for meanwhile"));
+            content.push(part).ok_or_else(|| Error::read(&self.label, TOO_LARGE))?;
+            come(bytes);
+            if now() - breathed > BREATH_MS {
+                breathe().await;
+                breathed = now();
             }
         }
         content.end();
@@ -276,7 +315,7 @@ impl Answer {
     /// All of it, for small files.
     async fn whole(self) -> Result<Vec<u8>> {
         let content = Arriving::default();
-        self.read(&content, &|_| true).await?;
+        self.read(&content, &|_| {}).await?;
         Ok(content.read(0..content.size()).into_owned())
     }
 
@@ -288,10 +327,61 @@ impl Answer {
                 let field = |key: &str| Reflect::get(&part, &JsValue::from_str(key)).unwrap_or(JsValue::UNDEFINED);
                 return Ok(field("done").is_falsy().then(|| field("value").unchecked_into()));
             }
-            let broken = || Error::read(&self.url, "the connection broke off; try again");
+            let why = if is_opened(&self.url) { CHANGED } else { "the connection broke off; try again" };
+            let broken = || Error::read(&self.label, why);
             self.resumes = self.resumes.checked_sub(1).ok_or_else(broken)?;
             let rest = rest(&self.url, at, self.version.as_deref()).await;
             self.reader = Some(rest.ok_or_else(broken)?);
+        }
+    }
+}
+
+/// What is said of an opened file that cannot be read.
+const CHANGED: &str = "it changed on disk, or was moved, after it was chosen; choose it again";
+
+fn is_opened(url: &str) -> bool {
+    url.starts_with("blob:")
+}
+
+/// Why the browser gives no answer for an address.
+fn unreadable(url: &str) -> &'static str {
+    if is_opened(url) {
+        return CHANGED;
+    }
+    "the address cannot be reached: it may be misspelt, offline, or its server may not let other sites read it (CORS)"
+}
+
+fn worker() -> WorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+/// Asks for an address, unless `begun` is the promise of its answer. The request ends when nobody waits for its answer any more.
+async fn fetch(url: &str, begun: JsValue) -> std::result::Result<Response, JsValue> {
+    if let Ok(begun) = begun.dyn_into::<Promise>() {
+        return JsFuture::from(begun).await.map(JsCast::unchecked_into);
+    }
+    let controller = AbortController::new()?;
+    let request = RequestInit::new();
+    request.set_signal(Some(&controller.signal()));
+    let abort = AbortOnDrop(Some(controller));
+    let response = JsFuture::from(worker().fetch_with_str_and_init(url, &request)).await;
+    abort.keep();
+    response.map(JsCast::unchecked_into)
+}
+
+/// Ends a request, unless it was answered.
+struct AbortOnDrop(Option<AbortController>);
+
+impl AbortOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(controller) = &self.0 {
+            controller.abort();
         }
     }
 }
@@ -324,7 +414,6 @@ async fn rest(url: &str, start: usize, version: Option<&str>) -> Option<Reader> 
     let request = Request::new_with_str(url).ok()?;
     request.headers().set("range", &format!("bytes={start}-")).ok()?;
     request.headers().set("if-range", version?).ok()?;
-    let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-    let response: Response = JsFuture::from(scope.fetch_with_request(&request)).await.ok()?.unchecked_into();
+    let response: Response = JsFuture::from(worker().fetch_with_request(&request)).await.ok()?.unchecked_into();
     (response.status() == 206).then(|| Reader::new(&response))?
 }

@@ -1,5 +1,6 @@
-//! Commands that wait for the worker's loop. The newest text wins: it takes the place of older texts.
+//! What waits for the worker's loop. The newest text wins: it takes the place of older texts.
 
+use super::desk::Desk;
 use super::protocol::Command;
 use futures::channel::oneshot;
 use moescope::engine::Engine;
@@ -14,28 +15,52 @@ pub type Load = u64;
 
 /// What the loop does next.
 pub enum Work {
+    /// Use this model from now on.
+    Install(Box<Desk>),
     /// What the page asked for.
     Command(Command),
-    /// Take the GPU engine that was made for this load.
+    /// A newer command made this one pointless before it began. The page still waits for its last answer.
+    Superseded(Command),
+    /// Use the GPU engine that was made for this load.
     TakeOver(Load, Result<Engine>),
 }
 
-/// The queue between the worker's message handler and its loop.
+/// The queue between those who bring work (the worker's message handler, loads, the GPU) and the worker's loop.
 #[derive(Default)]
 pub struct Inbox {
-    queue: RefCell<VecDeque<Command>>,
+    queue: RefCell<VecDeque<Queued>>,
+    loaded: RefCell<Option<Box<Desk>>>,
     engine: RefCell<Option<(Load, Result<Engine>)>>,
     waiting: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+struct Queued {
+    command: Command,
+    is_superseded: bool,
 }
 
 impl Inbox {
     /// Takes a command in.
     pub fn push(&self, command: Command) {
         let mut queue = self.queue.borrow_mut();
-        queue.retain(|older| !supersedes(&command, older));
-        queue.push_back(command);
+        for older in queue.iter_mut() {
+            older.is_superseded |= supersedes(&command, &older.command);
+        }
+        queue.retain(|older| !older.is_superseded || must_be_answered(&older.command));
+        queue.push_back(Queued { command, is_superseded: false });
         drop(queue);
         self.wake();
+    }
+
+    /// Takes in a model that was loaded.
+    pub fn install(&self, desk: Desk) {
+        *self.loaded.borrow_mut() = Some(Box::new(desk));
+        self.wake();
+    }
+
+    /// Takes back a model that was loaded and is not in use yet; false where there is none.
+    pub fn discard_loaded(&self) -> bool {
+        self.loaded.borrow_mut().take().is_some()
     }
 
     /// Takes in an engine that was made on the side.
@@ -50,11 +75,14 @@ impl Inbox {
         }
     }
 
-    /// What to do next, when there is something; the page's commands come first.
+    /// What to do next, when there is something: a new model first, then the page's commands in order.
     pub async fn next(&self) -> Work {
         loop {
-            if let Some(command) = self.queue.borrow_mut().pop_front() {
-                return Work::Command(command);
+            if let Some(desk) = self.loaded.borrow_mut().take() {
+                return Work::Install(desk);
+            }
+            if let Some(Queued { command, is_superseded }) = self.queue.borrow_mut().pop_front() {
+                return if is_superseded { Work::Superseded(command) } else { Work::Command(command) };
             }
             if let Some((load, engine)) = self.engine.borrow_mut().take() {
                 return Work::TakeOver(load, engine);
@@ -65,32 +93,26 @@ impl Inbox {
         }
     }
 
-    /// Whether no command waits.
+    /// Whether neither a command nor a model waits.
     pub fn is_idle(&self) -> bool {
-        self.queue.borrow().is_empty()
+        self.queue.borrow().is_empty() && self.loaded.borrow().is_none()
     }
 
-    /// Lets new commands in, then says whether one of them ends the run in progress.
+    /// Lets new commands in, then says whether one of them, or a new model, ends the run in progress.
     pub async fn interrupts_run(&self) -> bool {
         breathe().await;
-        let ends = |command: &Command| {
-            use Command::{Load, Route, SetPolicy, Stop};
-            matches!(command, Route { .. } | SetPolicy { .. } | Stop | Load { .. })
+        let ends = |queued: &Queued| {
+            use Command::{Route, SetPolicy, Stop};
+            matches!(queued.command, Route { .. } | SetPolicy { .. } | Stop)
         };
-        self.queue.borrow().iter().any(ends)
-    }
-
-    /// Whether a newer model is wanted than the one being loaded.
-    pub fn interrupts_load(&self) -> bool {
-        self.queue.borrow().iter().any(|command| matches!(command, Command::Load { .. }))
+        self.loaded.borrow().is_some() || self.queue.borrow().iter().any(ends)
     }
 }
 
 /// Whether `newer` makes an `older` command that has not been started pointless.
 fn supersedes(newer: &Command, older: &Command) -> bool {
-    use Command::{Generate, Inspect, Load, Route, SetPolicy, Stop, Sweep};
+    use Command::{Generate, Inspect, Route, SetPolicy, Stop, Sweep};
     match newer {
-        Load { .. } => matches!(older, Load { .. } | Generate { .. } | Stop),
         Route { .. } => matches!(older, Route { .. } | Generate { .. } | Stop),
         Stop | Generate { .. } => matches!(older, Generate { .. }),
         Inspect { .. } => matches!(older, Inspect { .. }),
@@ -100,9 +122,15 @@ fn supersedes(newer: &Command, older: &Command) -> bool {
     }
 }
 
+/// Whether the page waits for an answer to a superseded `command`: a stopped generation is not followed by a command of
+/// its kind, whose answer would do.
+fn must_be_answered(command: &Command) -> bool {
+    matches!(command, Command::Generate { .. })
+}
+
 /// Goes once around the event loop, so that messages are delivered. A message channel, because browsers
 /// hold nested timers back by 4 ms.
-async fn breathe() {
+pub async fn breathe() {
     let Ok(channel) = web_sys::MessageChannel::new() else { return };
     let (sender, receiver) = oneshot::channel::<()>();
     let mut sender = Some(sender);

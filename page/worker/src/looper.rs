@@ -1,16 +1,13 @@
 //! The worker's loop: one command after the other, each answered by events. It breathes between chunks,
-//! so that a newer text is seen and wins.
+//! so that a newer text is seen and wins. Models are loaded beside it (loader.rs).
 
 use super::desk::{Advance, Desk, now};
-use super::fetch::model_files;
 use super::inbox::{Inbox, Load, Work};
-use super::protocol::{
-    BackendChoice, Command, Event, Logits, Overflow, Profile, Prompt, Sampling, Source, Speed, Sweep, Swept,
-};
+use super::loader::{Loader, Send};
+use super::protocol::{Command, Event, Logits, Overflow, Profile, Prompt, Sampling, Speed, Sweep, Swept};
 use gloo_timers::future::TimeoutFuture;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use moescope::engine::Engine;
-use moescope::engine::gpu::device::Gpu;
 use moescope::error::{Error, Result};
 use moescope::model::Backend;
 use moescope::routing::{Policy, Trace};
@@ -29,10 +26,10 @@ const AHEAD_MS: f64 = 50.0;
 /// Tokens of a chunk: the page sees the first of them soon, and a newer text never waits long.
 const CHUNK: usize = 32;
 
-/// The worker, as `gloo-worker` runs it: it hands every command to the loop.
+/// The worker, as `gloo-worker` runs it: it hands every command to the loop, or to the loader.
 pub struct EngineWorker {
     inbox: Rc<Inbox>,
-    started: bool,
+    loader: Option<Loader>,
 }
 
 impl Worker for EngineWorker {
@@ -41,26 +38,30 @@ impl Worker for EngineWorker {
     type Output = Event;
 
     fn create(_: &WorkerScope<Self>) -> Self {
-        Self { inbox: Rc::default(), started: false }
+        Self { inbox: Rc::default(), loader: None }
     }
 
     fn update(&mut self, _: &WorkerScope<Self>, (): ()) {}
 
     fn received(&mut self, scope: &WorkerScope<Self>, command: Command, page: HandlerId) {
-        self.inbox.push(command);
-        if !self.started {
-            self.started = true;
+        let inbox = &self.inbox;
+        let loader = self.loader.get_or_insert_with(|| {
             let scope = scope.clone();
-            let send = move |event| scope.respond(page, event);
-            let looper = Looper { inbox: self.inbox.clone(), send: Box::new(send), desk: None, loads: 0 };
+            let send: Send = Rc::new(move |event| scope.respond(page, event));
+            let looper = Looper { inbox: inbox.clone(), send: send.clone(), desk: None, loads: 0 };
             spawn_local(looper.run());
+            Loader::new(inbox.clone(), send)
+        });
+        match command {
+            Command::Load { source, backend } => loader.load(source, backend),
+            command => self.inbox.push(command),
         }
     }
 }
 
 struct Looper {
     inbox: Rc<Inbox>,
-    send: Box<dyn Fn(Event)>,
+    send: Send,
     desk: Option<Desk>,
     /// How many models were loaded: the number of the current one.
     loads: Load,
@@ -70,8 +71,9 @@ impl Looper {
     async fn run(mut self) {
         loop {
             match self.inbox.next().await {
+                Work::Install(desk) => self.install(*desk),
+                Work::Superseded(command) => self.answer_superseded(&command),
                 Work::Command(command) => {
-                    let first = matches!(command, Command::Load { .. });
                     let request = matches!(command, Command::Trace { .. } | Command::Complete { .. });
                     let backend = self.backend();
                     self.obey(command).await;
@@ -80,7 +82,7 @@ impl Looper {
                         self.tell_backend();
                     }
                     // Not before the new model's first answer: making the engine holds the worker up.
-                    if !first && self.inbox.is_idle() {
+                    if self.inbox.is_idle() {
                         self.prepare_gpu();
                     }
                 }
@@ -91,7 +93,8 @@ impl Looper {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Load { source, backend } => self.load(&source, backend).await,
+            // The worker gives loads to the loader.
+            Command::Load { .. } => {}
             Command::Route { generation, text } => {
                 let done = self.route(generation, &text).await;
                 self.report(generation, done);
@@ -164,32 +167,19 @@ impl Looper {
         }
     }
 
-    async fn load(&mut self, source: &Source, backend: BackendChoice) {
-        match self.try_load(source, backend).await {
-            Ok(desk) => {
-                (self.send)(Event::Loaded(Box::new(desk.info.clone())));
-                self.desk = Some(desk);
-                self.loads += 1;
-            }
-            Err(error) => (self.send)(Event::LoadFailed { message: error.to_string() }),
-        }
+    /// Uses a model that was loaded.
+    fn install(&mut self, desk: Desk) {
+        (self.send)(Event::Loaded(Box::new(desk.info.clone())));
+        self.desk = Some(desk);
+        self.loads += 1;
     }
 
-    async fn try_load(&self, source: &Source, backend: BackendChoice) -> Result<Desk> {
-        let progress = |what: &str, done, total| {
-            (self.send)(Event::Progress { what: what.to_owned(), done, total });
-            !self.inbox.interrupts_load()
-        };
-        let gpu = async {
-            match backend {
-                BackendChoice::WebGpu => Gpu::open().await.map(Some),
-                BackendChoice::Auto | BackendChoice::Cpu | BackendChoice::CpuInt8 => Ok(None),
-            }
-        };
-        let (files, fetching) = model_files(source, &progress).await?;
-        let making = async { Desk::new(&files, backend, gpu.await?).await };
-        let (desk, ()) = futures::future::try_join(making, fetching).await?;
-        Ok(desk)
+    /// The last answer to a command that never began.
+    fn answer_superseded(&mut self, command: &Command) {
+        if let &Command::Generate { generation, .. } = command {
+            let from = self.desk.as_mut().map_or(0, |desk| desk.session().given());
+            self.finish(&Run { generation, from, overflow: None, speed: Speed::default() });
+        }
     }
 
     async fn route(&mut self, generation: u64, text: &str) -> Result<()> {

@@ -16,7 +16,7 @@ pub enum BackendChoice {
     /// WebGPU where there is an adapter, otherwise the CPU.
     #[default]
     Auto,
-    /// WebGPU, and an error where there is none.
+    /// WebGPU; where there is none, the CPU and a note that says why.
     WebGpu,
     /// The CPU engine.
     Cpu,
@@ -27,10 +27,17 @@ pub enum BackendChoice {
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
-    /// The absolute URL of a model directory, or of a `.safetensors` file inside one.
+    /// The absolute URL of a model directory, of a file in one, or of a model's page on the Hugging Face hub.
     Url(String),
-    /// Files that the visitor opened: (file name, blob URL).
-    Files(Vec<(String, String)>),
+    /// Files of one directory that the visitor opened (see [`super::opened::find_model`]).
+    Files {
+        /// The model's name.
+        name: String,
+        /// (file name, blob URL).
+        files: Vec<(String, String)>,
+        /// The name of the file with the weights; none where they are in shards, which the index names.
+        weights: Option<String>,
+    },
 }
 
 /// Which logits a caller of the API wants.
@@ -58,15 +65,16 @@ pub enum Prompt {
 /// Page to worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// Load a model and replace the one in use when it is whole. Answers: `Progress`*, then `Loaded` or
-    /// `LoadFailed` (the old model stays).
+    /// Load a model and replace the one in use when it is whole; that one answers until then. Answers: `Progress`*, then
+    /// `Loaded` or `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers `LoadFailed`: each is
+    /// answered once, in order.
     Load {
         /// Where from.
         source: Source,
         /// On which engine.
         backend: BackendChoice,
     },
-    /// Route this text. Answers: `Routed`*, the last with `done`. A newer `Route`, `Load` or `Stop` ends an
+    /// Route this text. Answers: `Routed`*, the last with `done`. A newer `Route`, a `Stop` or another model ends an
     /// older run between chunks; a `Generate` waits for it.
     Route {
         /// Named again in every answer; the page raises it with every edit.

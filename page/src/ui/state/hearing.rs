@@ -6,7 +6,7 @@ use crate::routing::Policy;
 use crate::ui::changes::Changes;
 use crate::ui::messages::t;
 use crate::ui::shared::Shared;
-use crate::worker::protocol::Event;
+use crate::worker::protocol::{Event, Source};
 
 impl State {
     /// An event of the worker.
@@ -15,15 +15,14 @@ impl State {
             Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
             Event::Loaded(info) => return self.loaded(*info),
             Event::LoadFailed { message } => {
-                self.loading = self.loading.saturating_sub(1);
-                self.progress = None;
+                self.load_answered();
                 self.profile = None;
                 // A load that a newer one replaced is no news.
                 if self.loading == 0 {
                     self.failed = true;
                     self.problem = Some(message);
-                    if self.model.is_some() {
-                        self.model_asked = self.asked_before.take();
+                    if let Some((_, asked)) = &self.in_use {
+                        self.model_asked = asked.clone();
                     }
                 }
             }
@@ -106,9 +105,17 @@ impl State {
         Vec::new()
     }
 
-    fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {
-        self.loading = self.loading.saturating_sub(1);
+    /// The oldest load was answered; what it was of.
+    fn load_answered(&mut self) -> Option<(Source, Option<String>)> {
+        let load = self.loads.pop_front();
+        self.loading = self.loads.len();
         self.progress = None;
+        load
+    }
+
+    fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {
+        self.in_use = self.load_answered();
+        info.note.iter().for_each(|note| self.note(note.clone()));
         self.failed = false;
         self.problem = None;
         self.trace = Shared::default();
@@ -124,7 +131,6 @@ impl State {
         self.look = None;
         self.looked_at = None;
         self.layer = self.layer_for(&info);
-        self.in_use = self.source.clone().map(|source| (source, self.model_asked.clone()));
         let experts = info.experts;
         let info_name = info.name.clone();
         self.model = Some(Shared::new(info));

@@ -76,7 +76,8 @@ async fn the_host_is_never_sent_the_text(stage: &Stage) -> Result<()> {
     assert_eq!(page.routed().await?.text, text);
     let addresses = addresses.lock().expect("no panic holds it").clone();
     assert!(addresses.len() > 10, "{addresses:?}");
-    let told: Vec<_> = addresses.iter().filter(|address| address.contains("%E7%A7%98") || address.len() > 500).collect();
+    let told: Vec<_> =
+        addresses.iter().filter(|address| address.contains("%E7%A7%98") || address.len() > 500).collect();
     assert!(told.is_empty(), "{told:?}");
     Ok(())
 }
