@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::Html;
+use axum::response::{Html, IntoResponse};
 use axum::routing::any;
 use futures_util::StreamExt;
 use safetensors::SafeTensors;
@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 use tower_http::services::ServeFile;
 use tower_http::set_header::SetResponseHeaderLayer;
 use xtask::wasm::{PROGRAM, RELAXED_PROGRAM};
@@ -34,7 +35,15 @@ impl Server {
     /// # Errors
     /// No port is to be had.
     pub async fn start(router: Router) -> Result<Self> {
-        let listener = xtask::serve::bind(0)?;
+        Self::start_at(0, router).await
+    }
+
+    /// Serves `router` on that port, which another server of the test had; 0 for a free one.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub async fn start_at(port: u16, router: Router) -> Result<Self> {
+        let listener = xtask::serve::bind(port)?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -42,6 +51,11 @@ impl Server {
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { port, task })
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Ends it.
@@ -162,9 +176,10 @@ pub fn other_origin(tools: &Tools, allowed: bool) -> Result<Router> {
 /// # Errors
 /// The site was not built.
 pub fn without_relaxed_simd(tools: &Tools) -> Result<Router> {
-    let plain = ServeFile::new(tools.site.join(PROGRAM));
+    let plain = ServeFile::new(tools.versioned(PROGRAM)?);
     let site = xtask::serve::router(&tools.site)?;
-    Ok(Router::new().route_service(&format!("/{RELAXED_PROGRAM}"), plain).fallback_service(site))
+    let path = format!("/{}/{RELAXED_PROGRAM}", tools.build()?);
+    Ok(Router::new().route_service(&path, plain).fallback_service(site))
 }
 
 /// The site on connections that end with every answer: when this server is stopped, nothing answers any more.
@@ -214,16 +229,171 @@ pub fn weights_before_program(tools: &Tools) -> Result<(Router, Arc<AtomicUsize>
     Ok((xtask::serve::router(&tools.site)?.layer(middleware::from_fn(wait)), asked))
 }
 
-/// A copy of the site's shell without its program, as after an upload that was cut short.
+/// The site, with something else in the place of the file `name` of its program.
+///
+/// # Errors
+/// The site was not built.
+pub fn instead_of(tools: &Tools, name: &str, answer: Instead) -> Result<Router> {
+    let file = std::fs::read(tools.versioned(name)?)?;
+    let (status, kind, body) = match answer {
+        Instead::Nothing => (StatusCode::NOT_FOUND, "text/plain", Vec::new()),
+        Instead::Page => (StatusCode::OK, "text/html", b"<!doctype html><title>Welcome</title>".to_vec()),
+        Instead::OtherType => (StatusCode::OK, "application/octet-stream", file),
+        Instead::Garbage => (StatusCode::OK, "text/javascript", b"<!doctype html><title>Welcome</title>".to_vec()),
+        Instead::After(script) => (StatusCode::OK, "text/javascript", [script.as_bytes(), &file].concat()),
+    };
+    let answer = move || async move { (status, [(header::CONTENT_TYPE, kind)], body.clone()) };
+    let path = format!("/{}/{name}", tools.build()?);
+    Ok(Router::new().route(&path, any(answer)).fallback_service(xtask::serve::router(&tools.site)?))
+}
+
+/// What a server may send for a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Instead {
+    /// 404.
+    Nothing,
+    /// A web page, as hosts of single-page applications do.
+    Page,
+    /// The file, with the MIME type of unknown files.
+    OtherType,
+    /// A web page with the MIME type of a script.
+    Garbage,
+    /// The script, after another one.
+    After(&'static str),
+}
+
+/// Two versions of the site, of which the second differs in its title and its directory; and which of them is served: 0, 1, or none
+/// with another number.
 ///
 /// # Errors
 /// The site was not built, or `directory` cannot be written.
-pub fn without_program(tools: &Tools, directory: &Path) -> Result<Router> {
-    std::fs::create_dir_all(directory)?;
-    for name in ["index.html", "boot.js", "program.js", "boot.css", "style.css", "moescope.js", "worker.js"] {
-        std::fs::copy(tools.site.join(name), directory.join(name))?;
+pub fn two_versions(tools: &Tools, directory: &Path) -> Result<(Router, Arc<AtomicUsize>)> {
+    let (build, next) = (tools.build()?, "build/0123456789abcdef");
+    let _ = std::fs::remove_dir_all(directory);
+    copy_directory(&tools.site.join(&build), &directory.join(next))?;
+    copy_directory(&tools.site.join("models"), &directory.join("models"))?;
+    std::fs::copy(tools.site.join("keeper.js"), directory.join("keeper.js"))?;
+    let page = std::fs::read_to_string(tools.site.join("index.html"))?;
+    let page = page.replace(&build, next).replace("<title>Moescope", "<title>New Moescope");
+    std::fs::write(directory.join("index.html"), page)?;
+
+    let served = Arc::new(AtomicUsize::new(0));
+    let which = served.clone();
+    let close = || SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close"));
+    let versions = [site(tools)?.layer(close()), xtask::serve::router(directory)?.layer(close())];
+    let choose = move |request: Request| {
+        let version = versions.get(which.load(Ordering::SeqCst)).cloned();
+        async move {
+            match version {
+                Some(version) => version.oneshot(request).await.expect("it never fails"),
+                None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }
+        }
+    };
+    Ok((Router::new().fallback(choose), served))
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
     }
-    xtask::serve::router(directory)
+    Ok(())
+}
+
+/// The site in a frame with `sandbox="allow-scripts"`, at `/frame`; with leave to be read from any origin or without.
+///
+/// # Errors
+/// The site was not built.
+pub fn sandboxed(tools: &Tools, allowed: bool) -> Result<Router> {
+    let frame =
+        "<!doctype html><title>Frame</title><iframe sandbox=\"allow-scripts\" src=\"/\" width=\"900\" height=\"700\">";
+    Ok(Router::new()
+        .route("/frame", any(move || async move { Html(frame) }))
+        .fallback_service(other_origin(tools, allowed)?))
+}
+
+/// Hosts with habits of their own, each with the main model: `/keyed/` gives files only to those who send `?k=1`; `/forbidding/`
+/// answers 403 for what is missing, and has the weights in shards; `/pages/` answers with a web page for it, and has no tokenizer;
+/// `/waiting/` never ends its weights; `/begun/` has a tokenizer that puts a token before the text.
+///
+/// # Errors
+/// The site was not built.
+pub fn hosts(tools: &Tools) -> Result<Router> {
+    let main = tools.model("main");
+    let read = |name: &str| std::fs::read(main.join(name)).with_context(|| format!("{}: no {name}", main.display()));
+    let (config, weights, tokenizer) = (read("config.json")?, read("model.safetensors")?, read("tokenizer.json")?);
+    let file = |bytes: &[u8]| {
+        let bytes = Bytes::copy_from_slice(bytes);
+        any(move || async move { bytes.clone() })
+    };
+    let forbidden = || any(|| async { StatusCode::FORBIDDEN });
+    let page = || any(|| async { Html("<!doctype html><title>Welcome</title>") });
+    let keyed = |bytes: &[u8]| {
+        let bytes = Bytes::copy_from_slice(bytes);
+        any(move |request: Request| async move {
+            let has_key = request.uri().query() == Some("k=1");
+            if has_key { Ok(bytes.clone()) } else { Err(StatusCode::FORBIDDEN) }
+        })
+    };
+    let half = Bytes::copy_from_slice(&weights[..weights.len() / 2]);
+    let waiting = any(move || async move {
+        let stream = futures_util::stream::iter([Ok::<_, std::io::Error>(half.clone())]);
+        Body::from_stream(stream.chain(futures_util::stream::pending()))
+    });
+    let with_shards = |missing: &dyn Fn() -> axum::routing::MethodRouter| -> Result<Router> {
+        let sharded = shards(&weights)?.route("/config.json", file(&config)).route("/model.safetensors", missing());
+        Ok(sharded)
+    };
+    Ok(site(tools)?
+        .nest(
+            "/keyed",
+            Router::new()
+                .route("/config.json", keyed(&config))
+                .route("/model.safetensors", keyed(&weights))
+                .route("/tokenizer.json", keyed(&tokenizer)),
+        )
+        .nest("/forbidding", with_shards(&forbidden)?.route("/tokenizer.json", file(&tokenizer)))
+        .nest("/pages", with_shards(&page)?.route("/tokenizer.json", page()))
+        .nest(
+            "/waiting",
+            Router::new()
+                .route("/config.json", file(&config))
+                .route("/model.safetensors", waiting)
+                .route("/tokenizer.json", file(&tokenizer)),
+        )
+        .nest(
+            "/begun",
+            Router::new()
+                .route("/config.json", file(&config))
+                .route("/model.safetensors", file(&weights))
+                .route("/tokenizer.json", file(&with_first_token(&tokenizer)?)),
+        ))
+}
+
+/// A tokenizer that puts its special token before every text.
+fn with_first_token(tokenizer: &[u8]) -> Result<Vec<u8>> {
+    let mut tokenizer: Value = serde_json::from_slice(tokenizer)?;
+    let special = tokenizer["added_tokens"][0].clone();
+    let (name, id) = (special["content"].clone(), special["id"].clone());
+    let (first, text) = (
+        json!({ "SpecialToken": { "id": name, "type_id": 0 } }),
+        |id| json!({ "Sequence": { "id": id, "type_id": 0 } }),
+    );
+    let key = name.as_str().context("the special token has a name")?;
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [first, text("A")],
+        "pair": [first, text("A"), text("B")],
+        "special_tokens": { key: { "id": name, "ids": [id], "tokens": [name] } },
+    });
+    Ok(tokenizer.to_string().into_bytes())
 }
 
 /// The site, with a recording of the main model's training: the last of its snapshots is the model itself on the first
@@ -265,7 +435,7 @@ fn with_recording(tools: &Tools, recording: String) -> Result<Router> {
 const SNAPSHOTS: usize = 4;
 
 fn recording(tools: &Tools) -> Result<Value> {
-    let examples = std::fs::read_to_string(tools.site.join("examples.json"))?;
+    let examples = std::fs::read_to_string(tools.versioned("examples.json")?)?;
     let examples: Vec<Value> = serde_json::from_str(&examples)?;
     let text = examples[0]["text"].as_str().context("the first example has a text")?;
     let trace = crate::cli::trace(tools, "main", text, "cpu")?;

@@ -33,6 +33,22 @@ impl Tools {
         })
     }
 
+    /// The directory of this version's files, seen from the site: `build/HASH`.
+    ///
+    /// # Errors
+    /// The site was not built.
+    pub fn build(&self) -> Result<String> {
+        Ok(xtask::dist::build_of(&self.site)?.to_string_lossy().trim_end_matches('/').to_owned())
+    }
+
+    /// A file of this version.
+    ///
+    /// # Errors
+    /// The site was not built.
+    pub fn versioned(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.site.join(self.build()?).join(name))
+    }
+
     /// The directory of a model that the site ships.
     pub fn model(&self, name: &str) -> PathBuf {
         self.site.join("models").join(name)

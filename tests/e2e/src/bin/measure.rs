@@ -75,18 +75,13 @@ fn main() -> Result<()> {
 }
 
 fn sizes(site: &Path) -> Result<()> {
-    for name in [
-        "moescope_relaxed.wasm",
-        "moescope_bg.wasm",
-        "moescope.js",
-        "models/main/model.safetensors",
-        // Of models that share it, or of the first model alone.
-        if site.join("models/tokenizer").exists() {
-            "models/tokenizer/tokenizer.json"
-        } else {
-            "models/main/tokenizer.json"
-        },
-    ] {
+    let build = xtask::dist::build_of(site)?;
+    let program = ["moescope_relaxed.wasm", "moescope_bg.wasm", "moescope.js"].map(|name| build.join(name));
+    // The tokenizer is that of models that share it, or of the first model alone.
+    let shared = site.join("models/tokenizer").exists();
+    let tokenizer = if shared { "tokenizer/tokenizer.json" } else { "main/tokenizer.json" };
+    let model = ["main/model.safetensors", tokenizer].map(|name| Path::new("models").join(name));
+    for name in program.iter().chain(&model).map(|path| path.display()) {
         let bytes = |suffix: &str| std::fs::metadata(site.join(format!("{name}{suffix}"))).map(|file| file.len());
         let raw = bytes("").with_context(|| format!("the site has no {name}"))?;
         match bytes(".br") {

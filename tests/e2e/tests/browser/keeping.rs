@@ -89,7 +89,9 @@ async fn a_clipboard_that_is_refused_or_missing_is_told(stage: &Stage) -> Result
 
 /// Waits until files of the site are kept.
 async fn are_kept(page: &Page, files: &[&str]) -> Result<()> {
-    let missing = "const kept = (await (await caches.open('moescope')).keys()).map(request => request.url);
+    let missing = "const names = (await caches.keys()).filter(name => name.startsWith('moescope'));
+        const kept = (await Promise.all(names.map(async name => (await caches.open(name)).keys()))).flat()
+          .map(request => request.url);
         return arguments[0].filter(file => !kept.some(url => url.endsWith(`/${file}`)));";
     let start = Instant::now();
     loop {

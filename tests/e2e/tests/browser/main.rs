@@ -12,15 +12,19 @@ mod inspectors;
 mod keeping;
 mod layout;
 mod links;
+mod loads;
+mod opening;
 mod panels;
 mod pictures;
 mod policy;
+mod refused;
 mod routing;
 mod sheets;
 mod shell;
 mod speed;
 mod strip;
 mod training;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -38,6 +42,10 @@ fn main() -> ExitCode {
         sheets::tests(),
         speed::tests(),
         links::tests(),
+        loads::tests(),
+        opening::tests(),
+        refused::tests(),
+        versions::tests(),
         generate::tests(),
         errors::tests(),
         api::tests(),

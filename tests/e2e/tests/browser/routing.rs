@@ -17,13 +17,13 @@ tests![
     the_cpu_answers_until_the_gpu_takes_over,
     the_kernels_of_the_gpu_are_timed,
     works_without_webgpu_and_says_so,
-    webgpu_asked_for_where_there_is_none_is_an_error_that_says_so,
+    webgpu_asked_for_where_there_is_none_gives_way_to_the_cpu_which_says_so,
 ];
 
 async fn opens_on_the_mixed_example_already_routed(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::WEBGPU, "/").await?;
     let view = page.routed().await?;
-    let examples = std::fs::read_to_string(stage.tools().site.join("examples.json"))?;
+    let examples = std::fs::read_to_string(stage.tools().versioned("examples.json")?)?;
     let examples: serde_json::Value = serde_json::from_str(&examples)?;
     assert_eq!(view.text, examples[0]["text"].as_str().expect("the first example has a text"));
     assert!(view.tokens.len() > 30, "{} tokens", view.tokens.len());
@@ -116,7 +116,7 @@ async fn weights_of_8_bits_say_what_the_command_line_says(stage: &Stage) -> Resu
 
 /// Every example, every layer: the same ids, experts and loads as the native engines have.
 async fn agrees_with_the_command_line(stage: &Stage, page: &Page) -> Result<()> {
-    let examples = std::fs::read_to_string(stage.tools().site.join("examples.json"))?;
+    let examples = std::fs::read_to_string(stage.tools().versioned("examples.json")?)?;
     let examples: Vec<serde_json::Value> = serde_json::from_str(&examples)?;
     assert!(!examples.is_empty());
     for example in &examples {
@@ -209,9 +209,11 @@ async fn works_without_webgpu_and_says_so(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-async fn webgpu_asked_for_where_there_is_none_is_an_error_that_says_so(stage: &Stage) -> Result<()> {
+async fn webgpu_asked_for_where_there_is_none_gives_way_to_the_cpu_which_says_so(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=webgpu").await?;
-    let view = page.wait("a word about the missing WebGPU", |view| view.state == "error").await?;
-    assert!(view.error.contains("WebGPU"), "{}", view.error);
+    let view = page.routed().await?;
+    assert!(view.backend.contains("CPU") && view.error.is_empty(), "{view:?}");
+    let notes = page.find("notes").await?.text().await?;
+    assert!(notes.contains("Running on the CPU") && notes.contains("WebGPU"), "{notes}");
     Ok(())
 }

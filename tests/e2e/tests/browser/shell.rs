@@ -4,9 +4,8 @@ use crate::harness::{Stage, tests};
 use anyhow::Result;
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli;
-use moescope_e2e::server::{self, Server};
+use moescope_e2e::server::{self, Instead, Server};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 tests![
@@ -124,8 +123,8 @@ async fn a_browser_without_module_workers_is_told(stage: &Stage) -> Result<()> {
 async fn a_missing_program_is_told(stage: &Stage) -> Result<()> {
     stage.expect_in_console("404");
     stage.expect_in_console("moescope_relaxed.wasm");
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("without-program");
-    let server = Server::start(server::without_program(stage.tools(), &directory)?).await?;
+    let site = server::instead_of(stage.tools(), "moescope_relaxed.wasm", Instead::Nothing)?;
+    let server = Server::start(site).await?;
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&server.url("/")).await?;
     let view = page.wait("an explanation", |view| view.state == "error").await?;
@@ -152,7 +151,7 @@ async fn the_program_without_relaxed_simd_routes_alike(stage: &Stage) -> Result<
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&server.url("/")).await?;
     let plain = page.routed().await?;
-    let programs = "const address = name => new URL(name, location).href;
+    let programs = "const address = name => new URL(document.body.dataset.build + name, location).href;
         const [plain, relaxed] = await Promise.all(['moescope_bg.wasm', 'moescope_relaxed.wasm'].map(async name =>
           new Uint8Array(await (await fetch(address(name))).arrayBuffer())));
         return plain.length === relaxed.length && plain.every((byte, n) => byte === relaxed[n]);";
@@ -211,7 +210,7 @@ async fn the_policy_forbids_code_from_elsewhere(stage: &Stage) -> Result<()> {
                document.body.append(foreign);
              });
              return outcome || !!window.inlineRan;",
-            vec![json!(stage.url("/boot.js").replace("localhost", "127.0.0.1"))],
+            vec![json!(stage.url(&format!("/{}/boot.js", stage.tools().build()?)).replace("localhost", "127.0.0.1"))],
         )
         .await?;
     assert!(!ran);
