@@ -9,8 +9,8 @@ const HERE = new URL("./", document.currentScript.src);
 function obstacle() {
   const advice = "A current Chrome, Edge, Firefox or Safari can.";
   if (self.origin === "null") {
-    return "This page is in a frame with the attribute sandbox, in which browsers start no workers; the model needs one. " +
-      "Open the page in a tab of its own, or add allow-same-origin to that attribute.";
+    return "This page is in a frame with the attribute sandbox, in which browsers start no workers; the model " +
+      "needs one. Open the page in a tab of its own, or add allow-same-origin to that attribute.";
   }
   if (typeof WebAssembly !== "object" || !WebAssembly.validate(SIMD_PROBE)) {
     return `This browser cannot run WebAssembly with SIMD, which the model needs. ${advice}`;

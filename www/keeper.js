@@ -1,9 +1,9 @@
 // The service worker: keeps whole versions of the site, so that there is a page without a network too.
 //
-// A version is index.html and the directory of files that it names (`data-build`), whose name is the hash of what is in them:
-// files of two versions never have one address. Each version has a cache of its own. The newest whole one answers where there is
-// no network; others stay as long as a page of theirs is open. While there is a network it answers, and a file that an older
-// page misses there, because a newer version replaced it, comes from the cache.
+// A version is index.html and the directory of files that it names (`data-build`), whose name is the hash of what is
+// in them: files of two versions never have one address. Each version has a cache of its own.
+// The newest whole version answers where there is no network; others stay as long as a page of theirs is open.
+// While there is a network, it answers; a file that a newer version replaced there comes from the cache.
 
 /** Caches of versions are named so, followed by the version's directory. */
 const VERSION = "moescope:";
@@ -14,7 +14,8 @@ const MODELS = "moescope.models";
 /** The cache of one entry, which says what the newest whole version is. */
 const NEWEST = "moescope.newest";
 
-/** Bytes of a model's file that is kept, at most: larger ones are left to the browser's own cache, which knows the room. */
+/** Bytes of a model's file that is kept, at most: larger ones are left to the browser's own cache, which knows how
+ * much room there is. */
 const MOST = 64e6;
 
 const SITE = registration.scope;

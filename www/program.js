@@ -1,4 +1,5 @@
-// Which program this browser runs: multiplying and adding in one instruction, with relaxed SIMD, computes prompts faster.
+// Which program this browser runs: multiplying and adding in one instruction, with relaxed SIMD, computes prompts
+// faster.
 
 // A module with one function: () -> v128, i32.const 0 and i8x16.splat three times, f32x4.relaxed_madd.
 const RELAXED_PROBE = new Uint8Array([

@@ -37,8 +37,8 @@ const tell = (entries) => loaded.postMessage(entries.map(({ name }) => name));
 loaded.onmessage = ({ data }) => data === "which?" && tell(performance.getEntriesByType("resource"));
 new PerformanceObserver((list) => tell(list.getEntries())).observe({ type: "resource" });
 
-/** Makes what browsers do with WebGPU what the program's library expects: a promise, never a throw, and an adapter with all
- * that it reads of one. The program uses subgroups where a device has them, and the library cannot ask for them yet. */
+/** Makes what browsers do with WebGPU what the program's library expects: a promise, never a throw, and an adapter with
+ * all that it reads of one. The program uses subgroups where a device has them; the library cannot ask for them yet. */
 function prepare(gpu) {
   const ask = gpu.requestAdapter;
   // Asked twice, a browser may give the same one.
@@ -83,7 +83,8 @@ addEventListener("unhandledrejection", (event) => brokeOff(event.reason) && end(
 
 try {
   // Not before the model's files are asked for.
-  const [{ default: init, start }, { programUrl }] = await Promise.all([import("./moescope.js"), import("./program.js")]);
+  const modules = [import("./moescope.js"), import("./program.js")];
+  const [{ default: init, start }, { programUrl }] = await Promise.all(modules);
   await init({ module_or_path: fetch(programUrl()) });
   start();
 } catch (error) {

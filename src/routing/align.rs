@@ -14,8 +14,8 @@ pub struct Stretch {
 
 /// Aligns two tokenizations of `text`, as far as both go: where a token of each ends at the same byte, a stretch ends.
 ///
-/// Tokens that are no part of the text, such as one for its beginning (`<s>`), take no bytes of it: they stand with the next token
-/// that does.
+/// Tokens that are no part of the text, such as one for its beginning (`<s>`), take no bytes of it: they stand with the
+/// next token that does.
 pub fn align(text: &str, first: &[Token], second: &[Token]) -> Vec<Stretch> {
     let (first, second) = (ends(text, first), ends(text, second));
     let mut stretches = Vec::new();
@@ -51,8 +51,8 @@ const AHEAD: usize = 64;
 /// The end of a token after which no token takes any of the text.
 const NOWHERE: usize = usize::MAX;
 
-/// Where each token ends in the text, in bytes. A token that takes none of it, as a piece of a character that a later one completes,
-/// counts as ending with the next one that does.
+/// Where each token ends in the text, in bytes. A token that takes none of it, as a piece of a character that a later
+/// one completes, counts as ending with the next one that does.
 fn ends(text: &str, tokens: &[Token]) -> Vec<usize> {
     let mut ends = Vec::with_capacity(tokens.len());
     let mut end = 0;

@@ -3,8 +3,9 @@
 //! All links in it are relative, so any static host serves it, in a sub-path too. A build writes only what
 //! changed: file times, and with them the server's ETags, stay as long as the contents do.
 //!
-//! The program, its styles, messages and examples lie in one directory, `build/HASH/`, named after the hash of all that is in it:
-//! files of two versions never have one address, and a cache may keep them for ever. Only index.html says which version it is.
+//! The program, its styles, messages and examples lie in one directory, `build/HASH/`, named after the hash of all that
+//! is in it: files of two versions never have one address, and a cache may keep them for ever. Only index.html says
+//! which version it is.
 
 use crate::wasm::{self, MODULE, Profile, RELAXED_PROGRAM};
 use crate::workspace;
@@ -143,7 +144,8 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     let page = index_html(&template, root, bindgen, &build)?;
     assets.push(Asset { path: "index.html".into(), contents: Contents::Bytes(page) });
 
-    // The service worker marks the directory as a site; the page is last, so that it never names files that are still to come.
+    // The service worker marks the directory as a site; the page is last, so that it never names files that are still
+    // to come.
     assets.sort_by_key(|asset| (asset.path != Path::new(KEEPER), asset.path == Path::new("index.html")));
     for asset in &assets {
         write_asset(asset, out)?;
@@ -456,7 +458,8 @@ mod tests {
     fn sources(name: &str) -> Scratch {
         let scratch = Scratch::new(name);
         let shell = format!(
-            "<body data-build=\"{BUILD}\" data-models=\"{MODELS}\"><progress max=\"{PROGRAM_BYTES}\"><textarea>{OPENING_TEXT}</textarea>"
+            "<body data-build=\"{BUILD}\" data-models=\"{MODELS}\"><progress max=\"{PROGRAM_BYTES}\">\
+             <textarea>{OPENING_TEXT}</textarea>"
         );
         scratch.write("index.html", &shell);
         scratch.write("www/examples.json", r#"[{"id": "one", "label": "One", "text": "a < b && c"}]"#);
@@ -487,7 +490,8 @@ mod tests {
         assert!(site.build.starts_with("build") && site.build.to_str().unwrap().len() == "build/".len() + 16);
         assert_eq!(build_of(&site.directory).unwrap().join(""), site.build.join(""));
         let shell = format!(
-            "<body data-build=\"{}/\" data-models=\"main/second\"><progress max=\"5\"><textarea>a &lt; b &amp;&amp; c</textarea>",
+            "<body data-build=\"{}/\" data-models=\"main/second\"><progress max=\"5\">\
+             <textarea>a &lt; b &amp;&amp; c</textarea>",
             site.build.display()
         );
         assert_eq!(read("index.html".as_ref()), shell);

@@ -63,8 +63,8 @@ pub fn router(directory: &Path) -> Result<Router> {
         .layer(middleware::from_fn(cache_control)))
 }
 
-/// What is in `build/` never changes: its address has the hash of it. Anything else may be kept, but must be asked for each time: a
-/// 304 costs nothing here, and a new build shows at once.
+/// What is in `build/` never changes: its address has the hash of it. Anything else may be kept, but must be asked for
+/// each time: a 304 costs nothing here, and a new build shows at once.
 async fn cache_control(request: Request, next: Next) -> Response {
     let is_versioned = request.uri().path().contains("/build/");
     let mut response = next.run(request).await;

@@ -1,7 +1,7 @@
 //! What the browser keeps between visits, where it lets the page: the text, folded cards, the theme.
 //!
-//! A browser may refuse storage (private windows, sandboxed frames, a visitor's choice): `localStorage` is null, or reading
-//! it or any of its methods throws. Then nothing is kept, and the page works without.
+//! A browser may refuse storage (private windows, sandboxed frames, a visitor's choice): `localStorage` is null, or
+//! reading it or any of its methods throws. Then nothing is kept, and the page works without.
 
 use gloo::utils::window;
 use serde::Serialize;

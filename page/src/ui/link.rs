@@ -76,8 +76,8 @@ struct Desk {
 }
 
 impl Link {
-    /// Starts the worker. `hear` gets every event; `died` hears why the worker ended, if it does. The files in `model`, an
-    /// address that will be loaded first, are fetched at once.
+    /// Starts the worker. `hear` gets every event; `died` hears why the worker ended, if it does. The files in `model`,
+    /// an address that will be loaded first, are fetched at once.
     pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(Death) + 'static, model: Option<&str>) -> Self {
         let hear: Rc<dyn Fn(Event)> = Rc::new(hear);
         let died: Rc<dyn Fn(Death)> = Rc::new(died);
@@ -91,8 +91,8 @@ impl Link {
         *self.line.borrow_mut() = Line::new(&self.hear, &self.died, &self.desk, None);
     }
 
-    /// Starts another worker where the last one could not be loaded: not before something is to be loaded, as it would fail
-    /// again and again.
+    /// Starts another worker where the last one could not be loaded: not before something is to be loaded, as it would
+    /// fail again and again.
     fn try_again(&self) {
         if self.desk.not_loaded.take() {
             self.restart();

@@ -96,7 +96,8 @@ impl Hub {
     }
 }
 
-/// The address of a model on the hub that `text` names as `ORG/NAME` or `ORG/NAME@REVISION`, perhaps with `hf://` before it.
+/// The address of a model on the hub that `text` names as `ORG/NAME` or `ORG/NAME@REVISION`, perhaps with `hf://`
+/// before it.
 pub fn on_hub(text: &str) -> Option<String> {
     let text = text.strip_prefix("hf://").unwrap_or(text).trim_end_matches('/');
     let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
@@ -123,8 +124,8 @@ pub(crate) fn is_shard(file: &str) -> bool {
 pub fn obstacle(url: &str, page_is_secure: bool) -> Option<&'static str> {
     if without_password(url) != url {
         return Some(
-            "browsers fetch no address with a name and a password in it; download the files and open them, or use an address \
-             that needs none",
+            "browsers fetch no address with a name and a password in it; download the files and open them, or use an \
+             address that needs none",
         );
     }
     let host = url.strip_prefix("http://").map(|rest| rest.split(['/', ':', '?']).next().unwrap_or_default());

@@ -1,5 +1,5 @@
-//! A file on its way. It stays in the parts that came, outside of the program's memory, which never shrinks; and it is read while the
-//! rest is still to come.
+//! A file on its way. It stays in the parts that came, outside of the program's memory, which never shrinks; and it is
+//! read while the rest is still to come.
 
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -143,8 +143,9 @@ impl Drop for Parts {
     }
 }
 
-/// Gives the memory of `bytes` back at once: left to the browser's garbage collector, which does not run in a worker at rest, a
-/// whole model would stay. Browsers without `ArrayBuffer.prototype.transfer` (before 2024) do that in their own time.
+/// Gives the memory of `bytes` back at once: left to the browser's garbage collector, which does not run in a worker at
+/// rest, a whole model would stay. Browsers without `ArrayBuffer.prototype.transfer` (before 2024) do that in their own
+/// time.
 fn free(bytes: &Uint8Array) {
     let buffer = bytes.buffer();
     if bytes.byte_length() < buffer.byte_length() {

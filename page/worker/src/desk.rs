@@ -39,8 +39,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Checks the files and makes the engine while they arrive: on the GPU where WebGPU was chosen and there is one, else on the
-    /// CPU; the note of its info says why. Where the choice is free that of the CPU, which is there first.
+    /// Checks the files and makes the engine while they arrive: on the GPU where WebGPU was chosen and there is one,
+    /// else on the CPU; the note of its info says why. Where the choice is free that of the CPU, which is there first.
     pub async fn new(files: &ModelFiles, choice: BackendChoice) -> Result<Self> {
         let once = match choice {
             BackendChoice::Auto => !has_webgpu(),
@@ -65,7 +65,8 @@ impl Desk {
         Ok(desk)
     }
 
-    /// Lets go of the model's files, where the CPU engine has packed what it needs of them and no other engine is wanted.
+    /// Lets go of the model's files, where the CPU engine has packed what it needs of them and no other engine is
+    /// wanted.
     fn let_go(&mut self) {
         if !self.wants_gpu && matches!(self.session.engine(), Engine::Cpu(_)) {
             // Shared while a GPU's engine is being made.
@@ -73,8 +74,8 @@ impl Desk {
         }
     }
 
-    /// The work that looks for a GPU and makes an engine on it, once, where the choice is free: that takes a while, and the
-    /// CPU engine answers meanwhile.
+    /// The work that looks for a GPU and makes an engine on it, once, where the choice is free: that takes a while, and
+    /// the CPU engine answers meanwhile.
     pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
         let model = self.model.clone();
         std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(gpu::open().await?, &model).await })
@@ -126,8 +127,8 @@ impl Desk {
         self.session().engine().settings().iter().map(one).collect()
     }
 
-    /// Routes as `policy` says from now on. Nothing has run under it yet; where it changes nothing the baseline is the text
-    /// again, as far as it ran.
+    /// Routes as `policy` says from now on. Nothing has run under it yet; where it changes nothing the baseline is the
+    /// text again, as far as it ran.
     pub async fn set_policy(&mut self, policy: &Policy) -> Result<()> {
         let Some(settings) = policy.settings(&self.model.architecture)? else {
             let ids = self.session().ids().to_vec();

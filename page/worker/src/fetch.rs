@@ -31,8 +31,8 @@ const INDEX: &str = "model.safetensors.index.json";
 const TOO_LARGE: &str =
     "it is larger than 4 GB, more than a page can read; save the model in smaller shards, or take a smaller one";
 
-/// Begins to fetch a model. Gives its files, of which the weights are on their way, and the work that brings them: whoever waits
-/// for weights must let it go on too.
+/// Begins to fetch a model. Gives its files, of which the weights are on their way, and the work that brings them:
+/// whoever waits for weights must let it go on too.
 pub async fn model_files<'a>(
     source: &'a Source,
     progress: Progress<'a>,
@@ -136,8 +136,8 @@ struct Missing(String);
 
 impl Missing {
     fn not_opened() -> Self {
-        let why = "it is not among the opened files; open config.json, tokenizer.json and every .safetensors file of the model \
-                   together";
+        let why = "it is not among the opened files; open config.json, tokenizer.json and every .safetensors file of \
+                   the model together";
         Self(why.into())
     }
 
@@ -408,8 +408,8 @@ impl Drop for Reader {
     }
 }
 
-/// A file from the byte `start` on; none where the server cannot be reached, gives whole files only, or has another version
-/// of it by now.
+/// A file from the byte `start` on; none where the server cannot be reached, gives whole files only, or has another
+/// version of it by now.
 async fn rest(url: &str, start: usize, version: Option<&str>) -> Option<Reader> {
     let request = Request::new_with_str(url).ok()?;
     request.headers().set("range", &format!("bytes={start}-")).ok()?;

@@ -1,5 +1,5 @@
-//! The worker that owns the engine: the protocol it speaks, and its loop. A crate of its own, compiled for size as the page is:
-//! what takes time is in the engine. What needs no browser (`address`, `opened`) is tested natively.
+//! The worker that owns the engine: the protocol it speaks, and its loop. A crate of its own, compiled for size as the
+//! page is: what takes time is in the engine. What needs no browser (`address`, `opened`) is tested natively.
 
 pub mod address;
 pub mod opened;

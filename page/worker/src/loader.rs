@@ -1,5 +1,5 @@
-//! Loads models beside the worker's loop, so that the model in use goes on answering. One model at a time: a newer load ends
-//! the one under way. Every load is answered once, in the order of the commands.
+//! Loads models beside the worker's loop, so that the model in use goes on answering. One model at a time: a newer load
+//! ends the one under way. Every load is answered once, in the order of the commands.
 
 use super::desk::Desk;
 use super::fetch::model_files;
@@ -32,8 +32,8 @@ impl Loader {
         Self { inbox, send, under_way: None }
     }
 
-    /// Loads a model in place of the one under way. Answers `Progress`*, then `LoadFailed`; or hands the model to the loop,
-    /// which answers `Loaded`.
+    /// Loads a model in place of the one under way. Answers `Progress`*, then `LoadFailed`; or hands the model to the
+    /// loop, which answers `Loaded`.
     pub fn load(&mut self, source: Source, backend: BackendChoice) {
         let is_under_way = self.under_way.take().is_some_and(|sender| !sender.is_canceled());
         if is_under_way || self.inbox.discard_loaded() {

@@ -295,8 +295,8 @@ impl Looper {
         }
     }
 
-    /// Draws the next of `left` tokens and sends it, unless another engine has to run the text first. True, which the answer says
-    /// too, after the last one or where something else is wanted.
+    /// Draws the next of `left` tokens and sends it, unless another engine has to run the text first. True, which the
+    /// answer says too, after the last one or where something else is wanted.
     async fn generate_one(&mut self, run: &mut Run, left: usize, sampling: &Sampling) -> Result<bool> {
         let start = now();
         let ahead = run.speed.tokens_in(AHEAD_MS).clamp(1, left);
@@ -324,8 +324,8 @@ impl Looper {
         self.run_holding(run, finish, CHUNK, 0.0).await
     }
 
-    /// As [`Self::run_pending`] with chunks of at most `most` tokens, of which those that come within `hold` milliseconds are
-    /// sent together: the page draws a whole text once, not piece by piece.
+    /// As [`Self::run_pending`] with chunks of at most `most` tokens, of which those that come within `hold`
+    /// milliseconds are sent together: the page draws a whole text once, not piece by piece.
     async fn run_holding(&mut self, run: &mut Run, finish: bool, most: usize, hold: f64) -> Result<bool> {
         let (mut held, mut sent_at) = (Trace::default(), now());
         loop {

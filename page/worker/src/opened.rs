@@ -1,5 +1,5 @@
-//! Files that a visitor opened: which of them are the model, and what a text file says. One directory is one model: files of two
-//! directories are never mixed.
+//! Files that a visitor opened: which of them are the model, and what a text file says. One directory is one model:
+//! files of two directories are never mixed.
 
 use super::address::is_shard;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,8 @@ pub struct OpenedModel {
     pub weights: Option<String>,
 }
 
-/// Finds the model among files, which are named by their paths where a directory was opened (`dir/sub/config.json`), else by their
-/// names.
+/// Finds the model among files, which are named by their paths where a directory was opened (`dir/sub/config.json`),
+/// else by their names.
 ///
 /// # Errors
 /// There is no model among them or there are several: a sentence that says so, and what to do.
@@ -58,7 +58,8 @@ fn model_in(directory: &str, files: &[(usize, &str)]) -> Result<OpenedModel, Str
     Ok(OpenedModel { name, files, weights })
 }
 
-/// The file with the weights in a directory; none where its index names several. What `transformers` prefers comes first.
+/// The file with the weights in a directory; none where its index names several. What `transformers` prefers comes
+/// first.
 fn weights_in(names: &BTreeSet<&str>) -> Result<Option<String>, String> {
     if names.contains(WEIGHTS) {
         return Ok(Some(WEIGHTS.to_owned()));
@@ -70,11 +71,13 @@ fn weights_in(names: &BTreeSet<&str>) -> Result<Option<String>, String> {
     let (adapters, whole): (Vec<&str>, Vec<&str>) = tensors.into_iter().partition(|name| name.starts_with("adapter"));
     match whole.as_slice() {
         [] if !adapters.is_empty() => Err(format!(
-            "{} holds an adapter, which changes a model but is none; open the whole model, with the adapter merged into it",
+            "{} holds an adapter, which changes a model but is none; open the whole model with the adapter merged \
+             into it",
             listed(adapters)
         )),
         [] => Err(format!(
-            "there is a config.json, but no file with weights ({WEIGHTS}, or shards and their index); open them together"
+            "there is a config.json, but no file with weights ({WEIGHTS}, or shards and their index); open them \
+             together"
         )),
         shards if shards.iter().any(|name| is_shard(name)) => Err(format!(
             "the weights are in shards ({}), but their index, {INDEX}, is not here; open it together with them",
@@ -130,8 +133,8 @@ pub enum NoText {
     OtherEncoding,
 }
 
-/// The text in a file, in UTF-8, or in UTF-16 where its first bytes say so, with line feeds at the ends of lines as a text box has
-/// them.
+/// The text in a file, in UTF-8, or in UTF-16 where its first bytes say so, with line feeds at the ends of lines as a
+/// text box has them.
 ///
 /// # Errors
 /// It holds no text, or one whose encoding is not known.

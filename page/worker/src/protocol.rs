@@ -65,9 +65,9 @@ pub enum Prompt {
 /// Page to worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// Load a model and replace the one in use when it is whole; that one answers until then. Answers: `Progress`*, then
-    /// `Loaded` or `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers `LoadFailed`: each is
-    /// answered once, in order.
+    /// Load a model and replace the one in use when it is whole; that one answers until then. Answers: `Progress`*,
+    /// then `Loaded` or `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers
+    /// `LoadFailed`: each is answered once, in order.
     Load {
         /// Where from.
         source: Source,
@@ -91,9 +91,9 @@ pub enum Command {
         /// How to choose them.
         sampling: Sampling,
     },
-    /// Route as `policy` says from now on (the default policy: as the model does by itself). Answers `PolicySet`, then the text's
-    /// `Routed`* as `Route` does; or `PolicyRefused`, and what was before stays. While a policy is on, `Baseline`* follow each
-    /// routed text: what the model does by itself.
+    /// Route as `policy` says from now on (the default policy: as the model does by itself). Answers `PolicySet`, then
+    /// the text's `Routed`* as `Route` does; or `PolicyRefused`, and what was before stays. While a policy is on,
+    /// `Baseline`* follow each routed text: what the model does by itself.
     SetPolicy {
         /// Named again in the answers.
         generation: u64,

@@ -22,8 +22,8 @@ use tower_http::services::ServeFile;
 use tower_http::set_header::SetResponseHeaderLayer;
 use xtask::wasm::{PROGRAM, RELAXED_PROGRAM};
 
-/// A server. It outlives what a test holds of it: a page that is still open may ask for something, and would write an error
-/// to its console.
+/// A server. It outlives what a test holds of it: a page that is still open may ask for something, and would write an
+/// error to its console.
 pub struct Server {
     port: u16,
     task: JoinHandle<()>,
@@ -72,11 +72,11 @@ impl Server {
 /// The path below which [`site`] serves the same site again.
 pub const SUB_PATH: &str = "/some/sub-path";
 
-/// The site at `/` and once more in a sub-path, beside models that cannot be loaded:
-/// `/broken/html` answers every request with a page, as hosts of single-page applications do;
-/// `/broken/cut` has a weights file that ends in its middle; on the way from `/broken/off` the connection breaks off in the
-/// middle of the weights, and goes on where it is asked to; `/broken/endless` is of another shape than its config says, and its weights
-/// never end. `/shards` is the main model in more files than a browser has connections to a server.
+/// The site at `/` and once more in a sub-path, beside models that cannot be loaded: `/broken/html` answers every
+/// request with a page, as hosts of single-page applications do; `/broken/cut` has a weights file that ends in its
+/// middle; on the way from `/broken/off` the connection breaks off in the middle of the weights, and goes on where it
+/// is asked to; `/broken/endless` is of another shape than its config says, and its weights never end. `/shards` is the
+/// main model in more files than a browser has connections to a server.
 ///
 /// # Errors
 /// The site was not built.
@@ -205,8 +205,8 @@ pub fn listening(tools: &Tools) -> Result<(Router, Arc<Mutex<Vec<String>>>)> {
     Ok((xtask::serve::router(&tools.site)?.layer(middleware::from_fn(listen)), addresses))
 }
 
-/// The site, which gives its program to the second who asks for it, the worker, once weights have been asked for; and how often they
-/// were.
+/// The site, which gives its program to the second who asks for it, the worker, once weights have been asked for; and
+/// how often they were.
 ///
 /// # Errors
 /// The site was not built.
@@ -262,8 +262,8 @@ pub enum Instead {
     After(&'static str),
 }
 
-/// Two versions of the site, of which the second differs in its title and its directory; and which of them is served: 0, 1, or none
-/// with another number.
+/// Two versions of the site, of which the second differs in its title and its directory; and which of them is served:
+/// 0, 1, or none with another number.
 ///
 /// # Errors
 /// The site was not built, or `directory` cannot be written.
@@ -319,9 +319,10 @@ pub fn sandboxed(tools: &Tools, allowed: bool) -> Result<Router> {
         .fallback_service(other_origin(tools, allowed)?))
 }
 
-/// Hosts with habits of their own, each with the main model: `/keyed/` gives files only to those who send `?k=1`; `/forbidding/`
-/// answers 403 for what is missing, and has the weights in shards; `/pages/` answers with a web page for it, and has no tokenizer;
-/// `/waiting/` never ends its weights; `/begun/` has a tokenizer that puts a token before the text.
+/// Hosts with habits of their own, each with the main model: `/keyed/` gives files only to those who send `?k=1`;
+/// `/forbidding/` answers 403 for what is missing, and has the weights in shards; `/pages/` answers with a web page for
+/// it, and has no tokenizer; `/waiting/` never ends its weights; `/begun/` has a tokenizer that puts a token before the
+/// text.
 ///
 /// # Errors
 /// The site was not built.
