@@ -30,11 +30,16 @@ function keyOf(address) {
   return key.href;
 }
 
-/** Fetches what was just loaded, and so is in the browser's own cache. */
-async function fetchAgain(address, cache = "force-cache") {
-  const answer = await fetch(address, { cache });
-  if (answer.status !== 200) {
-    throw new Error(`${answer.status} for ${address}`);
+/** Whether an answer is a file of the program or of a model: some hosts answer with a web page for what is not there. */
+function isFile(answer) {
+  return answer.status === 200 && !answer.headers.get("content-type")?.startsWith("text/html");
+}
+
+/** Fetches a file that was just loaded, and so is in the browser's own cache. */
+async function fetchFile(address) {
+  const answer = await fetch(address, { cache: "force-cache" });
+  if (!isFile(answer)) {
+    throw new Error(`there is no file at ${address}`);
   }
   return answer;
 }
@@ -43,13 +48,13 @@ async function fetchAgain(address, cache = "force-cache") {
 async function keepVersion({ page, build, names }) {
   const cache = await caches.open(VERSION + build);
   const directory = new URL(build, SITE).href;
-  const listed = await (await fetchAgain(new URL("files.json", directory))).json();
+  const listed = await (await fetchFile(new URL("files.json", directory))).json();
   // Of the two programs a browser runs one.
   const files = listed.filter((name) => !name.endsWith(".wasm")).map((name) => new URL(name, directory).href);
   const loaded = names.filter((name) => name.startsWith(directory)).map(keyOf);
   for (const file of new Set([...files, ...loaded])) {
     if (!(await cache.match(file))) {
-      await cache.put(file, await fetchAgain(file));
+      await cache.put(file, await fetchFile(file));
     }
   }
   const isWhole = (await cache.keys()).some(({ url }) => url.endsWith(".wasm"));
@@ -62,8 +67,8 @@ async function keepVersion({ page, build, names }) {
 /** Keeps the page of the version `build`; false where the server has another by now. */
 async function keepPage(cache, page, build) {
   for (const mode of ["force-cache", "no-cache"]) {
-    const answer = await fetchAgain(page, mode);
-    if ((await answer.clone().text()).includes(`data-build="${build}"`)) {
+    const answer = await fetch(page, { cache: mode });
+    if (answer.ok && (await answer.clone().text()).includes(`data-build="${build}"`)) {
       await cache.put(SITE, answer);
       return true;
     }
@@ -82,7 +87,7 @@ async function dropOthers(build) {
 
 /** Keeps a model's file, unless just that is kept already. */
 async function keepModelFile(address) {
-  const [kept, answer] = await Promise.all([caches.open(MODELS), fetchAgain(address)]);
+  const [kept, answer] = await Promise.all([caches.open(MODELS), fetchFile(address)]);
   const tag = ({ headers }) => headers.get("etag") ?? headers.get("last-modified");
   const old = await kept.match(keyOf(address));
   const isSame = old && tag(answer) && tag(answer) === tag(old);
@@ -109,10 +114,12 @@ async function keptPage() {
 
 async function answer(request) {
   const isPage = request.mode === "navigate";
-  const kept = () => (isPage ? keptPage() : caches.match(keyOf(request.url)));
+  // Private windows may have no cache storage: then the network answers as it would without this.
+  const kept = async () => (isPage ? keptPage() : caches.match(keyOf(request.url)));
+  const keptIfAny = () => kept().catch(() => undefined);
   // A server that cannot be reached may keep a request waiting for minutes.
   if (!isPage && (isCut || !navigator.onLine)) {
-    const first = await kept();
+    const first = await keptIfAny();
     if (first) {
       return first;
     }
@@ -120,11 +127,11 @@ async function answer(request) {
   try {
     const fresh = await fetch(request);
     isCut = false;
-    const isReplaced = !fresh.ok && request.url.startsWith(new URL("build/", SITE).href);
-    return (isReplaced && (await kept())) || fresh;
+    const isReplaced = request.url.startsWith(new URL("build/", SITE).href) && fresh.status !== 304 && !isFile(fresh);
+    return (isReplaced && (await keptIfAny())) || fresh;
   } catch {
     isCut = true;
-    return (await kept()) ?? Response.error();
+    return (await keptIfAny()) ?? Response.error();
   }
 }
 

@@ -118,8 +118,10 @@ impl Tally {
         }
     }
 
+    /// None where it is not known, or is wrong: of a compressed file on another site a page is told the compressed
+    /// size, and not that it is compressed.
     fn total(&self) -> Option<u64> {
-        (self.unknown.get() == 0).then(|| self.total.get())
+        (self.unknown.get() == 0).then(|| self.total.get()).filter(|total| self.done.get() <= *total)
     }
 }
 

@@ -281,10 +281,14 @@ pub fn two_versions(tools: &Tools, directory: &Path) -> Result<(Router, Arc<Atom
     let which = served.clone();
     let close = || SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close"));
     let versions = [site(tools)?.layer(close()), xtask::serve::router(directory)?.layer(close())];
+    let old = format!("/{build}/");
     let choose = move |request: Request| {
+        // As hosts of single-page applications do for what is not there any more.
+        let is_gone = which.load(Ordering::SeqCst) == 1 && request.uri().path().starts_with(&old);
         let version = versions.get(which.load(Ordering::SeqCst)).cloned();
         async move {
-            match version {
+            match version.filter(|_| !is_gone) {
+                None if is_gone => Html("<!doctype html><title>Welcome</title>").into_response(),
                 Some(version) => version.oneshot(request).await.expect("it never fails"),
                 None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
             }

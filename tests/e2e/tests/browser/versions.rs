@@ -57,7 +57,9 @@ async fn a_new_version_is_told_and_disturbs_no_open_page(stage: &Stage) -> Resul
     served.store(1, Ordering::SeqCst);
     page.script::<()>("document.dispatchEvent(new Event('visibilitychange'))", Vec::new()).await?;
     page.until::<bool>("the news", "return !!document.querySelector('[data-testid=new-version]')", Vec::new()).await?;
-    // Another tab has the new version; both work, the old one with files that the server has no more.
+    // Another tab has the new version; both work, the old one with files for which the server answers with a web page
+    // by now (https://github.com/StudyDrift/lextures/pull/480,
+    // https://github.com/firefox-devtools/profiler/issues/2309).
     let tab = page.browser().new_tab().await?;
     let first = page.browser().window().await?;
     page.browser().switch_to_window(tab).await?;
