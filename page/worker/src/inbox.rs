@@ -138,8 +138,22 @@ pub async fn breathe() {
         let _ = sender.take().map(|sender| sender.send(()));
     });
     channel.port1().set_onmessage(Some(wake.as_ref().unchecked_ref()));
-    if channel.port2().post_message(&wasm_bindgen::JsValue::NULL).is_ok() {
+    let channel = Breath { channel, _wake: wake };
+    if channel.channel.port2().post_message(&wasm_bindgen::JsValue::NULL).is_ok() {
         let _ = receiver.await;
     }
-    channel.port1().close();
+}
+
+/// A message on its way. Whoever waits for it may be dropped, as a load is that a newer one ends: then nothing may be
+/// called any more.
+struct Breath {
+    channel: web_sys::MessageChannel,
+    _wake: Closure<dyn FnMut()>,
+}
+
+impl Drop for Breath {
+    fn drop(&mut self) {
+        self.channel.port1().set_onmessage(None);
+        self.channel.port1().close();
+    }
 }

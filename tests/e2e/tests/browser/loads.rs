@@ -80,7 +80,7 @@ async fn a_generation_stopped_before_it_begins_leaves_the_page_ready(stage: &Sta
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
     let before = page.routed().await?;
     let both = "const generate = () => dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', ctrlKey: true }));
-        const traced = moescope.trace('The worker is busy with this. '.repeat(60));
+        const traced = moescope.trace('The worker is busy with this. '.repeat(30));
         await new Promise(done => setTimeout(done));
         generate();
         await new Promise(done => setTimeout(done));

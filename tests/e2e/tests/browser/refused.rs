@@ -40,7 +40,7 @@ async fn a_browser_that_refuses_storage_is_told(stage: &Stage) -> Result<()> {
 }
 
 async fn a_sandboxed_frame_is_told(stage: &Stage) -> Result<()> {
-    for part in ["blocked", "CORS", "ERR_FAILED", "Content Security Policy", "sandboxed"] {
+    for part in ["favicon", "blocked", "CORS", "ERR_FAILED", "Content Security Policy", "sandboxed"] {
         stage.expect_in_console(part);
     }
     for allowed in [false, true] {
@@ -57,7 +57,7 @@ async fn a_sandboxed_frame_is_told(stage: &Stage) -> Result<()> {
 }
 
 async fn a_broken_deployment_is_told(stage: &Stage) -> Result<()> {
-    for part in ["404", "MIME type", "SyntaxError", "Unexpected token", "Failed to", "build/", "wasm"] {
+    for part in ["404", "MIME type", "SyntaxError", "Unexpected token", "Failed to", "build/", "wasm", "preload"] {
         stage.expect_in_console(part);
     }
     let page = stage.browser(Visitor::NO_WEBGPU).await?;

@@ -86,7 +86,7 @@ async fn a_new_version_is_told_and_disturbs_no_open_page(stage: &Stage) -> Resul
 
 async fn without_a_network_the_newest_whole_version_answers(stage: &Stage) -> Result<()> {
     stage.expect_in_console("ERR_CONNECTION_REFUSED");
-    stage.expect_in_console("Failed to");
+    stage.expect_in_console("ERR_FAILED");
     let (site, served) = server::two_versions(stage.tools(), &scratch("offline-versions"))?;
     let server = Server::start(site).await?;
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
@@ -111,7 +111,7 @@ async fn without_a_network_the_newest_whole_version_answers(stage: &Stage) -> Re
 
 async fn when_the_network_is_back_another_model_loads(stage: &Stage) -> Result<()> {
     stage.expect_in_console("ERR_CONNECTION_REFUSED");
-    stage.expect_in_console("Failed to");
+    stage.expect_in_console("ERR_FAILED");
     let server = Server::start(server::leaving(stage.tools())?).await?;
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&server.url("/?text=hello")).await?;
