@@ -82,6 +82,19 @@ async fn every_answer_carries_the_policy_that_the_page_states() {
 }
 
 #[tokio::test]
+async fn files_of_a_version_may_be_kept_for_ever_and_what_is_missing_not() {
+    let directory = site("versioned");
+    std::fs::create_dir_all(directory.join("build/0123")).unwrap();
+    std::fs::write(directory.join("build/0123/boot.js"), "0123456789").unwrap();
+    let router = serve::router(&directory).unwrap();
+    let rule = async |path: &str| header_of(&get(&router, path, &[]).await, &header::CACHE_CONTROL).to_owned();
+    assert_eq!(rule("/build/0123/boot.js").await, "public, max-age=31536000, immutable");
+    for path in ["/build/0123/none.js", "/", "/models/index.json"] {
+        assert_eq!(rule(path).await, "no-cache", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_known_etag_is_answered_with_304() {
     let router = serve::router(&site("etag")).unwrap();
     let response = get(&router, "/boot.js", &[]).await;

@@ -247,6 +247,16 @@ pub fn instead_of(tools: &Tools, name: &str, answer: Instead) -> Result<Router> 
     Ok(Router::new().route(&path, any(answer)).fallback_service(xtask::serve::router(&tools.site)?))
 }
 
+/// The site, whose service worker runs `script` first.
+///
+/// # Errors
+/// The site was not built.
+pub fn keeper_after(tools: &Tools, script: &str) -> Result<Router> {
+    let keeper = format!("{script}\n{}", std::fs::read_to_string(tools.site.join("keeper.js"))?);
+    let answer = any(move || async move { ([(header::CONTENT_TYPE, "text/javascript")], keeper) });
+    Ok(Router::new().route("/keeper.js", answer).fallback_service(xtask::serve::router(&tools.site)?))
+}
+
 /// What a server may send for a file.
 #[derive(Clone, Copy, Debug)]
 pub enum Instead {

@@ -36,6 +36,9 @@ async fn failed_start(stage: &Stage, model: &str) -> Result<String> {
     let page = stage.open(Visitor::NO_WEBGPU, &format!("/?model={}", encoded(model))).await?;
     let view = page.wait("an error", |view| view.state == "error" && !view.error.is_empty()).await?;
     assert!(view.tokens.is_empty(), "tokens without a model");
+    // Neither is a model on its way, nor is there a context to count tokens in.
+    assert_eq!(page.find("model-line").await?.text().await?, "no model yet");
+    assert_eq!(page.find("token-count").await?.text().await?, "");
     Ok(view.error)
 }
 

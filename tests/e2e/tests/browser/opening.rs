@@ -15,6 +15,7 @@ tests![
     a_directory_with_another_model_below_it_opens_unmixed,
     directories_of_several_models_and_of_none_are_refused_in_words,
     a_model_dropped_anywhere_opens,
+    the_same_directory_can_be_chosen_again,
     text_files_dropped_anywhere_are_read_or_refused_with_the_reason,
     a_file_that_changed_on_disk_is_to_be_chosen_again,
     an_address_keeps_its_parameters,
@@ -141,10 +142,31 @@ async fn drop_files(page: &Page, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// Browsers tell of no change where the same files are chosen in one element again:
+/// <https://github.com/funkensturm/ember-cli-file-picker/issues/130>.
+async fn the_same_directory_can_be_chosen_again(stage: &Stage) -> Result<()> {
+    let files =
+        [("model.safetensors", Of("main", "model.safetensors")), ("tokenizer.json", Of("main", "tokenizer.json"))];
+    let directory = directory(stage, "completed", &files)?;
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
+    page.routed().await?;
+    open_directory(&page, &directory).await?;
+    page.wait("the reason", |view| view.error.contains("no config.json")).await?;
+    std::fs::copy(stage.tools().model("main").join("config.json"), directory.join("config.json"))?;
+    open_directory(&page, &directory).await?;
+    in_use(&page, "completed").await?;
+    assert!(page.view().await?.error.is_empty(), "the reason is gone");
+    Ok(())
+}
+
 async fn a_model_dropped_anywhere_opens(stage: &Stage) -> Result<()> {
     let names = ["config.json", "model.safetensors", "tokenizer.json"];
     let files = names.map(|name| (name, Of("main", name)));
     let directory = directory(stage, "dropped-model", &files)?;
+    // A browser gives 100 entries of a directory at a time: https://github.com/WICG/directory-upload/issues/37.
+    for number in 0..250 {
+        std::fs::write(directory.join(format!("checkpoint-notes-{number:03}.txt")), "notes")?;
+    }
     let loose: Vec<_> = names.iter().map(|name| directory.join(name)).collect();
     for (paths, name) in [(vec![directory.clone()], "dropped-model"), (loose, "model")] {
         let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello&model=switch").await?;

@@ -12,6 +12,7 @@ tests![
     a_new_version_is_told_and_disturbs_no_open_page,
     without_a_network_the_newest_whole_version_answers,
     when_the_network_is_back_another_model_loads,
+    a_browser_without_cache_storage_loads_over_the_network,
 ];
 
 fn scratch(name: &str) -> PathBuf {
@@ -106,6 +107,22 @@ async fn without_a_network_the_newest_whole_version_answers(stage: &Stage) -> Re
     page.goto(&again).await?;
     assert_eq!(page.routed().await?.text, "three");
     assert_eq!(version(&page).await?, new);
+    Ok(())
+}
+
+/// Firefox has none in private windows: <https://github.com/swimmingbrain/texbrain/pull/21>.
+async fn a_browser_without_cache_storage_loads_over_the_network(stage: &Stage) -> Result<()> {
+    let refuse = "Object.defineProperty(self, 'caches', { get() { throw new DOMException('no', 'SecurityError'); } });";
+    let server = Server::start(server::keeper_after(stage.tools(), refuse)?).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&server.url("/?text=hello")).await?;
+    page.routed().await?;
+    page.until::<bool>("the keeper", "return !!navigator.serviceWorker.controller", Vec::new()).await?;
+    page.browser().refresh().await?;
+    page.routed().await?;
+    assert!(page.script::<bool>("return !!navigator.serviceWorker.controller", Vec::new()).await?);
+    let load = "return (await moescope.load('dense')).name";
+    assert_eq!(page.promise::<String>(load, Vec::new()).await?, "dense");
     Ok(())
 }
 
