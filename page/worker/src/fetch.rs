@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, Url, WorkerGlobalScope};
+use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, WorkerGlobalScope};
 
 /// Called with (what, bytes done, bytes in all where known).
 pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>);
@@ -52,7 +52,7 @@ pub async fn model_files<'a>(
 async fn config_and_tokenizer(place: &Place<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let config = place.get("config.json").await?.map_err(|missing| place.error("config.json", &missing))?;
     let tokenizer = place.tokenizer(&tokenizer_file(&config)).await?;
-    Ok((config, tokenizer))
+    Ok((config, tokenizer.ok()))
 }
 
 thread_local! {
@@ -221,36 +221,32 @@ impl<'a> Place<'a> {
 
     /// A small file, whole, in the program's memory.
     async fn get(&self, file: &str) -> Result<std::result::Result<Vec<u8>, Missing>> {
-        let answer = match self.open(file).await? {
-            Ok(answer) => answer,
-            Err(missing) => return Ok(Err(missing)),
-        };
-        answer.whole().await.map(Ok)
+        match self.open(file).await? {
+            Ok(answer) => answer.whole().await.map(Ok),
+            Err(missing) => Ok(Err(missing)),
+        }
     }
 
     /// The tokenizer, which is at `path` seen from the directory. Opened files have no directories.
-    async fn tokenizer(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        const OWN: &str = "tokenizer.json";
-        let shared = match self {
-            Self::Directory(directory) if path != OWN => {
-                let own = directory.file(OWN);
-                Url::new_with_base(path, &own).ok().map(|url| (own, url.href()))
-            }
-            _ => None,
-        };
-        let Some((own, url)) = shared else { return Ok(self.get(OWN).await?.ok()) };
+    async fn tokenizer(&self, path: &str) -> Result<std::result::Result<Vec<u8>, Missing>> {
+        let own = "tokenizer.json";
+        let Self::Directory(directory) = self else { return self.get(own).await };
+        if path == own {
+            return self.get(own).await;
+        }
+        let url = directory.file(path);
         if let Some((_, bytes)) = SHARED.with_borrow(|shared| shared.clone()).filter(|(shared, _)| *shared == url) {
-            return Ok(Some(bytes));
+            return Ok(Ok(bytes));
         }
         // worker.js begins to fetch it under the name that it has in other directories.
-        let early = begun().get(&JsValue::from_str(&own));
-        if !early.is_undefined() {
-            begun().set(&JsValue::from_str(&url), &early);
-        }
-        let Ok(answer) = Answer::to(&url, &url).await? else { return Ok(None) };
+        let begun = begun().get(&JsValue::from_str(&directory.file(own)));
+        let answer = match Answer::of(&url, &url, begun).await? {
+            Ok(answer) => answer,
+            Err(missing) => return Ok(Err(missing)),
+        };
         let bytes = answer.whole().await?;
         SHARED.set(Some((url, bytes.clone())));
-        Ok(Some(bytes))
+        Ok(Ok(bytes))
     }
 }
 
@@ -269,9 +265,15 @@ struct Answer {
 }
 
 impl Answer {
+    /// Asks for `url`, unless worker.js has done so.
     async fn to(url: &str, label: &str) -> Result<std::result::Result<Self, Missing>> {
+        Self::of(url, label, begun().get(&JsValue::from_str(url))).await
+    }
+
+    /// What comes from `url`: `begun` is the answer on its way, if it is one.
+    async fn of(url: &str, label: &str, begun: JsValue) -> Result<std::result::Result<Self, Missing>> {
         let unreachable = |_| Error::read(label, unreadable(url));
-        let response = fetch(url).await.map_err(unreachable)?;
+        let response = fetch(url, begun).await.map_err(unreachable)?;
         if let Some(missing) = Missing::from_response(&response) {
             return Ok(Err(missing));
         }
@@ -296,13 +298,6 @@ impl Answer {
         }))
     }
 
-    /// Reads it whole, into the program's memory.
-    async fn whole(self) -> Result<Vec<u8>> {
-        let content = Arriving::default();
-        self.read(&content, &|_| {}).await?;
-        Ok(content.read(0..content.size()).into_owned())
-    }
-
     /// Reads it part by part into `content`, and tells `come` how many bytes each has.
     async fn read(mut self, content: &Arriving, come: &dyn Fn(usize)) -> Result<()> {
         let mut breathed = now();
@@ -317,6 +312,13 @@ impl Answer {
         }
         content.end();
         Ok(())
+    }
+
+    /// All of it, for small files.
+    async fn whole(self) -> Result<Vec<u8>> {
+        let content = Arriving::default();
+        self.read(&content, &|_| {}).await?;
+        Ok(content.read(0..content.size()).into_owned())
     }
 
     /// The part that starts at the byte `at`; none at the end. Where the connection breaks off, the rest is asked for.
@@ -355,10 +357,9 @@ fn worker() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
-/// Asks for an address. The request ends when nobody waits for its answer any more.
-async fn fetch(url: &str) -> std::result::Result<Response, JsValue> {
-    let begun = begun().get(&JsValue::from_str(url)).dyn_into::<Promise>();
-    if let Ok(begun) = begun {
+/// Asks for an address, unless `begun` is the promise of its answer. The request ends when nobody waits for its answer any more.
+async fn fetch(url: &str, begun: JsValue) -> std::result::Result<Response, JsValue> {
+    if let Ok(begun) = begun.dyn_into::<Promise>() {
         return JsFuture::from(begun).await.map(JsCast::unchecked_into);
     }
     let controller = AbortController::new()?;
