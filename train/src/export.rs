@@ -506,6 +506,10 @@ mod tests {
             curves: &curves,
             evaluation: &evaluation,
             manifest: &manifest,
+            machine: None,
+            file: None,
+            today: &[],
+            measured: None,
         };
         export.write(target, tokenizer)
     }
