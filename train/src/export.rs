@@ -509,6 +509,10 @@ mod tests {
             curves: &curves,
             evaluation: &evaluation,
             manifest: &manifest,
+            machine: None,
+            file: None,
+            today: &[],
+            measured: None,
         };
         export.write(target, tokenizer)
     }

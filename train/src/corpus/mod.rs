@@ -4,11 +4,11 @@
 //! two), `tokenizer.json` and, written last, `corpus.json`: what everything is made of, with checksums.
 
 mod clean;
-mod fetch;
+pub mod fetch;
 mod language;
 mod read;
 mod report;
-mod sources;
+pub mod sources;
 mod split;
 
 use std::fs;
