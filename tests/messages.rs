@@ -78,7 +78,7 @@ fn a_text_for_a_number_has_a_form_for_every_other_number() {
 fn the_code_asks_for_texts_that_there_are() {
     let english = texts(&root().join("www/messages/en.json"));
     let mut asked = BTreeSet::new();
-    for path in files(&root().join("page/src/ui")) {
+    for path in files(&root().join("page/src")) {
         let code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // Comments show the macro in use.
         let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();

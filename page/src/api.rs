@@ -4,11 +4,11 @@
 use crate::model::{Backend, ModelInfo};
 use crate::routing::Policy;
 use crate::routing::policy::Rule;
-use crate::ui::address;
-use crate::ui::link::Link;
-use crate::ui::model_select::{absolute, named_blob, shipped};
-use crate::ui::state::Action;
+use crate::state::Action;
+use crate::state::address;
+use crate::ui::shell::model_select::{absolute, named_blob, shipped};
 use crate::worker::protocol::{BackendChoice, Command, Logits, Prompt, Sampling, Source};
+use crate::worker_client::Link;
 use js_sys::{Array, Error, JSON, Object, Promise, Reflect};
 use std::future::Future;
 use std::rc::Rc;

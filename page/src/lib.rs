@@ -1,7 +1,10 @@
 //! The page of Moescope, compiled to WebAssembly: what visitors see, and what scripts call. How anything is computed is in the
 //! crate `moescope`.
 //!
-//! - `ui`: the yew components; `ui/app.rs` puts them together.
+//! - `state`: what the page knows, and how it changes.
+//! - `ui`: the yew components, in folders by what is seen; `app` puts them together.
+//! - `i18n`: texts and numbers in the visitor's language.
+//! - `worker_client`: the connection to the engine's worker.
 //! - `api`: `window.moescope`.
 #![cfg(target_arch = "wasm32")]
 
@@ -9,6 +12,10 @@ use moescope::{engine, model, routing};
 use moescope_worker as worker;
 
 mod api;
+mod app;
+mod i18n;
+mod state;
 mod ui;
+mod worker_client;
 
-pub use ui::start;
+pub use app::start;

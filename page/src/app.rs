@@ -1,0 +1,714 @@
+//! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
+
+use crate::i18n::messages::{self, Language, t};
+use crate::routing::Recording;
+use crate::state::address::{Address, LONGEST_TEXT};
+use crate::state::shared::Shared;
+use crate::state::training_snapshot::RECORDING;
+use crate::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State, Status};
+use crate::ui::balance::load_balance::LoadBalance;
+use crate::ui::browser::canvas::{forget_look, next_frame};
+use crate::ui::browser::deferred::Later;
+use crate::ui::browser::palette::Palette;
+use crate::ui::browser::ready_state::{Pending, Settling};
+use crate::ui::browser::{storage, theme};
+use crate::ui::change::policy_bar::PolicyBar;
+use crate::ui::change::policy_card::PolicyCard;
+use crate::ui::charts::picture::PictureCard;
+use crate::ui::charts::save;
+use crate::ui::compare::compare_card::Compare;
+use crate::ui::compare::compare_snapshots::CompareSnapshots;
+use crate::ui::cost::cost_card::CostCard;
+use crate::ui::inspect::expert_inspector::ExpertInspector;
+use crate::ui::inspect::token_inspector::TokenInspector;
+use crate::ui::shell::header::Header;
+use crate::ui::shell::help::Help;
+use crate::ui::shell::live_region::Live;
+use crate::ui::shell::model_select::{absolute, shipped};
+use crate::ui::shell::notices::Notices;
+use crate::ui::strip::strip_card::StripCard;
+use crate::ui::text::examples::Example;
+use crate::ui::text::text_box::{self, Typed};
+use crate::ui::text::text_card::TextCard;
+use crate::ui::training::training_card::{TrainingCard, moment_name};
+use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
+use crate::worker_client::Link;
+use gloo::events::{EventListener, EventListenerOptions};
+use gloo::timers::callback::Timeout;
+use gloo::utils::{document, window};
+use std::rc::Rc;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{HtmlElement, KeyboardEvent};
+use yew::prelude::*;
+
+/// Rest before address and storage follow the page.
+const REST_MS: u32 = 400;
+
+/// What a run brings bit by bit is drawn at most this often.
+const PACE_MS: f64 = 50.0;
+
+/// What it takes to draw what a layer made of a token, in the unit of frame_budget.rs.
+const A_TOKEN: usize = 20;
+
+/// An engine that breaks off again so soon would go on to do so.
+const AGAIN_MS: f64 = 20_000.0;
+
+/// What reaches the page from outside its views.
+pub enum Message {
+    /// A change of the state.
+    Act(Action),
+    /// An event of the worker; they are gathered.
+    Heard(Event),
+    /// The engine's worker broke off.
+    Died(String),
+    /// What was gathered is heard.
+    Hear,
+    /// A key that no view took.
+    Key(KeyboardEvent),
+    /// The help sheet opens or closes.
+    Help(bool),
+    /// The languages on offer came.
+    Languages(Vec<Language>),
+    /// Another language is wanted.
+    Speak(String),
+    /// Its texts came.
+    Spoken(String, Option<String>),
+    /// Address and storage follow the page.
+    Rest,
+}
+
+#[derive(Properties, PartialEq)]
+pub struct AppProps {
+    /// What stands in the box that was there before the program.
+    pub typed: Typed,
+}
+
+/// The page.
+pub struct App {
+    state: State,
+    link: Rc<Link>,
+    text_area: NodeRef,
+    palette: Shared<Palette>,
+    dispatch: Callback<Action>,
+    /// Saves the trace of a text as JSON.
+    ask: Callback<String>,
+    /// Events that came: a burst of them is drawn once, soon.
+    heard: Vec<Event>,
+    soon: Option<Timeout>,
+    heard_at: f64,
+    rest: Option<Timeout>,
+    help: bool,
+    languages: Shared<Vec<Language>>,
+    language: String,
+    /// The language of the address; where there is none, it is the browser's.
+    language_asked: Option<String>,
+    storage_refused: bool,
+    settling: Settling,
+    /// From a change until the document shows it.
+    pending: Option<Pending>,
+    /// When the engine broke off last.
+    died_at: f64,
+    _listeners: Vec<EventListener>,
+}
+
+impl Component for App {
+    type Message = Message;
+    type Properties = AppProps;
+
+    fn create(context: &Context<Self>) -> Self {
+        let address = Address::parse(&window().location().search().unwrap_or_default());
+        let kept = storage::kept();
+        let mut state = State::new(&address, theme::begin(), kept.clone());
+        state.text = Shared::new(first_text(&context.props().typed, address.text.clone(), kept));
+        state.notes.extend(address.ignored.iter().cloned());
+        let link = context.link();
+        let dispatch = link.callback(Message::Act);
+        let hear = link.callback(Message::Heard);
+        let died = link.callback(Message::Died);
+        let first = expected_model(address.model.as_deref());
+        let engine =
+            Rc::new(Link::new(move |event| hear.emit(event), move |reason| died.emit(reason), first.as_deref()));
+        crate::api::install(engine.clone(), dispatch.clone());
+        let ask = save_json(&engine, &dispatch);
+        fetch_lists(&dispatch, address.model.clone());
+        fetch_languages(&link.callback(Message::Languages));
+        Self {
+            state,
+            link: engine,
+            text_area: NodeRef::default(),
+            palette: Shared::default(),
+            _listeners: listeners(context),
+            dispatch,
+            ask,
+            heard: Vec::new(),
+            soon: None,
+            heard_at: 0.0,
+            rest: None,
+            help: false,
+            languages: Shared::default(),
+            language: "en".into(),
+            language_asked: address.language,
+            storage_refused: false,
+            settling: Settling::default(),
+            pending: None,
+            died_at: 0.0,
+        }
+    }
+
+    fn update(&mut self, context: &Context<Self>, message: Message) -> bool {
+        match message {
+            Message::Act(action) => self.act(action),
+            Message::Heard(event) => {
+                let more_comes =
+                    matches!(event, Event::Routed { done: false, .. } | Event::Baseline { done: false, .. });
+                self.heard.push(event);
+                self.hear_soon(context, more_comes);
+                return false;
+            }
+            Message::Died(reason) => {
+                self.hear();
+                self.link.restart();
+                let now = js_sys::Date::now();
+                let again = now - self.died_at > AGAIN_MS;
+                self.died_at = now;
+                self.act(Action::EngineDied { reason, again });
+            }
+            Message::Hear => self.hear(),
+            Message::Key(event) => return self.key(&event),
+            Message::Help(open) => self.help = open,
+            Message::Languages(languages) => {
+                self.languages = Shared::new(languages);
+                self.choose_first_language(context);
+            }
+            Message::Speak(language) => {
+                self.language_asked = Some(language.clone());
+                fetch_texts(language, context.link().callback(|(language, json)| Message::Spoken(language, json)));
+            }
+            Message::Spoken(language, json) => self.speak(language, json),
+            Message::Rest => {
+                self.rest = None;
+                self.remember();
+                return false;
+            }
+        }
+        let link = context.link().clone();
+        self.rest = Some(Timeout::new(REST_MS, move || link.send_message(Message::Rest)));
+        self.pending.get_or_insert_with(|| self.settling.pending());
+        self.settling.status(self.state.status());
+        true
+    }
+
+    fn rendered(&mut self, context: &Context<Self>, first: bool) {
+        if first {
+            text_box::show(&self.text_area, &self.state.text);
+            if let Some(caret) = context.props().typed.caret {
+                text_box::focus(&self.text_area, caret);
+            }
+            self.settling.status(self.state.status());
+        }
+        self.pending = None;
+    }
+
+    fn view(&self, context: &Context<Self>) -> Html {
+        // Texts are read when a view is made: another language makes all of them anew.
+        html! {
+            <>
+                { self.header(context) }
+                <main key={self.language.clone()}>
+                    { self.notices() }
+                    <div class="column">{ self.text_card() }{ self.strip_card() }<Later work=60 patience=2 settling={self.settling.clone()}>
+                        { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
+                        <CostCard model={self.state.model.clone()} /></Later></div>
+                    <aside>
+                        <Later work=100 patience=3 settling={self.settling.clone()}>{ self.load_card() }</Later>
+                        <Later work={A_TOKEN * self.state.shown.layers.len()} patience=4 settling={self.settling.clone()}>{ self.token_inspector() }</Later>
+                        <Later work=80 patience=5 settling={self.settling.clone()}>{ self.expert_inspector() }</Later>
+                    </aside>
+                    <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
+                </main>
+                { self.footer() }
+                if self.help { <Help close={context.link().callback(|()| Message::Help(false))} /> }
+            </>
+        }
+    }
+}
+
+// The views.
+impl App {
+    fn header(&self, context: &Context<Self>) -> Html {
+        let state = &self.state;
+        let link = context.link();
+        html! {
+            <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
+                can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} profile={state.profile.clone()} backend={state.backend} dark={state.dark}
+                text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
+                language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
+                help={link.callback(|()| Message::Help(true))} speak={link.callback(Message::Speak)}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn notices(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <>
+                <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.clone()}
+                    notes={state.notes.clone()} dispatch={self.dispatch.clone()} />
+                <PolicyBar in_use={state.changes.in_use.clone()} refused={state.changes.refused.clone()}
+                    dispatch={self.dispatch.clone()} />
+            </>
+        }
+    }
+
+    fn text_card(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <TextCard node={self.text_area.clone()} text={state.text.clone()} can_undo={state.text_before.is_some() && !state.is_generating()}
+                kept_text={state.kept_text.clone()} examples={state.examples.clone()} sampling={state.sampling}
+                tokens={state.tokens} generating={state.is_generating()} has_model={state.model.is_some()}
+                routed={state.trace.len()} context={state.model.as_ref().map_or(0, |model| model.context)}
+                overflow={state.overflow.clone()} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn strip_card(&self) -> Html {
+        let state = &self.state;
+        let empty = match (&state.model, state.text.is_empty()) {
+            (None, _) => t!("strip.empty.model"),
+            (Some(_), true) => t!("strip.empty.text"),
+            (Some(_), false) => t!("strip.empty.running"),
+        };
+        html! {
+            <StripCard dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
+                search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.whole().len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} waiting={state.model.is_none()} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
+                layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
+                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} to_come={state.to_come()} settling={self.settling.clone()} {empty}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn compare_card(&self) -> Html {
+        let state = &self.state;
+        if let (Some(past), Some(recording)) = (&state.past, &state.recording) {
+            let Some((beside, trace)) = past.moment.beside.zip(past.beside.clone()) else { return html! {} };
+            let names = [past.moment.snapshot, beside].map(|snapshot| moment_name(recording, snapshot));
+            return html! {
+                <CompareSnapshots traces={[past.trace.clone(), trace]} {names} layer={state.layer} dispatch={self.dispatch.clone()} />
+            };
+        }
+        let Some(with) = state.compare.clone() else { return html! {} };
+        html! {
+            <Compare {with} policy={state.compare_policy.clone()} first_policy={state.changes.in_use.clone()} own={state.own_source()} text={state.text.clone()} trace={state.trace.clone()} model={state.model.clone()}
+                offered={state.offered.clone()} layer={state.layer} backend={state.backend}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn picture_card(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <PictureCard found={state.found.clone()} recorded={state.past.is_some()} length={state.whole().len()} text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()} palette={self.palette.clone()} dark={state.dark}
+                picture={state.picture} layer={state.layer} inspected={state.inspected()} pinned={state.pinned}
+                expert={state.expert} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn policy_card(&self) -> Html {
+        let state = &self.state;
+        let Some(model) = state.model.clone().filter(|model| model.experts > 0 && state.past.is_none()) else {
+            return html! {};
+        };
+        let end = |first: usize| state.range_end.unwrap_or(first);
+        let chosen = state.pinned.map(|first| (first.min(end(first)), first.max(end(first))));
+        let chosen = chosen.filter(|(_, last)| *last < state.trace.len());
+        let speed = state.speed.map(|speed| speed.tokens as f64 / speed.ms.max(1e-3) * 1000.0);
+        html! {
+            <PolicyCard {model} changes={state.changes.clone()} trace={state.trace.clone()} layer={state.layer} {chosen}
+                inspected={state.inspected()} running={state.status() == Status::Running} {speed} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn training_card(&self) -> Html {
+        let state = &self.state;
+        let curves = state.curves.clone().filter(|curves| curves.training.len() > 1);
+        if curves.is_none() && !state.can_watch() {
+            return html! {};
+        }
+        html! {
+            <TrainingCard {curves} can_watch={state.can_watch()} recording={state.recording.clone()}
+                moment={state.past.as_ref().map(|past| past.moment)} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    /// The moment of the training that is shown.
+    fn moment_in_words(&self) -> Option<String> {
+        let (past, recording) = (self.state.past.as_ref()?, self.state.recording.as_ref()?);
+        let text = &recording.texts()[past.moment.text];
+        let text = messages::name_of("example", &text.id, &text.label);
+        Some(t!("recorded.note", text = text, when = moment_name(recording, past.moment.snapshot)))
+    }
+
+    fn load_card(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <LoadBalance limit={state.limit()} trace={state.shown.clone()} layer={state.layer} expert={state.expert}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn token_inspector(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
+                pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn expert_inspector(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <ExpertInspector dossier={state.dossier.clone().filter(|_| state.past.is_none())} trace={state.shown.clone()} expert={state.inspected_expert()}
+                pinned={state.expert.is_some()} policy={state.past.is_none().then(|| state.changes.asked.clone())} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn footer(&self) -> Html {
+        html! { <footer key={format!("footer-{}", self.language)}><p>{ t!("footer") }</p></footer> }
+    }
+}
+
+// What the page does.
+impl App {
+    fn act(&mut self, action: Action) {
+        if let Action::Dark(dark) = action {
+            theme::choose(dark);
+        }
+        // The events before this action belong to the state before it.
+        self.hear();
+        for effect in self.state.apply(action) {
+            self.carry_out(effect);
+        }
+    }
+
+    /// Hears soon, as a task of its own, so that no painting has to wait for it; where more is to come, not so often that
+    /// drawing leaves no time for anything else.
+    fn hear_soon(&mut self, context: &Context<Self>, more_comes: bool) {
+        let link = context.link().clone();
+        if document().hidden() {
+            // A page in the background has slow timers; it must still hear.
+            link.send_message(Message::Hear);
+            return;
+        }
+        if more_comes && self.soon.is_some() {
+            return;
+        }
+        let since = js_sys::Date::now() - self.heard_at;
+        let wait = if more_comes { (PACE_MS - since).max(0.0) } else { 0.0 };
+        self.soon = Some(Timeout::new(wait as u32, move || link.send_message(Message::Hear)));
+    }
+
+    fn hear(&mut self) {
+        self.soon = None;
+        if self.heard.is_empty() {
+            return;
+        }
+        self.heard_at = js_sys::Date::now();
+        for event in std::mem::take(&mut self.heard) {
+            for effect in self.state.apply(Action::Worker(Box::new(event))) {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(command) => self.link.send(command),
+            Effect::ShowText => text_box::show(&self.text_area, &self.state.text),
+            Effect::ForgetKept => storage::forget(),
+            Effect::FetchRecording(name) => fetch_recording(name, &self.dispatch),
+            Effect::FetchExtras { name, files } => fetch_extras(name, &files, &self.dispatch),
+            Effect::Colours(experts) => {
+                self.palette = Shared::new(Palette::new(experts.max(1)));
+                self.palette.install();
+            }
+        }
+    }
+
+    /// Address and storage follow the page.
+    fn remember(&mut self) {
+        let state = &self.state;
+        let language = self.language_asked.as_deref();
+        let query = Address::write(state, language);
+        let path = window().location().pathname().unwrap_or_default();
+        let url = format!("{path}{query}");
+        let history = window().history();
+        let changed = window().location().search().is_ok_and(|search| search != query);
+        if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
+            // Browsers refuse too many changes a second; the next rest tries again.
+            let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
+        }
+        let is_example = state.examples.iter().any(|example| example.text == **state.text);
+        let refused = !is_example && !state.text.is_empty() && !storage::keep(&state.text);
+        if refused && !self.storage_refused {
+            self.dispatch.emit(Action::Note(t!("keep.refused")));
+        }
+        self.storage_refused = refused;
+    }
+
+    /// Keys that work everywhere but while writing.
+    fn key(&mut self, event: &KeyboardEvent) -> bool {
+        let control = event.ctrl_key() || event.meta_key();
+        if control && event.key() == "Enter" {
+            event.prevent_default();
+            let action = if self.state.is_generating() { Action::Stop } else { Action::Generate };
+            self.dispatch.emit(action);
+            return false;
+        }
+        if control && !is_writing(event) && matches!(event.key().as_str(), "z" | "Z" | "y") {
+            event.prevent_default();
+            let forth = event.shift_key() || event.key() == "y";
+            self.dispatch.emit(if forth { Action::Redo } else { Action::Undo });
+            return false;
+        }
+        if control || event.alt_key() || event.is_composing() || is_writing(event) {
+            return false;
+        }
+        let layers = self.state.model.as_ref().map_or(0, |model| model.layers);
+        let action = match event.key().as_str() {
+            "?" => {
+                self.help = true;
+                return true;
+            }
+            "/" => {
+                event.prevent_default();
+                if let Some(area) = self.text_area.cast::<HtmlElement>() {
+                    let _ = area.focus();
+                }
+                return false;
+            }
+            "a" => Action::Layer(LayerChoice::All),
+            "m" => Action::Picture(Picture::Map),
+            "l" => Action::Picture(Picture::Load),
+            "f" => Action::Picture(Picture::Flow),
+            "Escape" => Action::Pin(None),
+            key => match key.parse::<usize>() {
+                Ok(layer) if layer < layers => Action::Layer(LayerChoice::One(layer)),
+                _ => return false,
+            },
+        };
+        self.dispatch.emit(action);
+        false
+    }
+
+    fn choose_first_language(&mut self, context: &Context<Self>) {
+        let asked = self.language_asked.clone();
+        let offered = |code: &str| self.languages.iter().any(|language| language.code == code);
+        let wanted = match asked {
+            Some(code) if offered(&code) => Some(code),
+            Some(code) => {
+                let codes = self.languages.iter().map(|language| language.code.as_str()).collect::<Vec<_>>().join(", ");
+                let note = t!("address.ignored", name = "lang", value = code, expected = codes);
+                self.dispatch.emit(Action::Note(note));
+                self.language_asked = None;
+                None
+            }
+            None => window().navigator().language().and_then(|browser| {
+                let fits =
+                    |language: &&Language| browser.starts_with(language.code.split('-').next().unwrap_or_default());
+                self.languages.iter().find(fits).map(|language| language.code.clone())
+            }),
+        };
+        if let Some(language) = wanted.filter(|language| *language != self.language) {
+            fetch_texts(language, context.link().callback(|(language, json)| Message::Spoken(language, json)));
+        }
+    }
+
+    fn speak(&mut self, language: String, json: Option<String>) {
+        if language == "en" {
+            messages::choose_english();
+        } else if json.is_none_or(|json| messages::choose(&language, &json).is_err()) {
+            self.dispatch.emit(Action::Note(t!("language.missing", language = language)));
+            return;
+        }
+        if let Some(root) = document().document_element() {
+            // Setting an attribute with a legal name cannot fail.
+            let _ = root.set_attribute("lang", &language);
+        }
+        self.language = language;
+        // The text box is made anew, empty; it is filled again once it is there.
+        let (area, text) = (self.text_area.clone(), self.state.text.clone());
+        next_frame(move || text_box::show(&area, &text)).leave();
+    }
+}
+
+/// True where the key goes into a text or a control that takes letters.
+fn is_writing(event: &KeyboardEvent) -> bool {
+    let element = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
+    element.is_some_and(|element| {
+        let kind = element.get_attribute("type").unwrap_or_default();
+        matches!(element.tag_name().as_str(), "TEXTAREA" | "SELECT")
+            || (element.tag_name() == "INPUT" && !matches!(kind.as_str(), "radio" | "checkbox" | "range"))
+    })
+}
+
+fn listeners(context: &Context<App>) -> Vec<EventListener> {
+    let keys = context.link().callback(Message::Key);
+    let options = EventListenerOptions::enable_prevent_default();
+    let keys = EventListener::new_with_options(&window(), "keydown", options, move |event| {
+        if let Some(event) = event.dyn_ref::<KeyboardEvent>() {
+            keys.emit(event.clone());
+        }
+    });
+    let dark = context.link().callback(|dark| Message::Act(Action::Dark(dark)));
+    let theme = theme::follow(move |is_dark| dark.emit(is_dark));
+    let rest = context.link().callback(|()| Message::Rest);
+    let leave = EventListener::new(&window(), "pagehide", move |_| rest.emit(()));
+    let resize = EventListener::new(&window(), "resize", |_| forget_look());
+    [Some(keys), theme, Some(leave), Some(resize)].into_iter().flatten().collect()
+}
+
+/// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.
+fn save_json(engine: &Rc<Link>, dispatch: &Callback<Action>) -> Callback<String> {
+    let (engine, dispatch) = (engine.clone(), dispatch.clone());
+    Callback::from(move |text: String| {
+        let (engine, dispatch) = (engine.clone(), dispatch.clone());
+        wasm_bindgen_futures::spawn_local(async move {
+            let prompt = Prompt::Text(text);
+            let ask = engine.ask(|request| Command::Trace { request, prompt, logits: Logits::None });
+            match ask.await {
+                Ok(json) => save::text("trace.json", "application/json", &json),
+                Err(message) => dispatch.emit(Action::Note(message)),
+            }
+        });
+    })
+}
+
+/// Fetches what the page offers, and loads the first model as soon as its name is known.
+fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
+    let examples = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let list = fetch_json::<Vec<Example>>("examples.json").await;
+        match list {
+            Some(list) => examples.emit(Action::Examples(list)),
+            None => examples.emit(Action::Note(t!("examples.missing"))),
+        }
+    });
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let offered = fetch_json::<Vec<Offered>>("models/index.json").await.unwrap_or_default();
+        let first = offered.first().map(|offered| offered.name.clone());
+        let (source, asked) = first_model(asked, &offered, first, &dispatch);
+        dispatch.emit(Action::Models(offered));
+        match source {
+            Some(source) => dispatch.emit(Action::Load { source, asked }),
+            None => dispatch.emit(Action::Fail(t!("model.no-models"))),
+        }
+    });
+}
+
+/// The address of the model that [`first_model`] will give, where it is one of the site's, whose names index.html has.
+fn expected_model(asked: Option<&str>) -> Option<String> {
+    let names = document().body()?.get_attribute("data-models")?;
+    let name = names.split('/').find(|&name| asked.is_none_or(|asked| asked == name))?;
+    absolute(&format!("models/{name}/"))
+}
+
+/// The model to begin with: what the address asks for, where that makes sense, else the first on offer.
+fn first_model(
+    asked: Option<String>,
+    offered: &[Offered],
+    first: Option<String>,
+    dispatch: &Callback<Action>,
+) -> (Option<Source>, Option<String>) {
+    if let Some(asked) = asked {
+        if offered.iter().any(|offered| offered.name == asked) {
+            return (Some(shipped(&asked)), Some(asked));
+        }
+        let is_address = asked.contains("://") || asked.starts_with(['/', '.']);
+        if let (true, Some(url)) = (is_address, absolute(&asked)) {
+            return (Some(Source::Url(url)), Some(asked));
+        }
+        let names = offered.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>().join(", ");
+        dispatch.emit(Action::Note(t!("address.model", value = asked, names = names)));
+    }
+    (first.as_deref().map(shipped), first)
+}
+
+fn fetch_languages(came: &Callback<Vec<Language>>) {
+    let came = came.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        if let Some(languages) = fetch_json("messages/index.json").await {
+            came.emit(languages);
+        }
+    });
+}
+
+fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
+    wasm_bindgen_futures::spawn_local(async move {
+        let json = if language == "en" { None } else { fetch_text(&format!("messages/{language}.json")).await };
+        came.emit((language, json));
+    });
+}
+
+/// Fetches what comes with a shipped model: what its experts read, how it learned.
+fn fetch_extras(name: String, files: &[String], dispatch: &Callback<Action>) {
+    let has = |file: &str| files.iter().any(|other| other == file);
+    if has(DOSSIER) {
+        let (name, dispatch) = (name.clone(), dispatch.clone());
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Some(dossier) = fetch_json(&format!("models/{name}/{DOSSIER}")).await {
+                dispatch.emit(Action::Dossier(name, Box::new(dossier)));
+            }
+        });
+    }
+    if has(CURVES) {
+        let dispatch = dispatch.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Some(curves) = fetch_json(&format!("models/{name}/{CURVES}")).await {
+                dispatch.emit(Action::Curves(name, curves));
+            }
+        });
+    }
+}
+
+/// Fetches how a shipped model's routing formed: a file that only those who want to see it need.
+fn fetch_recording(name: String, dispatch: &Callback<Action>) {
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let recording = match fetch_text(&format!("models/{name}/{RECORDING}")).await {
+            Some(json) => Recording::read(&json).map(Box::new).map_err(|error| error.to_string()),
+            None => Err(t!("recorded.missing", name = name)),
+        };
+        dispatch.emit(Action::Recording(name, recording));
+    });
+}
+
+async fn fetch_json<T: serde::de::DeserializeOwned>(path: &str) -> Option<T> {
+    serde_json::from_str(&fetch_text(path).await?).ok()
+}
+
+async fn fetch_text(path: &str) -> Option<String> {
+    let response = JsFuture::from(window().fetch_with_str(path)).await.ok()?;
+    let response: web_sys::Response = response.dyn_into().ok()?;
+    if !response.ok() {
+        return None;
+    }
+    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
+}
+
+/// What the page begins with: what was typed before the program ran; else the link's text; else, where the page was loaded
+/// again, the one that was on it; else the opening example.
+fn first_text(typed: &Typed, asked: Option<String>, kept: Option<String>) -> String {
+    let edited = typed.edited.then(|| typed.text.clone());
+    edited.or(asked).or(kept.filter(|_| storage::is_reload())).unwrap_or_else(|| typed.text.clone())
+}
+
+/// Starts the page in `#app`, or in the body where there is none.
+pub fn start() {
+    let props = AppProps { typed: Typed::read() };
+    let root = document().get_element_by_id("app");
+    let root = root.unwrap_or_else(|| gloo::utils::body().into());
+    root.set_inner_html("");
+    yew::Renderer::<App>::with_root_and_props(root, props).render();
+}

@@ -1,0 +1,5 @@
+//! How evenly the work is spread.
+
+pub(crate) mod filling_view;
+pub(crate) mod grade;
+pub(crate) mod load_balance;

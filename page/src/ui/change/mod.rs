@@ -1,0 +1,7 @@
+//! Changing the routing, and what came of it.
+
+pub(crate) mod effect_view;
+pub(crate) mod policy_bar;
+pub(crate) mod policy_card;
+pub(crate) mod policy_words;
+pub(crate) mod sweeps;

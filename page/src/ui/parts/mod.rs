@@ -1,0 +1,6 @@
+//! Small parts that many views use.
+
+pub(crate) mod collapsible;
+pub(crate) mod dialog;
+pub(crate) mod icon;
+pub(crate) mod radio_group;

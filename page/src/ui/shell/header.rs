@@ -1,0 +1,137 @@
+//! The top of the page: which model, what it is, on what it runs; share, theme, help.
+
+use crate::i18n::format;
+use crate::i18n::messages::{Language, t};
+use crate::model::ModelInfo;
+use crate::state::shared::Shared;
+use crate::state::{Action, Offered};
+use crate::ui::compare::compare_card::SELF;
+use crate::ui::parts::icon::{icon, mark};
+use crate::ui::shell::backend_badge::BackendBadge;
+use crate::ui::shell::model_select::ModelSelect;
+use crate::ui::shell::share::Share;
+use crate::worker::protocol::{BackendChoice, Profile, Speed};
+use wasm_bindgen::JsCast;
+use web_sys::HtmlSelectElement;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct HeaderProps {
+    pub model: Option<Shared<ModelInfo>>,
+    pub offered: Shared<Vec<Offered>>,
+    pub asked: Option<String>,
+    /// The model that this one is compared with.
+    pub compare: Option<String>,
+    /// There is a view to go back to.
+    pub can_undo: bool,
+    pub speed: Option<Speed>,
+    pub profile: Option<Shared<Profile>>,
+    pub backend: BackendChoice,
+    pub dark: bool,
+    pub text_too_long: bool,
+    pub languages: Shared<Vec<Language>>,
+    pub language: String,
+    pub refresh: Callback<()>,
+    pub help: Callback<()>,
+    pub speak: Callback<String>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The header.
+#[component]
+pub fn Header(props: &HeaderProps) -> Html {
+    let dark = props.dark;
+    let theme = props.dispatch.reform(move |_: MouseEvent| Action::Dark(!dark));
+    let help = props.help.reform(|_: MouseEvent| ());
+    let undo = props.dispatch.reform(|_: MouseEvent| Action::Undo);
+    let theme_label = if dark { t!("theme.light") } else { t!("theme.dark") };
+    html! {
+        <header>
+            <h1 class="logo">{ mark() }{ t!("name") }</h1>
+            <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()}
+                name={props.model.as_ref().map(|model| model.name.clone())} dispatch={props.dispatch.clone()} />
+            { compare(props) }
+            <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref()) }</p>
+            <BackendBadge model={props.model.clone()} speed={props.speed} profile={props.profile.clone()} choice={props.backend}
+                dispatch={props.dispatch.clone()} />
+            <button type="button" class="quiet icon-only" data-testid="undo-view" onclick={undo} disabled={!props.can_undo}
+                aria-label={t!("undo")} title={t!("undo")}>{ icon("undo") }</button>
+            <Share too_long={props.text_too_long} refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
+            { languages(props) }
+            <button type="button" class="quiet icon-only" data-testid="theme" onclick={theme} aria-label={theme_label.clone()}
+                title={theme_label}>{ icon(if dark { "sun" } else { "moon" }) }</button>
+            <button type="button" class="quiet icon-only" data-testid="help" onclick={help} aria-label={t!("help.title")}
+                title={t!("help.title")}>{ "?" }</button>
+        </header>
+    }
+}
+
+/// Opens the comparison with the first other model on offer, or with this one.
+fn compare(props: &HeaderProps) -> Html {
+    let other = props.offered.iter().find(|offered| Some(&offered.name) != props.asked.as_ref());
+    let other = other.map_or_else(|| SELF.to_owned(), |offered| offered.name.clone());
+    let pressed = props.compare.is_some();
+    let toggle = props.dispatch.reform(move |_: MouseEvent| Action::Compare((!pressed).then(|| other.clone())));
+    html! {
+        <button type="button" class="quiet" data-testid="compare-toggle" aria-pressed={pressed.to_string()}
+            disabled={props.model.is_none()} onclick={toggle}>{ t!("compare.open") }</button>
+    }
+}
+
+fn model_line(model: Option<&ModelInfo>) -> String {
+    let Some(model) = model else { return t!("model.loading") };
+    let (total, active) = (model.cost.parameters(), model.cost.active_parameters());
+    let (total, active) = (format::short(total as f64), format::short(active as f64));
+    if model.experts == 0 {
+        return t!("model.line.dense", layers = model.layers, total = total);
+    }
+    if model.shared_experts > 0 {
+        return t!(
+            "model.line.shared",
+            experts = model.experts,
+            shared = model.shared_experts,
+            top_k = model.top_k,
+            layers = model.layers,
+            active = active,
+            total = total
+        );
+    }
+    t!(
+        "model.line",
+        experts = model.experts,
+        top_k = model.top_k,
+        layers = model.layers,
+        active = active,
+        total = total
+    )
+}
+
+fn languages(props: &HeaderProps) -> Html {
+    if props.languages.len() == 1 {
+        return html! {};
+    }
+    let choose = {
+        let speak = props.speak.clone();
+        Callback::from(move |event: Event| {
+            let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
+            if let Some(select) = select {
+                speak.emit(select.value());
+            }
+        })
+    };
+    let options = props.languages.iter().map(|language| {
+        html! {
+            <option key={language.code.clone()} value={language.code.clone()} lang={language.code.clone()}
+                selected={language.code == props.language}>{ &language.name }</option>
+        }
+    });
+    html! {
+        <label class="language"><span class="hidden">{ t!("language") }</span>
+            // Before the list is here it keeps its place.
+            <select onchange={choose} data-testid="language-select" disabled={props.languages.is_empty()}>
+                { for options }
+                if props.languages.is_empty() { <option>{ "English" }</option> }
+            </select>
+        </label>
+    }
+}

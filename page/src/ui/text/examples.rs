@@ -1,0 +1,52 @@
+//! The texts to begin with, from `examples.json`.
+
+use crate::i18n::messages::{name_of, t};
+use crate::state::Action;
+use crate::state::shared::Shared;
+use crate::ui::parts::icon::icon;
+use yew::prelude::*;
+
+/// A text to begin with.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Example {
+    /// Its name in code.
+    pub id: String,
+    /// Its name on the page, in English.
+    pub label: String,
+    /// The text.
+    pub text: String,
+}
+
+#[derive(Properties, PartialEq)]
+pub struct ExamplesProps {
+    pub examples: Shared<Vec<Example>>,
+    pub text: Shared<String>,
+    pub kept_text: Option<Shared<String>>,
+    pub dispatch: Callback<Action>,
+}
+
+/// A button an example, and one for the text left here last time.
+#[component]
+pub fn Examples(props: &ExamplesProps) -> Html {
+    let choose = |text: String| props.dispatch.reform(move |_: MouseEvent| Action::Replace(text.clone()));
+    let buttons = props.examples.iter().map(|example| {
+        let pressed = *props.text == example.text;
+        html! {
+            <button key={example.id.clone()} type="button" class="quiet" aria-pressed={pressed.to_string()}
+                data-example={example.id.clone()} onclick={choose(example.text.clone())}>
+                { name_of("example", &example.id, &example.label) }
+            </button>
+        }
+    });
+    let kept = props.kept_text.as_ref().filter(|kept| ***kept != **props.text).map(|kept| {
+        let forget = props.dispatch.reform(|_: MouseEvent| Action::ForgetKept);
+        html! {
+            <span class="joined">
+                <button type="button" class="quiet" onclick={choose((**kept).clone())}>{ t!("examples.kept") }</button>
+                <button type="button" class="quiet" onclick={forget} aria-label={t!("examples.forget")}
+                    title={t!("examples.forget")}>{ icon("close") }</button>
+            </span>
+        }
+    });
+    html! { <div class="row wrap examples" role="group" aria-label={t!("examples.label")}>{ for buttons }{ kept }</div> }
+}
