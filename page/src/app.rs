@@ -1,16 +1,16 @@
 //! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
 
 use crate::i18n::messages::{self, Language, t};
-use crate::routing::Recording;
+use crate::keys::{self, Key};
+use crate::site::{expected_model, fetch_extras, fetch_languages, fetch_lists, fetch_recording, fetch_texts};
 use crate::state::address::{Address, LONGEST_TEXT};
 use crate::state::shared::Shared;
-use crate::state::training_snapshot::RECORDING;
-use crate::state::{Action, CURVES, DOSSIER, Effect, LayerChoice, Offered, Picture, State, Status};
+use crate::state::{Action, Effect, State, Status};
 use crate::ui::balance::load_balance::LoadBalance;
 use crate::ui::browser::canvas::{forget_look, next_frame};
-use crate::ui::browser::deferred::Later;
+use crate::ui::browser::deferred::Deferred;
 use crate::ui::browser::palette::Palette;
-use crate::ui::browser::ready_state::{Pending, Settling};
+use crate::ui::browser::ready_state::{Pending, ReadyState};
 use crate::ui::browser::{storage, theme};
 use crate::ui::change::policy_bar::PolicyBar;
 use crate::ui::change::policy_card::PolicyCard;
@@ -23,22 +23,19 @@ use crate::ui::inspect::expert_inspector::ExpertInspector;
 use crate::ui::inspect::token_inspector::TokenInspector;
 use crate::ui::shell::header::Header;
 use crate::ui::shell::help::Help;
-use crate::ui::shell::live_region::Live;
-use crate::ui::shell::model_select::{absolute, shipped};
+use crate::ui::shell::live_region::LiveRegion;
 use crate::ui::shell::notices::Notices;
 use crate::ui::strip::strip_card::StripCard;
-use crate::ui::text::examples::Example;
 use crate::ui::text::text_box::{self, Typed};
 use crate::ui::text::text_card::TextCard;
 use crate::ui::training::training_card::{TrainingCard, moment_name};
-use crate::worker::protocol::{Command, Event, Logits, Prompt, Source};
-use crate::worker_client::Link;
+use crate::worker::protocol::{Command, Event, Logits, Prompt};
+use crate::worker_client::WorkerClient;
 use gloo::events::{EventListener, EventListenerOptions};
 use gloo::timers::callback::Timeout;
 use gloo::utils::{document, window};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
 use web_sys::{HtmlElement, KeyboardEvent};
 use yew::prelude::*;
 
@@ -87,7 +84,7 @@ pub struct AppProps {
 /// The page.
 pub struct App {
     state: State,
-    link: Rc<Link>,
+    link: Rc<WorkerClient>,
     text_area: NodeRef,
     palette: Shared<Palette>,
     dispatch: Callback<Action>,
@@ -104,7 +101,7 @@ pub struct App {
     /// The language of the address; where there is none, it is the browser's.
     language_asked: Option<String>,
     storage_refused: bool,
-    settling: Settling,
+    ready_state: ReadyState,
     /// From a change until the document shows it.
     pending: Option<Pending>,
     /// When the engine broke off last.
@@ -127,8 +124,11 @@ impl Component for App {
         let hear = link.callback(Message::Heard);
         let died = link.callback(Message::Died);
         let first = expected_model(address.model.as_deref());
-        let engine =
-            Rc::new(Link::new(move |event| hear.emit(event), move |reason| died.emit(reason), first.as_deref()));
+        let engine = Rc::new(WorkerClient::new(
+            move |event| hear.emit(event),
+            move |reason| died.emit(reason),
+            first.as_deref(),
+        ));
         crate::api::install(engine.clone(), dispatch.clone());
         let ask = save_json(&engine, &dispatch);
         fetch_lists(&dispatch, address.model.clone());
@@ -150,7 +150,7 @@ impl Component for App {
             language: "en".into(),
             language_asked: address.language,
             storage_refused: false,
-            settling: Settling::default(),
+            ready_state: ReadyState::default(),
             pending: None,
             died_at: 0.0,
         }
@@ -194,8 +194,8 @@ impl Component for App {
         }
         let link = context.link().clone();
         self.rest = Some(Timeout::new(REST_MS, move || link.send_message(Message::Rest)));
-        self.pending.get_or_insert_with(|| self.settling.pending());
-        self.settling.status(self.state.status());
+        self.pending.get_or_insert_with(|| self.ready_state.pending());
+        self.ready_state.status(self.state.status());
         true
     }
 
@@ -205,7 +205,7 @@ impl Component for App {
             if let Some(caret) = context.props().typed.caret {
                 text_box::focus(&self.text_area, caret);
             }
-            self.settling.status(self.state.status());
+            self.ready_state.status(self.state.status());
         }
         self.pending = None;
     }
@@ -217,15 +217,15 @@ impl Component for App {
                 { self.header(context) }
                 <main key={self.language.clone()}>
                     { self.notices() }
-                    <div class="column">{ self.text_card() }{ self.strip_card() }<Later work=60 patience=2 settling={self.settling.clone()}>
+                    <div class="column">{ self.text_card() }{ self.strip_card() }<Deferred work=60 patience=2 ready_state={self.ready_state.clone()}>
                         { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
-                        <CostCard model={self.state.model.clone()} /></Later></div>
+                        <CostCard model={self.state.model.clone()} /></Deferred></div>
                     <aside>
-                        <Later work=100 patience=3 settling={self.settling.clone()}>{ self.load_card() }</Later>
-                        <Later work={A_TOKEN * self.state.shown.layers.len()} patience=4 settling={self.settling.clone()}>{ self.token_inspector() }</Later>
-                        <Later work=80 patience=5 settling={self.settling.clone()}>{ self.expert_inspector() }</Later>
+                        <Deferred work=100 patience=3 ready_state={self.ready_state.clone()}>{ self.load_card() }</Deferred>
+                        <Deferred work={A_TOKEN * self.state.shown.layers.len()} patience=4 ready_state={self.ready_state.clone()}>{ self.token_inspector() }</Deferred>
+                        <Deferred work=80 patience=5 ready_state={self.ready_state.clone()}>{ self.expert_inspector() }</Deferred>
                     </aside>
-                    <Live trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
+                    <LiveRegion trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
                 </main>
                 { self.footer() }
                 if self.help { <Help close={context.link().callback(|()| Message::Help(false))} /> }
@@ -283,7 +283,7 @@ impl App {
             <StripCard dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
                 search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.whole().len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} waiting={state.model.is_none()} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
-                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} to_come={state.to_come()} settling={self.settling.clone()} {empty}
+                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} to_come={state.to_come()} ready_state={self.ready_state.clone()} {empty}
                 dispatch={self.dispatch.clone()} />
         }
     }
@@ -458,46 +458,25 @@ impl App {
 
     /// Keys that work everywhere but while writing.
     fn key(&mut self, event: &KeyboardEvent) -> bool {
-        let control = event.ctrl_key() || event.meta_key();
-        if control && event.key() == "Enter" {
-            event.prevent_default();
-            let action = if self.state.is_generating() { Action::Stop } else { Action::Generate };
-            self.dispatch.emit(action);
-            return false;
-        }
-        if control && !is_writing(event) && matches!(event.key().as_str(), "z" | "Z" | "y") {
-            event.prevent_default();
-            let forth = event.shift_key() || event.key() == "y";
-            self.dispatch.emit(if forth { Action::Redo } else { Action::Undo });
-            return false;
-        }
-        if control || event.alt_key() || event.is_composing() || is_writing(event) {
-            return false;
-        }
         let layers = self.state.model.as_ref().map_or(0, |model| model.layers);
-        let action = match event.key().as_str() {
-            "?" => {
-                self.help = true;
-                return true;
-            }
-            "/" => {
-                event.prevent_default();
+        let Some(key) = keys::read(event, layers) else { return false };
+        if key.takes_over() {
+            event.prevent_default();
+        }
+        match key {
+            Key::Act(action) => self.dispatch.emit(action),
+            Key::Continue if self.state.is_generating() => self.dispatch.emit(Action::Stop),
+            Key::Continue => self.dispatch.emit(Action::Generate),
+            Key::Write => {
                 if let Some(area) = self.text_area.cast::<HtmlElement>() {
                     let _ = area.focus();
                 }
-                return false;
             }
-            "a" => Action::Layer(LayerChoice::All),
-            "m" => Action::Picture(Picture::Map),
-            "l" => Action::Picture(Picture::Load),
-            "f" => Action::Picture(Picture::Flow),
-            "Escape" => Action::Pin(None),
-            key => match key.parse::<usize>() {
-                Ok(layer) if layer < layers => Action::Layer(LayerChoice::One(layer)),
-                _ => return false,
-            },
-        };
-        self.dispatch.emit(action);
+            Key::Help => {
+                self.help = true;
+                return true;
+            }
+        }
         false
     }
 
@@ -542,16 +521,6 @@ impl App {
     }
 }
 
-/// True where the key goes into a text or a control that takes letters.
-fn is_writing(event: &KeyboardEvent) -> bool {
-    let element = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
-    element.is_some_and(|element| {
-        let kind = element.get_attribute("type").unwrap_or_default();
-        matches!(element.tag_name().as_str(), "TEXTAREA" | "SELECT")
-            || (element.tag_name() == "INPUT" && !matches!(kind.as_str(), "radio" | "checkbox" | "range"))
-    })
-}
-
 fn listeners(context: &Context<App>) -> Vec<EventListener> {
     let keys = context.link().callback(Message::Key);
     let options = EventListenerOptions::enable_prevent_default();
@@ -569,7 +538,7 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
 }
 
 /// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.
-fn save_json(engine: &Rc<Link>, dispatch: &Callback<Action>) -> Callback<String> {
+fn save_json(engine: &Rc<WorkerClient>, dispatch: &Callback<Action>) -> Callback<String> {
     let (engine, dispatch) = (engine.clone(), dispatch.clone());
     Callback::from(move |text: String| {
         let (engine, dispatch) = (engine.clone(), dispatch.clone());
@@ -582,119 +551,6 @@ fn save_json(engine: &Rc<Link>, dispatch: &Callback<Action>) -> Callback<String>
             }
         });
     })
-}
-
-/// Fetches what the page offers, and loads the first model as soon as its name is known.
-fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
-    let examples = dispatch.clone();
-    wasm_bindgen_futures::spawn_local(async move {
-        let list = fetch_json::<Vec<Example>>("examples.json").await;
-        match list {
-            Some(list) => examples.emit(Action::Examples(list)),
-            None => examples.emit(Action::Note(t!("examples.missing"))),
-        }
-    });
-    let dispatch = dispatch.clone();
-    wasm_bindgen_futures::spawn_local(async move {
-        let offered = fetch_json::<Vec<Offered>>("models/index.json").await.unwrap_or_default();
-        let first = offered.first().map(|offered| offered.name.clone());
-        let (source, asked) = first_model(asked, &offered, first, &dispatch);
-        dispatch.emit(Action::Models(offered));
-        match source {
-            Some(source) => dispatch.emit(Action::Load { source, asked }),
-            None => dispatch.emit(Action::Fail(t!("model.no-models"))),
-        }
-    });
-}
-
-/// The address of the model that [`first_model`] will give, where it is one of the site's, whose names index.html has.
-fn expected_model(asked: Option<&str>) -> Option<String> {
-    let names = document().body()?.get_attribute("data-models")?;
-    let name = names.split('/').find(|&name| asked.is_none_or(|asked| asked == name))?;
-    absolute(&format!("models/{name}/"))
-}
-
-/// The model to begin with: what the address asks for, where that makes sense, else the first on offer.
-fn first_model(
-    asked: Option<String>,
-    offered: &[Offered],
-    first: Option<String>,
-    dispatch: &Callback<Action>,
-) -> (Option<Source>, Option<String>) {
-    if let Some(asked) = asked {
-        if offered.iter().any(|offered| offered.name == asked) {
-            return (Some(shipped(&asked)), Some(asked));
-        }
-        let is_address = asked.contains("://") || asked.starts_with(['/', '.']);
-        if let (true, Some(url)) = (is_address, absolute(&asked)) {
-            return (Some(Source::Url(url)), Some(asked));
-        }
-        let names = offered.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>().join(", ");
-        dispatch.emit(Action::Note(t!("address.model", value = asked, names = names)));
-    }
-    (first.as_deref().map(shipped), first)
-}
-
-fn fetch_languages(came: &Callback<Vec<Language>>) {
-    let came = came.clone();
-    wasm_bindgen_futures::spawn_local(async move {
-        if let Some(languages) = fetch_json("messages/index.json").await {
-            came.emit(languages);
-        }
-    });
-}
-
-fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
-    wasm_bindgen_futures::spawn_local(async move {
-        let json = if language == "en" { None } else { fetch_text(&format!("messages/{language}.json")).await };
-        came.emit((language, json));
-    });
-}
-
-/// Fetches what comes with a shipped model: what its experts read, how it learned.
-fn fetch_extras(name: String, files: &[String], dispatch: &Callback<Action>) {
-    let has = |file: &str| files.iter().any(|other| other == file);
-    if has(DOSSIER) {
-        let (name, dispatch) = (name.clone(), dispatch.clone());
-        wasm_bindgen_futures::spawn_local(async move {
-            if let Some(dossier) = fetch_json(&format!("models/{name}/{DOSSIER}")).await {
-                dispatch.emit(Action::Dossier(name, Box::new(dossier)));
-            }
-        });
-    }
-    if has(CURVES) {
-        let dispatch = dispatch.clone();
-        wasm_bindgen_futures::spawn_local(async move {
-            if let Some(curves) = fetch_json(&format!("models/{name}/{CURVES}")).await {
-                dispatch.emit(Action::Curves(name, curves));
-            }
-        });
-    }
-}
-
-/// Fetches how a shipped model's routing formed: a file that only those who want to see it need.
-fn fetch_recording(name: String, dispatch: &Callback<Action>) {
-    let dispatch = dispatch.clone();
-    wasm_bindgen_futures::spawn_local(async move {
-        let recording = match fetch_text(&format!("models/{name}/{RECORDING}")).await {
-            Some(json) => Recording::read(&json).map(Box::new).map_err(|error| error.to_string()),
-            None => Err(t!("recorded.missing", name = name)),
-        };
-        dispatch.emit(Action::Recording(name, recording));
-    });
-}
-
-async fn fetch_json<T: serde::de::DeserializeOwned>(path: &str) -> Option<T> {
-    serde_json::from_str(&fetch_text(path).await?).ok()
-}
-
-async fn fetch_text(path: &str) -> Option<String> {
-    let response = JsFuture::from(window().fetch_with_str(path)).await.ok()?;
-    let response: web_sys::Response = response.dyn_into().ok()?;
-    if !response.ok() {
-        return None;
-    }
-    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
 }
 
 /// What the page begins with: what was typed before the program ran; else the link's text; else, where the page was loaded

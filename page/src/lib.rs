@@ -4,6 +4,7 @@
 //! - `state`: what the page knows, and how it changes.
 //! - `ui`: the yew components, in folders by what is seen; `app` puts them together.
 //! - `i18n`: texts and numbers in the visitor's language.
+//! - `site`: what the page fetches from its own site; `keys`: the keys of the whole page.
 //! - `worker_client`: the connection to the engine's worker.
 //! - `api`: `window.moescope`.
 #![cfg(target_arch = "wasm32")]
@@ -14,6 +15,8 @@ use moescope_worker as worker;
 mod api;
 mod app;
 mod i18n;
+mod keys;
+mod site;
 mod state;
 mod ui;
 mod worker_client;

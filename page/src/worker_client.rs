@@ -22,17 +22,17 @@ type Waiting = oneshot::Sender<Answer<String>>;
 type WaitingForModel = oneshot::Sender<Answer<ModelInfo>>;
 
 /// The line.
-pub struct Link {
-    line: RefCell<Line>,
+pub struct WorkerClient {
+    connection: RefCell<Connection>,
     hear: Rc<dyn Fn(Event)>,
     died: Rc<dyn Fn(String)>,
-    desk: Rc<Desk>,
+    pending: Rc<PendingRequests>,
     last_request: Cell<u64>,
 }
 
 /// Who waits for what.
 #[derive(Default)]
-struct Desk {
+struct PendingRequests {
     model: RefCell<Option<ModelInfo>>,
     /// Everyone who waits for the first model.
     first: RefCell<Vec<WaitingForModel>>,
@@ -45,35 +45,35 @@ struct Desk {
     policies: RefCell<Vec<oneshot::Sender<Answer<()>>>>,
 }
 
-impl Link {
+impl WorkerClient {
     /// Starts the worker. `hear` gets every event; `died` hears why the worker broke off, if it does. The files in `model`, an
     /// address that will be loaded first, are fetched at once.
     pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(String) + 'static, model: Option<&str>) -> Self {
         let hear: Rc<dyn Fn(Event)> = Rc::new(hear);
         let died: Rc<dyn Fn(String)> = Rc::new(died);
-        let desk = Rc::<Desk>::default();
-        let line = RefCell::new(Line::new(&hear, &died, &desk, model));
-        Self { line, hear, died, desk, last_request: Cell::new(0) }
+        let pending = Rc::<PendingRequests>::default();
+        let connection = RefCell::new(Connection::new(&hear, &died, &pending, model));
+        Self { connection, hear, died, pending, last_request: Cell::new(0) }
     }
 
     /// Starts another worker in place of one that broke off.
     pub fn restart(&self) {
-        *self.line.borrow_mut() = Line::new(&self.hear, &self.died, &self.desk, None);
+        *self.connection.borrow_mut() = Connection::new(&self.hear, &self.died, &self.pending, None);
     }
 
     /// Tells the worker.
     pub fn send(&self, command: Command) {
         if matches!(command, Command::Load { .. }) {
-            self.desk.loads.borrow_mut().push_back(None);
+            self.pending.loads.borrow_mut().push_back(None);
         }
-        self.line.borrow().bridge.send(command);
+        self.connection.borrow().bridge.send(command);
     }
 
     /// Loads a model and waits for it.
     pub async fn load(&self, source: Source, backend: BackendChoice) -> Answer<ModelInfo> {
         let (sender, receiver) = oneshot::channel();
-        self.desk.loads.borrow_mut().push_back(Some(sender));
-        self.line.borrow().bridge.send(Command::Load { source, backend });
+        self.pending.loads.borrow_mut().push_back(Some(sender));
+        self.connection.borrow().bridge.send(Command::Load { source, backend });
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
@@ -83,15 +83,15 @@ impl Link {
         let request = self.last_request.get() + 1;
         self.last_request.set(request);
         let (sender, receiver) = oneshot::channel();
-        self.desk.requests.borrow_mut().insert(request, sender);
-        self.line.borrow().bridge.send(command(request));
+        self.pending.requests.borrow_mut().insert(request, sender);
+        self.connection.borrow().bridge.send(command(request));
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
     /// Waits until the engine says that it routes as it was told last, or why not.
     pub async fn policy_answer(&self) -> Answer<()> {
         let (sender, receiver) = oneshot::channel();
-        self.desk.policies.borrow_mut().push(sender);
+        self.pending.policies.borrow_mut().push(sender);
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
@@ -100,46 +100,51 @@ impl Link {
         if let Some(model) = self.model() {
             return Ok(model);
         }
-        if let Some(message) = self.desk.failed.borrow().clone() {
+        if let Some(message) = self.pending.failed.borrow().clone() {
             return Err(message);
         }
         let (sender, receiver) = oneshot::channel();
-        self.desk.first.borrow_mut().push(sender);
+        self.pending.first.borrow_mut().push(sender);
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
     /// The model in use.
     pub fn model(&self) -> Option<ModelInfo> {
-        self.desk.model.borrow().clone()
+        self.pending.model.borrow().clone()
     }
 }
 
 /// One worker, and the channel on which it says that it broke off.
-struct Line {
+struct Connection {
     bridge: WorkerBridge<EngineWorker>,
     _channel: Option<(BroadcastChannel, EventListener)>,
 }
 
-impl Line {
-    fn new(hear: &Rc<dyn Fn(Event)>, died: &Rc<dyn Fn(String)>, desk: &Rc<Desk>, model: Option<&str>) -> Self {
+impl Connection {
+    fn new(
+        hear: &Rc<dyn Fn(Event)>,
+        died: &Rc<dyn Fn(String)>,
+        pending: &Rc<PendingRequests>,
+        model: Option<&str>,
+    ) -> Self {
         // A name that no other worker has, in this page or another one of this site.
         let name = format!("moescope-{}", js_sys::Math::random());
         let channel = BroadcastChannel::new(&name).ok().map(|channel| {
-            let (died, desk) = (died.clone(), desk.clone());
+            let (died, pending) = (died.clone(), pending.clone());
             let listener = EventListener::new(&channel, "message", move |event| {
                 let reason = event.dyn_ref::<MessageEvent>().and_then(|event| event.data().as_string());
-                desk.end();
+                pending.end();
                 died(reason.unwrap_or_default());
             });
             (channel, listener)
         });
-        let (hear, desk) = (hear.clone(), desk.clone());
+        let (hear, pending) = (hear.clone(), pending.clone());
         let model = model.map(|model| format!("&model={}", js_sys::encode_uri_component(model))).unwrap_or_default();
         let bridge = EngineWorker::spawner()
             .as_module(true)
             .with_loader(true)
             .callback(move |event| {
-                desk.sort(&event);
+                pending.sort(&event);
                 hear(event);
             })
             .spawn(&format!("./worker.js?channel={name}{model}"));
@@ -147,7 +152,7 @@ impl Line {
     }
 }
 
-impl Desk {
+impl PendingRequests {
     /// Nobody will answer any more.
     fn end(&self) {
         *self.model.borrow_mut() = None;

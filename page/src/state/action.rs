@@ -3,8 +3,8 @@
 use super::{ColourBy, ExpertOf, LayerChoice, Offered, Picture};
 use crate::routing::dossier::Dossier;
 use crate::routing::{Policy, Recording};
-use crate::ui::text::examples::Example;
-use crate::ui::training::training_card::Curves;
+use crate::state::curves::Curves;
+use crate::state::example::Example;
 use crate::worker::protocol::{BackendChoice, Command, Event, Sampling, Source, Sweep};
 
 /// What happens to the page.

@@ -4,6 +4,8 @@
 mod action;
 pub(crate) mod address;
 pub(crate) mod changes;
+pub(crate) mod curves;
+pub(crate) mod example;
 mod hearing;
 pub(crate) mod history;
 pub(crate) mod shared;
@@ -19,12 +21,11 @@ use crate::routing::lens::LayerLens;
 use crate::routing::{Limit, Policy, Recording, Trace};
 use crate::state::address::Address;
 use crate::state::changes::Changes;
+use crate::state::curves::Curves;
+use crate::state::example::Example;
 use crate::state::history::{History, Place};
 use crate::state::shared::Shared;
 use crate::state::training_snapshot::{Moment, Past, RECORDING};
-use crate::ui::compare::compare_card::SELF;
-use crate::ui::text::examples::Example;
-use crate::ui::training::training_card::Curves;
 use crate::worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
 
 /// Runs of fewer tokens say nothing about speed.
@@ -37,6 +38,9 @@ pub const CURVES: &str = "curves.json";
 
 /// The page's own requests have numbers from here on, those of `window.moescope` below.
 const PAGE_REQUESTS: u64 = 1 << 40;
+
+/// In the place of a second model's name: the model in use, for comparing policies.
+pub const SELF: &str = "self";
 
 /// Which layer the views show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -509,7 +513,7 @@ impl State {
     }
 
     /// What is chosen belongs to another text.
-    fn let_go(&mut self) {
+    fn clear_selection(&mut self) {
         self.hovered = None;
         self.pinned = None;
         self.range_end = None;
@@ -519,7 +523,7 @@ impl State {
     /// Back to the visitor's own text, where a moment of the training is shown.
     fn leave_past(&mut self) {
         if self.past.is_some() {
-            self.let_go();
+            self.clear_selection();
             self.recall(None);
         }
     }
@@ -527,7 +531,7 @@ impl State {
     fn watch(&mut self) -> Vec<Effect> {
         if let Some(recording) = &self.recording {
             let text = training_snapshot::text_like(recording, &self.text);
-            self.let_go();
+            self.clear_selection();
             self.recall(Some(Moment { snapshot: 0, text, beside: None }));
             return Vec::new();
         }
@@ -554,7 +558,7 @@ impl State {
         let text = named.unwrap_or_else(|| training_snapshot::text_like(&recording, &self.text));
         self.recording = Some(Shared::new(recording));
         if asked.is_none() {
-            self.let_go();
+            self.clear_selection();
         }
         self.recall(snapshot.map(|snapshot| Moment { snapshot, text, beside }));
     }
@@ -619,7 +623,7 @@ impl State {
             Action::Snapshot(Some(snapshot)) => self.move_past(|moment| moment.snapshot = snapshot),
             Action::Snapshot(None) => self.leave_past(),
             Action::RecordedText(text) => {
-                self.let_go();
+                self.clear_selection();
                 self.move_past(|moment| moment.text = text);
             }
             Action::Beside(beside) => self.move_past(|moment| moment.beside = beside),

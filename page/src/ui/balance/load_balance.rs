@@ -8,7 +8,8 @@ use crate::state::shared::Shared;
 use crate::state::{Action, ExpertOf, LayerChoice};
 use crate::ui::balance::filling_view::FillingView;
 use crate::ui::balance::grade::{Figure, Grade, figures};
-use crate::ui::parts::collapsible::Fold;
+use crate::ui::parts::bar::bar_height;
+use crate::ui::parts::collapsible::Collapsible;
 use yew::prelude::*;
 
 /// With more experts than this, bars carry no shares and only some numbers.
@@ -47,7 +48,7 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
     };
     html! {
         <section class="card" aria-labelledby="load-title">
-            <div class="head"><h2 id="load-title">{ t!("load.title") }</h2><p>{ about }</p><Fold name="load" /></div>
+            <div class="head"><h2 id="load-title">{ t!("load.title") }</h2><p>{ about }</p><Collapsible name="load" /></div>
             { content }
         </section>
     }
@@ -67,11 +68,6 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
             { grows(layer) }
         </>
     }
-}
-
-/// A property that is this share of the highest bar.
-pub fn bar_height(property: &str, share: f32) -> String {
-    format!("{property}:calc(var(--bar-height)*{share:.4})")
 }
 
 /// Bars with the even share as a dashed line. `large` ones carry shares and numbers.

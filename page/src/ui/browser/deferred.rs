@@ -3,7 +3,7 @@
 
 use crate::ui::browser::canvas::{AfterPainting, after_painting};
 use crate::ui::browser::frame_budget;
-use crate::ui::browser::ready_state::{Pending, Settling};
+use crate::ui::browser::ready_state::{Pending, ReadyState};
 use gloo::utils::document;
 use yew::prelude::*;
 
@@ -11,17 +11,17 @@ use yew::prelude::*;
 const LONGEST: usize = 12;
 
 #[derive(Properties, PartialEq)]
-pub struct LaterProps {
+pub struct DeferredProps {
     /// What it takes to draw it, about, in the unit of frame_budget.rs.
     pub work: usize,
     /// Paintings after which it is drawn even where there is no time for it.
     pub patience: usize,
-    pub settling: Settling,
+    pub ready_state: ReadyState,
     pub children: Html,
 }
 
 /// Its children, as they were some paintings ago.
-pub struct Later {
+pub struct Deferred {
     shown: Html,
     painting: Option<AfterPainting>,
     /// Paintings since the first change that is not shown, and since the last.
@@ -30,9 +30,9 @@ pub struct Later {
     pending: Option<Pending>,
 }
 
-impl Component for Later {
+impl Component for Deferred {
     type Message = ();
-    type Properties = LaterProps;
+    type Properties = DeferredProps;
 
     fn create(context: &Context<Self>) -> Self {
         let mut later = Self { shown: Html::default(), painting: None, waited: 0, rested: 0, pending: None };
@@ -40,7 +40,7 @@ impl Component for Later {
         later
     }
 
-    fn changed(&mut self, context: &Context<Self>, _: &LaterProps) -> bool {
+    fn changed(&mut self, context: &Context<Self>, _: &DeferredProps) -> bool {
         self.follow(context)
     }
 
@@ -48,7 +48,7 @@ impl Component for Later {
         self.painting = None;
         self.waited += 1;
         self.rested += 1;
-        let LaterProps { work, patience, .. } = *context.props();
+        let DeferredProps { work, patience, .. } = *context.props();
         let moves = self.waited < LONGEST && self.rested < frame_budget::paintings_for(work).min(patience);
         if moves || self.waited < patience && !frame_budget::has_time() {
             self.wait(context);
@@ -71,7 +71,7 @@ impl Component for Later {
     }
 }
 
-impl Later {
+impl Deferred {
     /// Waits for the next painting; true where it is drawn now, as a page in the background has none.
     fn follow(&mut self, context: &Context<Self>) -> bool {
         if document().hidden() {
@@ -87,6 +87,6 @@ impl Later {
     fn wait(&mut self, context: &Context<Self>) {
         let link = context.link().clone();
         self.painting = Some(after_painting(move || link.send_message(())));
-        self.pending.get_or_insert_with(|| context.props().settling.pending());
+        self.pending.get_or_insert_with(|| context.props().ready_state.pending());
     }
 }

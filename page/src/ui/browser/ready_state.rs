@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// The state of the body, written by the page and by what is drawn later than it.
 #[derive(Clone, Debug, Default)]
-pub struct Settling(Rc<Inner>);
+pub struct ReadyState(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -22,9 +22,9 @@ struct Inner {
 /// It is let go when that is in the document, so in an effect or in `rendered`: the framework lets other tasks run
 /// between a component's rendering and its children's.
 #[derive(Debug)]
-pub struct Pending(Settling);
+pub struct Pending(ReadyState);
 
-impl Settling {
+impl ReadyState {
     /// The page has this status.
     pub fn status(&self, status: Status) {
         self.0.status.set(Some(status));
@@ -63,7 +63,7 @@ impl Drop for Pending {
     }
 }
 
-impl PartialEq for Settling {
+impl PartialEq for ReadyState {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }

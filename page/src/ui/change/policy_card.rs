@@ -9,8 +9,8 @@ use crate::state::shared::Shared;
 use crate::state::{Action, LayerChoice};
 use crate::ui::change::effect_view::EffectView;
 use crate::ui::change::sweeps::Sweeps;
-use crate::ui::parts::collapsible::Fold;
-use crate::ui::parts::radio_group::{Segment, Segments};
+use crate::ui::parts::collapsible::Collapsible;
+use crate::ui::parts::radio_group::{RadioGroup, RadioOption};
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlInputElement, HtmlSelectElement, HtmlTextAreaElement};
 use yew::prelude::*;
@@ -49,17 +49,17 @@ pub fn PolicyCard(props: &PolicyCardProps) -> Html {
                 Callback::from(move |value: String| everywhere.set(value == "all"))
             };
             let segments = vec![
-                Segment { value: "one".into(), label: t!("layer.name", layer = layer).into() },
-                Segment { value: "all".into(), label: t!("policy.all-layers").into() },
+                RadioOption { value: "one".into(), label: t!("layer.name", layer = layer).into() },
+                RadioOption { value: "all".into(), label: t!("policy.all-layers").into() },
             ];
             let on = if *everywhere { "all" } else { "one" };
-            html! { <Segments name="policy-scope" label={t!("policy.scope")} {segments} {on} {choose} testid="policy-scope" /> }
+            html! { <RadioGroup name="policy-scope" label={t!("policy.scope")} {segments} {on} {choose} testid="policy-scope" /> }
         }
         LayerChoice::All => html! { <span class="soft">{ t!("policy.all-layers") }</span> },
     };
     html! {
         <section class="card policy" aria-labelledby="policy-title" data-testid="policy-card">
-            <div class="head"><h2 id="policy-title">{ t!("policy.title") }</h2><p>{ t!("policy.about") }</p>{ segments }<Fold name="policy" folded={true} /></div>
+            <div class="head"><h2 id="policy-title">{ t!("policy.title") }</h2><p>{ t!("policy.about") }</p>{ segments }<Collapsible name="policy" folded={true} /></div>
             { controls.experts() }
             <div class="policy-controls">{ controls.gate() }{ controls.sliders() }</div>
             { controls.chosen_tokens() }

@@ -9,8 +9,8 @@ use crate::ui::charts::flow::FlowPicture;
 use crate::ui::charts::load_map::LoadMap;
 use crate::ui::charts::routing_map::RoutingMap;
 use crate::ui::charts::save::SaveRow;
-use crate::ui::parts::collapsible::Fold;
-use crate::ui::parts::radio_group::{Segment, Segments};
+use crate::ui::parts::collapsible::Collapsible;
+use crate::ui::parts::radio_group::{RadioGroup, RadioOption};
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
@@ -39,7 +39,7 @@ pub struct PictureCardProps {
 #[component]
 pub fn PictureCard(props: &PictureCardProps) -> Html {
     let node = use_node_ref();
-    let choice = |value: &'static str, label: String| Segment { value: value.into(), label: label.into() };
+    let choice = |value: &'static str, label: String| RadioOption { value: value.into(), label: label.into() };
     let segments =
         vec![choice("map", t!("picture.map")), choice("load", t!("picture.load")), choice("flow", t!("picture.flow"))];
     let choose = props.dispatch.reform(|value: String| {
@@ -74,8 +74,8 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
             <div class="head">
                 <h2 id="picture-title">{ title }</h2>
                 <p>{ about }</p>
-                <Fold name="picture" />
-                <Segments name="picture" label={t!("picture.label")} {segments} {on} {choose} testid="picture-select" />
+                <Collapsible name="picture" />
+                <RadioGroup name="picture" label={t!("picture.label")} {segments} {on} {choose} testid="picture-select" />
             </div>
             { picture }
             if !props.trace.is_empty() {

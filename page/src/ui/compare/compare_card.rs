@@ -5,21 +5,18 @@ use crate::i18n::format;
 use crate::i18n::messages::t;
 use crate::model::ModelInfo;
 use crate::routing::{Policy, Trace, balance};
+use crate::site::{absolute, shipped};
 use crate::state::address::Address;
 use crate::state::shared::Shared;
-use crate::state::{Action, Effect, LayerChoice, Offered, State};
+use crate::state::{Action, Effect, LayerChoice, Offered, SELF, State};
 use crate::ui::change::policy_words::in_words;
 use crate::ui::compare::compared_strip::ComparedStrip;
 use crate::ui::parts::icon::icon;
-use crate::ui::shell::model_select::{absolute, shipped};
 use crate::worker::protocol::{BackendChoice, Event, Source};
-use crate::worker_client::Link;
+use crate::worker_client::WorkerClient;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
 use yew::prelude::*;
-
-/// In the place of a second model's name: the model in use, for comparing policies.
-pub const SELF: &str = "self";
 
 #[derive(Properties, PartialEq, Clone)]
 pub struct CompareProps {
@@ -51,7 +48,7 @@ pub enum Message {
 
 /// The card, and the second engine.
 pub struct Compare {
-    link: Link,
+    link: WorkerClient,
     state: State,
 }
 
@@ -66,7 +63,7 @@ impl Component for Compare {
         let policy = Some(props.policy.clone());
         let address = Address { backend: Some(props.backend), policy, ..Address::default() };
         let mut compare = Self {
-            link: Link::new(move |event| hear.emit(event), move |why| died.emit(why), None),
+            link: WorkerClient::new(move |event| hear.emit(event), move |why| died.emit(why), None),
             state: State::new(&address, false, None),
         };
         compare.act(Action::Edit((*props.text).clone()));

@@ -9,7 +9,7 @@ use crate::state::changes::{is_off, toggled};
 use crate::state::shared::Shared;
 use crate::state::{Action, ExpertOf};
 use crate::ui::inspect::dossier::DossierView;
-use crate::ui::parts::collapsible::Fold;
+use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
@@ -56,7 +56,7 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
                     { t!("expert.name", expert = chosen.expert, layer = chosen.layer) }
                 </h2>
                 <p>{ about }</p>
-                <Fold name="expert" folded=true />
+                <Collapsible name="expert" folded=true />
                 <div class="row acts">
                     if let Some(policy) = &props.policy { { switch(policy, chosen, &props.dispatch) } }
                     if props.pinned {

@@ -11,7 +11,7 @@ use yew::prelude::*;
 const FOR_NUMBER: f32 = 0.06;
 
 #[derive(Properties, PartialEq)]
-pub struct LensProps {
+pub struct LogitLensProps {
     pub look: Option<Shared<Vec<LayerLens>>>,
     /// The token that came next.
     pub next: Option<u32>,
@@ -19,7 +19,7 @@ pub struct LensProps {
 
 /// A row a layer.
 #[component]
-pub fn Lens(props: &LensProps) -> Html {
+pub fn LogitLens(props: &LogitLensProps) -> Html {
     let Some(look) = &props.look else {
         return html! { <><h3>{ t!("lens.title") }</h3><p class="hint">{ t!("lens.choose") }</p></> };
     };

@@ -8,8 +8,8 @@ use crate::routing::lens::LayerLens;
 use crate::routing::{Guess, LayerTrace, Trace};
 use crate::state::shared::Shared;
 use crate::state::{Action, ExpertOf, LayerChoice};
-use crate::ui::inspect::logit_lens::Lens;
-use crate::ui::parts::collapsible::Fold;
+use crate::ui::inspect::logit_lens::LogitLens;
+use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
@@ -61,7 +61,7 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
             <div class="head">
                 <h2 id="token-title">{ t!("token.title") }{ " " }<code>{ quoted(&token.text, token.bytes.as_deref()) }</code></h2>
                 <p>{ about }</p>
-                <Fold name="token" />
+                <Collapsible name="token" />
                 if props.pinned {
                     <div class="row acts"><button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button></div>
                 }
@@ -73,7 +73,7 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
             { groups(trace, position, props.layer) }
             { surprise(trace, position) }
             { guesses(trace, position) }
-            if !trace.guesses.is_empty() { <Lens look={props.look.clone()} next={trace.tokens.get(position + 1).map(|token| token.id)} /> }
+            if !trace.guesses.is_empty() { <LogitLens look={props.look.clone()} next={trace.tokens.get(position + 1).map(|token| token.id)} /> }
             { companions(trace, position, &props.dispatch) }
         </section>
     }

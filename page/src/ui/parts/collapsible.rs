@@ -7,7 +7,7 @@ use web_sys::Element;
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
-pub struct FoldProps {
+pub struct CollapsibleProps {
     /// Names the card in the browser's storage.
     pub name: &'static str,
     /// Folded until the visitor says otherwise.
@@ -17,7 +17,7 @@ pub struct FoldProps {
 
 /// The button in a card's head; only narrow screens show it, and heed it (see style.css).
 #[component]
-pub fn Fold(props: &FoldProps) -> Html {
+pub fn Collapsible(props: &CollapsibleProps) -> Html {
     let (name, first) = (props.name, props.folded);
     let folded = use_state_eq(|| storage::folded(name).unwrap_or(first));
     let node = use_node_ref();

@@ -1,5 +1,6 @@
 //! Small parts that many views use.
 
+pub(crate) mod bar;
 pub(crate) mod collapsible;
 pub(crate) mod dialog;
 pub(crate) mod icon;

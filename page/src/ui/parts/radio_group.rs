@@ -5,7 +5,7 @@ use yew::prelude::*;
 
 /// One choice.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
+pub struct RadioOption {
     /// Its value.
     pub value: AttrValue,
     /// Its text.
@@ -13,12 +13,12 @@ pub struct Segment {
 }
 
 #[derive(Properties, PartialEq)]
-pub struct SegmentsProps {
+pub struct RadioGroupProps {
     /// Name of the group in the document.
     pub name: &'static str,
     /// What is chosen here.
     pub label: AttrValue,
-    pub segments: Vec<Segment>,
+    pub segments: Vec<RadioOption>,
     /// The value that is on.
     pub on: AttrValue,
     pub choose: Callback<String>,
@@ -28,7 +28,7 @@ pub struct SegmentsProps {
 
 /// The control.
 #[component]
-pub fn Segments(props: &SegmentsProps) -> Html {
+pub fn RadioGroup(props: &RadioGroupProps) -> Html {
     let segments = props.segments.iter().map(|segment| {
         let value = segment.value.clone();
         let choose = props.choose.clone();

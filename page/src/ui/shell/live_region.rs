@@ -12,7 +12,7 @@ use yew::prelude::*;
 const REST_MS: u32 = 1200;
 
 #[derive(Properties, PartialEq)]
-pub struct LiveProps {
+pub struct LiveRegionProps {
     pub trace: Shared<Trace>,
     pub layer: LayerChoice,
     pub status: Status,
@@ -20,7 +20,7 @@ pub struct LiveProps {
 
 /// The live region.
 #[component]
-pub fn Live(props: &LiveProps) -> Html {
+pub fn LiveRegion(props: &LiveRegionProps) -> Html {
     let said = use_state_eq(String::new);
     {
         let said = said.clone();

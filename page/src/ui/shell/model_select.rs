@@ -1,14 +1,14 @@
 //! Which model: those that come with the page, or one's own from files or an address.
 
 use crate::i18n::messages::t;
+use crate::site::{absolute, from_files, shipped};
 use crate::state::shared::Shared;
 use crate::state::{Action, Offered};
 use crate::ui::parts::dialog::Dialog;
 use crate::ui::parts::icon::icon;
 use crate::worker::protocol::Source;
-use gloo::utils::window;
 use wasm_bindgen::JsCast;
-use web_sys::{File, HtmlInputElement, HtmlSelectElement, Url};
+use web_sys::{HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
 
 /// The value of the entry that opens the sheet, and of the entry for a model that is not on the list.
@@ -143,32 +143,4 @@ fn OpenModel(props: &OpenModelProps) -> Html {
             <p class="hint">{ t!("open.private") }</p>
         </Dialog>
     }
-}
-
-/// Where the page keeps the model `name`.
-pub fn shipped(name: &str) -> Source {
-    Source::Url(absolute(&format!("models/{name}/")).unwrap_or_default())
-}
-
-/// `address` seen from the page.
-pub fn absolute(address: &str) -> Option<String> {
-    let base = window().document()?.base_uri().ok().flatten()?;
-    let url = Url::new_with_base(address, &base).ok()?;
-    matches!(url.protocol().as_str(), "http:" | "https:" | "blob:").then(|| url.href())
-}
-
-/// Files that the visitor opened: only what models are made of.
-pub fn from_files(files: &web_sys::FileList) -> Source {
-    let files = (0..files.length()).filter_map(|index| files.get(index));
-    Source::Files(files.filter(|file| is_of_a_model(&file.name())).filter_map(|file| named_blob(&file)).collect())
-}
-
-/// Other files of a directory (a README, an optimiser's state) need no address.
-fn is_of_a_model(name: &str) -> bool {
-    name.ends_with(".json") || name.ends_with(".safetensors")
-}
-
-/// A file's name and an address that the worker can read it from.
-pub fn named_blob(file: &File) -> Option<(String, String)> {
-    Some((file.name(), Url::create_object_url_with_blob(file).ok()?))
 }

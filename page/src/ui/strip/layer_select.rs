@@ -3,7 +3,7 @@
 use crate::i18n::messages::t;
 use crate::state::address::layer_name;
 use crate::state::{Action, LayerChoice};
-use crate::ui::parts::radio_group::{Segment, Segments};
+use crate::ui::parts::radio_group::{RadioGroup, RadioOption};
 use yew::prelude::*;
 
 /// With more layers than this a segment is only a number.
@@ -21,17 +21,17 @@ pub struct LayerSelectProps {
 #[component]
 pub fn LayerSelect(props: &LayerSelectProps) -> Html {
     let named = props.layers <= LAYERS_WITH_NAMES;
-    let mut segments: Vec<Segment> = (0..props.layers)
+    let mut segments: Vec<RadioOption> = (0..props.layers)
         .map(|layer| {
             let label = if named { t!("layer.name", layer = layer) } else { layer.to_string() };
-            Segment { value: layer.to_string().into(), label: label.into() }
+            RadioOption { value: layer.to_string().into(), label: label.into() }
         })
         .collect();
-    segments.push(Segment { value: "all".into(), label: t!("layer.all").into() });
+    segments.push(RadioOption { value: "all".into(), label: t!("layer.all").into() });
     let choose =
         props.dispatch.reform(|value: String| Action::Layer(value.parse().map_or(LayerChoice::All, LayerChoice::One)));
     html! {
-        <Segments name="layer" label={t!("layer.label")} {segments} on={layer_name(props.layer)} {choose}
+        <RadioGroup name="layer" label={t!("layer.label")} {segments} on={layer_name(props.layer)} {choose}
             testid="layer-select" />
     }
 }

@@ -7,7 +7,7 @@ use crate::routing::analytics::path;
 use crate::routing::dossier::Dossier;
 use crate::state::shared::Shared;
 use crate::state::{Action, COLOURS, ColourBy, LayerChoice, colour_name};
-use crate::ui::browser::ready_state::Settling;
+use crate::ui::browser::ready_state::ReadyState;
 use crate::ui::strip::layer_select::LayerSelect;
 use crate::ui::strip::playback::Playback;
 use crate::ui::strip::token_strip::TokenStrip;
@@ -42,7 +42,7 @@ pub struct StripCardProps {
     pub overflow: Option<Overflow>,
     /// Tokens that are on their way.
     pub to_come: usize,
-    pub settling: Settling,
+    pub ready_state: ReadyState,
     /// The moment of the training that is shown, in words.
     pub recorded: Option<String>,
     /// What to say where there is no token.
@@ -86,7 +86,7 @@ pub fn StripCard(props: &StripCardProps) -> Html {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by}
                     dossier={props.dossier.clone()} found={props.found.clone()} range_end={props.range_end}
                     pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} overflow={props.overflow.clone()}
-                    to_come={props.to_come} settling={props.settling.clone()} dispatch={props.dispatch.clone()} />
+                    to_come={props.to_come} ready_state={props.ready_state.clone()} dispatch={props.dispatch.clone()} />
                 <p class="one-line">{ one_line(props) }</p>
                 <Playback length={props.length} played={props.played} dispatch={props.dispatch.clone()} />
             }

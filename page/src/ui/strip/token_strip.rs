@@ -7,7 +7,7 @@ use crate::routing::{Token, Trace};
 use crate::state::shared::Shared;
 use crate::state::{Action, ColourBy, LayerChoice};
 use crate::ui::browser::canvas::next_frame;
-use crate::ui::browser::ready_state::Settling;
+use crate::ui::browser::ready_state::ReadyState;
 use crate::ui::change::policy_card::TOKEN;
 use crate::ui::inspect::dossier::domain_name;
 use crate::ui::strip::strip_part::{Part, Piece, StripPart, use_parts};
@@ -38,7 +38,7 @@ pub struct TokenStripProps {
     pub overflow: Option<Overflow>,
     /// Tokens that are on their way.
     pub to_come: usize,
-    pub settling: Settling,
+    pub ready_state: ReadyState,
     pub dispatch: Callback<Action>,
 }
 
@@ -83,9 +83,9 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     };
     let keys = keys(&node, props);
     let (parts, behind) = use_parts(pieces(props), to_come(props));
-    let settling = props.settling.clone();
+    let ready_state = props.ready_state.clone();
     use_effect_with(behind, move |behind| {
-        let pending = behind.then(|| settling.pending());
+        let pending = behind.then(|| ready_state.pending());
         move || drop(pending)
     });
     use_follow(&node, props.trace.clone(), props.changed_at, behind);

@@ -2,20 +2,10 @@
 
 use crate::i18n::messages::{name_of, t};
 use crate::state::Action;
+use crate::state::example::Example;
 use crate::state::shared::Shared;
 use crate::ui::parts::icon::icon;
 use yew::prelude::*;
-
-/// A text to begin with.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-pub struct Example {
-    /// Its name in code.
-    pub id: String,
-    /// Its name on the page, in English.
-    pub label: String,
-    /// The text.
-    pub text: String,
-}
 
 #[derive(Properties, PartialEq)]
 pub struct ExamplesProps {

@@ -3,9 +3,10 @@
 use crate::i18n::format;
 use crate::i18n::messages::t;
 use crate::state::Action;
+use crate::state::example::Example;
 use crate::state::shared::Shared;
 use crate::ui::parts::icon::icon;
-use crate::ui::text::examples::{Example, Examples};
+use crate::ui::text::examples::Examples;
 use crate::ui::text::generate::Generate;
 use crate::ui::text::text_box::TextBox;
 use crate::worker::protocol::{Overflow, Sampling};

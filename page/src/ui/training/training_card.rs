@@ -5,36 +5,16 @@ use crate::i18n::format;
 use crate::i18n::messages::{name_of, t};
 use crate::routing::Recording;
 use crate::state::Action;
+use crate::state::curves::{Curves, Point};
 use crate::state::shared::Shared;
 use crate::state::training_snapshot::Moment;
-use crate::ui::balance::load_balance::bar_height;
-use crate::ui::parts::collapsible::Fold;
+use crate::ui::parts::bar::bar_height;
+use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::parts::icon::icon;
 use gloo::timers::callback::Interval;
-use serde::Deserialize;
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
-
-/// The training's log, as far as it is drawn.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Curves {
-    /// In the order of the steps.
-    pub training: Vec<Point>,
-}
-
-/// Means over the steps since the last point.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Point {
-    /// Tokens seen.
-    pub tokens: f64,
-    /// Cross-entropy in nats a token.
-    pub loss: f64,
-    /// Load-balancing loss: 1 is even.
-    pub balance: f64,
-    /// Busiest expert's load over the mean, in the worst layer.
-    pub max_over_mean: f64,
-}
 
 /// A curve: its messages, and how it is read off a point.
 type Curve = (&'static str, fn(&Point) -> f64);
@@ -88,7 +68,7 @@ pub fn TrainingCard(props: &TrainingCardProps) -> Html {
     };
     html! {
         <section class="card" aria-labelledby="training-title" data-testid="training">
-            <div class="head"><h2 id="training-title">{ t!("training.title") }</h2><p>{ t!("training.about") }</p><Fold name="training" folded=true /></div>
+            <div class="head"><h2 id="training-title">{ t!("training.title") }</h2><p>{ t!("training.about") }</p><Collapsible name="training" folded=true /></div>
             if !points.is_empty() { <div class="charts">{ for charts }</div> }
             { content }
         </section>
