@@ -1,6 +1,6 @@
 //! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
 
-use crate::i18n::messages::{self, Language, t};
+use crate::i18n::messages::{self, Language, say, t};
 use crate::keys::{self, Key};
 use crate::site::{expected_model, fetch_extras, fetch_languages, fetch_lists, fetch_recording, fetch_texts};
 use crate::state::address::{Address, LONGEST_TEXT};
@@ -114,7 +114,8 @@ impl Component for App {
     type Properties = AppProps;
 
     fn create(context: &Context<Self>) -> Self {
-        let address = Address::parse(&window().location().search().unwrap_or_default());
+        let location = window().location();
+        let address = Address::parse(&location.search().unwrap_or_default(), &location.hash().unwrap_or_default());
         let kept = storage::kept();
         let mut state = State::new(&address, theme::begin(), kept.clone());
         state.text = Shared::new(first_text(&context.props().typed, address.text.clone(), kept));
@@ -253,8 +254,8 @@ impl App {
         let state = &self.state;
         html! {
             <>
-                <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.clone()}
-                    notes={state.notes.clone()} dispatch={self.dispatch.clone()} />
+                <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.as_ref().map(say)}
+                    notes={state.notes.iter().map(say).collect::<Vec<_>>()} dispatch={self.dispatch.clone()} />
                 <PolicyBar in_use={state.changes.in_use.clone()} refused={state.changes.refused.clone()}
                     dispatch={self.dispatch.clone()} />
             </>
@@ -439,11 +440,12 @@ impl App {
     fn remember(&mut self) {
         let state = &self.state;
         let language = self.language_asked.as_deref();
-        let query = Address::write(state, language);
-        let path = window().location().pathname().unwrap_or_default();
-        let url = format!("{path}{query}");
+        let view = Address::write(state, language);
+        let location = window().location();
+        let url = location.pathname().unwrap_or_default() + &view;
         let history = window().history();
-        let changed = window().location().search().is_ok_and(|search| search != query);
+        let shown = location.search().unwrap_or_default() + &location.hash().unwrap_or_default();
+        let changed = shown != view;
         if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
             // Browsers refuse too many changes a second; the next rest tries again.
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
@@ -451,7 +453,7 @@ impl App {
         let is_example = state.examples.iter().any(|example| example.text == **state.text);
         let refused = !is_example && !state.text.is_empty() && !storage::keep(&state.text);
         if refused && !self.storage_refused {
-            self.dispatch.emit(Action::Note(t!("keep.refused")));
+            self.dispatch.emit(Action::Note(t!("keep.refused").into()));
         }
         self.storage_refused = refused;
     }
@@ -488,7 +490,7 @@ impl App {
             Some(code) => {
                 let codes = self.languages.iter().map(|language| language.code.as_str()).collect::<Vec<_>>().join(", ");
                 let note = t!("address.ignored", name = "lang", value = code, expected = codes);
-                self.dispatch.emit(Action::Note(note));
+                self.dispatch.emit(Action::Note(note.into()));
                 self.language_asked = None;
                 None
             }
@@ -507,7 +509,7 @@ impl App {
         if language == "en" {
             messages::choose_english();
         } else if json.is_none_or(|json| messages::choose(&language, &json).is_err()) {
-            self.dispatch.emit(Action::Note(t!("language.missing", language = language)));
+            self.dispatch.emit(Action::Note(t!("language.missing", language = language).into()));
             return;
         }
         if let Some(root) = document().document_element() {
@@ -547,7 +549,7 @@ fn save_json(engine: &Rc<WorkerClient>, dispatch: &Callback<Action>) -> Callback
             let ask = engine.ask(|request| Command::Trace { request, prompt, logits: Logits::None });
             match ask.await {
                 Ok(json) => save::text("trace.json", "application/json", &json),
-                Err(message) => dispatch.emit(Action::Note(message)),
+                Err(message) => dispatch.emit(Action::Note(message.into())),
             }
         });
     })

@@ -1,7 +1,7 @@
 //! The page of Moescope, compiled to WebAssembly: what visitors see, and what scripts call. How anything is computed is in the
 //! crate `moescope`.
 //!
-//! - `state`: what the page knows, and how it changes.
+//! - `state`, a crate of its own: what the page knows, and how it changes.
 //! - `ui`: the yew components, in folders by what is seen; `app` puts them together.
 //! - `i18n`: texts and numbers in the visitor's language.
 //! - `site`: what the page fetches from its own site; `keys`: the keys of the whole page.
@@ -10,6 +10,7 @@
 #![cfg(target_arch = "wasm32")]
 
 use moescope::{engine, model, routing};
+use moescope_state as state;
 use moescope_worker as worker;
 
 mod api;
@@ -17,7 +18,6 @@ mod app;
 mod i18n;
 mod keys;
 mod site;
-mod state;
 mod ui;
 mod worker_client;
 

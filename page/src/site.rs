@@ -20,7 +20,7 @@ pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
         let list = fetch_json::<Vec<Example>>("examples.json").await;
         match list {
             Some(list) => examples.emit(Action::Examples(list)),
-            None => examples.emit(Action::Note(t!("examples.missing"))),
+            None => examples.emit(Action::Note(t!("examples.missing").into())),
         }
     });
     let dispatch = dispatch.clone();
@@ -31,7 +31,7 @@ pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
         dispatch.emit(Action::Models(offered));
         match source {
             Some(source) => dispatch.emit(Action::Load { source, asked }),
-            None => dispatch.emit(Action::Fail(t!("model.no-models"))),
+            None => dispatch.emit(Action::Fail(t!("model.no-models").into())),
         }
     });
 }
@@ -59,7 +59,7 @@ fn first_model(
             return (Some(Source::Url(url)), Some(asked));
         }
         let names = offered.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>().join(", ");
-        dispatch.emit(Action::Note(t!("address.model", value = asked, names = names)));
+        dispatch.emit(Action::Note(t!("address.model", value = asked, names = names).into()));
     }
     (first.as_deref().map(shipped), first)
 }

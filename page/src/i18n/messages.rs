@@ -3,6 +3,7 @@
 //! any other language is a new file and a line in `www/messages/index.json`, fetched when it is chosen.
 
 use crate::i18n::format;
+use crate::state::phrase::Phrase;
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -81,6 +82,17 @@ pub fn name_of(kind: &str, id: &str, otherwise: &str) -> String {
     CATALOGUE
         .with_borrow(|catalogue| catalogue.chosen.get(&format!("{kind}.{id}")).and_then(own))
         .unwrap_or_else(|| otherwise.to_owned())
+}
+
+/// A phrase in words.
+pub fn say(phrase: &Phrase) -> String {
+    match phrase {
+        Phrase::Words(words) => words.clone(),
+        Phrase::Text { key, count, places } => {
+            let places: Vec<_> = places.iter().map(|(name, value)| (*name, say(value))).collect();
+            count.map_or_else(|| text(key, &places), |count| plural(key, count, &places))
+        }
+    }
 }
 
 fn look_up(key: &str, use_text: impl Fn(&Text) -> Option<String>) -> String {

@@ -1,13 +1,18 @@
 //! The worker that owns the engine: the protocol it speaks, and its loop. A crate of its own, compiled for size as the page is:
-//! what takes time is in the engine.
-#![cfg(target_arch = "wasm32")]
+//! what takes time is in the engine. The protocol also compiles natively, for the page's state.
 
 pub mod protocol;
 
+#[cfg(target_arch = "wasm32")]
 mod arriving;
+#[cfg(target_arch = "wasm32")]
 mod desk;
+#[cfg(target_arch = "wasm32")]
 mod fetch;
+#[cfg(target_arch = "wasm32")]
 mod inbox;
+#[cfg(target_arch = "wasm32")]
 mod looper;
 
+#[cfg(target_arch = "wasm32")]
 pub use looper::EngineWorker;

@@ -40,7 +40,7 @@ pub fn SaveRow(props: &SaveRowProps) -> Html {
                 Picture::Flow => svg(&card, "flow.svg"),
             });
             if saved.is_none() {
-                dispatch.emit(Action::Note(t!("save.failed")));
+                dispatch.emit(Action::Note(t!("save.failed").into()));
             }
         })
     };

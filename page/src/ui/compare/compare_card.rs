@@ -2,7 +2,7 @@
 //! aligned with the first one's, its figures beside them.
 
 use crate::i18n::format;
-use crate::i18n::messages::t;
+use crate::i18n::messages::{say, t};
 use crate::model::ModelInfo;
 use crate::routing::{Policy, Trace, balance};
 use crate::site::{absolute, shipped};
@@ -76,7 +76,7 @@ impl Component for Compare {
             Message::Heard(event) => event,
             Message::Died(reason) => {
                 self.link.restart();
-                self.act(Action::Fail(t!("engine.died", reason = reason)));
+                self.act(Action::Fail(t!("engine.died", reason = reason).into()));
                 return true;
             }
         };
@@ -142,7 +142,7 @@ impl Compare {
 
     fn content(&self, props: &CompareProps) -> Html {
         if let Some(problem) = &self.state.problem {
-            return html! { <div class="notice problem" role="alert"><p>{ problem }</p></div> };
+            return html! { <div class="notice problem" role="alert"><p>{ say(problem) }</p></div> };
         }
         let (Some(first), Some(second)) = (&props.model, &self.state.model) else {
             let own = props.model.as_ref().filter(|_| props.with == SELF);

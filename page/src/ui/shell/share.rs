@@ -30,13 +30,13 @@ pub fn Share(props: &ShareProps) -> Html {
             let (refresh, dispatch, too_long) = props.clone();
             refresh.emit(());
             if too_long {
-                dispatch.emit(Action::Note(t!("share.too-long")));
+                dispatch.emit(Action::Note(t!("share.too-long").into()));
             }
             let copied = copied.clone();
             spawn_local(async move {
                 let link = window().location().href().unwrap_or_default();
                 if !copy(&link).await {
-                    dispatch.emit(Action::Note(t!("share.refused", link = link)));
+                    dispatch.emit(Action::Note(t!("share.refused", link = link).into()));
                     return;
                 }
                 copied.set(true);

@@ -131,14 +131,14 @@ fn text_file(data: &DataTransfer) -> Option<web_sys::File> {
 fn read(file: web_sys::File, dispatch: Callback<Action>) {
     if file.size() > LARGEST_FILE {
         let size = crate::i18n::format::bytes(file.size());
-        dispatch.emit(Action::Note(t!("text.file-too-large", name = file.name(), size = size)));
+        dispatch.emit(Action::Note(t!("text.file-too-large", name = file.name(), size = size).into()));
         return;
     }
     spawn_local(async move {
         let text = JsFuture::from(file.text()).await.ok().and_then(|text| text.as_string());
         dispatch.emit(match text.filter(|text| !text.contains('\0')) {
             Some(text) => Action::Replace(text),
-            None => Action::Note(t!("text.file-not-text", name = file.name())),
+            None => Action::Note(t!("text.file-not-text", name = file.name()).into()),
         });
     });
 }

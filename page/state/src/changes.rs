@@ -1,10 +1,10 @@
 //! What the visitor changed about the routing, and what came of it.
 
-use crate::routing::effect::{Ablated, Effect, KPoint, effect};
-use crate::routing::policy::{Policy, Rule};
-use crate::routing::{Limit, Trace};
-use crate::state::shared::Shared;
-use crate::worker::protocol::{Speed, Swept};
+use crate::shared::Shared;
+use moescope::routing::effect::{Ablated, Effect, KPoint, effect};
+use moescope::routing::policy::{Policy, Rule};
+use moescope::routing::{Limit, Trace};
+use moescope_worker::protocol::{Speed, Swept};
 
 /// Changes and their effect.
 #[derive(Clone, Default, PartialEq)]

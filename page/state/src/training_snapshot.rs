@@ -1,8 +1,8 @@
 //! The model's past on the page: a snapshot of its training, one of the recorded texts, and perhaps a second snapshot
 //! beside it.
 
-use crate::routing::{Recording, Token, Trace};
-use crate::state::shared::Shared;
+use crate::shared::Shared;
+use moescope::routing::{Recording, Token, Trace};
 
 /// The file that a model's recording is in.
 pub const RECORDING: &str = "recording.json";

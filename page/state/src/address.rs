@@ -1,17 +1,21 @@
-//! The view as the page's address keeps it: `?model=NAME|URL&text=...&layer=N|all&backend=auto|webgpu|cpu`,
-//! with `view` (the picture), `colour` (what colours mean), `token` (the one chosen) and `to` (the end of a range), `find`,
-//! `expert` (`LAYER.EXPERT`), `compare` (a second model, or `self`), `compare-policy` (what is changed about
-//! that one's routing), `step` (of the training), `recorded` (the recorded text) and
-//! `beside` (a second step), `policy` (what is changed about the routing, docs/gates.md), and `lang`. A link brings back the same view; what makes no sense is ignored, and said.
+//! The view as the page's address keeps it: `?model=NAME|URL&layer=N|all&backend=auto|webgpu|cpu#text=...`.
+//!
+//! After `?`: `model`, `backend`, `layer`, `view` (the picture), `token` (the one chosen) and `to` (the end of a range), `colour`
+//! (what colours mean), `expert` (`LAYER.EXPERT`), `step` (of the training), `recorded` (the recorded text), `beside` (a second
+//! step), `compare` (a second model, or `self`), `story`, and `lang`.
+//! After `#`, which no server sees and no host limits: `text`, `find`, `policy` (what is changed about the routing, docs/gates.md)
+//! and `compare-policy`. Older links have all of it after `?`: both places are read, and the fragment wins.
+//! A link brings back the same view; what makes no sense is ignored, and said.
 
-use crate::i18n::messages::t;
-use crate::routing::Policy;
-use crate::state::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State, colour_name};
-use crate::worker::protocol::BackendChoice;
-use web_sys::UrlSearchParams;
+use crate::phrase::{Phrase, phrase};
+use crate::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State, colour_name};
+use form_urlencoded::Serializer;
+use moescope::routing::Policy;
+use moescope_worker::protocol::BackendChoice;
+use std::collections::HashMap;
 
-/// Longest text that goes into a link, in characters: what all browsers and most servers take.
-pub const LONGEST_TEXT: usize = 4000;
+/// Longest text that goes into a link, in characters: what programs that pass links on take.
+pub const LONGEST_TEXT: usize = 20_000;
 
 /// What an address says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,34 +54,44 @@ pub struct Address {
     pub policy: Option<Policy>,
     /// The language asked for.
     pub language: Option<String>,
+    /// The story told.
+    pub story: Option<String>,
     /// What was ignored, a sentence each.
-    pub ignored: Vec<String>,
+    pub ignored: Vec<Phrase>,
 }
 
 impl Address {
-    /// Reads the part of an address from `?` on.
-    pub fn parse(search: &str) -> Self {
+    /// Reads the parts of an address from `?` and from `#` on.
+    pub fn parse(query: &str, fragment: &str) -> Self {
         let mut address = Self::default();
-        let Ok(parameters) = UrlSearchParams::new_with_str(search) else { return address };
-        let get = |name: &str| parameters.get(name).filter(|value| !value.is_empty());
+        let mut parameters: HashMap<String, String> = HashMap::new();
+        for part in [query.trim_start_matches('?'), fragment.trim_start_matches('#')] {
+            // In one part the first of two with the same name holds.
+            let read: HashMap<String, String> =
+                form_urlencoded::parse(part.as_bytes()).into_owned().collect::<Vec<_>>().into_iter().rev().collect();
+            parameters.extend(read);
+        }
+        let get = |name: &str| parameters.get(name).filter(|value| !value.is_empty()).cloned();
+        address.story = get("story");
         address.model = get("model");
         address.text = get("text");
         address.compare = get("compare");
         address.language = get("lang");
         address.search = get("find");
         address.recorded = get("recorded");
-        address.layer = address.read("layer", get("layer"), t!("address.layer"), layer);
-        address.backend = address.read("backend", get("backend"), t!("address.backend"), backend);
-        address.picture = address.read("view", get("view"), t!("address.view"), picture);
-        address.token = address.read("token", get("token"), t!("address.token"), |value| value.parse().ok());
-        address.range_end = address.read("to", get("to"), t!("address.token"), |value| value.parse().ok());
-        address.colour_by = address.read("colour", get("colour"), COLOURS.map(colour_name).join(", "), colour);
-        address.expert = address.read("expert", get("expert"), t!("address.expert"), expert);
+        address.layer = address.read("layer", get("layer"), Phrase::key("address.layer"), layer);
+        address.backend = address.read("backend", get("backend"), Phrase::key("address.backend"), backend);
+        address.picture = address.read("view", get("view"), Phrase::key("address.view"), picture);
+        address.token = address.read("token", get("token"), Phrase::key("address.token"), |value| value.parse().ok());
+        address.range_end = address.read("to", get("to"), Phrase::key("address.token"), |value| value.parse().ok());
+        address.colour_by = address.read("colour", get("colour"), COLOURS.map(colour_name).join(", ").into(), colour);
+        address.expert = address.read("expert", get("expert"), Phrase::key("address.expert"), expert);
         let policy = |value: &str| Policy::parse(value).ok();
-        address.policy = address.read("policy", get("policy"), t!("address.policy"), policy);
-        address.compare_policy = address.read("compare-policy", get("compare-policy"), t!("address.policy"), policy);
-        address.step = address.read("step", get("step"), t!("address.step"), |value| value.parse().ok());
-        address.beside = address.read("beside", get("beside"), t!("address.step"), |value| value.parse().ok());
+        address.policy = address.read("policy", get("policy"), Phrase::key("address.policy"), policy);
+        address.compare_policy =
+            address.read("compare-policy", get("compare-policy"), Phrase::key("address.policy"), policy);
+        address.step = address.read("step", get("step"), Phrase::key("address.step"), |value| value.parse().ok());
+        address.beside = address.read("beside", get("beside"), Phrase::key("address.step"), |value| value.parse().ok());
         address
     }
 
@@ -85,78 +99,84 @@ impl Address {
         &mut self,
         name: &str,
         value: Option<String>,
-        expected: String,
+        expected: Phrase,
         read: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
         let value = value?;
         let read = read(&value);
         if read.is_none() {
             let shown: String = value.chars().take(40).collect();
-            self.ignored.push(t!("address.ignored", name = name, value = shown, expected = expected));
+            self.ignored.push(phrase!("address.ignored", name = name, value = shown, expected = expected));
         }
         read
     }
 
-    /// The address of what `state` shows, from `?` on; empty where it is the opening view.
+    /// The address of what `state` shows, from `?` or `#` on; empty where it is the opening view.
     pub fn write(state: &State, language: Option<&str>) -> String {
-        let Ok(parameters) = UrlSearchParams::new() else { return String::new() };
+        let mut parameters = Pairs::new(String::new());
+        let mut long = Pairs::new(String::new());
         let first = state.examples.first().map(|example| example.text.as_str());
         let first_model = state.offered.first().map(|offered| offered.name.as_str());
         if let Some(model) = state.model_asked.as_deref().filter(|model| Some(*model) != first_model) {
-            parameters.append("model", model);
+            parameters.append_pair("model", model);
         }
         if state.backend != BackendChoice::Auto {
-            parameters.append("backend", backend_name(state.backend));
+            parameters.append_pair("backend", backend_name(state.backend));
         }
         let default_layer = state.model.as_ref().map(|model| LayerChoice::One(model.layers / 2));
         if default_layer.is_some_and(|layer| layer != state.layer) {
-            parameters.append("layer", &layer_name(state.layer));
+            parameters.append_pair("layer", &layer_name(state.layer));
         }
         if state.picture != Picture::Map {
-            parameters.append("view", picture_name(state.picture));
+            parameters.append_pair("view", picture_name(state.picture));
         }
         if let Some(token) = state.pinned {
-            parameters.append("token", &token.to_string());
+            parameters.append_pair("token", &token.to_string());
         }
         if let Some(end) = state.range_end {
-            parameters.append("to", &end.to_string());
+            parameters.append_pair("to", &end.to_string());
         }
         if state.colour_by != ColourBy::Expert {
-            parameters.append("colour", colour_name(state.colour_by));
+            parameters.append_pair("colour", colour_name(state.colour_by));
         }
         if !state.search.is_empty() {
-            parameters.append("find", &state.search);
+            long.append_pair("find", &state.search);
         }
         if let Some(ExpertOf { layer, expert }) = state.expert {
-            parameters.append("expert", &format!("{layer}.{expert}"));
+            parameters.append_pair("expert", &format!("{layer}.{expert}"));
         }
         if let (Some(past), Some(recording)) = (&state.past, &state.recording) {
             let step = |snapshot: usize| recording.snapshots()[snapshot].moment.step.to_string();
-            parameters.append("step", &step(past.moment.snapshot));
-            parameters.append("recorded", &recording.texts()[past.moment.text].id);
+            parameters.append_pair("step", &step(past.moment.snapshot));
+            parameters.append_pair("recorded", &recording.texts()[past.moment.text].id);
             if let Some(beside) = past.moment.beside {
-                parameters.append("beside", &step(beside));
+                parameters.append_pair("beside", &step(beside));
             }
         }
         if state.changes.asked != Policy::default() {
-            parameters.append("policy", &state.changes.asked.to_json().to_string());
+            long.append_pair("policy", &state.changes.asked.to_json().to_string());
         }
         if let Some(compare) = &state.compare {
-            parameters.append("compare", compare);
+            parameters.append_pair("compare", compare);
             if state.compare_policy != Policy::default() {
-                parameters.append("compare-policy", &state.compare_policy.to_json().to_string());
+                long.append_pair("compare-policy", &state.compare_policy.to_json().to_string());
             }
         }
         if let Some(language) = language {
-            parameters.append("lang", language);
+            parameters.append_pair("lang", language);
         }
         if Some(state.text.as_str()) != first && !state.text.is_empty() && state.text.chars().count() <= LONGEST_TEXT {
-            parameters.append("text", &state.text);
+            long.append_pair("text", &state.text);
         }
-        let query = String::from(parameters.to_string());
-        if query.is_empty() { query } else { format!("?{query}") }
+        if let Some(story) = &state.story {
+            parameters.append_pair("story", story);
+        }
+        let part = |sign: &str, pairs: String| if pairs.is_empty() { pairs } else { format!("{sign}{pairs}") };
+        part("?", parameters.finish()) + &part("#", long.finish())
     }
 }
+
+type Pairs<'a> = Serializer<'a, String>;
 
 fn layer(value: &str) -> Option<LayerChoice> {
     match value {

@@ -1,12 +1,12 @@
 //! What the worker's answers change.
 
 use super::{Effect, ExpertOf, LayerChoice, Progress, State, TOKENS_TO_MEASURE};
-use crate::i18n::messages::t;
-use crate::model::ModelInfo;
-use crate::routing::Policy;
-use crate::state::changes::Changes;
-use crate::state::shared::Shared;
-use crate::worker::protocol::Event;
+use crate::changes::Changes;
+use crate::phrase::phrase;
+use crate::shared::Shared;
+use moescope::model::ModelInfo;
+use moescope::routing::Policy;
+use moescope_worker::protocol::Event;
 
 impl State {
     /// An event of the worker.
@@ -21,7 +21,7 @@ impl State {
                 // A load that a newer one replaced is no news.
                 if self.loading == 0 {
                     self.failed = true;
-                    self.problem = Some(message);
+                    self.problem = Some(message.into());
                     if self.model.is_some() {
                         self.model_asked = self.asked_before.take();
                     }
@@ -77,12 +77,12 @@ impl State {
                     self.generating = None;
                 }
                 self.failed = true;
-                self.problem = Some(message);
+                self.problem = Some(message.into());
             }
             Event::BackendChanged(info) => {
                 // Where there is no GPU to go over to, only the badge says why.
                 if self.model.as_ref().is_none_or(|model| model.backend != info.backend) {
-                    info.note.iter().for_each(|note| self.note(note.clone()));
+                    info.note.iter().for_each(|note| self.note(note.into()));
                     self.speed = None;
                 }
                 self.model = Some(Shared::new(*info));
@@ -98,7 +98,7 @@ impl State {
                     self.profile = Some(Shared::new(profile));
                 }
             }
-            Event::RequestFailed { request, message } if request == self.profile_request => self.note(message),
+            Event::RequestFailed { request, message } if request == self.profile_request => self.note(message.into()),
             Event::RequestFailed { request, message } => self.changes.sweep_failed(request, message),
             // Answers to `window.moescope`: worker_client.rs hands them on.
             Event::Traced { .. } | Event::Generated { .. } => {}
@@ -126,7 +126,7 @@ impl State {
         self.layer = self.layer_for(&info);
         self.in_use = self.source.clone().map(|source| (source, self.model_asked.clone()));
         let experts = info.experts;
-        let info_name = info.name.clone();
+        let info_name = &info.name.clone();
         self.model = Some(Shared::new(info));
         self.dossier = None;
         self.curves = None;
@@ -144,7 +144,7 @@ impl State {
                 effects.extend(self.watch());
             } else {
                 self.step_asked = None;
-                self.note(t!("note.no-recording", name = info_name, step = step));
+                self.note(phrase!("note.no-recording", name = info_name, step = step));
             }
         }
         effects
@@ -157,7 +157,7 @@ impl State {
         if asked.layer < info.layers && (asked.expert as usize) < info.experts {
             return Some(asked);
         }
-        self.note(t!("note.expert", layer = asked.layer, expert = asked.expert, name = info.name));
+        self.note(phrase!("note.expert", layer = asked.layer, expert = asked.expert, name = &info.name));
         None
     }
 
@@ -167,7 +167,7 @@ impl State {
             let length = self.trace.len();
             if let Some(position) = self.pinned.take_if(|position| *position >= length) {
                 self.range_end = None;
-                self.note(t!(length; "note.token", position = position));
+                self.note(phrase!(length; "note.token", position = position));
             }
         }
     }
@@ -178,7 +178,7 @@ impl State {
         let asked = self.layer_asked.take().or(self.model.as_ref().map(|_| self.layer));
         match asked {
             Some(LayerChoice::One(layer)) if layer >= info.layers => {
-                self.note(t!("note.layer", layer = layer, name = info.name, last = info.layers - 1));
+                self.note(phrase!("note.layer", layer = layer, name = &info.name, last = info.layers - 1));
                 LayerChoice::One(info.layers / 2)
             }
             Some(choice) => choice,

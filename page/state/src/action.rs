@@ -1,11 +1,12 @@
 //! What happens to the page, and what the browser or the worker must do then.
 
 use super::{ColourBy, ExpertOf, LayerChoice, Offered, Picture};
-use crate::routing::dossier::Dossier;
-use crate::routing::{Policy, Recording};
-use crate::state::curves::Curves;
-use crate::state::example::Example;
-use crate::worker::protocol::{BackendChoice, Command, Event, Sampling, Source, Sweep};
+use crate::curves::Curves;
+use crate::example::Example;
+use crate::phrase::Phrase;
+use moescope::routing::dossier::Dossier;
+use moescope::routing::{Policy, Recording};
+use moescope_worker::protocol::{BackendChoice, Command, Event, Sampling, Source, Sweep};
 
 /// What happens to the page.
 pub enum Action {
@@ -111,9 +112,9 @@ pub enum Action {
         again: bool,
     },
     /// Say something went wrong.
-    Fail(String),
+    Fail(Phrase),
     /// Say something in one line.
-    Note(String),
+    Note(Phrase),
     /// Put the problem away.
     DismissProblem,
     /// Put the notes away.

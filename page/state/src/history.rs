@@ -1,10 +1,10 @@
 //! Where the visitor has been on the page, for going back and forth. The text is not part of it: the browser's own undo
 //! takes edits back.
 
-use crate::routing::Policy;
-use crate::state::training_snapshot::Moment;
-use crate::state::{ColourBy, ExpertOf, LayerChoice, Picture};
-use crate::worker::protocol::Source;
+use crate::training_snapshot::Moment;
+use crate::{ColourBy, ExpertOf, LayerChoice, Picture};
+use moescope::routing::Policy;
+use moescope_worker::protocol::Source;
 
 /// Places kept.
 const MOST: usize = 200;
@@ -14,7 +14,7 @@ const MOST: usize = 200;
 pub struct Place {
     /// Source and name of the model.
     pub model: Option<(Source, Option<String>)>,
-    /// See [`crate::state::State`], as all below.
+    /// See [`crate::State`], as all below.
     pub layer: LayerChoice,
     /// The picture.
     pub picture: Picture,

@@ -1,32 +1,33 @@
 //! All that the page knows, and how it changes: an [`Action`] changes the [`State`] and asks for [`Effect`]s.
-//! Nothing here touches the browser; `app.rs` carries the effects out.
+//! Nothing here touches the browser; the page's `app.rs` carries the effects out.
 
 mod action;
-pub(crate) mod address;
-pub(crate) mod changes;
-pub(crate) mod curves;
-pub(crate) mod example;
+pub mod address;
+pub mod changes;
+pub mod curves;
+pub mod example;
 mod hearing;
-pub(crate) mod history;
-pub(crate) mod shared;
-pub(crate) mod training_snapshot;
+pub mod history;
+pub mod phrase;
+pub mod shared;
+pub mod training_snapshot;
 
 pub use action::{Action, Effect};
 
-use crate::i18n::messages::t;
-use crate::model::ModelInfo;
-use crate::routing::analytics::find;
-use crate::routing::dossier::Dossier;
-use crate::routing::lens::LayerLens;
-use crate::routing::{Limit, Policy, Recording, Trace};
-use crate::state::address::Address;
-use crate::state::changes::Changes;
-use crate::state::curves::Curves;
-use crate::state::example::Example;
-use crate::state::history::{History, Place};
-use crate::state::shared::Shared;
-use crate::state::training_snapshot::{Moment, Past, RECORDING};
-use crate::worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
+use crate::address::Address;
+use crate::changes::Changes;
+use crate::curves::Curves;
+use crate::example::Example;
+use crate::history::{History, Place};
+use crate::phrase::{Phrase, phrase};
+use crate::shared::Shared;
+use crate::training_snapshot::{Moment, Past, RECORDING};
+use moescope::model::ModelInfo;
+use moescope::routing::analytics::find;
+use moescope::routing::dossier::Dossier;
+use moescope::routing::lens::LayerLens;
+use moescope::routing::{Limit, Policy, Recording, Trace};
+use moescope_worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
 
 /// Runs of fewer tokens say nothing about speed.
 const TOKENS_TO_MEASURE: usize = 4;
@@ -228,14 +229,16 @@ pub struct State {
     pub backend: BackendChoice,
     /// Name or address of the model asked for; what a link must say.
     pub model_asked: Option<String>,
+    /// The story told.
+    pub story: Option<String>,
     /// How many models are on their way; only the last one counts.
     pub loading: usize,
     /// Its progress.
     pub progress: Option<Progress>,
     /// What went wrong.
-    pub problem: Option<String>,
+    pub problem: Option<Phrase>,
     /// What was ignored or found out, in one line each.
-    pub notes: Vec<String>,
+    pub notes: Vec<Phrase>,
     /// The first token that the last run, or the last step of generation or playback, brought.
     pub changed_at: usize,
     /// Tokens of the text in the run under way.
@@ -310,6 +313,7 @@ impl State {
             dark,
             backend: address.backend.unwrap_or_default(),
             model_asked: address.model.clone(),
+            story: address.story.clone(),
             loading: 0,
             progress: None,
             problem: None,
@@ -545,8 +549,8 @@ impl State {
         let mut at = |step: u64| {
             let found = training_snapshot::snapshot_at(&recording, step);
             if found.is_none() {
-                let expected = t!("address.step");
-                self.notes.push(t!("address.ignored", name = "step", value = step, expected = expected));
+                let expected = Phrase::key("address.step");
+                self.notes.push(phrase!("address.ignored", name = "step", value = step, expected = expected));
             }
             found
         };
@@ -616,7 +620,7 @@ impl State {
                 if self.model_asked.as_deref() == Some(name.as_str()) {
                     match recording {
                         Ok(recording) => self.recorded(*recording),
-                        Err(message) => self.note(message),
+                        Err(message) => self.note(message.into()),
                     }
                 }
             }
@@ -770,14 +774,14 @@ impl State {
         let in_use = self.in_use.clone().filter(|_| again);
         let Some((source, asked)) = in_use else {
             self.failed = true;
-            self.problem = Some(t!("engine.died", reason = reason));
+            self.problem = Some(phrase!("engine.died", reason = reason));
             return Vec::new();
         };
-        self.note(t!("engine.restarted", reason = reason));
+        self.note(phrase!("engine.restarted", reason = reason));
         self.change(Action::Load { source, asked })
     }
 
-    fn note(&mut self, note: String) {
+    fn note(&mut self, note: Phrase) {
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
