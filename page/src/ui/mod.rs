@@ -11,6 +11,7 @@ pub(crate) mod cost;
 pub(crate) mod inspect;
 pub(crate) mod parts;
 pub(crate) mod shell;
+pub(crate) mod stage;
 pub(crate) mod strip;
 pub(crate) mod text;
 pub(crate) mod training;
