@@ -42,7 +42,8 @@ function canRunModuleWorkers() {
 /** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload,
  * as `first_text` in page/src/ui/app.rs chooses. */
 function firstText() {
-  const asked = new URLSearchParams(location.search).get("text");
+  // Links of today have the text in the fragment, older ones in the query.
+  const asked = [location.hash.slice(1), location.search].map(part => new URLSearchParams(part).get("text")).find(text => text !== null) ?? null;
   const [navigation] = performance.getEntriesByType("navigation");
   if (asked !== null || navigation?.type !== "reload") {
     return asked;

@@ -73,6 +73,8 @@ pub enum Message {
     Spoken(String, Option<String>),
     /// Address and storage follow the page.
     Rest,
+    /// The visitor changed the fragment of the address, or followed a link that differs only in it.
+    FragmentChanged,
 }
 
 #[derive(Properties, PartialEq)]
@@ -191,6 +193,13 @@ impl Component for App {
                 self.rest = None;
                 self.remember();
                 return false;
+            }
+            Message::FragmentChanged => {
+                let fragment = window().location().hash().unwrap_or_default();
+                match Address::parse("", &fragment).text {
+                    Some(text) if text != **self.state.text => self.act(Action::Replace(text)),
+                    _ => return false,
+                }
             }
         }
         let link = context.link().clone();
@@ -536,7 +545,9 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
     let rest = context.link().callback(|()| Message::Rest);
     let leave = EventListener::new(&window(), "pagehide", move |_| rest.emit(()));
     let resize = EventListener::new(&window(), "resize", |_| forget_look());
-    [Some(keys), theme, Some(leave), Some(resize)].into_iter().flatten().collect()
+    let fragment = context.link().callback(|()| Message::FragmentChanged);
+    let fragment = EventListener::new(&window(), "hashchange", move |_| fragment.emit(()));
+    [Some(keys), theme, Some(leave), Some(resize), Some(fragment)].into_iter().flatten().collect()
 }
 
 /// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.

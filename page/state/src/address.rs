@@ -74,7 +74,7 @@ impl Address {
         let get = |name: &str| parameters.get(name).filter(|value| !value.is_empty()).cloned();
         address.story = get("story");
         address.model = get("model");
-        address.text = get("text");
+        address.text = get("text").map(|text| as_in_a_text_box(&text));
         address.compare = get("compare");
         address.language = get("lang");
         address.search = get("find");
@@ -177,6 +177,11 @@ impl Address {
 }
 
 type Pairs<'a> = Serializer<'a, String>;
+
+/// `text` as a text box holds it: every line ends with a line feed.
+pub fn as_in_a_text_box(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}
 
 fn layer(value: &str) -> Option<LayerChoice> {
     match value {

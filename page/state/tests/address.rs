@@ -7,11 +7,7 @@ use moescope_worker::protocol::BackendChoice;
 use proptest::prelude::*;
 
 fn layers() -> impl Strategy<Value = Option<LayerChoice>> {
-    prop_oneof![
-        Just(None),
-        Just(Some(LayerChoice::All)),
-        (0usize..64).prop_map(|layer| Some(LayerChoice::One(layer))),
-    ]
+    prop_oneof![Just(None), Just(Some(LayerChoice::All)), (0usize..64).prop_map(|layer| Some(LayerChoice::One(layer))),]
 }
 
 fn policies() -> impl Strategy<Value = Option<Policy>> {

@@ -13,8 +13,8 @@ use futures_util::StreamExt;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tower_http::services::ServeFile;
@@ -174,6 +174,20 @@ pub fn without_relaxed_simd(tools: &Tools) -> Result<Router> {
 pub fn leaving(tools: &Tools) -> Result<Router> {
     let close = SetResponseHeaderLayer::overriding(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(site(tools)?.layer(close))
+}
+
+/// The site, and the addresses (path and query) that it was asked for.
+///
+/// # Errors
+/// The site was not built.
+pub fn listening(tools: &Tools) -> Result<(Router, Arc<Mutex<Vec<String>>>)> {
+    let addresses = Arc::<Mutex<Vec<String>>>::default();
+    let heard = addresses.clone();
+    let listen = move |request: Request, next: Next| {
+        heard.lock().expect("no panic holds it").push(request.uri().to_string());
+        next.run(request)
+    };
+    Ok((xtask::serve::router(&tools.site)?.layer(middleware::from_fn(listen)), addresses))
 }
 
 /// The site, which gives its program to the second who asks for it, the worker, once weights have been asked for; and how often they

@@ -199,17 +199,19 @@ async fn a_link_brings_back_every_choice(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, &format!("/{query}")).await?;
     page.routed().await?;
     page.until::<bool>("Chinese", "return document.documentElement.lang === 'zh'", Vec::new()).await?;
-    // Whatever the page makes of it, its own address says the same.
+    // The page writes its own address: the same keys, with what the visitor wrote in the fragment.
     page.script::<()>("history.replaceState(null, '', '?'); window.dispatchEvent(new Event('pagehide'));", Vec::new())
         .await?;
     let address = page.wait_for_address(|address| address.contains("layer=1")).await?;
-    let sorted = |query: &str| {
-        let mut parts: Vec<String> = query.trim_start_matches('?').split('&').map(str::to_owned).collect();
+    let sorted = |parts: &str| {
+        let mut parts: Vec<String> = parts.split('&').map(str::to_owned).collect();
         parts.sort();
         parts
     };
     let (_, written) = address.split_once('?').context("a query")?;
-    assert_eq!(sorted(written), sorted(query));
+    let (asked, fragment) = written.split_once('#').context("a fragment")?;
+    assert_eq!(sorted(&format!("{asked}&{fragment}")), sorted(query.trim_start_matches('?')));
+    assert_eq!(sorted(fragment), ["find=the", "text=the+cat+and+the+dog+and+the+cow"]);
     Ok(())
 }
 

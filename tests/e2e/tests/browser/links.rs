@@ -4,9 +4,15 @@ use crate::harness::{Stage, tests};
 use anyhow::Result;
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli;
-use moescope_e2e::server::SUB_PATH;
+use moescope_e2e::server::{self, SUB_PATH, Server};
 
-tests![a_link_brings_back_text_layer_and_model, the_address_follows_the_view, the_site_works_in_a_sub_path];
+tests![
+    a_link_brings_back_text_layer_and_model,
+    the_address_follows_the_view,
+    the_site_works_in_a_sub_path,
+    the_host_is_never_sent_the_text,
+    a_link_that_differs_in_its_text_only_is_followed,
+];
 
 const TEXT: &str = "let x = 1; // größer & kleiner? 100%";
 
@@ -51,6 +57,40 @@ async fn the_site_works_in_a_sub_path(stage: &Stage) -> Result<()> {
         )
         .await?;
     assert_eq!(outside, Vec::<String>::new());
+    Ok(())
+}
+
+async fn the_host_is_never_sent_the_text(stage: &Stage) -> Result<()> {
+    let (site, addresses) = server::listening(stage.tools())?;
+    let server = Server::start(site).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&server.url("/")).await?;
+    page.routed().await?;
+    // As a query it would be 8,550 bytes long: hosts refuse that.
+    let text = "秘密".repeat(475);
+    page.paste(&text).await?;
+    page.wait_for_address(|address| address.contains("#text=%E7%A7%98")).await?;
+    page.script::<()>("localStorage.clear(); window.before = true;", Vec::new()).await?;
+    page.browser().refresh().await?;
+    page.until::<bool>("the page again", "return !window.before", Vec::new()).await?;
+    assert_eq!(page.routed().await?.text, text);
+    let addresses = addresses.lock().expect("no panic holds it").clone();
+    assert!(addresses.len() > 10, "{addresses:?}");
+    let told: Vec<_> =
+        addresses.iter().filter(|address| address.contains("%E7%A7%98") || address.len() > 500).collect();
+    assert!(told.is_empty(), "{told:?}");
+    Ok(())
+}
+
+async fn a_link_that_differs_in_its_text_only_is_followed(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/#text=one").await?;
+    assert_eq!(page.routed().await?.text, "one");
+    page.goto(&stage.url("/#text=two%0D%0Alines")).await?;
+    page.wait("the other text", |view| view.is_settled() && view.text == "two\nlines").await?;
+    // Both the box and the router have line feeds.
+    let routed = "return [...document.querySelectorAll('[data-testid=token]')].map(token => +token.dataset.tokenId);";
+    let ids: Vec<u32> = page.script(routed, Vec::new()).await?;
+    assert_eq!(ids, cli::trace(stage.tools(), "main", "two\nlines", "cpu")?.ids());
     Ok(())
 }
 
