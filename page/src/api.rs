@@ -127,7 +127,7 @@ async fn generate(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> 
         top_p: number(&options, "top_p", f64::from(default.top_p), 0.0, 1.0)? as f32,
         seed: number(&options, "seed", default.seed as f64, 0.0, 9e15)? as u64,
     };
-    let command = |request| Command::Complete { request, prompt, tokens, sampling };
+    let command = |request| Command::Complete { request, prompt, tokens, sampling, plain: false };
     JSON::parse(&link.ask(command).await.map_err(sentence)?)
 }
 

@@ -2,18 +2,22 @@
 
 use crate::i18n::messages::{self, Language, say, t};
 use crate::keys::{self, Key};
-use crate::site::{expected_model, fetch_extras, fetch_languages, fetch_lists, fetch_recording, fetch_texts};
+use crate::routing::Policy;
+use crate::site::{
+    expected_model, fetch_extras, fetch_languages, fetch_lists, fetch_recording, fetch_story, fetch_texts, shipped,
+};
 use crate::state::address::{Address, LONGEST_TEXT};
 use crate::state::shared::Shared;
-use crate::state::{Action, Effect, State, Status};
+use crate::state::{Action, Effect, LayerChoice, State, Status};
 use crate::ui::balance::load_balance::LoadBalance;
 use crate::ui::browser::canvas::{forget_look, next_frame};
 use crate::ui::browser::deferred::Deferred;
 use crate::ui::browser::palette::Palette;
 use crate::ui::browser::ready_state::{Pending, ReadyState};
 use crate::ui::browser::{storage, theme};
-use crate::ui::change::policy_bar::PolicyBar;
+use crate::ui::change::change_bar::ChangeBar;
 use crate::ui::change::policy_card::PolicyCard;
+use crate::ui::change::writes_view::WritesView;
 use crate::ui::charts::picture::PictureCard;
 use crate::ui::charts::save;
 use crate::ui::compare::compare_card::Compare;
@@ -21,13 +25,21 @@ use crate::ui::compare::compare_snapshots::CompareSnapshots;
 use crate::ui::cost::cost_card::CostCard;
 use crate::ui::inspect::expert_inspector::ExpertInspector;
 use crate::ui::inspect::token_inspector::TokenInspector;
+use crate::ui::shell::drawer::Drawer;
 use crate::ui::shell::header::Header;
+use crate::ui::shell::headline::Headline;
 use crate::ui::shell::help::Help;
 use crate::ui::shell::live_region::LiveRegion;
 use crate::ui::shell::notices::Notices;
-use crate::ui::strip::strip_card::StripCard;
+use crate::ui::stage::stage_card::Stage;
+use crate::ui::story::story_cards::StoryCards;
+use crate::ui::story::story_step::StoryStep;
+use crate::ui::strip::strip_tools::StripTools;
+use crate::ui::strip::strip_view::StripView;
+use crate::ui::text::examples::Examples;
+use crate::ui::text::generate::Generate;
 use crate::ui::text::text_box::{self, Typed};
-use crate::ui::text::text_card::TextCard;
+use crate::ui::text::text_field::TextField;
 use crate::ui::training::training_card::{TrainingCard, moment_name};
 use crate::worker::protocol::{Command, Event, Logits, Prompt};
 use crate::worker_client::WorkerClient;
@@ -221,20 +233,24 @@ impl Component for App {
     }
 
     fn view(&self, context: &Context<Self>) -> Html {
+        let frame = self.state.telling.as_ref().and_then(|telling| telling.step().frame.clone());
         // Texts are read when a view is made: another language makes all of them anew.
         html! {
             <>
                 { self.header(context) }
-                <main key={self.language.clone()}>
-                    { self.notices() }
-                    <div class="column">{ self.text_card() }{ self.strip_card() }<Deferred work=60 patience=2 ready_state={self.ready_state.clone()}>
-                        { self.compare_card() }{ self.picture_card() }{ self.policy_card() }{ self.training_card() }
-                        <CostCard model={self.state.model.clone()} /></Deferred></div>
-                    <aside>
-                        <Deferred work=100 patience=3 ready_state={self.ready_state.clone()}>{ self.load_card() }</Deferred>
-                        <Deferred work={A_TOKEN * self.state.shown.layers.len()} patience=4 ready_state={self.ready_state.clone()}>{ self.token_inspector() }</Deferred>
-                        <Deferred work=80 patience=5 ready_state={self.ready_state.clone()}>{ self.expert_inspector() }</Deferred>
-                    </aside>
+                <main key={self.language.clone()} data-frame={frame}>
+                    { self.hero() }
+                    <div class="column">
+                        { self.notices() }
+                        { self.telling() }
+                        { self.change_bar() }
+                        { self.stage() }
+                        { self.editor() }
+                        <Deferred work=60 patience=2 ready_state={self.ready_state.clone()}>
+                            { self.compare_card() }{ self.picture_card() }
+                        </Deferred>
+                    </div>
+                    { self.drawer() }
                     <LiveRegion trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
                 </main>
                 { self.footer() }
@@ -251,7 +267,8 @@ impl App {
         let link = context.link();
         html! {
             <Header key={format!("header-{}", self.language)} model={state.model.clone()} offered={state.offered.clone()}
-                can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()} speed={state.speed} profile={state.profile.clone()} backend={state.backend} dark={state.dark}
+                can_undo={state.history.has_back()} asked={state.model_asked.clone()} compare={state.compare.clone()}
+                speed={state.speed} profile={state.profile.clone()} backend={state.backend} dark={state.dark}
                 text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
                 language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
                 help={link.callback(|()| Message::Help(true))} speak={link.callback(Message::Speak)}
@@ -259,30 +276,110 @@ impl App {
         }
     }
 
+    fn hero(&self) -> Html {
+        let state = &self.state;
+        let told = state.telling.as_ref().map(|telling| telling.story.name.clone());
+        html! {
+            <div class="hero">
+                <Headline model={state.model.clone()} offered={state.offered_model().cloned()} />
+                <StoryCards cards={state.stories.clone()} {told} dispatch={self.dispatch.clone()} />
+            </div>
+        }
+    }
+
+    fn telling(&self) -> Html {
+        let state = &self.state;
+        state.telling.clone().map_or_else(Html::default, |telling| {
+            html! {
+                <StoryStep {telling} policy={state.changes.in_use.clone()} effect={state.changes.effect.clone()}
+                    dispatch={self.dispatch.clone()} />
+            }
+        })
+    }
+
     fn notices(&self) -> Html {
         let state = &self.state;
         html! {
+            <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.as_ref().map(say)}
+                notes={state.notes.iter().map(say).collect::<Vec<_>>()} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn change_bar(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <ChangeBar in_use={state.changes.in_use.clone()} effect={state.changes.effect.clone()}
+                refused={state.changes.refused.clone()} compared={state.compare.is_some()} dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn stage(&self) -> Html {
+        let state = &self.state;
+        let policy = if state.past.is_none() { state.changes.asked.clone() } else { Policy::default() };
+        html! {
+            <Stage trace={state.shown.clone()} position={state.inspected()} model={state.model.clone()} open={state.open_layer()}
+                {policy} dense={state.view.dense} expert={state.marked_expert()}
+                on_layer={self.dispatch.reform(|layer| Action::Layer(LayerChoice::One(layer)))}
+                on_expert={self.dispatch.reform(Action::Expert)} on_point={self.dispatch.reform(Action::Point)}
+                on_dense={self.dispatch.reform(Action::Dense)} />
+        }
+    }
+
+    /// The text and its tokens.
+    fn editor(&self) -> Html {
+        html! {
+            <section class="card editor" aria-label={t!("strip.title")}>
+                <div class="row wrap toolbar">
+                    { self.strip_tools() }
+                    <span class="grow"></span>
+                    { self.generate() }
+                </div>
+                { self.text_field() }
+                { self.strip() }
+                if let Some(writes) = &self.state.writes { <WritesView writes={writes.clone()} /> }
+            </section>
+        }
+    }
+
+    fn strip_tools(&self) -> Html {
+        let state = &self.state;
+        let routed = state.model.as_ref().is_some_and(|model| model.experts > 0);
+        html! {
             <>
-                <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.as_ref().map(say)}
-                    notes={state.notes.iter().map(say).collect::<Vec<_>>()} dispatch={self.dispatch.clone()} />
-                <PolicyBar in_use={state.changes.in_use.clone()} refused={state.changes.refused.clone()}
+                <Examples examples={state.examples.clone()} text={state.text.clone()} kept_text={state.kept_text.clone()}
                     dispatch={self.dispatch.clone()} />
+                if routed {
+                    <StripTools layers={state.model.as_ref().map_or(0, |model| model.layers)} layer={state.layer}
+                        colour_by={state.colour_by} has_dossier={state.dossier.is_some() && state.past.is_none()}
+                        recorded={state.past.is_some()} search={state.search.clone()} has_range={state.range_end.is_some()}
+                        found={state.found.clone()} length={state.whole().len()} played={state.played}
+                        dispatch={self.dispatch.clone()} />
+                }
             </>
         }
     }
 
-    fn text_card(&self) -> Html {
+    fn generate(&self) -> Html {
         let state = &self.state;
+        let (routed, context) = (state.trace.len(), state.model.as_ref().map_or(0, |model| model.context));
         html! {
-            <TextCard node={self.text_area.clone()} text={state.text.clone()} can_undo={state.text_before.is_some() && !state.is_generating()}
-                kept_text={state.kept_text.clone()} examples={state.examples.clone()} sampling={state.sampling}
-                tokens={state.tokens} generating={state.is_generating()} has_model={state.model.is_some()}
-                routed={state.trace.len()} context={state.model.as_ref().map_or(0, |model| model.context)}
-                overflow={state.overflow.clone()} dispatch={self.dispatch.clone()} />
+            <Generate sampling={state.sampling} tokens={state.tokens} generating={state.is_generating()}
+                possible={state.model.is_some() && routed > 0} full={context > 0 && routed >= context}
+                dispatch={self.dispatch.clone()} />
         }
     }
 
-    fn strip_card(&self) -> Html {
+    fn text_field(&self) -> Html {
+        let state = &self.state;
+        html! {
+            <TextField node={self.text_area.clone()} text={state.text.clone()}
+                can_undo={state.text_before.is_some() && !state.is_generating()} routed={state.trace.len()}
+                context={state.model.as_ref().map_or(0, |model| model.context)} overflow={state.overflow.clone()}
+                dispatch={self.dispatch.clone()} />
+        }
+    }
+
+    fn strip(&self) -> Html {
         let state = &self.state;
         let empty = match (&state.model, state.text.is_empty()) {
             (None, _) => t!("strip.empty.model"),
@@ -290,12 +387,31 @@ impl App {
             (Some(_), false) => t!("strip.empty.running"),
         };
         html! {
-            <StripCard dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
-                search={state.search.clone()} range_end={state.range_end} found={state.found.clone()} length={state.whole().len()} played={state.played} trace={state.shown.clone()} layers={state.model.as_ref().map_or(0, |model| model.layers)} waiting={state.model.is_none()} routed={state.model.as_ref().is_some_and(|model| model.experts > 0)}
+            <StripView dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
+                range_end={state.range_end} found={state.found.clone()} trace={state.shown.clone()}
+                waiting={state.model.is_none()} routed={state.model.as_ref().is_none_or(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
-                inspected={state.inspected()} changed_at={state.changed_at} overflow={state.overflow.clone()} to_come={state.to_come()} ready_state={self.ready_state.clone()} {empty}
-                dispatch={self.dispatch.clone()} />
+                marked={state.marked_expert()} change={state.changes.effect.clone().filter(|_| state.past.is_none())}
+                changed_at={state.changed_at} overflow={state.overflow.clone()} to_come={state.to_come()}
+                ready_state={self.ready_state.clone()} {empty} dispatch={self.dispatch.clone()} />
         }
+    }
+
+    fn drawer(&self) -> Html {
+        let state = &self.state;
+        let pane = |work: usize, patience: usize, content: Html| {
+            html! { <Deferred {work} {patience} ready_state={self.ready_state.clone()}>{ content }</Deferred> }
+        };
+        // In the order of the tabs.
+        let panes = vec![
+            pane(A_TOKEN * state.shown.layers.len(), 3, self.token_inspector()),
+            pane(80, 5, self.expert_inspector()),
+            pane(100, 4, self.load_card()),
+            pane(60, 5, self.policy_card()),
+            pane(30, 6, self.training_card()),
+            pane(30, 6, html! { <CostCard model={state.model.clone()} /> }),
+        ];
+        html! { <Drawer tab={state.view.tab} open={state.view.drawer_open} {panes} dispatch={self.dispatch.clone()} /> }
     }
 
     fn compare_card(&self) -> Html {
@@ -327,7 +443,7 @@ impl App {
     fn policy_card(&self) -> Html {
         let state = &self.state;
         let Some(model) = state.model.clone().filter(|model| model.experts > 0 && state.past.is_none()) else {
-            return html! {};
+            return html! { <p class="empty">{ t!("policy.none") }</p> };
         };
         let end = |first: usize| state.range_end.unwrap_or(first);
         let chosen = state.pinned.map(|first| (first.min(end(first)), first.max(end(first))));
@@ -343,7 +459,7 @@ impl App {
         let state = &self.state;
         let curves = state.curves.clone().filter(|curves| curves.training.len() > 1);
         if curves.is_none() && !state.can_watch() {
-            return html! {};
+            return html! { <p class="empty">{ t!("training.none") }</p> };
         }
         html! {
             <TrainingCard {curves} can_watch={state.can_watch()} recording={state.recording.clone()}
@@ -436,6 +552,10 @@ impl App {
             Effect::Send(command) => self.link.send(command),
             Effect::ShowText => text_box::show(&self.text_area, &self.state.text),
             Effect::ForgetKept => storage::forget(),
+            Effect::FetchStory(name) => fetch_story(name, &self.dispatch),
+            Effect::LoadShipped(name) => {
+                self.dispatch.emit(Action::Load { source: shipped(&name), asked: Some(name) });
+            }
             Effect::FetchRecording(name) => fetch_recording(name, &self.dispatch),
             Effect::FetchExtras { name, files } => fetch_extras(name, &files, &self.dispatch),
             Effect::Colours(experts) => {

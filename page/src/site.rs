@@ -4,6 +4,7 @@
 use crate::i18n::messages::{Language, t};
 use crate::routing::Recording;
 use crate::state::example::Example;
+use crate::state::story::Card;
 use crate::state::training_snapshot::RECORDING;
 use crate::state::{Action, CURVES, DOSSIER, Offered};
 use crate::worker::protocol::Source;
@@ -21,6 +22,13 @@ pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
         match list {
             Some(list) => examples.emit(Action::Examples(list)),
             None => examples.emit(Action::Note(t!("examples.missing").into())),
+        }
+    });
+    let stories = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        // Without them the page has one row less.
+        if let Some(cards) = fetch_json::<Vec<Card>>("stories/index.json").await {
+            stories.emit(Action::Stories(cards));
         }
     });
     let dispatch = dispatch.clone();
@@ -110,6 +118,22 @@ pub fn fetch_recording(name: String, dispatch: &Callback<Action>) {
             None => Err(t!("recorded.missing", name = name)),
         };
         dispatch.emit(Action::Recording(name, recording));
+    });
+}
+
+/// Fetches a story.
+pub fn fetch_story(name: String, dispatch: &Callback<Action>) {
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        let story = if is_name { fetch_json(&format!("stories/{name}.json")).await } else { None };
+        match story {
+            Some(story) => dispatch.emit(Action::StoryCame(Box::new(story))),
+            None => {
+                dispatch.emit(Action::Note(t!("story.missing", name = name).into()));
+                dispatch.emit(Action::Story(None));
+            }
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use crate::i18n::format;
 use crate::state::phrase::Phrase;
 use serde::Deserialize;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 const ENGLISH: &str = include_str!("../../../www/messages/en.json");
 
@@ -29,6 +29,7 @@ thread_local! {
         english: serde_json::from_str(ENGLISH).expect("en.json is checked by a test"),
         chosen: Texts::new(),
     });
+    static LANGUAGE: RefCell<String> = RefCell::new("en".into());
 }
 
 /// A language that the page has texts in.
@@ -44,6 +45,7 @@ pub struct Language {
 pub fn choose(language: &str, json: &str) -> Result<(), serde_json::Error> {
     let chosen = serde_json::from_str(json)?;
     CATALOGUE.with_borrow_mut(|catalogue| catalogue.chosen = chosen);
+    LANGUAGE.set(language.to_owned());
     format::choose(language);
     Ok(())
 }
@@ -51,6 +53,7 @@ pub fn choose(language: &str, json: &str) -> Result<(), serde_json::Error> {
 /// Goes back to English.
 pub fn choose_english() {
     CATALOGUE.with_borrow_mut(|catalogue| catalogue.chosen = Texts::new());
+    LANGUAGE.set("en".into());
     format::choose("en");
 }
 
@@ -84,6 +87,12 @@ pub fn name_of(kind: &str, id: &str, otherwise: &str) -> String {
         .unwrap_or_else(|| otherwise.to_owned())
 }
 
+/// The one of some texts that is in the language chosen, else the English one.
+pub fn of_languages(texts: &BTreeMap<String, String>) -> String {
+    let language = LANGUAGE.with_borrow(Clone::clone);
+    texts.get(&language).or_else(|| texts.get("en")).cloned().unwrap_or_default()
+}
+
 /// A phrase in words.
 pub fn say(phrase: &Phrase) -> String {
     match phrase {
@@ -102,7 +111,8 @@ fn look_up(key: &str, use_text: impl Fn(&Text) -> Option<String>) -> String {
     })
 }
 
-fn fill(text: &str, places: &[(&str, String)]) -> String {
+/// `text` with its places filled.
+pub fn fill(text: &str, places: &[(&str, String)]) -> String {
     let mut filled = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(open) = rest.find('{') {

@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod parts;
 pub(crate) mod shell;
 pub(crate) mod stage;
+pub(crate) mod story;
 pub(crate) mod strip;
 pub(crate) mod text;
 pub(crate) mod training;

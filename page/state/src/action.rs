@@ -4,6 +4,8 @@ use super::{ColourBy, ExpertOf, LayerChoice, Offered, Picture};
 use crate::curves::Curves;
 use crate::example::Example;
 use crate::phrase::Phrase;
+use crate::story::{Card, Story};
+use crate::view::Tab;
 use moescope::routing::dossier::Dossier;
 use moescope::routing::{Policy, Recording};
 use moescope_worker::protocol::{BackendChoice, Command, Event, Sampling, Source, Sweep};
@@ -38,6 +40,8 @@ pub enum Action {
     Policy(Policy),
     /// A policy that cannot even be read.
     PolicyRefused(String),
+    /// Put away why a policy cannot be.
+    DismissRefusal,
     /// Time the GPU's kernels.
     Profile,
     /// Run the text again and again.
@@ -84,6 +88,22 @@ pub enum Action {
     FindNext,
     /// An expert was chosen, or none.
     Expert(Option<ExpertOf>),
+    /// Show a page of the drawer.
+    Tab(Tab),
+    /// Open the drawer, or close it.
+    Drawer(bool),
+    /// The pointer is over an expert, or over none.
+    Point(Option<ExpertOf>),
+    /// Show on the stage the large network that the experts replaced, or the experts.
+    Dense(bool),
+    /// `stories/index.json` came.
+    Stories(Vec<Card>),
+    /// Tell the story of that name, or none.
+    Story(Option<String>),
+    /// A story came.
+    StoryCame(Box<Story>),
+    /// Go to a step of the story, counted from 0.
+    StoryStep(usize),
     /// Show only so many tokens, or all of them.
     Play(Option<usize>),
     /// Compare with a model, or with none.
@@ -165,6 +185,10 @@ pub enum Effect {
         /// What there is.
         files: Vec<String>,
     },
+    /// Load the model of that name in `models/`.
+    LoadShipped(String),
+    /// Fetch the story of that name.
+    FetchStory(String),
     /// Fetch the recording of the shipped model of that name.
     FetchRecording(String),
     /// Colours for this many experts.

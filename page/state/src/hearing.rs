@@ -99,11 +99,29 @@ impl State {
                 }
             }
             Event::RequestFailed { request, message } if request == self.profile_request => self.note(message.into()),
-            Event::RequestFailed { request, message } => self.changes.sweep_failed(request, message),
-            // Answers to `window.moescope`: worker_client.rs hands them on.
-            Event::Traced { .. } | Event::Generated { .. } => {}
+            Event::RequestFailed { request, message } => {
+                if !self.hear_written(request, Err(&message)) {
+                    self.changes.sweep_failed(request, message);
+                }
+            }
+            Event::Generated { request, json } => {
+                self.hear_written(request, Ok(&json));
+            }
+            // An answer to `window.moescope`: worker_client.rs hands it on.
+            Event::Traced { .. } => {}
         }
         Vec::new()
+    }
+
+    /// A side of the two that write has answered; false where the answer is to something else.
+    fn hear_written(&mut self, request: u64, answer: Result<&str, &str>) -> bool {
+        let Some(writes) = &self.writes else { return false };
+        let mut heard = (**writes).clone();
+        let is_one = heard.hear(request, answer);
+        if is_one {
+            self.writes = Some(Shared::new(heard));
+        }
+        is_one
     }
 
     fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {

@@ -10,7 +10,10 @@ mod hearing;
 pub mod history;
 pub mod phrase;
 pub mod shared;
+pub mod story;
 pub mod training_snapshot;
+pub mod view;
+pub mod writes;
 
 pub use action::{Action, Effect};
 
@@ -21,7 +24,10 @@ use crate::example::Example;
 use crate::history::{History, Place};
 use crate::phrase::{Phrase, phrase};
 use crate::shared::Shared;
+use crate::story::{Card, Telling};
 use crate::training_snapshot::{Moment, Past, RECORDING};
+use crate::view::{Tab, View};
+use crate::writes::Writes;
 use moescope::model::ModelInfo;
 use moescope::routing::analytics::find;
 use moescope::routing::dossier::Dossier;
@@ -215,6 +221,14 @@ pub struct State {
     pub pinned: Option<usize>,
     /// The expert chosen.
     pub expert: Option<ExpertOf>,
+    /// The drawer and the stage.
+    pub view: View,
+    /// What the model writes with the change and without.
+    pub writes: Option<Shared<Writes>>,
+    /// The stories on offer.
+    pub stories: Shared<Vec<Card>>,
+    /// The story told.
+    pub telling: Option<Telling>,
     /// Name or address of the model that this one is compared with.
     pub compare: Option<String>,
     /// What is changed about the routing of that one.
@@ -229,7 +243,7 @@ pub struct State {
     pub backend: BackendChoice,
     /// Name or address of the model asked for; what a link must say.
     pub model_asked: Option<String>,
-    /// The story told.
+    /// The name of the story told.
     pub story: Option<String>,
     /// How many models are on their way; only the last one counts.
     pub loading: usize,
@@ -306,6 +320,10 @@ impl State {
             hovered: None,
             pinned: address.token,
             expert: address.expert,
+            view: View::default(),
+            writes: None,
+            stories: Shared::default(),
+            telling: None,
             compare: address.compare.clone(),
             compare_policy: address.compare_policy.clone().unwrap_or_default(),
             sampling: Sampling::default(),
@@ -385,6 +403,19 @@ impl State {
         Some(ExpertOf { layer: layer.layer, expert })
     }
 
+    /// The expert whose tokens are marked: the one pointed at, else the one chosen.
+    pub fn marked_expert(&self) -> Option<ExpertOf> {
+        self.view.pointed.or(self.expert)
+    }
+
+    /// The layer that the stage has open: the one shown, else the last with experts.
+    pub fn open_layer(&self) -> usize {
+        match self.layer {
+            LayerChoice::One(layer) => layer,
+            LayerChoice::All => self.shown.layers.last().map_or(0, |layer| layer.layer),
+        }
+    }
+
     /// The trace of the text, or that of the past.
     pub fn whole(&self) -> &Shared<Trace> {
         self.past.as_ref().map_or(&self.trace, |past| &past.trace)
@@ -402,7 +433,7 @@ impl State {
     }
 
     /// The entry of the model in use among those on offer.
-    fn offered_model(&self) -> Option<&Offered> {
+    pub fn offered_model(&self) -> Option<&Offered> {
         self.offered.iter().find(|offered| Some(&offered.name) == self.model_asked.as_ref())
     }
 
@@ -439,6 +470,8 @@ impl State {
             }
         }
         effects.extend(self.look_inside());
+        effects.extend(self.go_on_telling());
+        effects.extend(self.write_both());
         effects
     }
 
@@ -581,6 +614,19 @@ impl State {
         wanted.map(|(position, _)| Effect::Send(Command::Inspect { request, position }))
     }
 
+    /// Once the text is whole with the change and without, asks what is written after it, with both.
+    fn write_both(&mut self) -> Vec<Effect> {
+        let ready = self.status() == Status::Ready && self.writes.is_none() && self.changes.effect.is_some();
+        let Some(model) = self.model.as_ref().filter(|_| ready && self.past.is_none()) else { return Vec::new() };
+        if self.trace.len() >= model.context {
+            return Vec::new();
+        }
+        let requests = [self.next_request(), self.next_request()];
+        let (writes, commands) = Writes::ask(&self.text, self.sampling, requests);
+        self.writes = Some(Shared::new(writes));
+        commands.into_iter().map(Effect::Send).collect()
+    }
+
     fn next_request(&mut self) -> u64 {
         self.requests += 1;
         self.requests
@@ -604,7 +650,12 @@ impl State {
                 }
             }
             Action::Worker(event) => return self.hear(*event),
-            Action::Models(offered) => self.offered = Shared::new(offered),
+            Action::Models(offered) => {
+                self.offered = Shared::new(offered);
+                if let Some(story) = self.story.clone().filter(|_| self.telling.is_none()) {
+                    return vec![Effect::FetchStory(story)];
+                }
+            }
             Action::Dossier(name, dossier) => {
                 if self.model_asked.as_deref() == Some(name.as_str()) {
                     self.dossier = Some(Shared::new(*dossier));
@@ -635,6 +686,7 @@ impl State {
                 self.leave_past();
                 return self.set_policy(policy);
             }
+            Action::DismissRefusal => self.changes.refused = None,
             Action::PolicyRefused(message) => self.changes.refused = Some(message),
             Action::Profile => {
                 self.profile_request = self.next_request();
@@ -689,6 +741,12 @@ impl State {
             Action::Pin(position) => {
                 self.pinned = position;
                 self.expert = None;
+                if position.is_none() {
+                    self.view.drawer_open = false;
+                } else if self.view.tab != Tab::Change {
+                    // In the tab of changes a chosen token is one to be sent somewhere.
+                    self.view.show(Tab::Token);
+                }
                 if self.range_end.take().is_some() {
                     self.search();
                 }
@@ -713,7 +771,21 @@ impl State {
                     self.changed_at = next;
                 }
             }
-            Action::Expert(expert) => self.expert = expert,
+            Action::Expert(expert) => {
+                self.expert = expert;
+                if let Some(chosen) = expert {
+                    self.layer = LayerChoice::One(chosen.layer);
+                    self.view.show(Tab::Expert);
+                }
+            }
+            Action::Tab(tab) => self.view.show(tab),
+            Action::Drawer(open) => self.view.drawer_open = open,
+            Action::Point(expert) => self.view.pointed = expert,
+            Action::Dense(dense) => self.view.dense = dense,
+            Action::Stories(cards) => self.stories = Shared::new(cards),
+            Action::Story(name) => return self.open_story(name),
+            Action::StoryCame(story) => return self.begin_story(*story),
+            Action::StoryStep(step) => return self.go_to_step(step),
             Action::Play(tokens) => {
                 self.played = tokens.filter(|&tokens| tokens < self.whole().len());
                 self.show_played();
@@ -837,8 +909,9 @@ impl State {
         self.generation += 1;
         self.running = true;
         self.failed = false;
-        // Both are of the text as it was.
+        // All of these are of the text as it was.
         self.changes.effect = None;
         self.changes.sweep = None;
+        self.writes = None;
     }
 }

@@ -9,7 +9,6 @@ use crate::state::{Action, ExpertOf, LayerChoice};
 use crate::ui::balance::filling_view::FillingView;
 use crate::ui::balance::grade::{Figure, Grade, figures};
 use crate::ui::parts::bar::bar_height;
-use crate::ui::parts::collapsible::Collapsible;
 use yew::prelude::*;
 
 /// With more experts than this, bars carry no shares and only some numbers.
@@ -47,8 +46,8 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
         LayerChoice::All => all_layers(props),
     };
     html! {
-        <section class="card" aria-labelledby="load-title">
-            <div class="head"><h2 id="load-title">{ t!("load.title") }</h2><p>{ about }</p><Collapsible name="load" /></div>
+        <section class="pane-card" aria-labelledby="load-title">
+            <div class="head"><h2 id="load-title">{ t!("load.title") }</h2><p>{ about }</p></div>
             { content }
         </section>
     }

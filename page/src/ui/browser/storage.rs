@@ -6,7 +6,6 @@ use wasm_bindgen::JsCast;
 use web_sys::PerformanceNavigationTiming;
 
 const KEY: &str = "moescope.text";
-const FOLDED: &str = "moescope.folded";
 
 /// The text kept last, if any.
 pub fn kept() -> Option<String> {
@@ -21,16 +20,6 @@ pub fn keep(text: &str) -> bool {
 /// Forgets what was kept.
 pub fn forget() {
     LocalStorage::delete(KEY);
-}
-
-/// Whether the visitor folded the card of that name, or unfolded it; none where it was left as it came.
-pub fn folded(name: &str) -> Option<bool> {
-    LocalStorage::get(format!("{FOLDED}.{name}")).ok()
-}
-
-/// Keeps that the card of that name is folded or not. Where the browser refuses, it is so until the page is left.
-pub fn fold(name: &str, folded: bool) {
-    let _ = LocalStorage::set(format!("{FOLDED}.{name}"), folded);
 }
 
 /// True where the visitor loaded the page again rather than opening it.

@@ -9,7 +9,6 @@ use crate::state::shared::Shared;
 use crate::state::{Action, LayerChoice};
 use crate::ui::change::effect_view::EffectView;
 use crate::ui::change::sweeps::Sweeps;
-use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::parts::radio_group::{RadioGroup, RadioOption};
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlInputElement, HtmlSelectElement, HtmlTextAreaElement};
@@ -58,8 +57,8 @@ pub fn PolicyCard(props: &PolicyCardProps) -> Html {
         LayerChoice::All => html! { <span class="soft">{ t!("policy.all-layers") }</span> },
     };
     html! {
-        <section class="card policy" aria-labelledby="policy-title" data-testid="policy-card">
-            <div class="head"><h2 id="policy-title">{ t!("policy.title") }</h2><p>{ t!("policy.about") }</p>{ segments }<Collapsible name="policy" folded={true} /></div>
+        <section class="pane-card policy" aria-labelledby="policy-title" data-testid="policy-card">
+            <div class="head"><h2 id="policy-title">{ t!("policy.title") }</h2><p>{ t!("policy.about") }</p>{ segments }</div>
             { controls.experts() }
             <div class="policy-controls">{ controls.gate() }{ controls.sliders() }</div>
             { controls.chosen_tokens() }

@@ -9,7 +9,6 @@ use crate::ui::charts::flow::FlowPicture;
 use crate::ui::charts::load_map::LoadMap;
 use crate::ui::charts::routing_map::RoutingMap;
 use crate::ui::charts::save::SaveRow;
-use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::parts::radio_group::{RadioGroup, RadioOption};
 use yew::prelude::*;
 
@@ -70,11 +69,10 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
         }
     };
     html! {
-        <section class="card" aria-labelledby="picture-title" ref={node.clone()}>
+        <section class="card" aria-labelledby="picture-title" data-place="picture" ref={node.clone()}>
             <div class="head">
                 <h2 id="picture-title">{ title }</h2>
                 <p>{ about }</p>
-                <Collapsible name="picture" />
                 <RadioGroup name="picture" label={t!("picture.label")} {segments} {on} {choose} testid="picture-select" />
             </div>
             { picture }

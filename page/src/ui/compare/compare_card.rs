@@ -105,7 +105,7 @@ impl Component for Compare {
         let props = context.props();
         let close = props.dispatch.reform(|_: MouseEvent| Action::Compare(None));
         html! {
-            <section class="card" aria-labelledby="compare-title" data-testid="compare">
+            <section class="card" aria-labelledby="compare-title" data-place="compare" data-testid="compare">
                 <div class="head">
                     <h2 id="compare-title">{ t!("compare.title") }</h2>
                     <p>{ if props.with == SELF { t!("compare.about.self") } else { t!("compare.about") } }</p>

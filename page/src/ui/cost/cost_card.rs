@@ -6,7 +6,6 @@ use crate::model::{ModelInfo, Part};
 use crate::state::shared::Shared;
 use crate::ui::charts::as_table::AsTable;
 use crate::ui::cost::mixtral_card::MixtralCard;
-use crate::ui::parts::collapsible::Collapsible;
 use yew::prelude::*;
 
 /// A part must have this share of all to carry its name.
@@ -34,8 +33,8 @@ pub fn CostCard(props: &CostCardProps) -> Html {
         }
     });
     html! {
-        <section class="card cost-card" aria-labelledby="cost-title">
-            <div class="head"><h2 id="cost-title">{ t!("cost.title") }</h2><p>{ t!("cost.about", dtype = model.dtype) }</p><Collapsible name="cost" folded=true /></div>
+        <section class="pane-card cost-card" aria-labelledby="cost-title">
+            <div class="head"><h2 id="cost-title">{ t!("cost.title") }</h2><p>{ t!("cost.about", dtype = model.dtype) }</p></div>
             { bars(model) }
             <dl class="cost">{ for rows }</dl>
             <AsTable caption={t!("cost.parts")} {content} />

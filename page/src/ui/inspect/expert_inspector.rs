@@ -9,7 +9,6 @@ use crate::state::changes::{is_off, toggled};
 use crate::state::shared::Shared;
 use crate::state::{Action, ExpertOf};
 use crate::ui::inspect::dossier::DossierView;
-use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
@@ -41,7 +40,7 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
     });
     let (Some(reader), Some(chosen)) = (&*reader, props.expert) else {
         return html! {
-            <section class="card" aria-labelledby="expert-title">
+            <section class="pane-card" aria-labelledby="expert-title">
                 <div class="head"><h2 id="expert-title">{ t!("expert.title") }</h2></div>
                 <p class="empty">{ t!("expert.empty") }</p>
             </section>
@@ -50,13 +49,12 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
     let release = props.dispatch.reform(|_: MouseEvent| Action::Expert(None));
     let about = if props.pinned { t!("expert.chosen") } else { t!("expert.follows") };
     html! {
-        <section class="card" aria-labelledby="expert-title" data-testid="expert-inspector">
+        <section class="pane-card" aria-labelledby="expert-title" data-testid="expert-inspector">
             <div class="head">
                 <h2 id="expert-title" class="expert-name" data-e={chosen.expert.to_string()}>
                     { t!("expert.name", expert = chosen.expert, layer = chosen.layer) }
                 </h2>
                 <p>{ about }</p>
-                <Collapsible name="expert" folded=true />
                 <div class="row acts">
                     if let Some(policy) = &props.policy { { switch(policy, chosen, &props.dispatch) } }
                     if props.pinned {

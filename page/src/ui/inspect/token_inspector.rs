@@ -9,7 +9,6 @@ use crate::routing::{Guess, LayerTrace, Trace};
 use crate::state::shared::Shared;
 use crate::state::{Action, ExpertOf, LayerChoice};
 use crate::ui::inspect::logit_lens::LogitLens;
-use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
@@ -43,7 +42,7 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
     let trace = &*props.trace;
     let Some((position, token)) = props.position.and_then(|p| Some((p, trace.tokens.get(p)?))) else {
         return html! {
-            <section class="card" aria-labelledby="token-title">
+            <section class="pane-card" aria-labelledby="token-title">
                 <div class="head"><h2 id="token-title">{ t!("token.title") }</h2></div>
                 <p class="empty">{ t!("token.empty") }</p>
             </section>
@@ -56,12 +55,11 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
     let rows = trace.layers.iter().map(|layer| row(layer, position, props));
     let release = props.dispatch.reform(|_: MouseEvent| Action::Pin(None));
     html! {
-        <section class="card" id="token-card" aria-labelledby="token-title" data-testid="token-inspector"
+        <section class="pane-card" id="token-card" aria-labelledby="token-title" data-testid="token-inspector"
             data-position={position.to_string()}>
             <div class="head">
                 <h2 id="token-title">{ t!("token.title") }{ " " }<code>{ quoted(&token.text, token.bytes.as_deref()) }</code></h2>
                 <p>{ about }</p>
-                <Collapsible name="token" />
                 if props.pinned {
                     <div class="row acts"><button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button></div>
                 }

@@ -1,7 +1,7 @@
 //! Small parts that many views use.
 
 pub(crate) mod bar;
-pub(crate) mod collapsible;
 pub(crate) mod dialog;
 pub(crate) mod icon;
+pub(crate) mod popup;
 pub(crate) mod radio_group;

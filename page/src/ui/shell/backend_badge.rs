@@ -7,6 +7,7 @@ use crate::model::{Backend, ModelInfo};
 use crate::state::Action;
 use crate::state::address::{backend, backend_name};
 use crate::state::shared::Shared;
+use crate::ui::parts::popup::Popup;
 use crate::worker::protocol::{BackendChoice, Profile, Speed};
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
@@ -51,12 +52,14 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
         let name = backend_name(choice);
         html! { <option value={name} selected={choice == props.choice}>{ t!(&format!("backend.choice.{name}")) }</option> }
     });
+    let label = html! {
+        <>
+            <span class="dot" aria-hidden="true"></span><span class="adapter">{ name }</span>
+            if let Some(speed) = &speed { <span class="speed">{ t!("backend.speed", speed = speed) }</span> }
+        </>
+    };
     html! {
-        <details class="menu badge-menu">
-            <summary {class} data-testid="backend">
-                <span class="dot" aria-hidden="true"></span><span class="adapter">{ name }</span>
-                if let Some(speed) = &speed { <span class="speed">{ t!("backend.speed", speed = speed) }</span> }
-            </summary>
+        <Popup {label} {class} place={classes!("badge-menu")} testid="backend">
             <div class="menu-body">
                 <p>{ about }</p>
                 if let Some(note) = &model.note { <p class="why">{ note }</p> }
@@ -71,7 +74,7 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
                 }
                 <label><span>{ t!("backend.choose") }</span><select onchange={choose} data-testid="backend-choice">{ for options }</select></label>
             </div>
-        </details>
+        </Popup>
     }
 }
 

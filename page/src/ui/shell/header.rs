@@ -1,11 +1,11 @@
 //! The top of the page: which model, what it is, on what it runs; share, theme, help.
 
-use crate::i18n::format;
 use crate::i18n::messages::{Language, t};
 use crate::model::ModelInfo;
 use crate::state::shared::Shared;
 use crate::state::{Action, Offered, SELF};
 use crate::ui::parts::icon::{icon, mark};
+use crate::ui::parts::popup::Popup;
 use crate::ui::shell::backend_badge::BackendBadge;
 use crate::ui::shell::model_select::ModelSelect;
 use crate::ui::shell::share::Share;
@@ -39,29 +39,39 @@ pub struct HeaderProps {
 /// The header.
 #[component]
 pub fn Header(props: &HeaderProps) -> Html {
+    html! {
+        <header>
+            <span class="logo">{ mark() }{ t!("name") }</span>
+            <span class="grow"></span>
+            <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()} model={props.model.clone()}
+                dispatch={props.dispatch.clone()} />
+            <BackendBadge model={props.model.clone()} speed={props.speed} profile={props.profile.clone()}
+                choice={props.backend} dispatch={props.dispatch.clone()} />
+            <Share too_long={props.text_too_long} refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
+            { more(props) }
+        </header>
+    }
+}
+
+/// What is seldom wanted: help, theme, language, the view before, the model beside itself.
+fn more(props: &HeaderProps) -> Html {
     let dark = props.dark;
     let theme = props.dispatch.reform(move |_: MouseEvent| Action::Dark(!dark));
     let help = props.help.reform(|_: MouseEvent| ());
     let undo = props.dispatch.reform(|_: MouseEvent| Action::Undo);
     let theme_label = if dark { t!("theme.light") } else { t!("theme.dark") };
     html! {
-        <header>
-            <h1 class="logo">{ mark() }{ t!("name") }</h1>
-            <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()}
-                name={props.model.as_ref().map(|model| model.name.clone())} dispatch={props.dispatch.clone()} />
-            { compare(props) }
-            <p class="model-line" data-testid="model-line">{ model_line(props.model.as_deref()) }</p>
-            <BackendBadge model={props.model.clone()} speed={props.speed} profile={props.profile.clone()} choice={props.backend}
-                dispatch={props.dispatch.clone()} />
-            <button type="button" class="quiet icon-only" data-testid="undo-view" onclick={undo} disabled={!props.can_undo}
-                aria-label={t!("undo")} title={t!("undo")}>{ icon("undo") }</button>
-            <Share too_long={props.text_too_long} refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
-            { languages(props) }
-            <button type="button" class="quiet icon-only" data-testid="theme" onclick={theme} aria-label={theme_label.clone()}
-                title={theme_label}>{ icon(if dark { "sun" } else { "moon" }) }</button>
-            <button type="button" class="quiet icon-only" data-testid="help" onclick={help} aria-label={t!("help.title")}
-                title={t!("help.title")}>{ "?" }</button>
-        </header>
+        <Popup label={icon("more")} name={t!("header.more")} class={classes!("quiet", "icon-only")} testid="more">
+            <div class="menu-list">
+                <button type="button" data-testid="help" data-closes="" onclick={help}>{ "?" }{ t!("help.title") }</button>
+                <button type="button" data-testid="undo-view" data-closes="" onclick={undo} disabled={!props.can_undo}>
+                    { icon("undo") }{ t!("undo") }</button>
+                { compare(props) }
+                <button type="button" data-testid="theme" data-closes="" onclick={theme}>
+                    { icon(if dark { "sun" } else { "moon" }) }{ theme_label }</button>
+                { languages(props) }
+            </div>
+        </Popup>
     }
 }
 
@@ -72,37 +82,9 @@ fn compare(props: &HeaderProps) -> Html {
     let pressed = props.compare.is_some();
     let toggle = props.dispatch.reform(move |_: MouseEvent| Action::Compare((!pressed).then(|| other.clone())));
     html! {
-        <button type="button" class="quiet" data-testid="compare-toggle" aria-pressed={pressed.to_string()}
-            disabled={props.model.is_none()} onclick={toggle}>{ t!("compare.open") }</button>
+        <button type="button" data-testid="compare-toggle" data-closes="" aria-pressed={pressed.to_string()}
+            disabled={props.model.is_none()} onclick={toggle}>{ t!("compare.open-with") }</button>
     }
-}
-
-fn model_line(model: Option<&ModelInfo>) -> String {
-    let Some(model) = model else { return t!("model.loading") };
-    let (total, active) = (model.cost.parameters(), model.cost.active_parameters());
-    let (total, active) = (format::short(total as f64), format::short(active as f64));
-    if model.experts == 0 {
-        return t!("model.line.dense", layers = model.layers, total = total);
-    }
-    if model.shared_experts > 0 {
-        return t!(
-            "model.line.shared",
-            experts = model.experts,
-            shared = model.shared_experts,
-            top_k = model.top_k,
-            layers = model.layers,
-            active = active,
-            total = total
-        );
-    }
-    t!(
-        "model.line",
-        experts = model.experts,
-        top_k = model.top_k,
-        layers = model.layers,
-        active = active,
-        total = total
-    )
 }
 
 fn languages(props: &HeaderProps) -> Html {
@@ -125,7 +107,7 @@ fn languages(props: &HeaderProps) -> Html {
         }
     });
     html! {
-        <label class="language"><span class="hidden">{ t!("language") }</span>
+        <label class="language"><span>{ t!("language") }</span>
             // Before the list is here it keeps its place.
             <select onchange={choose} data-testid="language-select" disabled={props.languages.is_empty()}>
                 { for options }

@@ -1,7 +1,9 @@
 //! What is around the page: header, notices, help.
 
 pub(crate) mod backend_badge;
+pub(crate) mod drawer;
 pub(crate) mod header;
+pub(crate) mod headline;
 pub(crate) mod help;
 pub(crate) mod live_region;
 pub(crate) mod model_select;

@@ -1,84 +1,109 @@
 //! Which model: those that come with the page, or one's own from files or an address.
 
-use crate::i18n::messages::t;
+use crate::i18n::messages::{name_of, t};
+use crate::model::ModelInfo;
 use crate::site::{absolute, from_files, shipped};
 use crate::state::shared::Shared;
 use crate::state::{Action, Offered};
 use crate::ui::parts::dialog::Dialog;
 use crate::ui::parts::icon::icon;
+use crate::ui::parts::popup::Popup;
 use crate::worker::protocol::Source;
 use wasm_bindgen::JsCast;
-use web_sys::{HtmlInputElement, HtmlSelectElement};
+use web_sys::HtmlInputElement;
 use yew::prelude::*;
-
-/// The value of the entry that opens the sheet, and of the entry for a model that is not on the list.
-const OPEN: &str = "\u{0}open";
-const OTHER: &str = "\u{0}other";
 
 #[derive(Properties, PartialEq)]
 pub struct ModelSelectProps {
     pub offered: Shared<Vec<Offered>>,
     /// Name or address of the model asked for.
     pub asked: Option<String>,
-    /// Name of the model in use.
-    pub name: Option<String>,
+    /// The model in use.
+    pub model: Option<Shared<ModelInfo>>,
     pub dispatch: Callback<Action>,
 }
 
-/// The list, and the sheet to open a model.
+/// The button with the model's name, and the panel of models.
 #[component]
 pub fn ModelSelect(props: &ModelSelectProps) -> Html {
     let open = use_state_eq(|| false);
-    let node = use_node_ref();
     let on_list = props.offered.iter().find(|offered| props.asked.as_ref() == Some(&offered.name));
-    let value = on_list.map_or(OTHER, |offered| offered.name.as_str()).to_owned();
-    {
-        // After "Open a model..." the list must say again what is in use.
-        let (node, value) = (node.clone(), value.clone());
-        use_effect(move || {
-            if let Some(select) = node.cast::<HtmlSelectElement>() {
-                select.set_value(&value);
-            }
-        });
-    }
-    let choose = {
-        let (dispatch, open) = (props.dispatch.clone(), open.clone());
-        Callback::from(move |event: Event| {
-            let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
-            let Some(value) = select.map(|select| select.value()) else { return };
-            match value.as_str() {
-                OPEN => open.set(true),
-                OTHER => {}
-                name => dispatch.emit(Action::Load { source: shipped(name), asked: Some(name.to_owned()) }),
-            }
-        })
+    let name = match (on_list, &props.model) {
+        (Some(offered), _) => model_title(&offered.name),
+        (None, Some(model)) => model.name.clone(),
+        (None, None) => t!("model.none"),
     };
-    let options = props.offered.iter().map(|offered| {
-        html! {
-            <option key={offered.name.clone()} value={offered.name.clone()} title={offered.about.clone()}
-                selected={offered.name == value}>{ &offered.name }</option>
-        }
-    });
-    let other = on_list.is_none().then(|| {
-        let name = props.name.clone().unwrap_or_else(|| t!("model.none"));
-        html! { <option value={OTHER} selected=true>{ name }</option> }
-    });
+    let shape = props.model.as_deref().map(shape).unwrap_or_default();
+    let label = html! { <><b>{ name }</b><span class="model-shape">{ shape }</span>{ icon("down") }</> };
+    let rows = props.offered.iter().map(|offered| row(offered, props));
+    let show = {
+        let open = open.clone();
+        Callback::from(move |_: MouseEvent| open.set(true))
+    };
     let close = {
         let open = open.clone();
         Callback::from(move |()| open.set(false))
     };
     html! {
         <>
-            <label class="model-select">
-                <span class="hidden">{ t!("model.label") }</span>
-                <select ref={node} data-testid="model-select" onchange={choose}>
-                    { other }
-                    { for options }
-                    <option value={OPEN}>{ t!("model.open") }</option>
-                </select>
-            </label>
+            <Popup {label} class={classes!("pill", "model-button")} place={classes!("model-select")} testid="model-select"
+                panel_testid="models-panel">
+                <h2>{ t!("model.label") }</h2>
+                <ul class="models">{ for rows }</ul>
+                <button type="button" data-testid="open-model" data-closes="" onclick={show}>{ icon("folder") }{ t!("model.open") }</button>
+            </Popup>
             if *open { <OpenModel {close} dispatch={props.dispatch.clone()} /> }
         </>
+    }
+}
+
+/// A model's name in words; its directory's where it has none.
+pub fn model_title(name: &str) -> String {
+    match name {
+        "main" => t!("model.title.main"),
+        "switch" => t!("model.title.switch"),
+        "fine-grained" => t!("model.title.fine-grained"),
+        "hierarchical" => t!("model.title.hierarchical"),
+        "noisy-top-k" => t!("model.title.noisy-top-k"),
+        "collapse" => t!("model.title.collapse"),
+        "dense" => t!("model.title.dense"),
+        "dense-wide" => t!("model.title.dense-wide"),
+        other => other.to_owned(),
+    }
+}
+
+/// How many experts, and how many of them a token has.
+pub fn shape(model: &ModelInfo) -> String {
+    match model.experts {
+        0 => t!("model.shape.dense", layers = model.layers),
+        experts => t!("model.shape", experts = experts, top_k = model.top_k),
+    }
+}
+
+/// A model on offer: what it is, what to look at, and side by side with the one in use.
+fn row(offered: &Offered, props: &ModelSelectProps) -> Html {
+    let name = offered.name.clone();
+    let on = props.asked.as_ref() == Some(&name);
+    let choose = {
+        let name = name.clone();
+        props.dispatch.reform(move |_: MouseEvent| Action::Load { source: shipped(&name), asked: Some(name.clone()) })
+    };
+    let compare = {
+        let name = name.clone();
+        props.dispatch.reform(move |_: MouseEvent| Action::Compare(Some(name.clone())))
+    };
+    html! {
+        <li key={name.clone()}>
+            <button type="button" class="model-row" data-testid="model-row" data-model={name.clone()} data-closes=""
+                aria-pressed={on.to_string()} onclick={choose}>
+                <b>{ model_title(&name) }</b>
+                <span>{ name_of("model-about", &name, &offered.about) }</span>
+            </button>
+            if !on {
+                <button type="button" class="quiet small" data-testid="model-compare" data-model={name.clone()} data-closes=""
+                    title={t!("compare.about")} onclick={compare}>{ t!("compare.open") }</button>
+            }
+        </li>
     }
 }
 

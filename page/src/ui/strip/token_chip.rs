@@ -58,6 +58,8 @@ pub struct Chip {
     pub alike: bool,
     /// The one chip that Tab reaches.
     pub in_tab_order: bool,
+    /// Its loss after a change of the routing minus before, in bits.
+    pub change: Option<f32>,
 }
 
 impl Chip {
@@ -71,6 +73,7 @@ impl Chip {
                 tabindex={if self.in_tab_order { "0" } else { "-1" }} draggable="true">
                 <b>{ self.text() }</b>
                 { numbers(&self.reads) }
+                { self.change.map(change_bar) }
             </span>
         }
     }
@@ -81,6 +84,12 @@ impl Chip {
         if let Reads::Layer { experts, dropped, tint, .. } = &self.reads {
             for (prefix, expert) in [" e", " s"].iter().zip(experts) {
                 class += &format!("{prefix}{expert}");
+            }
+            // Those that did the work: where one of them is marked, the others' tokens fade (palette.rs).
+            for (rank, expert) in experts.iter().enumerate() {
+                if !dropped.get(rank).copied().unwrap_or_default() {
+                    class += &format!(" x{expert}");
+                }
             }
             class += &format!(" w{:.0}", self.strength() * STEPS);
             class += if dropped.contains(&true) { " dropped" } else { "" };
@@ -148,6 +157,21 @@ impl Chip {
             })
             .collect()
     }
+}
+
+/// A difference of so many bits fills the bar.
+const MOST_CHANGE: f32 = 6.0;
+
+/// Under a token: how much more, or less, it surprises the changed model.
+fn change_bar(bits: f32) -> Html {
+    let width = (bits.abs() / MOST_CHANGE).min(1.0) * 100.0;
+    let amount = format::tenth(f64::from(bits.abs()));
+    let (class, title) = if bits > 0.0 {
+        ("worse", t!("strip.change.more", bits = amount))
+    } else {
+        ("better", t!("strip.change.less", bits = amount))
+    };
+    html! { <em class="change-mark" {title}><s {class} style={format!("width:{width:.0}%")}></s></em> }
 }
 
 /// `3,5`; for all layers `3,5;0,1`.

@@ -3,6 +3,7 @@
 use crate::i18n::messages::t;
 use crate::routing::analytics::{domain_guess, router_entropy};
 use crate::routing::dossier::Dossier;
+use crate::routing::effect::Effect;
 use crate::routing::{Token, Trace};
 use crate::state::shared::Shared;
 use crate::state::{Action, ColourBy, LayerChoice};
@@ -33,6 +34,10 @@ pub struct TokenStripProps {
     pub pinned: Option<usize>,
     /// The token under the pointer, here or in another view.
     pub hovered: Option<usize>,
+    /// The expert of the layer shown whose tokens are marked: all others fade.
+    pub fading: Option<u32>,
+    /// What a change of the routing did to each token.
+    pub change: Option<Shared<Effect>>,
     /// The first token that the last answer brought: where it is out of sight, the strip scrolls there.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
@@ -90,7 +95,8 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     });
     use_follow(&node, props.trace.clone(), props.changed_at, behind);
     html! {
-        <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
+        <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node}
+            data-fading={props.fading.map(|expert| expert.to_string())} role="listbox" aria-label={t!("strip.label")} aria-orientation="horizontal"
             onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus} onkeydown={keys} ondragstart={drag()}>
             { content(props, &parts) }
         </div>
@@ -259,6 +265,7 @@ fn chip(props: &TokenStripProps, position: usize) -> Chip {
         hovered: props.hovered == Some(position),
         alike: !selected && (chosen == Some(token.id) || props.found.get(position) == Some(&true)),
         in_tab_order: tab_stop == Some(position),
+        change: props.change.as_ref().and_then(|effect| effect.change.get(position).copied()),
     }
 }
 

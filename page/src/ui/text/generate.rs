@@ -3,6 +3,7 @@
 use crate::i18n::messages::t;
 use crate::state::Action;
 use crate::ui::parts::icon::icon;
+use crate::ui::parts::popup::Popup;
 use crate::worker::protocol::Sampling;
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
@@ -41,8 +42,8 @@ pub fn Generate(props: &GenerateProps) -> Html {
     let idle = !props.possible || props.full || props.generating;
     html! {
         <div class="row generate">
-            <details class="menu">
-                <summary class="quiet">{ t!("generate.settings", temperature = shown(sampling.temperature), tokens = props.tokens) }{ icon("down") }</summary>
+            <Popup label={icon("gear")} class={classes!("quiet", "icon-only")} testid="generate-settings"
+                name={t!("generate.settings", temperature = shown(sampling.temperature), tokens = props.tokens)}>
                 <div class="menu-body">
                     <label>
                         <span>{ t!("generate.temperature") }</span>
@@ -67,7 +68,7 @@ pub fn Generate(props: &GenerateProps) -> Html {
                         <small>{ t!("generate.seed.about") }</small>
                     </label>
                 </div>
-            </details>
+            </Popup>
             <button type="button" class="quiet" onclick={step} disabled={idle} title={t!("generate.step.about")}>{ t!("generate.step") }</button>
             if props.generating {
                 <button type="button" class="primary" data-testid="stop" onclick={stop}>{ icon("stop") }{ t!("generate.stop") }</button>

@@ -3,4 +3,4 @@
 pub(crate) mod examples;
 pub(crate) mod generate;
 pub(crate) mod text_box;
-pub(crate) mod text_card;
+pub(crate) mod text_field;

@@ -97,7 +97,7 @@ pub fn TextBox(props: &TextBoxProps) -> Html {
         }
     });
     html! {
-        <textarea ref={props.node.clone()} id="text" data-testid="text-input" rows="4" spellcheck="false"
+        <textarea ref={props.node.clone()} id="text" data-testid="text-input" rows="2" spellcheck="false"
             autocomplete="off" aria-label={t!("text.label")} placeholder={t!("text.placeholder")}
             aria-describedby="text-state" oninput={input} ondrop={drop} ondragover={over} />
     }

@@ -9,7 +9,6 @@ use crate::state::curves::{Curves, Point};
 use crate::state::shared::Shared;
 use crate::state::training_snapshot::Moment;
 use crate::ui::parts::bar::bar_height;
-use crate::ui::parts::collapsible::Collapsible;
 use crate::ui::parts::icon::icon;
 use gloo::timers::callback::Interval;
 use wasm_bindgen::JsCast;
@@ -67,8 +66,8 @@ pub fn TrainingCard(props: &TrainingCardProps) -> Html {
         },
     };
     html! {
-        <section class="card" aria-labelledby="training-title" data-testid="training">
-            <div class="head"><h2 id="training-title">{ t!("training.title") }</h2><p>{ t!("training.about") }</p><Collapsible name="training" folded=true /></div>
+        <section class="pane-card" aria-labelledby="training-title" data-testid="training">
+            <div class="head"><h2 id="training-title">{ t!("training.title") }</h2><p>{ t!("training.about") }</p></div>
             if !points.is_empty() { <div class="charts">{ for charts }</div> }
             { content }
         </section>
