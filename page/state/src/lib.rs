@@ -3,6 +3,7 @@
 
 mod action;
 pub mod address;
+pub mod anatomy;
 pub mod changes;
 pub mod curves;
 pub mod example;

@@ -64,6 +64,8 @@ pub struct Step {
     pub tab: Option<String>,
     /// What is changed about the routing (docs/gates.md).
     pub policy: Option<serde_json::Value>,
+    /// What is changed about the routing stays as it is.
+    pub keep_change: bool,
     /// Switch off the expert without which the text costs most, which the page finds out by trying each.
     pub without_costliest: bool,
     /// The model to compare with, or "self".
@@ -155,6 +157,7 @@ impl State {
         self.show_step(&step);
         let policy =
             step.policy.as_ref().and_then(|policy| Policy::parse(&policy.to_string()).ok()).unwrap_or_default();
+        let policy = if step.keep_change { self.changes.asked.clone() } else { policy };
         let text = step.text.as_ref().map(|text| text.repeat(step.repeat.unwrap_or(1)));
         let text = text.filter(|text| **text != *self.text);
         let mut effects = Vec::new();
