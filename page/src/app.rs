@@ -478,7 +478,7 @@ impl App {
     fn load_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <LoadBalance limit={state.limit()} trace={state.shown.clone()} layer={state.layer} expert={state.expert}
+            <LoadBalance limit={state.limit()} off={state.experts_off()} trace={state.shown.clone()} layer={state.layer} expert={state.expert}
                 dispatch={self.dispatch.clone()} />
         }
     }

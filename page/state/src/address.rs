@@ -1,13 +1,14 @@
 //! The view as the page's address keeps it: `?model=NAME|URL&layer=N|all&backend=auto|webgpu|cpu#text=...`.
 //!
 //! After `?`: `model`, `backend`, `layer`, `view` (the picture), `token` (the one chosen) and `to` (the end of a range), `colour`
-//! (what colours mean), `expert` (`LAYER.EXPERT`), `step` (of the training), `recorded` (the recorded text), `beside` (a second
+//! (what colours mean), `tab` (of the drawer), `expert` (`LAYER.EXPERT`), `step` (of the training), `recorded` (the recorded text), `beside` (a second
 //! step), `compare` (a second model, or `self`), `story`, and `lang`.
 //! After `#`, which no server sees and no host limits: `text`, `find`, `policy` (what is changed about the routing, docs/gates.md)
 //! and `compare-policy`. Older links have all of it after `?`: both places are read, and the fragment wins.
 //! A link brings back the same view; what makes no sense is ignored, and said.
 
 use crate::phrase::{Phrase, phrase};
+use crate::view::Tab;
 use crate::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State, colour_name};
 use form_urlencoded::Serializer;
 use moescope::routing::Policy;
@@ -54,6 +55,8 @@ pub struct Address {
     pub policy: Option<Policy>,
     /// The language asked for.
     pub language: Option<String>,
+    /// The drawer's tab.
+    pub tab: Option<Tab>,
     /// The story told.
     pub story: Option<String>,
     /// What was ignored, a sentence each.
@@ -85,6 +88,8 @@ impl Address {
         address.token = address.read("token", get("token"), Phrase::key("address.token"), |value| value.parse().ok());
         address.range_end = address.read("to", get("to"), Phrase::key("address.token"), |value| value.parse().ok());
         address.colour_by = address.read("colour", get("colour"), COLOURS.map(colour_name).join(", ").into(), colour);
+        let tabs = Tab::ALL.map(Tab::name).join(", ");
+        address.tab = address.read("tab", get("tab"), tabs.into(), Tab::named);
         address.expert = address.read("expert", get("expert"), Phrase::key("address.expert"), expert);
         let policy = |value: &str| Policy::parse(value).ok();
         address.policy = address.read("policy", get("policy"), Phrase::key("address.policy"), policy);
@@ -167,6 +172,9 @@ impl Address {
         }
         if Some(state.text.as_str()) != first && !state.text.is_empty() && state.text.chars().count() <= LONGEST_TEXT {
             long.append_pair("text", &state.text);
+        }
+        if state.view.tab != Tab::default() && state.story.is_none() {
+            parameters.append_pair("tab", state.view.tab.name());
         }
         if let Some(story) = &state.story {
             parameters.append_pair("story", story);

@@ -321,7 +321,11 @@ impl State {
             hovered: None,
             pinned: address.token,
             expert: address.expert,
-            view: View::default(),
+            // A chosen expert has its page open.
+            view: View {
+                tab: address.tab.unwrap_or(if address.expert.is_some() { Tab::Expert } else { Tab::Token }),
+                ..View::default()
+            },
             writes: None,
             stories: Shared::default(),
             telling: None,
@@ -479,6 +483,16 @@ impl State {
     /// Where the model in use comes from.
     pub fn own_source(&self) -> Option<Source> {
         self.in_use.as_ref().map(|(source, _)| source.clone())
+    }
+
+    /// The experts that the visitor has switched off.
+    pub fn experts_off(&self) -> Vec<ExpertOf> {
+        let Some(model) = self.model.as_ref().filter(|_| self.changes.are_on() && self.past.is_none()) else {
+            return Vec::new();
+        };
+        let all =
+            (0..model.layers).flat_map(|layer| (0..model.experts as u32).map(move |expert| ExpertOf { layer, expert }));
+        all.filter(|expert| changes::is_off(&self.changes.in_use, expert.layer, expert.expert)).collect()
     }
 
     /// The most that an expert of the layer shown takes.

@@ -2,6 +2,7 @@
 
 use moescope::routing::policy::{Policy, Rule};
 use moescope_state::address::{Address, LONGEST_TEXT};
+use moescope_state::view::Tab;
 use moescope_state::{COLOURS, ExpertOf, LayerChoice, Picture, State};
 use moescope_worker::protocol::BackendChoice;
 use proptest::prelude::*;
@@ -30,7 +31,7 @@ prop_compose! {
         (colour, picture) in (proptest::option::of(0..COLOURS.len()), 0usize..4),
         (token, range_end) in (proptest::option::of(0usize..5000), proptest::option::of(0usize..5000)),
         expert in proptest::option::of((0usize..64, 0u32..256)),
-        (compare, backend, story) in (any::<bool>(), 0usize..4, proptest::option::of("[a-z-]{1,20}")),
+        (compare, backend, tab) in (any::<bool>(), 0usize..4, 1..Tab::ALL.len()),
     ) -> Address {
         Address {
             text,
@@ -47,7 +48,8 @@ prop_compose! {
             range_end: range_end.filter(|_| token.is_some()),
             expert: expert.map(|(layer, expert)| ExpertOf { layer, expert }),
             backend: [None, Some(BackendChoice::Cpu), Some(BackendChoice::WebGpu), Some(BackendChoice::CpuInt8)][backend],
-            story,
+            // A link with an expert and without a tab opens the expert's.
+            tab: Some(Tab::ALL[tab]),
             ..Address::default()
         }
     }
@@ -94,6 +96,12 @@ fn a_link_of_before_still_opens() {
     assert_eq!(address.expert, Some(ExpertOf { layer: 1, expert: 5 }));
     assert_eq!(address.search.as_deref(), Some("Hund"));
     assert!(address.ignored.is_empty());
+}
+
+#[test]
+fn a_link_to_a_story_says_no_more_than_its_name_about_the_drawer() {
+    let address = Address { story: Some("an-expert".into()), tab: Some(Tab::Cost), ..Address::default() };
+    assert_eq!(written(&address), ("?story=an-expert".into(), String::new()));
 }
 
 #[test]

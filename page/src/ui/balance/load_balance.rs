@@ -1,4 +1,4 @@
-//! How evenly a layer's work is spread: a bar an expert, the even share, and four figures in plain words.
+//! How evenly a layer's work is spread: a bar an expert, the even share, and a sentence.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -7,7 +7,6 @@ use crate::routing::{Balance, LayerTrace, Limit, Trace, balance};
 use crate::state::shared::Shared;
 use crate::state::{Action, ExpertOf, LayerChoice};
 use crate::ui::balance::filling_view::FillingView;
-use crate::ui::balance::grade::{Figure, Grade, figures};
 use crate::ui::parts::bar::bar_height;
 use yew::prelude::*;
 
@@ -21,6 +20,8 @@ pub struct LoadBalanceProps {
     pub expert: Option<ExpertOf>,
     /// The most that an expert of the layer takes.
     pub limit: Option<Limit>,
+    /// Experts that are switched off.
+    pub off: Vec<ExpertOf>,
     pub dispatch: Callback<Action>,
 }
 
@@ -55,18 +56,45 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
 
 fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
     let balance = balance(layer);
-    let figures = figures(&balance, layer.assignments().count(), layer.top_k);
-    // Without the router's scores, as in a recording, its mean probabilities are not known.
-    let known = |figure: &&Figure| figure.name != "aux" || !layer.router_logits.is_empty();
     html! {
         <>
             { bars(layer, &balance, props, true) }
-            { idle(layer) }
+            <p class="sentence">{ sentence(layer, &balance) }</p>
+            { idle(layer, &props.off) }
             if let Some(limit) = props.limit { <FillingView trace={props.trace.clone()} layer={layer.layer} {limit} /> }
-            <dl class="figures">{ for figures.iter().filter(known).map(figure) }</dl>
-            { grows(layer) }
+            <details class="more-figures">
+                <summary>{ t!("load.more") }</summary>
+                <dl class="figures">{ for figures(layer, &balance, props).map(figure) }</dl>
+                { grows(layer) }
+            </details>
         </>
     }
+}
+
+/// Assignments an expert should have on average before chance stops ruling the figures.
+const ENOUGH: usize = 8;
+
+/// The picture in one sentence.
+fn sentence(layer: &LayerTrace, balance: &Balance) -> String {
+    let assignments = layer.assignments().count();
+    if assignments < ENOUGH * layer.experts {
+        return t!(layer.tokens(); "load.short");
+    }
+    let busiest = (0..layer.experts).max_by(|&a, &b| balance.load[a].total_cmp(&balance.load[b])).unwrap_or_default();
+    t!("load.busiest", expert = busiest, value = format::decimal(f64::from(balance.max_over_mean)))
+}
+
+/// The figures that are known: without the router's scores, as in a recording, and where experts are off, its mean
+/// probabilities say nothing about the balance.
+fn figures(
+    layer: &LayerTrace,
+    balance: &Balance,
+    props: &LoadBalanceProps,
+) -> impl Iterator<Item = (&'static str, f32)> {
+    let scored = !layer.router_logits.is_empty() && props.off.is_empty();
+    let all =
+        [("max", balance.max_over_mean), ("entropy", balance.entropy), ("cv", balance.cv), ("aux", balance.aux_loss)];
+    all.into_iter().filter(move |(name, _)| *name != "aux" || scored)
 }
 
 /// Bars with the even share as a dashed line. `large` ones carry shares and numbers.
@@ -125,13 +153,17 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
     }
 }
 
-fn idle(layer: &LayerTrace) -> Html {
-    let idle = never_fired(layer);
+/// The experts that no token went to, and those that cannot be chosen.
+fn idle(layer: &LayerTrace, off: &[ExpertOf]) -> Html {
+    let is_off = |expert: &u32| off.contains(&ExpertOf { layer: layer.layer, expert: *expert });
+    let (off, idle): (Vec<u32>, Vec<u32>) = never_fired(layer).into_iter().partition(is_off);
+    let off: Html =
+        off.iter().map(|expert| html! { <p class="hint">{ t!("load.off", expert = expert) }</p> }).collect();
     if idle.is_empty() {
-        return html! {};
+        return off;
     }
     let names = idle.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    html! { <p class="hint">{ t!(idle.len(); "load.idle", experts = names) }</p> }
+    html! { <>{ off }<p class="hint">{ t!(idle.len(); "load.idle", experts = names) }</p></> }
 }
 
 /// Points of the curve at most.
@@ -166,20 +198,14 @@ fn grows(layer: &LayerTrace) -> Html {
     }
 }
 
-/// A figure with its name, meaning, grade, and where it stands between even and the worst there can be.
-fn figure(figure: &Figure) -> Html {
-    let value = format::decimal(f64::from(figure.value));
-    let grade = t!(&format!("grade.{}", figure.grade.name()));
+/// A figure with its name and meaning.
+fn figure((name, value): (&'static str, f32)) -> Html {
     html! {
-        <div class="figure">
-            <dt>{ t!(&format!("figure.{}", figure.name)) }</dt>
+        <div class="figure" key={name}>
+            <dt>{ t!(&format!("figure.{name}")) }</dt>
             <dd>
-                <b data-testid={format!("figure-{}", figure.name)}>{ value }</b>
-                <em class={classes!("grade", figure.grade.name())}>{ grade }</em>
-                if figure.grade != Grade::TooShort {
-                    <span class="scale" aria-hidden="true"><s style={format!("left:{:.0}%", figure.unevenness * 100.0)}></s></span>
-                }
-                <small>{ t!(&format!("figure.{}.about", figure.name)) }</small>
+                <b data-testid={format!("figure-{name}")}>{ format::decimal(f64::from(value)) }</b>
+                <small>{ t!(&format!("figure.{name}.about")) }</small>
             </dd>
         </div>
     }
@@ -189,7 +215,6 @@ fn figure(figure: &Figure) -> Html {
 fn all_layers(props: &LoadBalanceProps) -> Html {
     let layers = props.trace.layers.iter().map(|layer| {
         let balance = balance(layer);
-        let figures = figures(&balance, layer.assignments().count(), layer.top_k);
         let show = LayerChoice::One(layer.layer);
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Layer(show));
         html! {
@@ -197,12 +222,9 @@ fn all_layers(props: &LoadBalanceProps) -> Html {
                 <button type="button" class="link" onclick={choose}>{ t!("layer.name", layer = layer.layer) }</button>
                 { bars(layer, &balance, props, false) }
                 <p>
-                    { t!("load.max", value = format::decimal(f64::from(balance.max_over_mean))) }{ " " }
-                    <em class={classes!("grade", figures[0].grade.name())}>
-                        { t!(&format!("grade.{}", figures[0].grade.name())) }
-                    </em>
+                    { t!("load.max", value = format::decimal(f64::from(balance.max_over_mean))) }
                 </p>
-                { idle(layer) }
+                { idle(layer, &props.off) }
             </div>
         }
     });

@@ -1,5 +1,4 @@
 //! How evenly the work is spread.
 
 pub(crate) mod filling_view;
-pub(crate) mod grade;
 pub(crate) mod load_balance;

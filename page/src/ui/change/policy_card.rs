@@ -185,13 +185,19 @@ impl Controls<'_> {
         let own_temperature = inherited.temperature.unwrap_or(1.0);
         let own_noise = inherited.noise.unwrap_or(0.0);
         let has_limit = inherited.capacity_factor.is_some();
+        let has_own = self.props.model.capacity.is_some();
         let soft = rule.gate == Some(GateName::Soft);
+        // The model's own gate chooses groups first, and takes no other k.
+        let grouped = self.layer.groups > 1 && rule.gate.is_none();
         let limits = !matches!(rule.gate, Some(GateName::Soft | GateName::ExpertChoice));
         let k = rule.top_k.unwrap_or(own_k);
+        let own_limit = self.own_capacity().filter(|_| rule.overflow != Some(Overflow::Keep));
         let limit = rule.capacity_factor.filter(|_| rule.overflow != Some(Overflow::Keep));
         html! {
             <>
-                if !soft {
+                if grouped {
+                    <p class="hint wide">{ t!("policy.k.groups") }</p>
+                } else if !soft {
                     { self.slider("k", k as f32, (1.0, self.layer.experts as f32, 1.0), k.to_string(),
                         move |rule, x| rule.top_k = (x as usize != own_k).then_some(x as usize)) }
                 }
@@ -201,17 +207,24 @@ impl Controls<'_> {
                     move |rule, x| rule.noise = (x != own_noise).then_some(x)) }
                 if !soft {
                     // At the right end there is no limit.
-                    { self.slider("capacity", limit.unwrap_or(NO_LIMIT), (0.25, NO_LIMIT, 0.25),
-                        limit.map_or_else(|| "\u{221e}".into(), number), move |rule, x| {
+                    { self.slider("capacity", limit.or(own_limit).unwrap_or(NO_LIMIT), (0.25, NO_LIMIT, 0.25),
+                        limit.or(own_limit).map_or_else(|| "\u{221e}".into(), number), move |rule, x| {
                             rule.capacity_factor = (x < NO_LIMIT).then_some(x);
                             // A limit for all layers is lifted for this one.
-                            let keep = has_limit && rule.capacity_factor.is_none();
+                            let keep = (has_limit || has_own) && rule.capacity_factor.is_none();
                             rule.overflow = if keep { Some(Overflow::Keep) } else { rule.overflow.filter(|o| *o == Overflow::NextBest && x < NO_LIMIT) };
                         }) }
                 }
                 if limits && limit.is_some() { { self.overflow(&rule) } }
             </>
         }
+    }
+
+    /// The capacity factor that the model has by itself.
+    fn own_capacity(&self) -> Option<f32> {
+        let model = &self.props.model;
+        let even = (model.context * model.top_k) as f32 / model.experts.max(1) as f32;
+        model.capacity.map(|most| (most as f32 / even * 100.0).round() / 100.0)
     }
 
     fn slider(

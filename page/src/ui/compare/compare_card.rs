@@ -251,12 +251,12 @@ fn figures(sides: [Side<'_>; 2], names: &[String; 2], layer: LayerChoice) -> Htm
         balances.each_ref().map(|b| b.as_ref().map(|b| figure(b.max_over_mean))),
         balances.each_ref().map(|b| b.as_ref().map(|b| figure(b.entropy))),
     ];
-    let active = |model: &ModelInfo| format::compact(model.cost.active_parameters() as f64);
+    let active = |(model, trace): Side<'_>| format::compact(active_parameters(model, trace));
     figures_table(
         names,
         &[
-            (t!("compare.shape"), sides.map(|(model, _)| Some(shape(model)))),
-            (t!("compare.active"), sides.map(|(model, _)| Some(active(model)))),
+            (t!("compare.shape"), sides.map(|(model, trace)| Some(shape(model, trace)))),
+            (t!("compare.active"), sides.map(|side| Some(active(side)))),
             (t!("compare.tokens"), sides.map(|(_, trace)| Some(format::count(trace.len() as f64)))),
             (t!("compare.bits"), sides.map(|(_, trace)| bits_per_byte(trace).map(format::decimal))),
             (t!("figure.max"), max),
@@ -265,8 +265,27 @@ fn figures(sides: [Side<'_>; 2], names: &[String; 2], layer: LayerChoice) -> Htm
     )
 }
 
-fn shape(model: &ModelInfo) -> String {
-    t!("compare.shape.value", experts = model.experts, top_k = model.top_k, layers = model.layers)
+/// Experts a token has in a layer, as the text was routed; the model's own number where nothing is routed.
+fn experts_per_token(model: &ModelInfo, trace: &Trace) -> f64 {
+    let assignments: usize = trace.layers.iter().map(|layer| layer.assignments().count()).sum();
+    let places = trace.len() * trace.layers.len();
+    if places == 0 { model.top_k as f64 } else { assignments as f64 / places as f64 }
+}
+
+/// Parameters that a token uses, as the text was routed.
+fn active_parameters(model: &ModelInfo, trace: &Trace) -> f64 {
+    let (all, experts) = (model.cost.active_parameters() as f64, model.cost.experts.active as f64);
+    let expert = experts / (model.top_k + model.shared_experts).max(1) as f64;
+    all + expert * (experts_per_token(model, trace) - model.top_k as f64)
+}
+
+fn shape(model: &ModelInfo, trace: &Trace) -> String {
+    if model.experts == 0 {
+        return t!("model.shape.dense", layers = model.layers);
+    }
+    let per_token = experts_per_token(model, trace);
+    let per_token = if per_token.fract() < 1e-9 { format::count(per_token) } else { format::tenth(per_token) };
+    t!("compare.shape.value", experts = model.experts, top_k = per_token, layers = model.layers)
 }
 
 /// Surprise over the text's bytes, the first token left out: what a compressor made of the model would need.

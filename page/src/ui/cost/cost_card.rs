@@ -32,9 +32,14 @@ pub fn CostCard(props: &CostCardProps) -> Html {
             </div>
         }
     });
+    let about = if model.experts > 0 {
+        t!("cost.about", dtype = model.dtype)
+    } else {
+        t!("cost.about.dense", dtype = model.dtype)
+    };
     html! {
         <section class="pane-card cost-card" aria-labelledby="cost-title">
-            <div class="head"><h2 id="cost-title">{ t!("cost.title") }</h2><p>{ t!("cost.about", dtype = model.dtype) }</p></div>
+            <div class="head"><h2 id="cost-title">{ t!("cost.title") }</h2><p>{ about }</p></div>
             { bars(model) }
             <dl class="cost">{ for rows }</dl>
             <AsTable caption={t!("cost.parts")} {content} />
@@ -78,7 +83,7 @@ fn bars(model: &ModelInfo) -> Html {
         <div class="parts" aria-hidden="true">
             <span>{ t!("cost.memory") }</span><div class="part-bar">{ for in_memory }</div>
             <span>{ t!("cost.active") }</span>
-            <div class="part-bar">{ for used }<s class="unused" style={format!("flex:{unused:.5} 0 0")}>{ t!("cost.unused") }</s></div>
+            <div class="part-bar">{ for used }if unused > 0.0 { <s class="unused" style={format!("flex:{unused:.5} 0 0")}>{ t!("cost.unused") }</s> }</div>
         </div>
     }
 }

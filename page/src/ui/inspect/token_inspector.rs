@@ -151,8 +151,21 @@ fn sentence(trace: &Trace, position: usize, layer: LayerChoice) -> String {
         _ => t!("token.unsure"),
     };
     let probabilities = layer.probabilities_of(position);
-    let kept: f32 = layer.selected_of(position).iter().map(|expert| probabilities[*expert as usize]).sum();
-    t!(layer.top_k; "token.sentence", layer = layer.layer, sure = sure, kept = format::percent(f64::from(kept)))
+    let selected = layer.selected_of(position);
+    let kept: f32 = selected.iter().map(|expert| probabilities[*expert as usize]).sum();
+    // Where something else than the router's probabilities chose (a hash, chance, a policy), they say nothing about it.
+    let least = selected.iter().map(|expert| probabilities[*expert as usize]).fold(f32::INFINITY, f32::min);
+    let better = probabilities.iter().filter(|share| **share > least).count();
+    if selected.is_empty() || better + 1 > selected.len() {
+        let names = selected.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        return match selected.len() {
+            0 => t!("token.nowhere", layer = layer.layer),
+            n => {
+                t!(n; "token.otherwise", layer = layer.layer, experts = names, kept = format::percent(f64::from(kept)))
+            }
+        };
+    }
+    t!(selected.len(); "token.sentence", layer = layer.layer, sure = sure, kept = format::percent(f64::from(kept)))
 }
 
 /// With a gate over groups, which groups it chose in the layer shown.

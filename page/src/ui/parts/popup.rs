@@ -59,9 +59,7 @@ pub fn Popup(props: &PopupProps) -> Html {
         <div class={classes!("popup", props.place.clone())} ref={node}>
             <button ref={button} type="button" class={props.class.clone()} data-testid={props.testid} aria-label={props.name.clone()}
                 title={props.name.clone()} aria-expanded={open.to_string()} onclick={toggle}>{ props.label.clone() }</button>
-            if *open {
-                <div class="popup-panel" data-testid={props.panel_testid} onclick={inside}>{ props.children.clone() }</div>
-            }
+            <div class="popup-panel" hidden={!*open} data-testid={props.panel_testid} onclick={inside}>{ props.children.clone() }</div>
         </div>
     }
 }
