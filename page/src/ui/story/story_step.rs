@@ -8,8 +8,7 @@ use crate::state::Action;
 use crate::state::shared::Shared;
 use crate::state::story::{Telling, Waiting, expert_off};
 use crate::ui::parts::icon::icon;
-use gloo::utils::document;
-use web_sys::{ScrollBehavior, ScrollIntoViewOptions, ScrollLogicalPosition};
+use gloo::utils::{document, window};
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
@@ -87,12 +86,14 @@ fn places(props: &StoryStepProps) -> Vec<(&'static str, String)> {
     places
 }
 
-/// Scrolls to the place of that name where it is out of sight.
+/// Scrolls to the place of that name where its end is out of sight.
 pub fn bring_into_view(place: &str) {
     if let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) {
-        let options = ScrollIntoViewOptions::new();
-        options.set_behavior(ScrollBehavior::Smooth);
-        options.set_block(ScrollLogicalPosition::Nearest);
-        element.scroll_into_view_with_scroll_into_view_options(&options);
+        let box_of = element.get_bounding_client_rect();
+        let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
+        if box_of.top() < 0.0 || box_of.bottom() > height {
+            // A place that is higher than the window shows its beginning.
+            element.scroll_into_view_with_bool(box_of.height() > height);
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod api;
 mod balance;
 mod errors;
+mod explore;
 mod generate;
 mod harness;
 mod inspectors;
@@ -19,6 +20,7 @@ mod routing;
 mod sheets;
 mod shell;
 mod speed;
+mod stories;
 mod strip;
 mod training;
 
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let tests = [
         routing::tests(),
+        stories::tests(),
         strip::tests(),
         pictures::tests(),
         balance::tests(),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         links::tests(),
         generate::tests(),
         errors::tests(),
+        explore::tests(),
         api::tests(),
         layout::tests(),
         shell::tests(),
