@@ -88,11 +88,7 @@ async fn pointing_at_an_expert_marks_its_tokens(stage: &Stage) -> Result<()> {
     let wanted: Vec<bool> = view.tokens.iter().map(|token| token.experts.contains(&expert)).collect();
     assert_eq!(marked, wanted);
     // A click chooses it: its page opens in the drawer.
-    page.browser()
-        .find(By::Css(format!("[data-testid=stage-expert][data-expert='{expert}']")))
-        .await?
-        .click()
-        .await?;
+    page.browser().find(By::Css(format!("[data-testid=stage-expert][data-expert='{expert}']"))).await?.click().await?;
     let shown = "return document.querySelector('[data-testid=expert-inspector]').getClientRects().length > 0";
     page.until::<bool>("its page", shown, Vec::new()).await?;
     page.press("\u{e00c}").await?;

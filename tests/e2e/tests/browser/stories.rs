@@ -79,9 +79,9 @@ async fn german_goes_with_its_expert(stage: &Stage) -> Result<()> {
     let [off] = off[..] else { panic!("one expert is off, not {off:?}") };
     let told = page.find("story-step").await?.text().await?;
     assert!(told.contains(&format!("without expert {off} of layer")), "{told}");
-    let sides: Vec<String> =
-        page.script("return [...document.querySelectorAll('[data-testid=writes] u')].map(u => u.textContent)", Vec::new())
-            .await?;
+    let sides: Vec<String> = page
+        .script("return [...document.querySelectorAll('[data-testid=writes] u')].map(u => u.textContent)", Vec::new())
+        .await?;
     assert_ne!(sides[0], sides[1]);
     Ok(())
 }
@@ -99,7 +99,8 @@ async fn an_expert_is_full(stage: &Stage) -> Result<()> {
 /// Fewer experts work than in the model that was trained with a penalty for crowding.
 async fn the_collapsed_router_leaves_experts_idle(stage: &Stage) -> Result<()> {
     let page = tell(stage, "router-collapses").await?;
-    let working = "return [...document.querySelectorAll('[data-testid=load-bar]')].filter(b => +b.dataset.load > 0.02).length";
+    let working =
+        "return [...document.querySelectorAll('[data-testid=load-bar]')].filter(b => +b.dataset.load > 0.02).length";
     let collapsed: usize = page.script(working, Vec::new()).await?;
     for number in [1, 2] {
         page.click("story-next").await?;
