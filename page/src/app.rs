@@ -312,7 +312,8 @@ impl App {
         let told = state.telling.as_ref().map(|telling| telling.story.name.clone());
         html! {
             <div class="hero">
-                <Headline model={state.model.clone()} offered={state.offered_model().cloned()} />
+                <Headline model={state.model.clone()} offered={state.offered_model().cloned()}
+                    is_first={state.model.is_none() || state.offered_model().is_some_and(|model| Some(model) == state.offered.first())} />
                 <StoryCards cards={state.stories.clone()} {told} dispatch={self.dispatch.clone()} />
             </div>
         }

@@ -240,7 +240,7 @@ impl Page {
             return Ok(());
         }
         let opener = match testid {
-            "find" | "play" => "[data-testid=strip-more]",
+            "find" | "play" | "colour-by" => "[data-testid=strip-more]",
             "help" | "undo-view" | "theme" | "compare-toggle" | "language-select" => "[data-testid=more]",
             "backend-choice" | "time-kernels" => "[data-testid=backend]",
             "model-row" | "model-compare" | "open-model" => "[data-testid=model-select]",

@@ -11,6 +11,8 @@ pub struct HeadlineProps {
     pub model: Option<Shared<ModelInfo>>,
     /// The entry of the model, where it comes with the page.
     pub offered: Option<Offered>,
+    /// It is the model that the page opens with.
+    pub is_first: bool,
 }
 
 /// The headline.
@@ -21,7 +23,7 @@ pub fn Headline(props: &HeadlineProps) -> Html {
     html! {
         <div class="headline">
             <h1 data-testid="headline">{ headline(props.model.as_deref()) }</h1>
-            <p>{ t!("headline.invitation") }{ " " }<span data-testid="model-line">{ about }</span></p>
+            <p data-testid="model-line">{ if props.is_first { t!("headline.invitation") } else { about } }</p>
         </div>
     }
 }

@@ -56,6 +56,18 @@ pub fn Stage(props: &StageProps) -> Html {
         (Some(position), 1..) => picture(props, position, layers, open),
         _ => html! { <p class="empty">{ t!("stage.empty") }</p> },
     };
+    let scroller = use_node_ref();
+    {
+        // On a small screen the open layer comes into view.
+        let scroller = scroller.clone();
+        use_effect_with((open, layers), move |&(open, layers)| {
+            let place = layer_places(layers, open).into_iter().nth(open);
+            if let (Some(element), Some(place)) = (scroller.cast::<web_sys::Element>(), place) {
+                let left = f64::from(place.x - 40.0) / 1000.0 * f64::from(element.scroll_width());
+                element.set_scroll_left(left as i32);
+            }
+        });
+    }
     let toggle = {
         let (on_dense, dense) = (props.on_dense.clone(), props.dense);
         Callback::from(move |_: Event| on_dense.emit(!dense))
@@ -63,7 +75,8 @@ pub fn Stage(props: &StageProps) -> Html {
     html! {
         <section class="card stage" aria-label={t!("stage.label")} data-testid="stage" data-place="stage"
             data-token={position.map(|position| position.to_string())} data-layer={open.to_string()}>
-            <div class="stage-scroll" translate="no">{ picture }</div>
+            <div class="stage-scroll" translate="no" ref={scroller} tabindex="0" role="group"
+                aria-label={t!("stage.label")}>{ picture }</div>
             <div class="row stage-foot">
                 <p class="stage-caption" translate="no">{ caption(props, open) }</p>
                 if has_experts {

@@ -7,7 +7,7 @@ use crate::ui::parts::radio_group::{RadioGroup, RadioOption};
 use yew::prelude::*;
 
 /// With more layers than this a segment is only a number.
-const LAYERS_WITH_NAMES: usize = 6;
+const LAYERS_WITH_NAMES: usize = 12;
 
 #[derive(Properties, PartialEq)]
 pub struct LayerSelectProps {
@@ -23,7 +23,7 @@ pub fn LayerSelect(props: &LayerSelectProps) -> Html {
     let named = props.layers <= LAYERS_WITH_NAMES;
     let mut segments: Vec<RadioOption> = (0..props.layers)
         .map(|layer| {
-            let label = if named { t!("layer.name", layer = layer) } else { layer.to_string() };
+            let label = if named { format!("L{layer}") } else { layer.to_string() };
             RadioOption { value: layer.to_string().into(), label: label.into() }
         })
         .collect();

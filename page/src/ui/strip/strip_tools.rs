@@ -38,9 +38,9 @@ pub fn StripTools(props: &StripToolsProps) -> Html {
     html! {
         <>
             <LayerSelect layers={props.layers} layer={props.layer} dispatch={props.dispatch.clone()} />
-            { colour_by(props) }
             <Popup {label} class={classes!("quiet")} testid="strip-more">
                 <div class="menu-body strip-more">
+                    { colour_by(props) }
                     { search(props) }
                     if props.length > 0 {
                         <Playback length={props.length} played={props.played} dispatch={props.dispatch.clone()} />
@@ -77,7 +77,7 @@ fn colour_by(props: &StripToolsProps) -> Html {
         }
     });
     html! {
-        <label class="colour-by"><span class="hidden">{ t!("colour.label") }</span>
+        <label class="colour-by"><span>{ t!("colour.label") }</span>
             <select data-testid="colour-by" onchange={choose}>{ for options }</select>
         </label>
     }

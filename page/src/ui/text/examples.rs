@@ -41,7 +41,7 @@ pub fn Examples(props: &ExamplesProps) -> Html {
     });
     let label = html! { <>{ on.map_or_else(|| t!("examples.label"), name) }{ icon("down") }</> };
     html! {
-        <Popup {label} name={t!("examples.choose")} place={classes!("examples")} testid="examples-menu">
+        <Popup {label} place={classes!("examples")} testid="examples-menu">
             <div class="menu-list" role="group" aria-label={t!("examples.label")}>{ for buttons }{ kept }</div>
         </Popup>
     }

@@ -135,7 +135,8 @@ struct SnapshotsProps {
 #[component]
 fn Snapshots(props: &SnapshotsProps) -> Html {
     let SnapshotsProps { recording, moment, dispatch } = props;
-    let playing = use_state_eq(|| false);
+    // Who asks for the replay sees it run.
+    let playing = use_state_eq(|| moment.snapshot == 0);
     let last = recording.snapshots().len() - 1;
     {
         let (playing, dispatch) = (playing.clone(), dispatch.clone());

@@ -3,6 +3,7 @@
 use crate::harness::{Stage, tests};
 use anyhow::Result;
 use moescope_e2e::browser::Visitor;
+use moescope_e2e::page::Page;
 use serde_json::json;
 
 tests![
