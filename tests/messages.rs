@@ -78,11 +78,14 @@ fn a_text_for_a_number_has_a_form_for_every_other_number() {
 fn the_code_asks_for_texts_that_there_are() {
     let english = texts(&root().join("www/messages/en.json"));
     let mut asked = BTreeSet::new();
-    for path in files(&root().join("page/src/ui")) {
+    let code = ["page/src", "page/state/src"].map(|folder| files(&root().join(folder)));
+    for path in code.into_iter().flatten() {
         let code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // Comments show the macro in use.
         let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        asked.extend(code.split("t!(").skip(1).filter_map(key));
+        for call in ["t!(", "phrase!(", "Phrase::key("] {
+            asked.extend(code.split(call).skip(1).filter_map(key));
+        }
     }
     assert!(asked.len() > 100, "only {} texts were found in the code", asked.len());
     let missing: Vec<_> = asked.iter().filter(|key| !english.contains_key(*key)).collect();

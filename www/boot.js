@@ -47,7 +47,7 @@ function canRunModuleWorkers() {
 }
 
 /** Only a worker itself hears that its script cannot be loaded, and the program's library keeps it: it is told on the
- * worker's channel (`Connection` in page/src/ui/link.rs). */
+ * worker's channel (`Connection` in page/src/worker_client.rs). */
 function reportWorkersThatDoNotStart() {
   window.Worker = class extends Worker {
     constructor(address, options) {
@@ -66,7 +66,7 @@ function reportWorkersThatDoNotStart() {
 }
 
 /** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload,
- * as `first_text` in page/src/ui/app.rs chooses. */
+ * as `first_text` in page/src/app.rs chooses. */
 function firstText() {
   // Links have the text in the fragment; older ones in the query.
   const parts = [location.hash.slice(1), location.search];

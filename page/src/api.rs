@@ -4,11 +4,11 @@
 use crate::model::{Backend, ModelInfo};
 use crate::routing::Policy;
 use crate::routing::policy::Rule;
-use crate::ui::address;
-use crate::ui::link::Link;
-use crate::ui::model_select::{address_of, from_files, path_of, shipped};
-use crate::ui::state::Action;
+use crate::site::{address_of, from_files, path_of, shipped};
+use crate::state::Action;
+use crate::state::address;
 use crate::worker::protocol::{BackendChoice, Command, Logits, Prompt, Sampling, Source};
+use crate::worker_client::WorkerClient;
 use js_sys::{Array, Error, JSON, Object, Promise, Reflect};
 use std::future::Future;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ type Outcome = Result<JsValue, JsValue>;
 const TOKENS: usize = 64;
 
 /// Puts `moescope` on the window. `dispatch` tells the page what a program changes.
-pub fn install(link: Rc<Link>, dispatch: Callback<Action>) {
+pub fn install(link: Rc<WorkerClient>, dispatch: Callback<Action>) {
     let api = Object::new();
     let ready = {
         let link = link.clone();
@@ -72,7 +72,7 @@ where
 }
 
 /// `load(source, {backend})`: a name in `models/`, the URL of a model directory or file, or files.
-async fn load(link: Rc<Link>, dispatch: Callback<Action>, source: JsValue, options: JsValue) -> Outcome {
+async fn load(link: Rc<WorkerClient>, dispatch: Callback<Action>, source: JsValue, options: JsValue) -> Outcome {
     let backend = match option(&options, "backend") {
         None => BackendChoice::Auto,
         Some(value) => value
@@ -112,7 +112,7 @@ fn model_source(source: &JsValue) -> Result<(Source, Option<String>), String> {
 }
 
 /// `trace(textOrIds, {logits})`: the JSON of `moescope trace`, as an object.
-async fn trace(link: Rc<Link>, prompt: JsValue, options: JsValue) -> Outcome {
+async fn trace(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> Outcome {
     let prompt = read_prompt("trace", &prompt)?;
     let logits = match option(&options, "logits").map(|value| value.as_string()) {
         None => Logits::None,
@@ -126,7 +126,7 @@ async fn trace(link: Rc<Link>, prompt: JsValue, options: JsValue) -> Outcome {
 }
 
 /// `generate(textOrIds, {tokens, temperature, top_p, seed})`: `{ids, text, trace, prefill_ms, decode_ms}`.
-async fn generate(link: Rc<Link>, prompt: JsValue, options: JsValue) -> Outcome {
+async fn generate(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> Outcome {
     let prompt = read_prompt("generate", &prompt)?;
     let default = Sampling::default();
     let tokens = number(&options, "tokens", TOKENS as f64, 1.0, 1e6)? as usize;
@@ -135,13 +135,13 @@ async fn generate(link: Rc<Link>, prompt: JsValue, options: JsValue) -> Outcome 
         top_p: number(&options, "top_p", f64::from(default.top_p), 0.0, 1.0)? as f32,
         seed: number(&options, "seed", default.seed as f64, 0.0, 9e15)? as u64,
     };
-    let command = |request| Command::Complete { request, prompt, tokens, sampling };
+    let command = |request| Command::Complete { request, prompt, tokens, sampling, plain: false };
     JSON::parse(&link.ask(command).await.map_err(sentence)?)
 }
 
 /// `policy(p)`: routes the page's text, and what `trace` and `generate` are asked for, as `p` says (docs/gates.md); null or {} for
 /// the model's own way.
-async fn set_policy(link: Rc<Link>, dispatch: Callback<Action>, policy: JsValue) -> Outcome {
+async fn set_policy(link: Rc<WorkerClient>, dispatch: Callback<Action>, policy: JsValue) -> Outcome {
     let json = if policy.is_undefined() { None } else { JSON::stringify(&policy)?.as_string() };
     let policy = Policy::parse(json.as_deref().unwrap_or("null")).map_err(|error| sentence(error.to_string()))?;
     link.ready().await.map_err(sentence)?;

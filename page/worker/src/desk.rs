@@ -333,15 +333,32 @@ impl Desk {
         }
         self.session().set(page);
         let (trace, prefill_ms, decode_ms) = completed?;
-        let new = &trace.tokens[ids.len()..];
+        Ok(self.completion(&self.policy, &trace, ids.len(), (prefill_ms, decode_ms)))
+    }
+
+    /// As [`Self::complete`], by the model's own routing, whatever policy is on.
+    pub async fn complete_plainly(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<String> {
+        if !self.is_changed() {
+            return self.complete(ids, tokens, sampling).await;
+        }
+        let page = self.session.ids().to_vec();
+        let completed = continue_on(&mut self.session, self.tokenizer.as_ref(), ids, tokens, sampling).await;
+        self.session.set(page);
+        let (trace, prefill_ms, decode_ms) = completed?;
+        Ok(self.completion(&Policy::default(), &trace, ids.len(), (prefill_ms, decode_ms)))
+    }
+
+    /// The JSON of a generation: `trace` has `before` tokens of the prompt, then the new ones.
+    fn completion(&self, policy: &Policy, trace: &Trace, before: usize, (prefill_ms, decode_ms): (f64, f64)) -> String {
+        let new = &trace.tokens[before..];
         let json = serde_json::json!({
             "ids": new.iter().map(|token| token.id).collect::<Vec<_>>(),
             "text": new.iter().map(|token| token.text.as_str()).collect::<String>(),
-            "trace": Document::new(&self.info, &self.policy, &trace),
+            "trace": Document::new(&self.info, policy, trace),
             "prefill_ms": prefill_ms,
             "decode_ms": decode_ms,
         });
-        Ok(json.to_string())
+        json.to_string()
     }
 
     async fn continue_from(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<(Trace, f64, f64)> {
@@ -421,6 +438,26 @@ pub enum Advance {
 }
 
 /// The session that the page's text is on: that under the policy, where there is one.
+/// Runs `ids` on `session` and lets it go on: the trace of all, and the milliseconds of prompt and new tokens.
+async fn continue_on(
+    session: &mut Session,
+    tokenizer: Option<&Tokenizer>,
+    ids: &[u32],
+    tokens: usize,
+    sampling: Sampling,
+) -> Result<(Trace, f64, f64)> {
+    let start = now();
+    let mut trace = session.run_routing(ids, tokenizer).await?;
+    let prefilled = now();
+    for left in (1..=tokens).rev() {
+        if !session.has_room() {
+            break;
+        }
+        trace.extend(&session.draw(&sampling, left, tokenizer).await?);
+    }
+    Ok((trace, prefilled - start, now() - prefilled))
+}
+
 fn in_use<'a>(policy: &Policy, changed: &'a mut Option<Session>, own: &'a mut Session) -> &'a mut Session {
     match changed {
         Some(changed) if *policy != Policy::default() => changed,

@@ -1,9 +1,9 @@
 //! The worker that owns the engine: the protocol it speaks, and its loop. A crate of its own, compiled for size as the
-//! page is: what takes time is in the engine. What needs no browser (`address`, `opened`) is tested natively.
+//! page is: what takes time is in the engine. What needs no browser (`address`, `opened`, `protocol`) also compiles
+//! natively, for its tests and for the page's state.
 
 pub mod address;
 pub mod opened;
-#[cfg(target_arch = "wasm32")]
 pub mod protocol;
 
 #[cfg(target_arch = "wasm32")]

@@ -123,8 +123,8 @@ impl Looper {
                 let answer = self.profiled().await;
                 self.answer(request, answer, |request, profile| Event::Profiled { request, profile });
             }
-            Command::Complete { request, prompt, tokens, sampling } => {
-                let answer = self.completed(&prompt, tokens, sampling).await;
+            Command::Complete { request, prompt, tokens, sampling, plain } => {
+                let answer = self.completed(&prompt, tokens, sampling, plain).await;
                 self.answer(request, answer, |request, json| Event::Generated { request, json });
             }
         }
@@ -139,9 +139,14 @@ impl Looper {
         self.desk()?.profile().await
     }
 
-    async fn completed(&mut self, prompt: &Prompt, tokens: usize, sampling: Sampling) -> Result<String> {
+    async fn completed(&mut self, prompt: &Prompt, tokens: usize, sampling: Sampling, plain: bool) -> Result<String> {
         let desk = self.desk()?;
-        desk.complete(&desk.ids(prompt)?, tokens, sampling).await
+        let ids = desk.ids(prompt)?;
+        if plain {
+            desk.complete_plainly(&ids, tokens, sampling).await
+        } else {
+            desk.complete(&ids, tokens, sampling).await
+        }
     }
 
     /// Starts making the GPU engine on the side, where there is a GPU.

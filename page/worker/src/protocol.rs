@@ -132,7 +132,7 @@ pub enum Command {
         /// Named again in the answer.
         request: u64,
     },
-    /// Generate for the API, beside the page's own text. Answers `Generated` or `RequestFailed`.
+    /// Generate beside the page's own text. Answers `Generated` or `RequestFailed`.
     Complete {
         /// Named again in the answer.
         request: u64,
@@ -142,6 +142,8 @@ pub enum Command {
         tokens: usize,
         /// How to choose them.
         sampling: Sampling,
+        /// As the model routes by itself, whatever policy is on.
+        plain: bool,
     },
 }
 

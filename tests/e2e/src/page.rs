@@ -230,11 +230,35 @@ impl Page {
         self.promise(call, vec![json!(logits)]).await
     }
 
+    /// Opens the menu or the page of the drawer that holds a control, where it is not shown.
+    ///
+    /// # Errors
+    /// There is no such menu.
+    pub async fn reach(&self, testid: &str) -> Result<()> {
+        let shown = "const e = document.querySelector(`[data-testid=${arguments[0]}]`); return !e || e.getClientRects().length > 0;";
+        if self.script::<bool>(shown, vec![json!(testid)]).await? {
+            return Ok(());
+        }
+        let opener = match testid {
+            "find" | "play" | "colour-by" => "[data-testid=strip-more]",
+            "help" | "undo-view" | "theme" | "compare-toggle" | "language-select" => "[data-testid=more]",
+            "backend-choice" | "time-kernels" => "[data-testid=backend]",
+            "model-row" | "model-compare" | "open-model" => "[data-testid=model-select]",
+            "example" | "kept-text" => "[data-testid=examples-menu]",
+            _ if testid.starts_with("policy-") || testid.starts_with("sweep-") => "[data-tab=change]",
+            "load-bar" => "[data-tab=balance]",
+            "watch" | "snapshot" | "beside" | "recorded-text" | "leave-past" | "play-training" => "[data-tab=training]",
+            _ => return Ok(()),
+        };
+        Ok(self.browser.find(By::Css(opener)).await?.click().await?)
+    }
+
     /// Chooses the entry with that value in a list.
     ///
     /// # Errors
     /// There is no such list or entry.
     pub async fn choose(&self, testid: &str, value: &str) -> Result<()> {
+        self.reach(testid).await?;
         let list = self.find(testid).await?;
         let entry = list.find(By::Css(format!("option[value='{value}']"))).await;
         Ok(entry.with_context(|| format!("{testid} has no {value}"))?.click().await?)
@@ -254,6 +278,7 @@ impl Page {
     /// # Errors
     /// There is none, or something covers it.
     pub async fn click(&self, testid: &str) -> Result<()> {
+        self.reach(testid).await?;
         Ok(self.find(testid).await?.click().await?)
     }
 

@@ -181,7 +181,7 @@ async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, ur
           const shown = settled();
           await window.moescope.policy({ temperature: 1.5 + n % 2 });
           await shown;
-          if (!document.querySelector('[data-testid=policy-bar]')) throw new Error('no policy is shown');
+          if (!document.querySelector('[data-testid=change-bar]')) throw new Error('no policy is shown');
           times.shown.push(performance.now() - start);
           const measured = document.querySelector('.badge-menu .menu-body').textContent.match(/([\\d.,]+) ms/)[1];
           times.engine.push(+measured.replace(',', ''));

@@ -32,7 +32,7 @@ const CARD: &str = "
     const bars = [...document.querySelectorAll('.bars:not(.small) [data-testid=load-bar]')];
     const feet = bars.map(b => b.querySelector('s').getBoundingClientRect().bottom);
     const figure = name => document.querySelector(`[data-testid=figure-${name}]`).textContent;
-    const card = bars[0].closest('.card');
+    const card = bars[0].closest('.pane-card');
     return {
       heights: bars.map(b => b.querySelector('s').getBoundingClientRect().height),
       loads: bars.map(b => +b.dataset.load),
@@ -46,7 +46,7 @@ async fn bars_figures_and_history_follow_from_the_trace(stage: &Stage) -> Result
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     // With 8 and with 32 experts, of which only some have a number.
     for model in ["main", "fine-grained"] {
-        page.goto(&stage.url(&format!("/?model={model}"))).await?;
+        page.goto(&stage.url(&format!("/?tab=balance&model={model}"))).await?;
         page.routed().await?;
         follow_from_the_trace(&page).await?;
     }
@@ -112,7 +112,7 @@ fn history(layer: &Layer, card: &Card) {
 }
 
 async fn all_layers_are_small_multiples(stage: &Stage) -> Result<()> {
-    let page = stage.open(Visitor::NO_WEBGPU, "/?layer=all").await?;
+    let page = stage.open(Visitor::NO_WEBGPU, "/?tab=balance&layer=all").await?;
     page.wait("the routing", |view| view.state == "ready" && !view.bars.is_empty()).await?;
     let trace = page.trace("none").await?;
     let bars: Vec<(usize, usize, f64)> = page

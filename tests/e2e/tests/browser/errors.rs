@@ -37,7 +37,7 @@ async fn failed_start(stage: &Stage, model: &str) -> Result<String> {
     let view = page.wait("an error", |view| view.state == "error" && !view.error.is_empty()).await?;
     assert!(view.tokens.is_empty(), "tokens without a model");
     // Neither is a model on its way, nor is there a context to count tokens in.
-    assert_eq!(page.find("model-line").await?.text().await?, "no model yet");
+    assert_eq!(page.find("model-select").await?.text().await?.trim(), "no model yet");
     assert_eq!(page.find("token-count").await?.text().await?, "");
     Ok(view.error)
 }

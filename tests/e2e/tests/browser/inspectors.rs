@@ -96,6 +96,7 @@ async fn an_expert_shows_what_it_reads(stage: &Stage) -> Result<()> {
     assert!(card.contains(token), "{token:?}: {card}");
 
     // A bar leads to its expert.
+    page.reach("load-bar").await?;
     page.browser().find(thirtyfour::By::Css("[data-testid=load-bar][data-expert='3']")).await?.click().await?;
     page.until::<bool>(
         "expert 3",

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 tests![
-    arrow_down_through_the_list_of_models_ends_at_the_last,
+    models_chosen_one_after_the_other_end_at_the_last,
     many_loads_at_once_are_each_answered,
     typing_while_another_model_downloads_is_routed_by_the_one_in_use,
     a_generation_stopped_before_it_begins_leaves_the_page_ready,
@@ -18,16 +18,17 @@ tests![
     a_chosen_webgpu_that_refuses_gives_way_to_the_cpu,
 ];
 
-async fn arrow_down_through_the_list_of_models_ends_at_the_last(stage: &Stage) -> Result<()> {
+async fn models_chosen_one_after_the_other_end_at_the_last(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
     page.routed().await?;
-    page.find("model-select").await?.focus().await?;
-    page.press("\u{e015}".repeat(6)).await?;
-    let chosen = "return document.querySelector('[data-testid=model-select]').selectedIndex === 6";
-    page.until::<bool>("the seventh model chosen", chosen, Vec::new()).await?;
+    let choose = "const rows = [...document.querySelectorAll('[data-testid=model-row]')].slice(1, 7);
+        rows.forEach(row => row.click());
+        return rows.at(-1).dataset.model";
+    let name: String = page.script(choose, Vec::new()).await?;
+    let chosen = "return arguments[0] ===
+        document.querySelector('[data-testid=model-row][aria-pressed=true]')?.dataset.model";
+    page.until::<bool>("the seventh model chosen", chosen, vec![json!(name)]).await?;
     page.wait("its routing", |view| view.is_settled() && !view.tokens.is_empty()).await?;
-    let name: String =
-        page.script("return document.querySelector('[data-testid=model-select]').value", Vec::new()).await?;
     // It is the one in use, not only the one that the list shows.
     let traced: String = page.promise("return (await moescope.trace('hello')).model.name", Vec::new()).await?;
     assert_eq!(traced, name);

@@ -6,6 +6,7 @@
 mod api;
 mod balance;
 mod errors;
+mod explore;
 mod generate;
 mod harness;
 mod inspectors;
@@ -22,6 +23,7 @@ mod routing;
 mod sheets;
 mod shell;
 mod speed;
+mod stories;
 mod strip;
 mod training;
 mod versions;
@@ -31,6 +33,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let tests = [
         routing::tests(),
+        stories::tests(),
         strip::tests(),
         pictures::tests(),
         balance::tests(),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         versions::tests(),
         generate::tests(),
         errors::tests(),
+        explore::tests(),
         api::tests(),
         layout::tests(),
         shell::tests(),

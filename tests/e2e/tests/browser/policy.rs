@@ -12,6 +12,7 @@ use std::process::Command;
 
 tests![
     an_expert_goes_off_and_on_again,
+    both_write_on_from_the_same_text,
     a_link_brings_the_policy_and_webgpu_obeys_it,
     an_impossible_policy_leaves_the_last_good_one,
     tokens_are_sent_to_an_expert,
@@ -68,8 +69,9 @@ async fn an_expert_goes_off_and_on_again(stage: &Stage) -> Result<()> {
         .await?;
     changed(&page).await?;
     shows(&page, &traced(stage.tools(), r#"{"layers":[1],"off":[2]}"#)?).await?;
-    let said = page.find("policy-bar").await?.text().await?;
-    assert!(said.contains("layer 1: expert 2 off"), "{said}");
+    let said = page.find("change-bar").await?.text().await?;
+    assert!(said.contains("Expert 2 of layer 1 is off."), "{said}");
+    says_what_the_command_line_says(stage, &page, r#"{"layers":[1],"off":[2]}"#).await?;
     // What the model does by itself stands beside it, and is what the page showed before.
     let figures: Vec<String> = page
         .script(
@@ -92,11 +94,58 @@ async fn an_expert_goes_off_and_on_again(stage: &Stage) -> Result<()> {
 
     page.script::<()>("document.activeElement.blur()", Vec::new()).await?;
     page.press_with_control("z").await?;
-    page.until::<bool>("no policy", "return !document.querySelector('[data-testid=policy-bar]')", Vec::new()).await?;
+    page.until::<bool>("no policy", "return !document.querySelector('[data-testid=change-bar]')", Vec::new()).await?;
     let after =
         page.wait("the model's own routing", |view| view.is_settled() && view.experts() == before.experts()).await?;
     assert_eq!(after.bars, before.bars);
     page.wait_for_address(|address| !address.contains("policy=")).await?;
+    Ok(())
+}
+
+/// The bar's figures are those of the two runs.
+async fn says_what_the_command_line_says(stage: &Stage, page: &Page, policy: &str) -> Result<()> {
+    let ids = |trace: &cli::Trace| trace.ids();
+    let (own, changed) = (traced(stage.tools(), "{}")?, traced(stage.tools(), policy)?);
+    assert_eq!(ids(&own), ids(&changed));
+    let moved = (0..own.ids().len()).filter(|&position| {
+        own.layers.iter().zip(&changed.layers).any(|(own, changed)| {
+            let sorted = |layer: &cli::Layer| {
+                let mut experts = layer.selected[position].clone();
+                experts.sort_unstable();
+                experts
+            };
+            sorted(own) != sorted(changed)
+        })
+    });
+    let (moved, tokens) = (moved.count(), own.ids().len());
+    let said = page.find("change-bar").await?.text().await?;
+    let figures = match moved {
+        0 => "no token goes".to_owned(),
+        moved if moved == tokens => format!("all {moved} tokens go"),
+        1 => format!("1 of {tokens} tokens goes"),
+        moved => format!("{moved} of {tokens} tokens go"),
+    };
+    assert!(said.contains(&figures), "{figures}: {said}");
+    assert!(said.contains("bits per byte"), "{said}");
+    Ok(())
+}
+
+/// Both columns continue the text from one seed: the model's is what it writes without the change.
+async fn both_write_on_from_the_same_text(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu").await?;
+    let write = "return (await window.moescope.generate(arguments[0], { tokens: 30 })).text;";
+    let own: String = page.promise(write, vec![json!(TEXT)]).await?;
+    page.promise::<()>("return await window.moescope.policy(arguments[0]);", vec![json!({"gate": "random"})]).await?;
+    changed(&page).await?;
+    let done = "return document.querySelectorAll('[data-testid=writes][data-done=true]').length === 2";
+    page.until::<bool>("both sides", done, Vec::new()).await?;
+    let side = "return document.querySelector(`[data-testid=writes][data-side=${arguments[0]}] u`).textContent;";
+    let model: String = page.script(side, vec![json!("model")]).await?;
+    let with_change: String = page.script(side, vec![json!("changed")]).await?;
+    assert_eq!(model, own);
+    assert_ne!(model, with_change, "a random gate writes something else");
+    let changed_too: String = page.promise(write, vec![json!(TEXT)]).await?;
+    assert_eq!(with_change, changed_too);
     Ok(())
 }
 
@@ -152,7 +201,7 @@ async fn an_impossible_policy_leaves_the_last_good_one(stage: &Stage) -> Result<
     page.until::<bool>("the refusal", said, Vec::new()).await?;
     shows(&page, &one).await?;
     page.promise::<()>(set, vec![Value::Null]).await?;
-    page.until::<bool>("no policy", "return !document.querySelector('[data-testid=policy-bar]')", Vec::new()).await?;
+    page.until::<bool>("no policy", "return !document.querySelector('[data-testid=change-bar]')", Vec::new()).await?;
     shows(&page, &traced(stage.tools(), "{}")?).await
 }
 
@@ -276,7 +325,10 @@ async fn two_policies_stand_side_by_side(stage: &Stage) -> Result<()> {
     let set = "return await window.moescope.policy(arguments[0]);";
     page.promise::<()>(set, vec![json!({"top_k": 1})]).await?;
     changed(&page).await?;
-    page.find("policy-keep").await?.click().await?;
+    // The second side is the model unchanged, until it is given the change.
+    page.click("change-compare").await?;
+    beside(&page, &traced(stage.tools(), r#"{"top_k":1}"#)?, &traced(stage.tools(), "{}")?).await?;
+    page.find("compare-keep").await?.click().await?;
     page.promise::<()>(set, vec![json!({"temperature": 3})]).await?;
     changed(&page).await?;
     let (first, second) = (r#"{"temperature":3}"#, r#"{"top_k":1}"#);

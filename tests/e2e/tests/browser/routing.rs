@@ -8,7 +8,7 @@ use moescope_e2e::page::{Page, View};
 use std::collections::BTreeSet;
 
 tests![
-    opens_on_the_mixed_example_already_routed,
+    opens_on_the_first_example_already_routed,
     typing_adds_tokens_and_moves_the_load_bars,
     choosing_a_layer_shows_its_experts,
     webgpu_says_what_the_command_line_says,
@@ -20,7 +20,7 @@ tests![
     webgpu_asked_for_where_there_is_none_gives_way_to_the_cpu_which_says_so,
 ];
 
-async fn opens_on_the_mixed_example_already_routed(stage: &Stage) -> Result<()> {
+async fn opens_on_the_first_example_already_routed(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::WEBGPU, "/").await?;
     let view = page.routed().await?;
     let examples = std::fs::read_to_string(stage.tools().versioned("examples.json")?)?;
@@ -92,7 +92,6 @@ async fn weights_of_8_bits_say_what_the_command_line_says(stage: &Stage) -> Resu
     let text = "The river was wide and slow; let mut river = Vec::new();";
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
     page.routed().await?;
-    page.click("backend").await?;
     page.choose("backend-choice", "cpu-int8").await?;
     page.wait("the engine with 8 bits", |view| view.is_settled() && view.backend.contains("8 bits")).await?;
     page.paste(text).await?;
@@ -175,8 +174,7 @@ async fn the_cpu_answers_until_the_gpu_takes_over(stage: &Stage) -> Result<()> {
 async fn the_kernels_of_the_gpu_are_timed(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::WEBGPU, "/?backend=webgpu&text=The%20river%20was%20wide.").await?;
     let before = page.routed().await?;
-    let open = "document.querySelector('.badge-menu').open = true;
-        document.querySelector('[data-testid=time-kernels]').click();";
+    let open = "document.querySelector('[data-testid=time-kernels]').click();";
     page.script::<()>(open, Vec::new()).await?;
     let rows = "const rows = [...document.querySelectorAll('[data-testid=kernels] tr')];
         return rows.length > 0 && rows.map(row => [...row.children].map(cell => cell.textContent));";

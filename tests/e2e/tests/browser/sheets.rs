@@ -3,13 +3,15 @@
 use crate::harness::{Stage, tests};
 use anyhow::Result;
 use moescope_e2e::browser::Visitor;
+use moescope_e2e::page::Page;
 use serde_json::json;
 
 tests![
     the_help_sheet_opens_by_a_key_and_closes,
     another_language_changes_every_view_and_comes_back,
     on_paper_the_page_is_whole_and_without_controls,
-    a_card_folds_on_a_phone_and_stays_so,
+    on_a_phone_the_drawer_is_a_sheet,
+    one_pop_up_is_open_at_most,
 ];
 
 async fn the_help_sheet_opens_by_a_key_and_closes(stage: &Stage) -> Result<()> {
@@ -65,15 +67,36 @@ async fn on_paper_the_page_is_whole_and_without_controls(stage: &Stage) -> Resul
     Ok(())
 }
 
-async fn a_card_folds_on_a_phone_and_stays_so(stage: &Stage) -> Result<()> {
+async fn on_a_phone_the_drawer_is_a_sheet(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::PHONE, "/?text=hello").await?;
     page.routed().await?;
-    let shown = "return [...document.querySelectorAll('[data-testid=load-bar]')].some(b => b.getClientRects().length)";
-    assert!(page.script::<bool>(shown, Vec::new()).await?);
-    page.script::<()>("document.querySelector('[data-testid=fold-load]').click()", Vec::new()).await?;
-    page.until::<bool>("the fold", &shown.replace("return ", "return !"), Vec::new()).await?;
-    page.browser().refresh().await?;
+    let shown = "return document.querySelector('[data-testid=token-inspector]').getClientRects().length > 0";
+    assert!(!page.script::<bool>(shown, Vec::new()).await?, "the sheet is closed at first");
+    page.find("token").await?.click().await?;
+    page.until::<bool>("the sheet with the token", shown, Vec::new()).await?;
+    page.press("\u{e00c}").await?;
+    page.until::<bool>("the sheet closed", &shown.replace("return ", "return !"), Vec::new()).await?;
+    Ok(())
+}
+
+/// Pop-ups close on Escape, on a click elsewhere, and when another one opens.
+async fn one_pop_up_is_open_at_most(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
     page.routed().await?;
-    assert!(!page.script::<bool>(shown, Vec::new()).await?, "the choice is kept");
+    let open = "return [...document.querySelectorAll('.popup-panel')].filter(p => p.getClientRects().length).length;";
+    let count = |page: &Page| {
+        let page = page.clone();
+        async move { page.script::<usize>(open, Vec::new()).await }
+    };
+    let buttons = ["model-select", "backend", "more", "examples-menu", "strip-more", "generate-settings"];
+    for button in buttons {
+        page.click(button).await?;
+        assert_eq!(count(&page).await?, 1, "{button}");
+    }
+    page.press("\u{e00c}").await?;
+    assert_eq!(count(&page).await?, 0, "Escape closes it");
+    page.click("generate-settings").await?;
+    page.find("headline").await?.click().await?;
+    assert_eq!(count(&page).await?, 0, "a click elsewhere closes it");
     Ok(())
 }

@@ -174,6 +174,7 @@ async fn find_marks_what_is_there_and_goes_along(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=The%20river%20and%20the%20river%20and%20the%20sea.").await?;
     page.routed().await?;
     let trace = page.trace("none").await?;
+    page.reach("find").await?;
     page.find("find").await?.send_keys("River").await?;
     let wanted = inside(&trace, "river");
     assert!(wanted.iter().filter(|found| **found).count() >= 2, "the word is there twice");

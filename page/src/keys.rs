@@ -1,0 +1,69 @@
+//! Keys that work everywhere on the page but while writing.
+
+use crate::state::{Action, LayerChoice, Picture};
+use wasm_bindgen::JsCast;
+use web_sys::{HtmlElement, KeyboardEvent};
+
+/// What a key asks for.
+pub enum Key {
+    /// A change of the state.
+    Act(Action),
+    /// Let the model continue the text, or stop it.
+    Continue,
+    /// Go to the text box.
+    Write,
+    /// Show the help.
+    Help,
+}
+
+impl Key {
+    /// The browser's own answer to the key is not wanted.
+    pub fn takes_over(&self) -> bool {
+        matches!(self, Self::Continue | Self::Write | Self::Act(Action::Undo | Action::Redo))
+    }
+}
+
+/// What the key asks for in a model of so many layers; nothing where it belongs to a text that is being written.
+pub fn read(event: &KeyboardEvent, layers: usize) -> Option<Key> {
+    let control = event.ctrl_key() || event.meta_key();
+    if control && event.key() == "Enter" {
+        return Some(Key::Continue);
+    }
+    if event.is_composing() || is_writing(event) {
+        return None;
+    }
+    if control {
+        return match (event.key().as_str(), event.shift_key()) {
+            ("y", _) | ("z" | "Z", true) => Some(Key::Act(Action::Redo)),
+            ("z" | "Z", false) => Some(Key::Act(Action::Undo)),
+            _ => None,
+        };
+    }
+    if event.alt_key() {
+        return None;
+    }
+    let action = match event.key().as_str() {
+        "?" => return Some(Key::Help),
+        "/" => return Some(Key::Write),
+        "a" => Action::Layer(LayerChoice::All),
+        "m" => Action::Picture(Picture::Map),
+        "l" => Action::Picture(Picture::Load),
+        "f" => Action::Picture(Picture::Flow),
+        "Escape" => Action::Pin(None),
+        key => {
+            let layer = key.parse().ok().filter(|&layer: &usize| layer < layers)?;
+            Action::Layer(LayerChoice::One(layer))
+        }
+    };
+    Some(Key::Act(action))
+}
+
+/// True where the key goes into a text or a control that takes letters.
+fn is_writing(event: &KeyboardEvent) -> bool {
+    let element = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
+    element.is_some_and(|element| {
+        let kind = element.get_attribute("type").unwrap_or_default();
+        matches!(element.tag_name().as_str(), "TEXTAREA" | "SELECT")
+            || (element.tag_name() == "INPUT" && !matches!(kind.as_str(), "radio" | "checkbox" | "range"))
+    })
+}

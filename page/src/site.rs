@@ -1,0 +1,203 @@
+//! What the page fetches from its own site: the lists of models, examples and languages, and what comes with a model;
+//! and where a model is found.
+
+use crate::i18n::messages::{Language, t};
+use crate::routing::Recording;
+use crate::state::example::Example;
+use crate::state::story::Card;
+use crate::state::training_snapshot::RECORDING;
+use crate::state::{Action, CURVES, DOSSIER, Offered};
+use crate::version;
+use crate::worker::address::on_hub;
+use crate::worker::opened::find_model;
+use crate::worker::protocol::Source;
+use gloo::utils::{document, window};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{File, Url};
+use yew::prelude::*;
+
+/// Fetches what the page offers, and loads the first model as soon as its name is known.
+pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
+    let examples = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let list = fetch_json::<Vec<Example>>(&version::file("examples.json")).await;
+        match list {
+            Some(list) => examples.emit(Action::Examples(list)),
+            None => examples.emit(Action::Note(t!("examples.missing").into())),
+        }
+    });
+    let stories = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        // Without them the page has one row less.
+        if let Some(cards) = fetch_json::<Vec<Card>>(&version::file("stories/index.json")).await {
+            stories.emit(Action::Stories(cards));
+        }
+    });
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let offered = fetch_json::<Vec<Offered>>("models/index.json").await.unwrap_or_default();
+        let first = offered.first().map(|offered| offered.name.clone());
+        let (source, asked) = first_model(asked, &offered, first, &dispatch);
+        dispatch.emit(Action::Models(offered));
+        match source {
+            Some(source) => dispatch.emit(Action::Load { source, asked }),
+            None => dispatch.emit(Action::Fail(t!("model.no-models").into())),
+        }
+    });
+}
+
+/// The address of the model that [`first_model`] will give, where it is one of the site's, whose names index.html has.
+pub fn expected_model(asked: Option<&str>) -> Option<String> {
+    let names = document().body()?.get_attribute("data-models")?;
+    let name = names.split('/').find(|&name| asked.is_none_or(|asked| asked == name))?;
+    absolute(&format!("models/{name}/"))
+}
+
+/// The model to begin with: what the address asks for, where that makes sense, else the first on offer.
+fn first_model(
+    asked: Option<String>,
+    offered: &[Offered],
+    first: Option<String>,
+    dispatch: &Callback<Action>,
+) -> (Option<Source>, Option<String>) {
+    if let Some(asked) = asked {
+        if offered.iter().any(|offered| offered.name == asked) {
+            return (Some(shipped(&asked)), Some(asked));
+        }
+        if let Some(url) = address_of(&asked) {
+            return (Some(Source::Url(url)), Some(asked));
+        }
+        let names = offered.iter().map(|offered| offered.name.as_str()).collect::<Vec<_>>().join(", ");
+        dispatch.emit(Action::Note(t!("address.model", value = asked, names = names).into()));
+    }
+    (first.as_deref().map(shipped), first)
+}
+
+pub fn fetch_languages(came: &Callback<Vec<Language>>) {
+    let came = came.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        if let Some(languages) = fetch_json(&version::file("messages/index.json")).await {
+            came.emit(languages);
+        }
+    });
+}
+
+pub fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
+    wasm_bindgen_futures::spawn_local(async move {
+        let path = version::file(&format!("messages/{language}.json"));
+        let json = if language == "en" { None } else { fetch_text(&path).await };
+        came.emit((language, json));
+    });
+}
+
+/// Fetches what comes with a shipped model: what its experts read, how it learned.
+pub fn fetch_extras(name: String, files: &[String], dispatch: &Callback<Action>) {
+    let has = |file: &str| files.iter().any(|other| other == file);
+    if has(DOSSIER) {
+        let (name, dispatch) = (name.clone(), dispatch.clone());
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Some(dossier) = fetch_json(&format!("models/{name}/{DOSSIER}")).await {
+                dispatch.emit(Action::Dossier(name, Box::new(dossier)));
+            }
+        });
+    }
+    if has(CURVES) {
+        let dispatch = dispatch.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Some(curves) = fetch_json(&format!("models/{name}/{CURVES}")).await {
+                dispatch.emit(Action::Curves(name, curves));
+            }
+        });
+    }
+}
+
+/// Fetches how a shipped model's routing formed: a file that only those who want to see it need.
+pub fn fetch_recording(name: String, dispatch: &Callback<Action>) {
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let recording = match fetch_text(&format!("models/{name}/{RECORDING}")).await {
+            Some(json) => Recording::read(&json).map(Box::new).map_err(|error| error.to_string()),
+            None => Err(t!("recorded.missing", name = name)),
+        };
+        dispatch.emit(Action::Recording(name, recording));
+    });
+}
+
+/// Fetches a story.
+pub fn fetch_story(name: String, dispatch: &Callback<Action>) {
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        let story = if is_name { fetch_json(&version::file(&format!("stories/{name}.json"))).await } else { None };
+        match story {
+            Some(story) => dispatch.emit(Action::StoryCame(Box::new(story))),
+            None => {
+                dispatch.emit(Action::Note(t!("story.missing", name = name).into()));
+                dispatch.emit(Action::Story(None));
+            }
+        }
+    });
+}
+
+async fn fetch_json<T: serde::de::DeserializeOwned>(path: &str) -> Option<T> {
+    serde_json::from_str(&fetch_text(path).await?).ok()
+}
+
+async fn fetch_text(path: &str) -> Option<String> {
+    let response = JsFuture::from(window().fetch_with_str(path)).await.ok()?;
+    let response: web_sys::Response = response.dyn_into().ok()?;
+    if !response.ok() {
+        return None;
+    }
+    JsFuture::from(response.text().ok()?).await.ok()?.as_string()
+}
+
+/// Where the page keeps the model `name`.
+pub fn shipped(name: &str) -> Source {
+    Source::Url(absolute(&format!("models/{name}/")).unwrap_or_default())
+}
+
+/// `address` seen from the page.
+pub fn absolute(address: &str) -> Option<String> {
+    let base = window().document()?.base_uri().ok().flatten()?;
+    let url = Url::new_with_base(address, &base).ok()?;
+    matches!(url.protocol().as_str(), "http:" | "https:" | "blob:").then(|| url.href())
+}
+
+/// The address of a model that `text` names by a URL, a path (`/m`, `./m`) or its name on the Hugging Face hub
+/// (`ORG/NAME`, `ORG/NAME@REVISION`); none where it is none of these.
+pub fn address_of(text: &str) -> Option<String> {
+    let is_address = text.contains("://") || text.starts_with(['/', '.']) || text.starts_with("blob:");
+    on_hub(text).or_else(|| is_address.then(|| absolute(text)).flatten())
+}
+
+/// Loads the model among files that the visitor opened (path, file), or says why there is none.
+pub fn open_files(files: &[(String, File)], dispatch: &Callback<Action>) {
+    dispatch.emit(match from_files(files) {
+        Ok(source) => Action::Load { source, asked: None },
+        Err(message) => Action::Fail(message.into()),
+    });
+}
+
+/// The model among files (path, file).
+///
+/// # Errors
+/// There is none, or several: see [`find_model`].
+pub fn from_files(files: &[(String, File)]) -> Result<Source, String> {
+    let paths: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
+    let model = find_model(&paths)?;
+    let files = model.files.iter().map(|place| &files[*place].1).filter_map(named_blob).collect();
+    Ok(Source::Files { name: model.name, files, weights: model.weights })
+}
+
+/// A file's path from the directory that was opened on; its name where it was opened by itself.
+pub fn path_of(file: &File) -> String {
+    let path = js_sys::Reflect::get(file, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string());
+    path.filter(|path| !path.is_empty()).unwrap_or_else(|| file.name())
+}
+
+/// A file's name and an address that the worker can read it from.
+fn named_blob(file: &File) -> Option<(String, String)> {
+    Some((file.name(), Url::create_object_url_with_blob(file).ok()?))
+}

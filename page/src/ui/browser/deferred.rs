@@ -1,0 +1,92 @@
+//! What is in it follows after the next painting, or a few later where there is no time, so that none has everything to draw:
+//! the text and its tokens come first. What is more than a painting can bear follows what moves, as a crosshair, when it rests.
+
+use crate::ui::browser::canvas::{AfterPainting, after_painting};
+use crate::ui::browser::frame_budget;
+use crate::ui::browser::ready_state::{Pending, ReadyState};
+use gloo::utils::document;
+use yew::prelude::*;
+
+/// What never rests is followed after so many paintings: a fifth of a second.
+const LONGEST: usize = 12;
+
+#[derive(Properties, PartialEq)]
+pub struct DeferredProps {
+    /// What it takes to draw it, about, in the unit of frame_budget.rs.
+    pub work: usize,
+    /// Paintings after which it is drawn even where there is no time for it.
+    pub patience: usize,
+    pub ready_state: ReadyState,
+    pub children: Html,
+}
+
+/// Its children, as they were some paintings ago.
+pub struct Deferred {
+    shown: Html,
+    painting: Option<AfterPainting>,
+    /// Paintings since the first change that is not shown, and since the last.
+    waited: usize,
+    rested: usize,
+    pending: Option<Pending>,
+}
+
+impl Component for Deferred {
+    type Message = ();
+    type Properties = DeferredProps;
+
+    fn create(context: &Context<Self>) -> Self {
+        let mut later = Self { shown: Html::default(), painting: None, waited: 0, rested: 0, pending: None };
+        later.follow(context);
+        later
+    }
+
+    fn changed(&mut self, context: &Context<Self>, _: &DeferredProps) -> bool {
+        self.follow(context)
+    }
+
+    fn update(&mut self, context: &Context<Self>, (): ()) -> bool {
+        self.painting = None;
+        self.waited += 1;
+        self.rested += 1;
+        let DeferredProps { work, patience, .. } = *context.props();
+        let moves = self.waited < LONGEST && self.rested < frame_budget::paintings_for(work).min(patience);
+        if moves || self.waited < patience && !frame_budget::has_time() {
+            self.wait(context);
+            return false;
+        }
+        frame_budget::spend(work);
+        self.waited = 0;
+        self.shown = context.props().children.clone();
+        true
+    }
+
+    fn view(&self, _: &Context<Self>) -> Html {
+        self.shown.clone()
+    }
+
+    fn rendered(&mut self, _: &Context<Self>, _: bool) {
+        if self.painting.is_none() {
+            self.pending = None;
+        }
+    }
+}
+
+impl Deferred {
+    /// Waits for the next painting; true where it is drawn now, as a page in the background has none.
+    fn follow(&mut self, context: &Context<Self>) -> bool {
+        if document().hidden() {
+            return Component::update(self, context, ());
+        }
+        self.rested = 0;
+        if self.painting.is_none() {
+            self.wait(context);
+        }
+        false
+    }
+
+    fn wait(&mut self, context: &Context<Self>) {
+        let link = context.link().clone();
+        self.painting = Some(after_painting(move || link.send_message(())));
+        self.pending.get_or_insert_with(|| context.props().ready_state.pending());
+    }
+}

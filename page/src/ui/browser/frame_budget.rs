@@ -1,0 +1,67 @@
+//! How much is drawn between two paintings: as much as this computer can bear without a delay that is felt. What has no time
+//! now waits for the next one; the strip's parts and the cards share the time.
+
+use crate::ui::browser::canvas::{painting_ms, paintings};
+use gloo::utils::document;
+use std::cell::RefCell;
+
+/// Work between two paintings on a computer of which nothing is known yet, and the least and the most, however slow or fast
+/// it is. The unit is an eighth of what a new token in the strip takes.
+const A_PAINTING: usize = 400;
+const LEAST: usize = 100;
+const MOST: usize = 600;
+
+/// What a painting should take: less than half of the 50 ms that are felt as a delay, as the rest of the page draws too.
+const PAINTING_MS: f64 = 20.0;
+
+thread_local! {
+    static PACE: RefCell<Pace> = const { RefCell::new(Pace { bearable: A_PAINTING, left: 0, painting: None }) };
+}
+
+struct Pace {
+    /// Work that a painting can bear, as the last ones showed.
+    bearable: usize,
+    /// Work that may still be done before the next painting, and after which one that was said.
+    left: usize,
+    painting: Option<usize>,
+}
+
+/// Whether something may be drawn before the next painting.
+pub fn has_time() -> bool {
+    PACE.with_borrow_mut(Pace::left) > 0
+}
+
+/// So much work is done before the next painting.
+pub fn spend(work: usize) {
+    PACE.with_borrow_mut(|pace| pace.left = pace.left().saturating_sub(work));
+}
+
+/// Paintings that could bear so much work.
+pub fn paintings_for(work: usize) -> usize {
+    PACE.with_borrow(|pace| work.div_ceil(pace.bearable))
+}
+
+impl Pace {
+    fn left(&mut self) -> usize {
+        let painting = Some(paintings());
+        if document().hidden() {
+            // A page in the background has no paintings.
+            (self.left, self.painting) = (usize::MAX, None);
+        } else if self.painting != painting {
+            if self.painting.is_some() {
+                self.learn(self.bearable - self.left, painting_ms());
+            }
+            (self.left, self.painting) = (self.bearable, painting);
+        }
+        self.left
+    }
+
+    /// A painting with so much work took so long.
+    fn learn(&mut self, work: usize, ms: f64) {
+        // Little work says more about the rest of the page.
+        if work >= LEAST / 2 {
+            let bearable = work as f64 * PAINTING_MS / ms.max(1.0);
+            self.bearable = ((self.bearable as f64 + bearable) / 2.0).clamp(LEAST as f64, MOST as f64) as usize;
+        }
+    }
+}

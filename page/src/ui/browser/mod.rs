@@ -1,0 +1,9 @@
+//! What the views need from the browser: canvases, frames, storage, theme.
+
+pub(crate) mod canvas;
+pub(crate) mod deferred;
+pub(crate) mod frame_budget;
+pub(crate) mod palette;
+pub(crate) mod ready_state;
+pub(crate) mod storage;
+pub(crate) mod theme;

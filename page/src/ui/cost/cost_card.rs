@@ -1,0 +1,107 @@
+//! What the model on screen costs: memory, work a token, and what a dense model of its size would need.
+
+use crate::i18n::format;
+use crate::i18n::messages::t;
+use crate::model::{ModelInfo, Part};
+use crate::state::shared::Shared;
+use crate::ui::charts::as_table::AsTable;
+use crate::ui::cost::mixtral_card::MixtralCard;
+use yew::prelude::*;
+
+/// A part must have this share of all to carry its name.
+const FOR_NAME: f64 = 0.09;
+
+#[derive(Properties, PartialEq)]
+pub struct CostCardProps {
+    pub model: Option<Shared<ModelInfo>>,
+}
+
+/// The card.
+#[component]
+pub fn CostCard(props: &CostCardProps) -> Html {
+    let Some(model) = &props.model else { return html! {} };
+    let content = {
+        let model = model.clone();
+        Callback::from(move |()| table(&model))
+    };
+    let rows = figures(model).into_iter().map(|(name, value, unit)| {
+        html! {
+            <div key={name}>
+                <dt>{ t!(&format!("cost.{name}")) }</dt>
+                <dd data-testid={format!("cost-{name}")}>{ value }<small>{ unit }</small></dd>
+            </div>
+        }
+    });
+    let about = if model.experts > 0 {
+        t!("cost.about", dtype = model.dtype)
+    } else {
+        t!("cost.about.dense", dtype = model.dtype)
+    };
+    html! {
+        <section class="pane-card cost-card" aria-labelledby="cost-title">
+            <div class="head"><h2 id="cost-title">{ t!("cost.title") }</h2><p>{ about }</p></div>
+            { bars(model) }
+            <dl class="cost">{ for rows }</dl>
+            <AsTable caption={t!("cost.parts")} {content} />
+            <MixtralCard />
+        </section>
+    }
+}
+
+/// Name, figure, and its unit or base.
+fn figures(model: &ModelInfo) -> [(&'static str, String, String); 5] {
+    let (total, active) = (model.cost.parameters() as f64, model.cost.active_parameters() as f64);
+    let share = active / total.max(1.0);
+    let bytes = model.weight_bytes as f64;
+    let work = model.cost.flops_per_token() as f64;
+    let dense_work = 2.0 * (total - model.cost.embeddings.total as f64);
+    let times = format::tenth(dense_work / work.max(1.0));
+    [
+        ("memory", format::bytes(bytes), t!("cost.memory.unit", parameters = format::compact(total))),
+        ("active", format::percent(share), t!("cost.active.unit", parameters = format::compact(active))),
+        ("read", format::bytes(bytes * share), t!("cost.read.unit", bytes = format::bytes(bytes))),
+        ("work", format::flops(work), t!("cost.work.unit")),
+        ("dense", t!("cost.dense.value", times = times), t!("cost.dense.unit", flops = format::flops(dense_work))),
+    ]
+}
+
+/// Two bars on one scale: what must be in memory, and what of it one token uses.
+fn bars(model: &ModelInfo) -> Html {
+    let total = model.cost.parameters().max(1) as f64;
+    let parts: Vec<(&str, &Part)> = model.cost.parts().into_iter().filter(|(_, part)| part.total > 0).collect();
+    let piece = |index: usize, name: &str, parameters: u64| {
+        let share = parameters as f64 / total;
+        let named = share >= FOR_NAME;
+        let title = format!("{}: {}", t!(&format!("part.{name}")), format::count(parameters as f64));
+        let style = format!("flex:{share:.5} 0 0;--strength:{}%", 20 + 12 * (index % 4));
+        html! { <s key={name.to_owned()} class={classes!((!named).then_some("none"))} {style} {title}>{ named.then(|| t!(&format!("part.{name}"))) }</s> }
+    };
+    let in_memory = parts.iter().enumerate().map(|(index, (name, part))| piece(index, name, part.total));
+    let used = parts.iter().enumerate().map(|(index, (name, part))| piece(index, name, part.active));
+    let unused = 1.0 - model.cost.active_parameters() as f64 / total;
+    html! {
+        <div class="parts" aria-hidden="true">
+            <span>{ t!("cost.memory") }</span><div class="part-bar">{ for in_memory }</div>
+            <span>{ t!("cost.active") }</span>
+            <div class="part-bar">{ for used }if unused > 0.0 { <s class="unused" style={format!("flex:{unused:.5} 0 0")}>{ t!("cost.unused") }</s> }</div>
+        </div>
+    }
+}
+
+fn table(model: &ModelInfo) -> Html {
+    let row = |name: String, total: u64, active: u64| {
+        html! {
+            <tr><th scope="row">{ name }</th><td>{ format::count(total as f64) }</td><td>{ format::count(active as f64) }</td></tr>
+        }
+    };
+    let rows = model.cost.parts().into_iter().filter(|(_, part)| part.total > 0);
+    let rows = rows.map(|(name, part)| row(t!(&format!("part.{name}")), part.total, part.active));
+    html! {
+        <>
+            <thead><tr><th scope="col">{ t!("cost.part") }</th><th scope="col">{ t!("cost.total") }</th>
+                <th scope="col">{ t!("cost.per-token") }</th></tr></thead>
+            <tbody>{ for rows }</tbody>
+            <tfoot>{ row(t!("cost.sum"), model.cost.parameters(), model.cost.active_parameters()) }</tfoot>
+        </>
+    }
+}

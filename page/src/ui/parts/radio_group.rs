@@ -1,0 +1,53 @@
+//! A row of choices of which one is on: native radio buttons, drawn as one control.
+
+use gloo::timers::callback::Timeout;
+use yew::prelude::*;
+
+/// One choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RadioOption {
+    /// Its value.
+    pub value: AttrValue,
+    /// Its text.
+    pub label: AttrValue,
+}
+
+#[derive(Properties, PartialEq)]
+pub struct RadioGroupProps {
+    /// Name of the group in the document.
+    pub name: &'static str,
+    /// What is chosen here.
+    pub label: AttrValue,
+    pub segments: Vec<RadioOption>,
+    /// The value that is on.
+    pub on: AttrValue,
+    pub choose: Callback<String>,
+    #[prop_or_default]
+    pub testid: Option<&'static str>,
+}
+
+/// The control.
+#[component]
+pub fn RadioGroup(props: &RadioGroupProps) -> Html {
+    let segments = props.segments.iter().map(|segment| {
+        let value = segment.value.clone();
+        let choose = props.choose.clone();
+        // Not inside the event: the browser moves the focus after it, and would lay out all that has changed for that.
+        let choose = move |_: Event| {
+            let (choose, value) = (choose.clone(), value.to_string());
+            Timeout::new(0, move || choose.emit(value)).forget();
+        };
+        html! {
+            <label key={segment.value.to_string()}>
+                <input type="radio" name={props.name} value={segment.value.clone()} onchange={choose}
+                    checked={segment.value == props.on} />
+                <span>{ &segment.label }</span>
+            </label>
+        }
+    });
+    html! {
+        <div class="segments" role="radiogroup" aria-label={props.label.clone()} data-testid={props.testid}>
+            { for segments }
+        </div>
+    }
+}

@@ -1,0 +1,75 @@
+//! The drawer at the right, one page at a time; on a small screen a sheet from below.
+
+use crate::i18n::messages::t;
+use crate::state::Action;
+use crate::state::view::Tab;
+use crate::ui::parts::icon::icon;
+use gloo::utils::document;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct DrawerProps {
+    pub tab: Tab,
+    /// On a small screen: the sheet is open.
+    pub open: bool,
+    /// What each tab shows, in the order of [`Tab::ALL`].
+    pub panes: Vec<Html>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The drawer. All its pages are in the document; one is shown.
+#[component]
+pub fn Drawer(props: &DrawerProps) -> Html {
+    let tabs = Tab::ALL.map(|tab| {
+        let on = tab == props.tab;
+        let choose = props.dispatch.reform(move |_: MouseEvent| Action::Tab(tab));
+        html! {
+            <button key={tab.name()} type="button" role="tab" id={format!("tab-{}", tab.name())} data-testid="drawer-tab"
+                data-tab={tab.name()} aria-selected={on.to_string()} aria-controls={format!("pane-{}", tab.name())}
+                tabindex={if on { "0" } else { "-1" }} onclick={choose}>{ t!(&format!("tab.{}", tab.name())) }</button>
+        }
+    });
+    let panes = Tab::ALL.into_iter().zip(&props.panes).map(|(tab, pane)| {
+        html! {
+            <div key={tab.name()} role="tabpanel" class="pane" id={format!("pane-{}", tab.name())}
+                aria-labelledby={format!("tab-{}", tab.name())} hidden={tab != props.tab}>{ pane.clone() }</div>
+        }
+    });
+    let close = props.dispatch.reform(|_: MouseEvent| Action::Drawer(false));
+    html! {
+        <aside class={classes!("drawer", "card", props.open.then_some("open"))} data-testid="drawer" data-place="drawer"
+            aria-label={t!("drawer.label")}>
+            <div class="tabs-row">
+                <div class="tabs" role="tablist" aria-label={t!("drawer.label")} onkeydown={keys(props)}>{ for tabs }</div>
+                <button type="button" class="quiet icon-only drawer-close" onclick={close} aria-label={t!("close")}>{ icon("down") }</button>
+            </div>
+            // Live figures: a translator that replaces their text nodes would leave old ones.
+            <div class="panes" translate="no">{ for panes }</div>
+        </aside>
+    }
+}
+
+/// Left and right go from tab to tab.
+fn keys(props: &DrawerProps) -> Callback<KeyboardEvent> {
+    let (tab, dispatch) = (props.tab, props.dispatch.clone());
+    Callback::from(move |event: KeyboardEvent| {
+        let at = Tab::ALL.iter().position(|other| *other == tab).unwrap_or_default();
+        let last = Tab::ALL.len() - 1;
+        let next = match event.key().as_str() {
+            "ArrowRight" if at < last => at + 1,
+            "ArrowRight" | "Home" => 0,
+            "ArrowLeft" if at > 0 => at - 1,
+            "ArrowLeft" | "End" => last,
+            _ => return,
+        };
+        event.prevent_default();
+        dispatch.emit(Action::Tab(Tab::ALL[next]));
+        let button = document().get_element_by_id(&format!("tab-{}", Tab::ALL[next].name()));
+        if let Some(button) = button.and_then(|button| button.dyn_into::<HtmlElement>().ok()) {
+            // Fails only for an element that is not on the page.
+            let _ = button.focus();
+        }
+    })
+}

@@ -1,0 +1,175 @@
+//! Which model: those that come with the page, or one's own from files or an address.
+
+use crate::i18n::messages::{name_of, t};
+use crate::model::ModelInfo;
+use crate::site::{address_of, open_files, path_of, shipped};
+use crate::state::shared::Shared;
+use crate::state::{Action, Offered};
+use crate::ui::parts::dialog::Dialog;
+use crate::ui::parts::icon::icon;
+use crate::ui::parts::popup::Popup;
+use crate::worker::protocol::Source;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlInputElement;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct ModelSelectProps {
+    pub offered: Shared<Vec<Offered>>,
+    /// Name or address of the model asked for.
+    pub asked: Option<String>,
+    /// The model in use.
+    pub model: Option<Shared<ModelInfo>>,
+    /// A model is on its way.
+    pub loading: bool,
+    pub dispatch: Callback<Action>,
+}
+
+/// The button with the model's name, and the panel of models.
+#[component]
+pub fn ModelSelect(props: &ModelSelectProps) -> Html {
+    let open = use_state_eq(|| false);
+    let on_list = props.offered.iter().find(|offered| props.asked.as_ref() == Some(&offered.name));
+    let name = match (on_list, &props.model) {
+        (Some(offered), _) => model_title(&offered.name),
+        (None, Some(model)) => model.name.clone(),
+        (None, None) if props.loading => t!("model.loading"),
+        (None, None) => t!("model.none"),
+    };
+    let shape = props.model.as_deref().map(shape).unwrap_or_default();
+    let label = html! { <><b>{ name }</b><span class="model-shape">{ shape }</span>{ icon("down") }</> };
+    let rows = props.offered.iter().map(|offered| row(offered, props));
+    let show = {
+        let open = open.clone();
+        Callback::from(move |_: MouseEvent| open.set(true))
+    };
+    let close = {
+        let open = open.clone();
+        Callback::from(move |()| open.set(false))
+    };
+    html! {
+        <>
+            <Popup {label} class={classes!("pill", "model-button")} place={classes!("model-select")} testid="model-select"
+                panel_testid="models-panel">
+                <h2>{ t!("model.label") }</h2>
+                <ul class="models">{ for rows }</ul>
+                <button type="button" data-testid="open-model" data-closes="" onclick={show}>{ icon("folder") }{ t!("model.open") }</button>
+            </Popup>
+            if *open { <OpenModel {close} dispatch={props.dispatch.clone()} /> }
+        </>
+    }
+}
+
+/// A model's name in words; its directory's where it has none.
+pub fn model_title(name: &str) -> String {
+    match name {
+        "main" => t!("model.title.main"),
+        "switch" => t!("model.title.switch"),
+        "fine-grained" => t!("model.title.fine-grained"),
+        "hierarchical" => t!("model.title.hierarchical"),
+        "noisy-top-k" => t!("model.title.noisy-top-k"),
+        "collapse" => t!("model.title.collapse"),
+        "dense" => t!("model.title.dense"),
+        "dense-wide" => t!("model.title.dense-wide"),
+        other => other.to_owned(),
+    }
+}
+
+/// How many experts, and how many of them a token has.
+pub fn shape(model: &ModelInfo) -> String {
+    match model.experts {
+        0 => t!("model.shape.dense", layers = model.layers),
+        experts => t!("model.shape", experts = experts, top_k = model.top_k),
+    }
+}
+
+/// A model on offer: what it is, what to look at, and side by side with the one in use.
+fn row(offered: &Offered, props: &ModelSelectProps) -> Html {
+    let name = offered.name.clone();
+    let on = props.asked.as_ref() == Some(&name);
+    let choose = {
+        let name = name.clone();
+        props.dispatch.reform(move |_: MouseEvent| Action::Load { source: shipped(&name), asked: Some(name.clone()) })
+    };
+    let compare = {
+        let name = name.clone();
+        props.dispatch.reform(move |_: MouseEvent| Action::Compare(Some(name.clone())))
+    };
+    html! {
+        <li key={name.clone()}>
+            <button type="button" class="model-row" data-testid="model-row" data-model={name.clone()} data-closes=""
+                aria-pressed={on.to_string()} onclick={choose}>
+                <b>{ model_title(&name) }</b>
+                <span>{ name_of("model-about", &name, &offered.about) }</span>
+            </button>
+            if !on {
+                <button type="button" class="quiet small" data-testid="model-compare" data-model={name.clone()} data-closes=""
+                    title={t!("compare.about")} onclick={compare}>{ t!("compare.open") }</button>
+            }
+        </li>
+    }
+}
+
+#[derive(Properties, PartialEq)]
+struct OpenModelProps {
+    close: Callback<()>,
+    dispatch: Callback<Action>,
+}
+
+/// The sheet: a directory, some files, or an address.
+#[component]
+fn OpenModel(props: &OpenModelProps) -> Html {
+    let address = use_node_ref();
+    let wrong = use_state_eq(|| false);
+    let files = {
+        let (close, dispatch) = (props.close.clone(), props.dispatch.clone());
+        Callback::from(move |event: Event| {
+            let input = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
+            if let Some(files) = input.and_then(|input| input.files()) {
+                let files = (0..files.length()).filter_map(|index| files.get(index));
+                open_files(&files.map(|file| (path_of(&file), file)).collect::<Vec<_>>(), &dispatch);
+                close.emit(());
+            }
+        })
+    };
+    let submit = {
+        let (close, dispatch, address, wrong) =
+            (props.close.clone(), props.dispatch.clone(), address.clone(), wrong.clone());
+        Callback::from(move |event: SubmitEvent| {
+            event.prevent_default();
+            let text = address.cast::<HtmlInputElement>().map(|input| input.value()).unwrap_or_default();
+            match address_of(text.trim()) {
+                Some(url) => {
+                    dispatch.emit(Action::Load { source: Source::Url(url.clone()), asked: Some(url) });
+                    close.emit(());
+                }
+                None => wrong.set(true),
+            }
+        })
+    };
+    html! {
+        <Dialog id="open-model" title={t!("open.title")} close={props.close.clone()}>
+            <p>{ t!("open.about") }</p>
+            <div class="row wrap">
+                <label class="button">{ icon("folder") }{ t!("open.directory") }
+                    <input type="file" webkitdirectory=true data-testid="open-directory" onchange={files.clone()} />
+                </label>
+                <label class="button">{ icon("folder") }{ t!("open.files") }
+                    <input type="file" multiple=true data-testid="open-files" onchange={files} />
+                </label>
+            </div>
+            <form class="address" onsubmit={submit}>
+                <label for="model-address">{ t!("open.address") }</label>
+                <div class="row">
+                    <input ref={address} id="model-address" type="text" inputmode="url" autocomplete="off"
+                        placeholder="https://" aria-describedby="model-address-state" />
+                    <button type="submit" class="primary">{ t!("open.load") }</button>
+                </div>
+                <p id="model-address-state" class="hint" role="status">
+                    { if *wrong { t!("open.wrong") } else { t!("open.cors") } }
+                </p>
+            </form>
+            <p class="hint">{ t!("open.private") }</p>
+        </Dialog>
+    }
+}

@@ -1,0 +1,59 @@
+//! Copies the link of what is shown.
+
+use crate::i18n::messages::t;
+use crate::state::Action;
+use crate::ui::parts::icon::icon;
+use gloo::timers::callback::Timeout;
+use gloo::utils::window;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use yew::prelude::*;
+
+/// How long the button says that it worked.
+const SAID_MS: u32 = 2000;
+
+#[derive(Properties, PartialEq)]
+pub struct ShareProps {
+    /// The text is too long for a link.
+    pub too_long: bool,
+    /// Brings the page's address up to date.
+    pub refresh: Callback<()>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The button.
+#[component]
+pub fn Share(props: &ShareProps) -> Html {
+    let copied = use_state_eq(|| false);
+    let click = {
+        let (copied, props) = (copied.clone(), (props.refresh.clone(), props.dispatch.clone(), props.too_long));
+        Callback::from(move |_: MouseEvent| {
+            let (refresh, dispatch, too_long) = props.clone();
+            refresh.emit(());
+            if too_long {
+                dispatch.emit(Action::Note(t!("share.too-long").into()));
+            }
+            let copied = copied.clone();
+            spawn_local(async move {
+                let link = window().location().href().unwrap_or_default();
+                if !copy(&link).await {
+                    dispatch.emit(Action::Note(t!("share.refused", link = link).into()));
+                    return;
+                }
+                copied.set(true);
+                Timeout::new(SAID_MS, move || copied.set(false)).forget();
+            });
+        })
+    };
+    let (sign, text) = if *copied { ("check", t!("share.copied")) } else { ("share", t!("share.label")) };
+    html! {
+        <button type="button" class="quiet share" data-testid="share" onclick={click}>
+            { icon(sign) }<span aria-live="polite">{ text }</span>
+        </button>
+    }
+}
+
+/// Puts a text on the clipboard, where there is one and the browser lets the page: at an address without https there is none.
+async fn copy(text: &str) -> bool {
+    let clipboard = window().navigator().clipboard();
+    !clipboard.is_undefined() && JsFuture::from(clipboard.write_text(text)).await.is_ok()
+}

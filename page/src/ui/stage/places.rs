@@ -1,0 +1,96 @@
+//! Where the parts of the stage stand, in the units of its view box.
+
+/// The residual stream.
+pub const LINE_Y: f32 = 40.0;
+
+/// Left end of the first layer, and right end of the last.
+const LEFT: f32 = 120.0;
+const RIGHT: f32 = 838.0;
+
+/// Width of the layer drawn large.
+pub const OPEN_WIDTH: f32 = 396.0;
+
+/// A layer drawn small is no wider than this.
+const WIDEST: f32 = 96.0;
+
+/// Space between layers, where there is any.
+const GAP: f32 = 8.0;
+
+/// Where a layer stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Its number.
+    pub layer: usize,
+    /// Its left end.
+    pub x: f32,
+    /// Its width.
+    pub width: f32,
+}
+
+/// Where each of so many layers stands, one of them open.
+pub fn layer_places(layers: usize, open: usize) -> Vec<Place> {
+    let room = RIGHT - LEFT - OPEN_WIDTH;
+    let pitch = (room / layers.saturating_sub(1).max(1) as f32).min(WIDEST + GAP);
+    let gap = GAP.min(pitch * 0.15);
+    // Few layers stand in the middle.
+    let used = pitch * layers.saturating_sub(1) as f32 + OPEN_WIDTH;
+    let mut x = LEFT + (RIGHT - LEFT - used).max(0.0) / 2.0;
+    (0..layers)
+        .map(|layer| {
+            let width = if layer == open { OPEN_WIDTH } else { pitch - gap };
+            let place = Place { layer, x, width };
+            x += width + gap;
+            place
+        })
+        .collect()
+}
+
+/// Where the experts of the open layer stand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grid {
+    columns: usize,
+    rows: usize,
+    /// Width and height of a box.
+    pub size: (f32, f32),
+    pitch: (f32, f32),
+    top: f32,
+}
+
+impl Grid {
+    /// A grid for so many experts; with a shared expert below it there is less room.
+    pub fn new(experts: usize, shared: bool) -> Self {
+        let columns = match experts {
+            0..=16 => 4,
+            17..=64 => 8,
+            _ => 16,
+        };
+        let rows = experts.div_ceil(columns).max(1);
+        let (top, height) = (76.0, if shared { 116.0 } else { 154.0 });
+        let pitch = (204.0 / columns as f32, (height / rows as f32).min(72.0));
+        let top = top + (height - pitch.1 * rows as f32).max(0.0) / 2.0;
+        let between = (pitch.0 * 0.2, if rows <= 2 { pitch.1 - 46.0 } else { pitch.1 * 0.16 });
+        Self { columns, rows, size: (pitch.0 - between.0, pitch.1 - between.1.max(2.0)), pitch, top }
+    }
+
+    /// Left and upper end of an expert's box, as seen from the left end of the layer.
+    pub fn at(&self, expert: usize) -> (f32, f32) {
+        let (row, column) = (expert / self.columns, expert % self.columns);
+        let inner = (self.pitch.1 - self.size.1) / 2.0;
+        (136.0 + self.pitch.0 * column as f32, self.top + inner + self.pitch.1 * row as f32)
+    }
+
+    /// There is room for lines between two rows.
+    pub fn has_corridor(&self) -> bool {
+        self.rows == 2 && self.pitch.1 - self.size.1 > 14.0
+    }
+
+    /// The height of the corridor.
+    pub fn corridor(&self) -> f32 {
+        self.top + self.pitch.1
+    }
+
+    /// The expert stands above the corridor.
+    pub fn is_above(&self, expert: usize) -> bool {
+        expert < self.columns
+    }
+}

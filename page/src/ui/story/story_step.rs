@@ -1,0 +1,99 @@
+//! The step of a story: what it says, what it asks, and the way to the next.
+
+use crate::i18n::format;
+use crate::i18n::messages::{fill, of_languages, t};
+use crate::routing::Policy;
+use crate::routing::effect::Effect;
+use crate::state::Action;
+use crate::state::shared::Shared;
+use crate::state::story::{Telling, Waiting, expert_off};
+use crate::ui::parts::icon::icon;
+use gloo::utils::{document, window};
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct StoryStepProps {
+    pub telling: Telling,
+    /// What the engine does, and what came of it: they fill the places of the text.
+    pub policy: Policy,
+    pub effect: Option<Shared<Effect>>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The step.
+#[component]
+pub fn StoryStep(props: &StoryStepProps) -> Html {
+    let telling = &props.telling;
+    let (step, last) = (telling.step, telling.story.steps.len() - 1);
+    let frame = telling.step().frame.clone();
+    // The place that the step speaks of comes into view.
+    use_effect_with((telling.story.name.clone(), step, telling.waiting), move |_| {
+        if let Some(frame) = frame {
+            bring_into_view(&frame);
+        }
+    });
+    let go = |to: usize| props.dispatch.reform(move |_: MouseEvent| Action::StoryStep(to));
+    let close = props.dispatch.reform(|_: MouseEvent| Action::Story(None));
+    let places = places(props);
+    let text = |texts| fill(&of_languages(texts), &places);
+    let waits = matches!(telling.waiting, Waiting::Text | Waiting::Trial(_));
+    html! {
+        <section class="card telling" aria-labelledby="story-title" data-testid="story-step" data-step={step.to_string()}
+            data-waiting={(telling.waiting != Waiting::Nothing).to_string()}>
+            <div class="telling-text" role="status">
+                <h2 id="story-title">{ of_languages(&telling.story.title) }<small>{ format!(" {} / {}", step + 1, last + 1) }</small></h2>
+                if waits {
+                    <p>{ t!("story.trying") }</p>
+                } else {
+                    <p>{ text(&telling.step().say) }{ " " }<em>{ text(&telling.step().ask) }</em></p>
+                }
+            </div>
+            <div class="row">
+                <button type="button" class="icon-only" disabled={step == 0} onclick={go(step.saturating_sub(1))} data-testid="story-back"
+                    aria-label={t!("story.back")}>{ icon("left") }</button>
+                if step < last {
+                    <button type="button" class="primary" onclick={go(step + 1)} data-testid="story-next">{ t!("story.next") }</button>
+                }
+                <button type="button" class="quiet icon-only" onclick={close} data-testid="story-close" aria-label={t!("story.close")}>
+                    { icon("close") }
+                </button>
+            </div>
+        </section>
+    }
+}
+
+/// What fills the places of a step's text.
+fn places(props: &StoryStepProps) -> Vec<(&'static str, String)> {
+    let mut places = Vec::new();
+    if let Some(off) = expert_off(&props.policy) {
+        places.extend([("layer", off.layer.to_string()), ("expert", off.expert.to_string())]);
+    }
+    if let Some(effect) = &props.effect {
+        places.extend([
+            ("more", format::decimal(effect.after.per_byte - effect.before.per_byte)),
+            ("before", format::decimal(effect.before.per_byte)),
+            ("after", format::decimal(effect.after.per_byte)),
+            ("moved", format::count(effect.rerouted as f64)),
+            ("tokens", format::count(effect.tokens as f64)),
+        ]);
+    }
+    // Until a figure is known its place says so.
+    for name in ["layer", "expert", "more", "before", "after", "moved", "tokens"] {
+        if places.iter().all(|(other, _)| *other != name) {
+            places.push((name, "\u{2026}".into()));
+        }
+    }
+    places
+}
+
+/// Scrolls to the place of that name where its end is out of sight.
+pub fn bring_into_view(place: &str) {
+    if let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) {
+        let box_of = element.get_bounding_client_rect();
+        let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
+        if box_of.top() < 0.0 || box_of.bottom() > height {
+            // A place that is higher than the window shows its beginning.
+            element.scroll_into_view_with_bool(box_of.height() > height);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What the strip shows and how: layer, meaning of the colours, search, playback.
+
+use crate::i18n::messages::t;
+use crate::state::shared::Shared;
+use crate::state::{Action, COLOURS, ColourBy, LayerChoice, colour_name};
+use crate::ui::parts::icon::icon;
+use crate::ui::parts::popup::Popup;
+use crate::ui::strip::layer_select::LayerSelect;
+use crate::ui::strip::playback::Playback;
+use wasm_bindgen::JsCast;
+use web_sys::{HtmlInputElement, HtmlSelectElement};
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct StripToolsProps {
+    /// How many layers the model has.
+    pub layers: usize,
+    pub layer: LayerChoice,
+    pub colour_by: ColourBy,
+    /// There are dossiers to tell kinds of text.
+    pub has_dossier: bool,
+    /// A moment of the training is shown: it has no scores, only what was chosen.
+    pub recorded: bool,
+    pub search: String,
+    /// A range of tokens is chosen.
+    pub has_range: bool,
+    pub found: Shared<Vec<bool>>,
+    /// Tokens of the text, and how many of them are shown; all where nothing is played.
+    pub length: usize,
+    pub played: Option<usize>,
+    pub dispatch: Callback<Action>,
+}
+
+/// The controls.
+#[component]
+pub fn StripTools(props: &StripToolsProps) -> Html {
+    let label = html! { <>{ t!("strip.more-tools") }{ icon("down") }</> };
+    html! {
+        <>
+            <LayerSelect layers={props.layers} layer={props.layer} dispatch={props.dispatch.clone()} />
+            <Popup {label} class={classes!("quiet")} testid="strip-more">
+                <div class="menu-body strip-more">
+                    { colour_by(props) }
+                    { search(props) }
+                    if props.length > 0 {
+                        <Playback length={props.length} played={props.played} dispatch={props.dispatch.clone()} />
+                    }
+                </div>
+            </Popup>
+        </>
+    }
+}
+
+fn colour_by(props: &StripToolsProps) -> Html {
+    if props.layer == LayerChoice::All {
+        return html! {};
+    }
+    let choose = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: Event| {
+            let select = event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
+            let Some(value) = select.map(|select| select.value()) else { return };
+            if let Some(choice) = COLOURS.into_iter().find(|choice| colour_name(*choice) == value) {
+                dispatch.emit(Action::ColourBy(choice));
+            }
+        })
+    };
+    let possible = COLOURS.into_iter().filter(|choice| match choice {
+        ColourBy::Domain => props.has_dossier,
+        // A recording has no scores, only what was chosen.
+        ColourBy::Entropy => !props.recorded,
+        _ => true,
+    });
+    let options = possible.map(|choice| {
+        html! {
+            <option value={colour_name(choice)} selected={choice == props.colour_by}>{ t!(&format!("colour.{}", colour_name(choice))) }</option>
+        }
+    });
+    html! {
+        <label class="colour-by"><span>{ t!("colour.label") }</span>
+            <select data-testid="colour-by" onchange={choose}>{ for options }</select>
+        </label>
+    }
+}
+
+/// Finds a text among the tokens: Enter goes from one to the next.
+fn search(props: &StripToolsProps) -> Html {
+    let input = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: InputEvent| {
+            let input = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
+            if let Some(input) = input {
+                dispatch.emit(Action::Search(input.value()));
+            }
+        })
+    };
+    let next = {
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |event: KeyboardEvent| {
+            if event.key() == "Enter" && !event.is_composing() {
+                event.prevent_default();
+                dispatch.emit(Action::FindNext);
+            }
+        })
+    };
+    let count = props.found.iter().filter(|found| **found).count();
+    html! {
+        <label class="row search"><span class="hidden">{ t!("find.label") }</span>
+            <input type="search" placeholder={t!("find.placeholder")} value={props.search.clone()} data-testid="find"
+                oninput={input} onkeydown={next} />
+            <span class="soft" role="status">{ (!props.search.is_empty() || props.has_range).then(|| t!(count; "find.count")) }</span>
+        </label>
+    }
+}

@@ -1,0 +1,77 @@
+//! The strip and what belongs to it: the moment of the training that it shows, and what its colours mean.
+
+use crate::i18n::messages::t;
+use crate::routing::Trace;
+use crate::routing::dossier::Dossier;
+use crate::state::shared::Shared;
+use crate::state::{Action, ColourBy, ExpertOf, LayerChoice, colour_name};
+use crate::ui::browser::ready_state::ReadyState;
+use crate::ui::strip::token_strip::TokenStrip;
+use crate::worker::protocol::Overflow;
+use yew::prelude::*;
+
+#[derive(Properties, PartialEq)]
+pub struct StripViewProps {
+    pub trace: Shared<Trace>,
+    /// No model is in use yet.
+    pub waiting: bool,
+    /// The model has experts.
+    pub routed: bool,
+    pub layer: LayerChoice,
+    pub colour_by: ColourBy,
+    pub dossier: Option<Shared<Dossier>>,
+    pub range_end: Option<usize>,
+    pub found: Shared<Vec<bool>>,
+    pub pinned: Option<usize>,
+    pub hovered: Option<usize>,
+    /// The expert whose tokens are marked.
+    pub marked: Option<ExpertOf>,
+    /// Each token's loss after a change minus before, in bits; empty where nothing is changed.
+    pub change: Option<Shared<crate::routing::effect::Effect>>,
+    /// The first token that the last answer brought.
+    pub changed_at: usize,
+    pub overflow: Option<Overflow>,
+    /// Tokens that are on their way.
+    pub to_come: usize,
+    pub ready_state: ReadyState,
+    /// The moment of the training that is shown, in words.
+    pub recorded: Option<String>,
+    /// What to say where there is no token.
+    pub empty: String,
+    pub dispatch: Callback<Action>,
+}
+
+/// The strip.
+#[component]
+pub fn StripView(props: &StripViewProps) -> Html {
+    let about = match props.layer {
+        _ if !props.routed => t!("strip.about.dense"),
+        LayerChoice::One(layer) => t!(&format!("strip.about.{}", colour_name(props.colour_by)), layer = layer),
+        LayerChoice::All => t!("strip.about.all"),
+    };
+    let fading = match (props.marked, props.layer) {
+        (Some(marked), LayerChoice::One(layer)) if marked.layer == layer => Some(marked.expert),
+        _ => None,
+    };
+    html! {
+        <div class="strip-view" data-place="strip">
+            if let Some(moment) = &props.recorded {
+                <p class="recorded" role="status" data-testid="recorded">{ moment }{ " " }
+                    <button type="button" class="link" onclick={props.dispatch.reform(|_: MouseEvent| Action::Snapshot(None))}>
+                        { t!("recorded.back") }
+                    </button>
+                </p>
+            }
+            if props.trace.is_empty() {
+                <p class="empty">{ &props.empty }</p>
+            } else {
+                <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by} {fading}
+                    dossier={props.dossier.clone()} found={props.found.clone()} range_end={props.range_end}
+                    pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} change={props.change.clone()}
+                    overflow={props.overflow.clone()} to_come={props.to_come} ready_state={props.ready_state.clone()}
+                    dispatch={props.dispatch.clone()} />
+                <p class="hint legend">{ about }</p>
+            }
+        </div>
+    }
+}

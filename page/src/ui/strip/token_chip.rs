@@ -1,0 +1,224 @@
+//! One token in the strip: its text, tinted by the expert that weighs most, and the experts' numbers.
+
+use crate::i18n::format;
+use crate::i18n::messages::t;
+use crate::ui::strip::token_text::{Part, hex, quoted, visible};
+use yew::prelude::*;
+
+/// What a chip shows of a token's routing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reads {
+    /// One layer: experts by falling weight, their weights, and which of them were full.
+    Layer { experts: Vec<u32>, weights: Vec<f32>, dropped: Vec<bool>, tint: Tint },
+    /// All layers: the experts of each.
+    Path(Vec<Vec<u32>>),
+}
+
+/// What the colour of a chip means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tint {
+    /// The expert that weighs most, as much as it weighs.
+    Expert,
+    /// A share between 0 and 1.
+    Share(f32),
+    /// An amount of information.
+    Bits(f32),
+    /// A kind of text: its number among `of`, its name, and how probable it is.
+    Domain { number: usize, of: usize, name: String, share: f32 },
+}
+
+/// Surprise that gets the full colour, in bits.
+const MOST_BITS: f32 = 12.0;
+
+/// Steps from no colour to the full one. Chips of one expert and one step share their style, which a browser then
+/// computes once; a step is too small to be seen.
+const STEPS: f32 = 20.0;
+
+/// With more layers than this a path is drawn without numbers.
+const LAYERS_WITH_NUMBERS: usize = 8;
+
+/// All that is drawn of one token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chip {
+    /// Counted from 0.
+    pub position: usize,
+    /// In the vocabulary.
+    pub id: u32,
+    /// See [`crate::routing::Token`].
+    pub text: String,
+    /// See [`crate::routing::Token`].
+    pub bytes: Option<Vec<u8>>,
+    /// Who reads it.
+    pub reads: Reads,
+    /// It is the one chosen.
+    pub selected: bool,
+    /// It is under the pointer, here or in another view.
+    pub hovered: bool,
+    /// It belongs to what is chosen: a token of the same kind, a range, what was searched for.
+    pub alike: bool,
+    /// The one chip that Tab reaches.
+    pub in_tab_order: bool,
+    /// Its loss after a change of the routing minus before, in bits.
+    pub change: Option<f32>,
+}
+
+impl Chip {
+    /// The chip, under a key among those around it.
+    pub fn view(&self, key: usize) -> Html {
+        html! {
+            <span {key} class={self.class()} role="option" data-testid="token"
+                data-position={self.position.to_string()} data-token-id={self.id.to_string()}
+                data-experts={data_experts(&self.reads)} style={self.hue()} aria-description={self.description()}
+                aria-selected={if self.selected { "true" } else { "false" }}
+                tabindex={if self.in_tab_order { "0" } else { "-1" }} draggable="true">
+                <b>{ self.text() }</b>
+                { numbers(&self.reads) }
+                { self.change.map(change_bar) }
+            </span>
+        }
+    }
+
+    /// `e5` and `s0` are the first and the second expert (see palette.rs), `w13` how strong the colour is.
+    fn class(&self) -> String {
+        let mut class = String::from("token");
+        if let Reads::Layer { experts, dropped, tint, .. } = &self.reads {
+            for (prefix, expert) in [" e", " s"].iter().zip(experts) {
+                class += &format!("{prefix}{expert}");
+            }
+            // Those that did the work: where one of them is marked, the others' tokens fade (palette.rs).
+            for (rank, expert) in experts.iter().enumerate() {
+                if !dropped.get(rank).copied().unwrap_or_default() {
+                    class += &format!(" x{expert}");
+                }
+            }
+            class += &format!(" w{:.0}", self.strength() * STEPS);
+            class += if dropped.contains(&true) { " dropped" } else { "" };
+            class += if *tint == Tint::Expert { "" } else { " by-figure" };
+        }
+        let flags = [
+            (self.selected, " selected"),
+            (self.hovered, " hovered"),
+            (self.alike, " alike"),
+            (self.text.is_empty(), " piece"),
+        ];
+        flags.iter().filter(|(on, _)| *on).for_each(|(_, name)| class += name);
+        class
+    }
+
+    /// How strong the colour is, 0 to 1.
+    fn strength(&self) -> f32 {
+        let Reads::Layer { weights, tint, .. } = &self.reads else { return 0.0 };
+        let strength = match tint {
+            Tint::Expert => weights.first().copied().unwrap_or_default(),
+            Tint::Share(share) | Tint::Domain { share, .. } => *share,
+            Tint::Bits(bits) => bits / MOST_BITS,
+        };
+        strength.clamp(0.0, 1.0)
+    }
+
+    /// A kind of text has a hue of its own.
+    fn hue(&self) -> Option<String> {
+        let Reads::Layer { tint: Tint::Domain { number, of, .. }, .. } = &self.reads else { return None };
+        let hue = *number as f32 / (*of).max(1) as f32 * 360.0;
+        Some(format!("--figure:oklch(0.66 0.15 {hue:.0}deg)"))
+    }
+
+    /// What assistive tools say after its text and numbers.
+    fn description(&self) -> String {
+        let spoken = match &self.reads {
+            Reads::Layer { experts, weights, dropped, .. } => {
+                let spoken = experts.iter().zip(weights).enumerate().map(|(rank, (expert, weight))| {
+                    if dropped.get(rank).copied().unwrap_or_default() {
+                        t!("strip.dropped", expert = expert)
+                    } else {
+                        t!("strip.expert", expert = expert, weight = format::percent(f64::from(*weight)))
+                    }
+                });
+                spoken.collect::<Vec<_>>().join(", ")
+            }
+            Reads::Path(layers) => {
+                let firsts = layers.iter().map(|experts| experts.first().map_or("–".into(), u32::to_string));
+                t!("strip.path", path = firsts.collect::<Vec<_>>().join(", "))
+            }
+        };
+        let text = quoted(&self.text, self.bytes.as_deref());
+        t!("strip.token", text = text, position = self.position, reads = spoken)
+    }
+
+    fn text(&self) -> Html {
+        if self.text.is_empty() {
+            return html! { <span class="bytes">{ hex(self.bytes.as_deref().unwrap_or_default()) }</span> };
+        }
+        visible(&self.text)
+            .into_iter()
+            .map(|part| match part {
+                Part::Plain(text) => html! { text },
+                Part::Mark(mark) => html! { <span class="blank">{ mark }</span> },
+            })
+            .collect()
+    }
+}
+
+/// A difference of so many bits fills the bar.
+const MOST_CHANGE: f32 = 6.0;
+
+/// Under a token: how much more, or less, it surprises the changed model.
+fn change_bar(bits: f32) -> Html {
+    let width = (bits.abs() / MOST_CHANGE).min(1.0) * 100.0;
+    let amount = format::tenth(f64::from(bits.abs()));
+    let (class, title) = if bits > 0.0 {
+        ("worse", t!("strip.change.more", bits = amount))
+    } else {
+        ("better", t!("strip.change.less", bits = amount))
+    };
+    html! { <em class="change-mark" {title}><s {class} style={format!("width:{width:.0}%")}></s></em> }
+}
+
+/// `3,5`; for all layers `3,5;0,1`.
+fn data_experts(reads: &Reads) -> String {
+    match reads {
+        Reads::Layer { experts, .. } => joined(experts),
+        Reads::Path(layers) => layers.iter().map(|experts| joined(experts)).collect::<Vec<_>>().join(";"),
+    }
+}
+
+fn joined(experts: &[u32]) -> String {
+    experts.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn numbers(reads: &Reads) -> Html {
+    match reads {
+        Reads::Layer { experts, dropped, tint: Tint::Expert, .. } => {
+            let number = |rank: usize| {
+                let expert = *experts.get(rank)?;
+                let full = dropped.get(rank).copied().unwrap_or_default();
+                Some(if full {
+                    html! { <del>{ expert }</del> }
+                } else {
+                    html! { expert }
+                })
+            };
+            html! { <i>{ number(0) }if let Some(second) = number(1) { <u>{ second }</u> }</i> }
+        }
+        Reads::Layer { tint, .. } => html! { <i class="figure">{ figure(tint) }</i> },
+        Reads::Path(layers) => {
+            let numbered = layers.len() <= LAYERS_WITH_NUMBERS;
+            let steps = layers.iter().map(|experts| match experts.first() {
+                Some(expert) => html! { <s class={format!("e{expert}")}>{ numbered.then_some(*expert) }</s> },
+                None => html! { <s>{ numbered.then_some("–") }</s> },
+            });
+            html! { <i class={if numbered { "path" } else { "path bare" }}>{ for steps }</i> }
+        }
+    }
+}
+
+/// The figure behind the colour, as short as it can be.
+fn figure(tint: &Tint) -> String {
+    match tint {
+        Tint::Expert => String::new(),
+        Tint::Share(share) if *share >= 0.995 => "1".into(),
+        Tint::Share(share) => format!(".{:02}", (share * 100.0).round() as u32),
+        Tint::Bits(bits) => format::tenth(f64::from(*bits)),
+        Tint::Domain { name, .. } => name.chars().take(3).collect(),
+    }
+}

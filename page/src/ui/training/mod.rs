@@ -1,0 +1,3 @@
+//! How the model learned.
+
+pub(crate) mod training_card;

@@ -1,0 +1,169 @@
+//! What the visitor changed about the routing, and what came of it.
+
+use crate::shared::Shared;
+use moescope::routing::effect::{Ablated, Effect, KPoint, effect};
+use moescope::routing::policy::{Policy, Rule};
+use moescope::routing::{Limit, Trace};
+use moescope_worker::protocol::{Speed, Swept};
+
+/// Changes and their effect.
+#[derive(Clone, Default, PartialEq)]
+pub struct Changes {
+    /// What the controls say.
+    pub asked: Policy,
+    /// What the engine does.
+    pub in_use: Policy,
+    /// Layer by layer the most that an expert takes under it.
+    pub limits: Vec<Option<Limit>>,
+    /// Why the engine does not do what was asked.
+    pub refused: Option<String>,
+    /// The text as the model routes it by itself, while a policy is on.
+    pub baseline: Shared<Trace>,
+    /// How fast that went.
+    pub baseline_speed: Option<Speed>,
+    /// Baseline and text, compared, once both are whole.
+    pub effect: Option<Shared<Effect>>,
+    /// A sweep that runs or has run over the text as it is.
+    pub sweep: Option<Shared<SweepResult>>,
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SweepResult {
+    /// The worker's number for it.
+    pub request: u64,
+    /// Where an expert was off.
+    pub ablated: Vec<Ablated>,
+    /// Where k was changed.
+    pub points: Vec<KPoint>,
+    /// Cases done, and all.
+    pub progress: (usize, usize),
+    /// It goes on.
+    pub running: bool,
+    /// Why it did not.
+    pub failed: Option<String>,
+}
+
+impl Changes {
+    /// Whether the engine routes otherwise than the model by itself.
+    pub fn are_on(&self) -> bool {
+        self.in_use != Policy::default()
+    }
+
+    /// The engine does as `policy` says from now on; `trace` is the text's until now. Gives the text's trace to go on
+    /// from.
+    pub fn set(&mut self, policy: Policy, limits: Vec<Option<Limit>>, trace: &Shared<Trace>) -> Shared<Trace> {
+        self.limits = limits;
+        let before = std::mem::replace(&mut self.in_use, policy);
+        self.asked = self.in_use.clone();
+        self.refused = None;
+        self.effect = None;
+        self.sweep = None;
+        match (before == Policy::default(), self.are_on()) {
+            (true, true) => {
+                self.baseline = trace.clone();
+                self.baseline_speed = None;
+                trace.clone()
+            }
+            (false, false) => std::mem::take(&mut self.baseline),
+            _ => trace.clone(),
+        }
+    }
+
+    /// More of the baseline.
+    pub fn hear_baseline(&mut self, from: usize, more: &Trace, speed: Speed) {
+        self.baseline.change(|trace| {
+            trace.truncate(from);
+            trace.extend(more);
+        });
+        if speed.tokens > 0 {
+            self.baseline_speed = Some(speed);
+        }
+    }
+
+    /// Compares, where both are whole.
+    pub fn compare(&mut self, trace: &Trace, total: usize) {
+        let whole = self.are_on() && trace.len() == total && self.baseline.len() == total && total > 0;
+        self.effect = whole.then(|| Shared::new(effect(&self.baseline, trace)));
+    }
+
+    /// A sweep begins.
+    pub fn sweep(&mut self, request: u64) {
+        self.sweep = Some(Shared::new(SweepResult { request, running: true, ..SweepResult::default() }));
+    }
+
+    /// A sweep found something.
+    pub fn hear_swept(&mut self, request: u64, found: Swept, progress: (usize, usize), done: bool) {
+        let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.request == request) else { return };
+        sweep.change(|sweep| {
+            match found {
+                Swept::Ablation(found) => sweep.ablated.extend(found),
+                Swept::Choices(found) => sweep.points.extend(found),
+            }
+            sweep.progress = progress;
+            sweep.running = !done;
+        });
+    }
+
+    /// A sweep cannot be.
+    pub fn sweep_failed(&mut self, request: u64, message: String) {
+        let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.request == request) else { return };
+        sweep.change(|sweep| {
+            sweep.running = false;
+            sweep.failed = Some(message);
+        });
+    }
+}
+
+/// The policy with another rule for these layers (all where there are none) and these tokens.
+pub fn with_rule(
+    policy: &Policy,
+    layers: Option<usize>,
+    tokens: Option<[usize; 2]>,
+    change: impl FnOnce(&mut Rule),
+) -> Policy {
+    let mut policy = policy.clone();
+    let layers = layers.map(|layer| vec![layer]);
+    let place = policy.0.iter().position(|rule| rule.layers == layers && rule.tokens == tokens);
+    let place = place.unwrap_or_else(|| {
+        policy.0.push(Rule { layers: layers.clone(), tokens, ..Rule::default() });
+        policy.0.len() - 1
+    });
+    change(&mut policy.0[place]);
+    if policy.0[place] == (Rule { layers, tokens, ..Rule::default() }) {
+        policy.0.remove(place);
+    }
+    policy
+}
+
+/// The rule for these layers and all tokens, as it is.
+pub fn rule_of(policy: &Policy, layers: Option<usize>) -> Rule {
+    let layers = layers.map(|layer| vec![layer]);
+    policy.0.iter().find(|rule| rule.layers == layers && rule.tokens.is_none()).cloned().unwrap_or_default()
+}
+
+/// Whether a policy has the expert off in the layer, for all tokens.
+pub fn is_off(policy: &Policy, layer: usize, expert: u32) -> bool {
+    let holds =
+        |rule: &&Rule| rule.tokens.is_none() && rule.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
+    policy.0.iter().filter(holds).any(|rule| rule.off.contains(&expert))
+}
+
+/// The policy with the expert on again, or off: in this layer, or everywhere where there is none.
+pub fn toggled(policy: &Policy, layer: Option<usize>, expert: u32, off: bool) -> Policy {
+    if off {
+        return with_rule(policy, layer, None, |rule| {
+            rule.off.push(expert);
+            rule.off.sort_unstable();
+        });
+    }
+    // It may be off by this layer's rule and by that for all layers.
+    let on = |rule: &mut Rule| rule.off.retain(|&e| e != expert);
+    let policy = with_rule(policy, layer, None, on);
+    let mut policy = with_rule(&policy, None, None, on);
+    if layer.is_none() {
+        policy.0.iter_mut().for_each(on);
+        policy.0.retain(|rule| *rule != Rule { layers: rule.layers.clone(), tokens: rule.tokens, ..Rule::default() });
+    }
+    policy
+}

@@ -1,0 +1,228 @@
+//! What the worker's answers change.
+
+use super::{Effect, ExpertOf, LayerChoice, Progress, State, TOKENS_TO_MEASURE};
+use crate::changes::Changes;
+use crate::phrase::phrase;
+use crate::shared::Shared;
+use moescope::model::ModelInfo;
+use moescope::routing::Policy;
+use moescope_worker::protocol::{Event, Source};
+
+impl State {
+    /// An event of the worker.
+    pub(super) fn hear(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
+            Event::Loaded(info) => return self.loaded(*info),
+            Event::LoadFailed { message } => {
+                self.load_answered();
+                self.profile = None;
+                // A load that a newer one replaced is no news.
+                if self.loading == 0 {
+                    self.failed = true;
+                    self.problem = Some(message.into());
+                    if let Some((_, asked)) = &self.in_use {
+                        self.model_asked = asked.clone();
+                    }
+                }
+            }
+            Event::Routed { generation, from, more, total, overflow, speed, done } => {
+                self.progress = None;
+                self.trace.change(|trace| {
+                    trace.truncate(from);
+                    trace.extend(&more);
+                });
+                let changed_at = self.changed_at;
+                if self.past.is_none() {
+                    self.played = None;
+                    self.show_played();
+                }
+                self.changed_at = changed_at;
+                // A run that comes in parts changed the text where its first part begins; generated text grows.
+                if generation != self.changed_in || self.generating.is_some() {
+                    self.changed_at = from;
+                    self.changed_in = generation;
+                }
+                self.total = total;
+                self.overflow = overflow;
+                if speed.tokens >= TOKENS_TO_MEASURE && speed.ms > 0.0 {
+                    self.speed = Some(speed);
+                }
+                if generation == self.generation {
+                    self.changes.compare(&self.trace, total);
+                    return self.run_went_on(done);
+                }
+            }
+            Event::PolicySet { policy, limits, .. } => {
+                self.trace = self.changes.set(policy, limits, &self.trace);
+                self.speed = None;
+            }
+            Event::PolicyRefused { generation, message } => {
+                if generation == self.generation {
+                    self.running = false;
+                    self.changes.refused = Some(message);
+                    // The link of the page and its undo say what is, not what was refused.
+                    self.changes.asked = self.changes.in_use.clone();
+                }
+            }
+            Event::Baseline { from, more, speed, .. } => {
+                self.changes.hear_baseline(from, &more, speed);
+                self.changes.compare(&self.trace, self.total);
+            }
+            Event::Swept { request, found, progress, done } => self.changes.hear_swept(request, found, progress, done),
+            Event::RunFailed { generation, message } => {
+                if generation == self.generation {
+                    self.running = false;
+                    self.generating = None;
+                }
+                self.failed = true;
+                self.problem = Some(message.into());
+            }
+            Event::BackendChanged(info) => {
+                // Where there is no GPU to go over to, only the badge says why.
+                if self.model.as_ref().is_none_or(|model| model.backend != info.backend) {
+                    info.note.iter().for_each(|note| self.note(note.into()));
+                    self.speed = None;
+                }
+                self.model = Some(Shared::new(*info));
+                self.profile = None;
+            }
+            Event::Inspected { request, layers, .. } => {
+                if request == self.look_request {
+                    self.look = Some(Shared::new(layers));
+                }
+            }
+            Event::Profiled { request, profile } => {
+                if request == self.profile_request {
+                    self.profile = Some(Shared::new(profile));
+                }
+            }
+            Event::RequestFailed { request, message } if request == self.profile_request => self.note(message.into()),
+            Event::RequestFailed { request, message } => {
+                if !self.hear_written(request, Err(&message)) {
+                    self.changes.sweep_failed(request, message);
+                }
+            }
+            Event::Generated { request, json } => {
+                self.hear_written(request, Ok(&json));
+            }
+            // An answer to `window.moescope`: worker_client.rs hands it on.
+            Event::Traced { .. } => {}
+        }
+        Vec::new()
+    }
+
+    /// A side of the two that write has answered; false where the answer is to something else.
+    fn hear_written(&mut self, request: u64, answer: Result<&str, &str>) -> bool {
+        let Some(writes) = &self.writes else { return false };
+        let mut heard = (**writes).clone();
+        let is_one = heard.hear(request, answer);
+        if is_one {
+            self.writes = Some(Shared::new(heard));
+        }
+        is_one
+    }
+
+    /// The oldest load was answered; what it was of.
+    fn load_answered(&mut self) -> Option<(Source, Option<String>)> {
+        let load = self.loads.pop_front();
+        self.loading = self.loads.len();
+        self.progress = None;
+        load
+    }
+
+    fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {
+        self.in_use = self.load_answered();
+        info.note.iter().for_each(|note| self.note(note.into()));
+        self.failed = false;
+        self.problem = None;
+        self.trace = Shared::default();
+        self.changes = Changes { asked: self.changes.asked.clone(), ..Changes::default() };
+        self.past = None;
+        self.recording = None;
+        self.played = None;
+        self.show_played();
+        self.speed = None;
+        self.overflow = None;
+        self.hovered = None;
+        self.expert = self.expert_for(&info);
+        self.look = None;
+        self.looked_at = None;
+        self.layer = self.layer_for(&info);
+        let experts = info.experts;
+        let info_name = &info.name.clone();
+        self.model = Some(Shared::new(info));
+        self.dossier = None;
+        self.curves = None;
+        let mut effects = vec![Effect::Colours(experts)];
+        let offered = self.offered_model();
+        effects.extend(
+            offered.map(|offered| Effect::FetchExtras { name: offered.name.clone(), files: offered.files.clone() }),
+        );
+        effects.extend(self.route());
+        if self.changes.asked != Policy::default() {
+            effects.extend(self.set_policy(self.changes.asked.clone()));
+        }
+        if let Some((step, _)) = self.step_asked {
+            if self.can_watch() {
+                effects.extend(self.watch());
+            } else {
+                self.step_asked = None;
+                self.note(phrase!("note.no-recording", name = info_name, step = step));
+            }
+        }
+        effects
+    }
+
+    /// The expert that the link asked for, where the model has it.
+    fn expert_for(&mut self, info: &ModelInfo) -> Option<ExpertOf> {
+        // Another model's experts have nothing to do with the one chosen.
+        let asked = self.expert.take().filter(|_| self.model.is_none())?;
+        if asked.layer < info.layers && (asked.expert as usize) < info.experts {
+            return Some(asked);
+        }
+        self.note(phrase!("note.expert", layer = asked.layer, expert = asked.expert, name = &info.name));
+        None
+    }
+
+    /// A token that the link asked for, and that the text does not have, is nobody's.
+    fn check_token(&mut self) {
+        if std::mem::take(&mut self.token_asked) && self.past.is_none() {
+            let length = self.trace.len();
+            if let Some(position) = self.pinned.take_if(|position| *position >= length) {
+                self.range_end = None;
+                self.note(phrase!(length; "note.token", position = position));
+            }
+        }
+    }
+
+    /// The layer to show of a model: the one the link asked for, the one shown so far if a model was in use,
+    /// else one past the middle, where topics have parted but numbers are still easy to follow.
+    fn layer_for(&mut self, info: &ModelInfo) -> LayerChoice {
+        let asked = self.layer_asked.take().or(self.model.as_ref().map(|_| self.layer));
+        match asked {
+            Some(LayerChoice::One(layer)) if layer >= info.layers => {
+                self.note(phrase!("note.layer", layer = layer, name = &info.name, last = info.layers - 1));
+                LayerChoice::One(info.layers / 2)
+            }
+            Some(choice) => choice,
+            None => LayerChoice::One(info.layers / 2),
+        }
+    }
+
+    /// An answer to the run asked for last.
+    fn run_went_on(&mut self, done: bool) -> Vec<Effect> {
+        if done {
+            self.running = false;
+            self.check_token();
+        }
+        let Some(generating) = &self.generating else { return Vec::new() };
+        let new = self.trace.tokens.iter().skip(generating.tokens).map(|token| token.text.as_str());
+        let text = std::iter::once(generating.before.as_str()).chain(new).collect::<String>();
+        self.text = Shared::new(text);
+        if done {
+            self.generating = None;
+        }
+        vec![Effect::ShowText]
+    }
+}

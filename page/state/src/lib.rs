@@ -1,0 +1,939 @@
+//! All that the page knows, and how it changes: an [`Action`] changes the [`State`] and asks for [`Effect`]s.
+//! Nothing here touches the browser; the page's `app.rs` carries the effects out.
+
+mod action;
+pub mod address;
+pub mod anatomy;
+pub mod changes;
+pub mod curves;
+pub mod death;
+pub mod example;
+mod hearing;
+pub mod history;
+pub mod phrase;
+pub mod shared;
+pub mod story;
+pub mod training_snapshot;
+pub mod view;
+pub mod writes;
+
+pub use action::{Action, Effect};
+
+use crate::address::Address;
+use crate::changes::Changes;
+use crate::curves::Curves;
+use crate::death::Death;
+use crate::example::Example;
+use crate::history::{History, Place};
+use crate::phrase::{Phrase, phrase};
+use crate::shared::Shared;
+use crate::story::{Card, Telling};
+use crate::training_snapshot::{Moment, Past, RECORDING};
+use crate::view::{Tab, View};
+use crate::writes::Writes;
+use moescope::model::ModelInfo;
+use moescope::routing::analytics::find;
+use moescope::routing::dossier::Dossier;
+use moescope::routing::lens::LayerLens;
+use moescope::routing::{Limit, Policy, Recording, Trace};
+use moescope_worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
+use std::collections::VecDeque;
+
+/// Runs of fewer tokens say nothing about speed.
+const TOKENS_TO_MEASURE: usize = 4;
+
+/// The files that a model's dossier and its training curves are in.
+pub const DOSSIER: &str = "experts.json";
+/// See [`DOSSIER`].
+pub const CURVES: &str = "curves.json";
+
+/// The page's own requests have numbers from here on, those of `window.moescope` below.
+const PAGE_REQUESTS: u64 = 1 << 40;
+
+/// In the place of a second model's name: the model in use, for comparing policies.
+pub const SELF: &str = "self";
+
+/// Which layer the views show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerChoice {
+    /// One layer, by its number.
+    One(usize),
+    /// All of them.
+    All,
+}
+
+/// What the picture under the tokens shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Picture {
+    /// Layers by tokens.
+    #[default]
+    Map,
+    /// Layers by experts.
+    Load,
+    /// From expert to expert through the layers.
+    Flow,
+}
+
+/// What the colour of a token in the strip means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColourBy {
+    /// The expert that weighs most.
+    #[default]
+    Expert,
+    /// How much it weighs.
+    Weight,
+    /// How undecided the router was.
+    Entropy,
+    /// How little the model expected the token.
+    Surprise,
+    /// The kind of text that the experts' dossiers speak for.
+    Domain,
+}
+
+/// All there are.
+pub const COLOURS: [ColourBy; 5] =
+    [ColourBy::Expert, ColourBy::Weight, ColourBy::Entropy, ColourBy::Surprise, ColourBy::Domain];
+
+/// Its name in links and among the messages.
+pub fn colour_name(colour_by: ColourBy) -> &'static str {
+    match colour_by {
+        ColourBy::Expert => "expert",
+        ColourBy::Weight => "weight",
+        ColourBy::Entropy => "entropy",
+        ColourBy::Surprise => "surprise",
+        ColourBy::Domain => "domain",
+    }
+}
+
+/// One expert of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertOf {
+    /// The layer's number.
+    pub layer: usize,
+    /// The expert's.
+    pub expert: u32,
+}
+
+/// `body[data-state]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// No model yet, or another one on its way.
+    Loading,
+    /// The run asked for last is done.
+    Ready,
+    /// A run is under way.
+    Running,
+    /// Something went wrong and the page says what.
+    Error,
+}
+
+impl Status {
+    /// The value of the attribute.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A model that `models/index.json` offers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Offered {
+    /// Directory in `models/`.
+    pub name: String,
+    /// One line about it.
+    #[serde(default)]
+    pub about: String,
+    /// What comes with it besides the model itself: "experts.json" for example.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+/// How far a long piece of work is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is being done.
+    pub what: String,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: Option<u64>,
+}
+
+/// Text being generated.
+#[derive(Clone, Debug, PartialEq)]
+struct Generating {
+    /// The text before it.
+    before: String,
+    /// How many tokens that was.
+    tokens: usize,
+}
+
+/// All that the page knows.
+#[derive(Clone)]
+pub struct State {
+    /// What stands in the text box.
+    pub text: Shared<String>,
+    /// The text before an example or a generation replaced it.
+    pub text_before: Option<Shared<String>>,
+    /// What the router decided about it, so far.
+    pub trace: Shared<Trace>,
+    /// The part of it that the views show: all, or during playback its beginning.
+    pub shown: Shared<Trace>,
+    /// During playback, how many tokens are shown.
+    pub played: Option<usize>,
+    /// The model in use.
+    pub model: Option<Shared<ModelInfo>>,
+    /// What its experts read over many texts, where the model comes with that.
+    pub dossier: Option<Shared<Dossier>>,
+    /// How the model learned, where it comes with that.
+    pub curves: Option<Shared<Curves>>,
+    /// Its routing while it learned, once it was asked for.
+    pub recording: Option<Shared<Recording>>,
+    /// The moment of its training that is shown in place of the finished model.
+    pub past: Option<Past>,
+    /// What is changed about the routing.
+    pub changes: Changes,
+    /// Where the visitor has been.
+    pub history: History,
+    /// The models on offer.
+    pub offered: Shared<Vec<Offered>>,
+    /// Example texts.
+    pub examples: Shared<Vec<Example>>,
+    /// The text a visitor left here last time.
+    pub kept_text: Option<Shared<String>>,
+    /// The layer shown.
+    pub layer: LayerChoice,
+    /// The picture shown.
+    pub picture: Picture,
+    /// What the strip's colours mean.
+    pub colour_by: ColourBy,
+    /// What each layer did to the chosen token, once it is known.
+    pub look: Option<Shared<Vec<LayerLens>>>,
+    /// What is searched for in the text.
+    pub search: String,
+    /// Another end of a range of tokens that begins at the chosen one.
+    pub range_end: Option<usize>,
+    /// Which of the tokens shown are in the range, or else contain what is searched for.
+    pub found: Shared<Vec<bool>>,
+    /// The token under the pointer.
+    pub hovered: Option<usize>,
+    /// The token chosen by click or keys.
+    pub pinned: Option<usize>,
+    /// The expert chosen.
+    pub expert: Option<ExpertOf>,
+    /// The drawer and the stage.
+    pub view: View,
+    /// What the model writes with the change and without.
+    pub writes: Option<Shared<Writes>>,
+    /// The stories on offer.
+    pub stories: Shared<Vec<Card>>,
+    /// The story told.
+    pub telling: Option<Telling>,
+    /// Name or address of the model that this one is compared with.
+    pub compare: Option<String>,
+    /// What is changed about the routing of that one.
+    pub compare_policy: Policy,
+    /// How to generate.
+    pub sampling: Sampling,
+    /// How many tokens to generate.
+    pub tokens: usize,
+    /// Dark theme.
+    pub dark: bool,
+    /// The backend asked for.
+    pub backend: BackendChoice,
+    /// Name or address of the model asked for; what a link must say.
+    pub model_asked: Option<String>,
+    /// The name of the story told.
+    pub story: Option<String>,
+    /// How many models are on their way; only the last one counts.
+    pub loading: usize,
+    /// Its progress.
+    pub progress: Option<Progress>,
+    /// What went wrong.
+    pub problem: Option<Phrase>,
+    /// What was ignored or found out, in one line each.
+    pub notes: Vec<Phrase>,
+    /// The first token that the last run, or the last step of generation or playback, brought.
+    pub changed_at: usize,
+    /// Tokens of the text in the run under way.
+    pub total: usize,
+    /// Where the text did not fit.
+    pub overflow: Option<Overflow>,
+    /// Speed of the last run long enough to tell.
+    pub speed: Option<Speed>,
+    /// What the GPU's kernels take, once somebody asked.
+    pub profile: Option<Shared<Profile>>,
+    /// Where the model asked for last comes from, to load it again on another backend.
+    source: Option<Source>,
+    /// Source and name of the model in use.
+    in_use: Option<(Source, Option<String>)>,
+    /// Sources and names of the loads that have not been answered, in their order.
+    loads: VecDeque<(Source, Option<String>)>,
+    generation: u64,
+    running: bool,
+    failed: bool,
+    generating: Option<Generating>,
+    /// The run that `changed_at` is of.
+    changed_in: u64,
+    /// The token looked into, and the run that it is of.
+    looked_at: Option<(usize, u64)>,
+    look_request: u64,
+    profile_request: u64,
+    /// Requests that were sent.
+    requests: u64,
+    /// The layer that the link asked for, until a model says whether it has it.
+    layer_asked: Option<LayerChoice>,
+    /// The training step that the link asked for, and that beside it.
+    step_asked: Option<(u64, Option<u64>)>,
+    /// The recorded text that the link asked for.
+    recorded_asked: Option<String>,
+    /// The link asked for a token.
+    token_asked: bool,
+}
+
+impl State {
+    /// The page at opening.
+    pub fn new(address: &Address, dark: bool, kept_text: Option<String>) -> Self {
+        Self {
+            text: Shared::new(address.text.clone().unwrap_or_default()),
+            text_before: None,
+            trace: Shared::default(),
+            shown: Shared::default(),
+            played: None,
+            model: None,
+            dossier: None,
+            curves: None,
+            recording: None,
+            past: None,
+            changes: Changes { asked: address.policy.clone().unwrap_or_default(), ..Changes::default() },
+            history: History::default(),
+            offered: Shared::default(),
+            examples: Shared::default(),
+            kept_text: kept_text.map(Shared::new),
+            layer: address.layer.unwrap_or(LayerChoice::One(0)),
+            picture: address.picture.unwrap_or_default(),
+            colour_by: address.colour_by.unwrap_or_default(),
+            look: None,
+            search: address.search.clone().unwrap_or_default(),
+            range_end: address.range_end.filter(|_| address.token.is_some()),
+            found: Shared::default(),
+            hovered: None,
+            pinned: address.token,
+            expert: address.expert,
+            // A chosen expert has its page open.
+            view: View {
+                tab: address.tab.unwrap_or(if address.expert.is_some() { Tab::Expert } else { Tab::Token }),
+                ..View::default()
+            },
+            writes: None,
+            stories: Shared::default(),
+            telling: None,
+            compare: address.compare.clone(),
+            compare_policy: address.compare_policy.clone().unwrap_or_default(),
+            sampling: Sampling::default(),
+            tokens: 64,
+            dark,
+            backend: address.backend.unwrap_or_default(),
+            model_asked: address.model.clone(),
+            story: address.story.clone(),
+            loading: 0,
+            progress: None,
+            problem: None,
+            notes: Vec::new(),
+            changed_at: 0,
+            total: 0,
+            overflow: None,
+            speed: None,
+            profile: None,
+            source: None,
+            in_use: None,
+            loads: VecDeque::new(),
+            generation: 0,
+            running: false,
+            failed: false,
+            generating: None,
+            changed_in: 0,
+            looked_at: None,
+            look_request: 0,
+            profile_request: 0,
+            requests: PAGE_REQUESTS,
+            layer_asked: address.layer,
+            step_asked: address.step.map(|step| (step, address.beside)),
+            recorded_asked: address.recorded.clone(),
+            token_asked: address.token.is_some(),
+        }
+    }
+
+    /// `body[data-state]`.
+    pub fn status(&self) -> Status {
+        if self.failed && self.problem.is_some() && !self.running {
+            Status::Error
+        } else if self.loading > 0 || self.model.is_none() {
+            Status::Loading
+        } else if self.running {
+            Status::Running
+        } else {
+            Status::Ready
+        }
+    }
+
+    /// True while text is being generated.
+    pub fn is_generating(&self) -> bool {
+        self.generating.is_some()
+    }
+
+    /// The token that the inspector shows: under the pointer, else chosen, else the newest.
+    pub fn inspected(&self) -> Option<usize> {
+        let last = self.shown.len().checked_sub(1)?;
+        Some(self.hovered.filter(|&p| p <= last).or(self.pinned.filter(|&p| p <= last)).unwrap_or(last))
+    }
+
+    /// True where the inspector shows the chosen token.
+    pub fn shows_pinned(&self) -> bool {
+        self.pinned.is_some() && self.pinned == self.inspected()
+    }
+
+    /// The expert that the inspector shows: the one chosen, else the first expert of the inspected token in the
+    /// layer shown (the last layer where all are shown).
+    pub fn inspected_expert(&self) -> Option<ExpertOf> {
+        if self.expert.is_some() {
+            return self.expert;
+        }
+        let layer = match self.layer {
+            LayerChoice::One(number) => self.shown.layer(number)?,
+            LayerChoice::All => self.shown.layers.last()?,
+        };
+        let expert = *layer.selected_of(self.inspected()?).first()?;
+        Some(ExpertOf { layer: layer.layer, expert })
+    }
+
+    /// The expert whose tokens are marked: the one pointed at, else the one chosen.
+    pub fn marked_expert(&self) -> Option<ExpertOf> {
+        self.view.pointed.or(self.expert)
+    }
+
+    /// The layer that the stage has open: the one shown, else the last with experts.
+    pub fn open_layer(&self) -> usize {
+        match self.layer {
+            LayerChoice::One(layer) => layer,
+            LayerChoice::All => self.shown.layers.last().map_or(0, |layer| layer.layer),
+        }
+    }
+
+    /// The trace of the text, or that of the past.
+    pub fn whole(&self) -> &Shared<Trace> {
+        self.past.as_ref().map_or(&self.trace, |past| &past.trace)
+    }
+
+    /// Tokens of the text that are still to be routed.
+    pub fn to_come(&self) -> usize {
+        let routing = self.running && self.past.is_none();
+        if routing { self.total.saturating_sub(self.trace.len()) } else { 0 }
+    }
+
+    /// Whether the model comes with a recording of its training.
+    pub fn can_watch(&self) -> bool {
+        self.offered_model().is_some_and(|offered| offered.files.iter().any(|file| file == RECORDING))
+    }
+
+    /// The entry of the model in use among those on offer.
+    pub fn offered_model(&self) -> Option<&Offered> {
+        self.offered.iter().find(|offered| Some(&offered.name) == self.model_asked.as_ref())
+    }
+
+    /// Cuts what is shown to what is played.
+    fn show_played(&mut self) {
+        self.shown = self.whole().clone();
+        if let Some(tokens) = self.played {
+            self.shown.change(|trace| trace.truncate(tokens));
+            self.changed_at = tokens.saturating_sub(1);
+        }
+        self.search();
+    }
+
+    fn search(&mut self) {
+        let mut found = find(&self.shown, &self.search);
+        if let (Some(start), Some(end)) = (self.pinned, self.range_end) {
+            let (first, last) = (start.min(end), start.max(end));
+            found.fill(false);
+            found.iter_mut().take(last + 1).skip(first).for_each(|token| *token = true);
+        }
+        if *self.found != found {
+            self.found = Shared::new(found);
+        }
+    }
+
+    /// Changes the state by `action`.
+    pub fn apply(&mut self, action: Action) -> Vec<Effect> {
+        let old = action.goes_somewhere().then(|| self.place());
+        let mut effects = self.change(action);
+        if let Some(old) = old {
+            let new = self.place();
+            if old != new && old.model.is_some() {
+                self.history.went(old, &new);
+            }
+        }
+        effects.extend(self.look_inside());
+        effects.extend(self.go_on_telling());
+        effects.extend(self.write_both());
+        effects
+    }
+
+    /// Where the model in use comes from.
+    pub fn own_source(&self) -> Option<Source> {
+        self.in_use.as_ref().map(|(source, _)| source.clone())
+    }
+
+    /// The experts that the visitor has switched off.
+    pub fn experts_off(&self) -> Vec<ExpertOf> {
+        let Some(model) = self.model.as_ref().filter(|_| self.changes.are_on() && self.past.is_none()) else {
+            return Vec::new();
+        };
+        let all =
+            (0..model.layers).flat_map(|layer| (0..model.experts as u32).map(move |expert| ExpertOf { layer, expert }));
+        all.filter(|expert| changes::is_off(&self.changes.in_use, expert.layer, expert.expert)).collect()
+    }
+
+    /// The most that an expert of the layer shown takes.
+    pub fn limit(&self) -> Option<Limit> {
+        let (LayerChoice::One(layer), model, None) = (self.layer, self.model.as_ref()?, &self.past) else {
+            return None;
+        };
+        if self.changes.are_on() {
+            return self.changes.limits.get(layer).copied()?;
+        }
+        model.capacity.map(|most| Limit::own(most, model.context))
+    }
+
+    /// Where the visitor is.
+    fn place(&self) -> Place {
+        Place {
+            model: self.source.clone().map(|source| (source, self.model_asked.clone())),
+            layer: self.layer,
+            picture: self.picture,
+            colour_by: self.colour_by,
+            pinned: self.pinned,
+            range_end: self.range_end,
+            search: self.search.clone(),
+            expert: self.expert,
+            compare: self.compare.clone(),
+            compare_policy: self.compare_policy.clone(),
+            past: self.past.as_ref().map(|past| past.moment),
+            policy: self.changes.asked.clone(),
+        }
+    }
+
+    fn go_to(&mut self, place: Place) -> Vec<Effect> {
+        let here = self.place();
+        self.layer = place.layer;
+        self.picture = place.picture;
+        self.colour_by = place.colour_by;
+        self.pinned = place.pinned;
+        self.range_end = place.range_end;
+        self.search = place.search;
+        self.expert = place.expert;
+        self.compare = place.compare;
+        self.compare_policy = place.compare_policy;
+        self.recall(place.past);
+        match place.model {
+            Some((source, asked)) if here.model.as_ref() != Some(&(source.clone(), asked.clone())) => {
+                self.changes.asked = place.policy;
+                self.change(Action::Load { source, asked })
+            }
+            _ if here.policy != place.policy => self.change(Action::Policy(place.policy)),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Shows a moment of the training, or the text again.
+    fn recall(&mut self, moment: Option<Moment>) {
+        let recording = self.recording.clone();
+        self.past = moment.zip(recording).map(|(moment, recording)| Past::new(&recording, moment));
+        self.played = None;
+        let changed_at = self.changed_at;
+        self.show_played();
+        self.changed_at = changed_at;
+    }
+
+    /// Changes the moment that is shown.
+    fn move_past(&mut self, change: impl FnOnce(&mut Moment)) {
+        if let Some(mut moment) = self.past.as_ref().map(|past| past.moment) {
+            change(&mut moment);
+            self.recall(Some(moment));
+        }
+    }
+
+    /// What is chosen belongs to another text.
+    fn clear_selection(&mut self) {
+        self.hovered = None;
+        self.pinned = None;
+        self.range_end = None;
+        self.expert = None;
+    }
+
+    /// Back to the visitor's own text, where a moment of the training is shown.
+    fn leave_past(&mut self) {
+        if self.past.is_some() {
+            self.clear_selection();
+            self.recall(None);
+        }
+    }
+
+    fn watch(&mut self) -> Vec<Effect> {
+        if let Some(recording) = &self.recording {
+            let text = training_snapshot::text_like(recording, &self.text);
+            self.clear_selection();
+            self.recall(Some(Moment { snapshot: 0, text, beside: None }));
+            return Vec::new();
+        }
+        self.offered_model().map(|offered| Effect::FetchRecording(offered.name.clone())).into_iter().collect()
+    }
+
+    /// The recording is here: shows the moment that the link asked for, else the first.
+    fn recorded(&mut self, recording: Recording) {
+        let asked = self.step_asked.take();
+        let text = self.recorded_asked.take();
+        let mut at = |step: u64| {
+            let found = training_snapshot::snapshot_at(&recording, step);
+            if found.is_none() {
+                let expected = Phrase::key("address.step");
+                self.notes.push(phrase!("address.ignored", name = "step", value = step, expected = expected));
+            }
+            found
+        };
+        let (snapshot, beside) = match asked {
+            Some((step, beside)) => (at(step), beside.and_then(&mut at)),
+            None => (Some(0), None),
+        };
+        let named = text.and_then(|id| recording.texts().iter().position(|text| text.id == id));
+        let text = named.unwrap_or_else(|| training_snapshot::text_like(&recording, &self.text));
+        self.recording = Some(Shared::new(recording));
+        if asked.is_none() {
+            self.clear_selection();
+        }
+        self.recall(snapshot.map(|snapshot| Moment { snapshot, text, beside }));
+    }
+
+    /// Once the page has come to rest, asks what each layer did to the chosen token.
+    fn look_inside(&mut self) -> Option<Effect> {
+        let chosen = self.pinned.filter(|&position| position < self.trace.len() && self.past.is_none());
+        let wanted = chosen.map(|position| (position, self.generation));
+        if wanted == self.looked_at || (wanted.is_some() && self.status() != Status::Ready) {
+            return None;
+        }
+        self.looked_at = wanted;
+        self.look = None;
+        let request = self.next_request();
+        self.look_request = request;
+        wanted.map(|(position, _)| Effect::Send(Command::Inspect { request, position }))
+    }
+
+    /// Once the text is whole with the change and without, asks what is written after it, with both.
+    fn write_both(&mut self) -> Vec<Effect> {
+        let ready = self.status() == Status::Ready && self.writes.is_none() && self.changes.effect.is_some();
+        let Some(model) = self.model.as_ref().filter(|_| ready && self.past.is_none()) else { return Vec::new() };
+        if self.trace.len() >= model.context {
+            return Vec::new();
+        }
+        let requests = [self.next_request(), self.next_request()];
+        let (writes, commands) = Writes::ask(&self.text, self.sampling, requests);
+        self.writes = Some(Shared::new(writes));
+        commands.into_iter().map(Effect::Send).collect()
+    }
+
+    fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+
+    fn change(&mut self, action: Action) -> Vec<Effect> {
+        match action {
+            Action::Edit(text) => {
+                self.leave_past();
+                self.text_before = None;
+                self.text = Shared::new(text);
+                return self.route();
+            }
+            Action::Replace(text) => {
+                self.text_before = Some(self.text.clone());
+                return self.replace(Shared::new(text));
+            }
+            Action::UndoReplace => {
+                if let Some(before) = self.text_before.take() {
+                    return self.replace(before);
+                }
+            }
+            Action::Worker(event) => return self.hear(*event),
+            Action::Models(offered) => {
+                self.offered = Shared::new(offered);
+                if let Some(story) = self.story.clone().filter(|_| self.telling.is_none()) {
+                    return vec![Effect::FetchStory(story)];
+                }
+            }
+            Action::Dossier(name, dossier) => {
+                if self.model_asked.as_deref() == Some(name.as_str()) {
+                    self.dossier = Some(Shared::new(*dossier));
+                }
+            }
+            Action::Curves(name, curves) => {
+                if self.model_asked.as_deref() == Some(name.as_str()) {
+                    self.curves = Some(Shared::new(curves));
+                }
+            }
+            Action::Watch => return self.watch(),
+            Action::Recording(name, recording) => {
+                if self.model_asked.as_deref() == Some(name.as_str()) {
+                    match recording {
+                        Ok(recording) => self.recorded(*recording),
+                        Err(message) => self.note(message.into()),
+                    }
+                }
+            }
+            Action::Snapshot(Some(snapshot)) => self.move_past(|moment| moment.snapshot = snapshot),
+            Action::Snapshot(None) => self.leave_past(),
+            Action::RecordedText(text) => {
+                self.clear_selection();
+                self.move_past(|moment| moment.text = text);
+            }
+            Action::Beside(beside) => self.move_past(|moment| moment.beside = beside),
+            Action::Policy(policy) => {
+                self.leave_past();
+                return self.set_policy(policy);
+            }
+            Action::DismissRefusal => self.changes.refused = None,
+            Action::PolicyRefused(message) => self.changes.refused = Some(message),
+            Action::Profile => {
+                self.profile_request = self.next_request();
+                return vec![Effect::Send(Command::Profile { request: self.profile_request })];
+            }
+            Action::Sweep(sweep) => {
+                let request = self.next_request();
+                self.changes.sweep(request);
+                return vec![Effect::Send(Command::Sweep { request, sweep })];
+            }
+            Action::Undo => {
+                let here = self.place();
+                return self.history.back(here).map_or_else(Vec::new, |place| self.go_to(place));
+            }
+            Action::Redo => {
+                let here = self.place();
+                return self.history.forth(here).map_or_else(Vec::new, |place| self.go_to(place));
+            }
+            Action::Examples(examples) => {
+                self.examples = Shared::new(examples);
+                if let (true, Some(first)) = (self.text.is_empty(), self.examples.first()) {
+                    // What the link chose is meant for it.
+                    self.text = Shared::new(first.text.clone());
+                    let mut effects = self.route();
+                    effects.push(Effect::ShowText);
+                    return effects;
+                }
+            }
+            Action::Load { source, asked } => {
+                self.begin_loading(source.clone(), asked);
+                return vec![Effect::Send(Command::Load { source, backend: self.backend })];
+            }
+            Action::LoadBegan { source, asked, backend } => {
+                self.backend = backend;
+                self.begin_loading(source, asked);
+            }
+            Action::Backend(backend) => {
+                self.backend = backend;
+                let source = self.source.clone();
+                let asked = self.model_asked.clone();
+                return source.map_or_else(Vec::new, |source| self.apply(Action::Load { source, asked }));
+            }
+            Action::Layer(layer) => {
+                self.layer = layer;
+                self.expert = None;
+            }
+            Action::Picture(picture) => self.picture = picture,
+            Action::ColourBy(colour_by) => self.colour_by = colour_by,
+            Action::Hover(position) => self.hovered = position,
+            Action::Pin(position) => {
+                self.pinned = position;
+                self.expert = None;
+                if position.is_none() {
+                    self.view.drawer_open = false;
+                } else if self.view.tab != Tab::Change {
+                    // In the tab of changes a chosen token is one to be sent somewhere.
+                    self.view.show(Tab::Token);
+                }
+                if self.range_end.take().is_some() {
+                    self.search();
+                }
+            }
+            Action::Extend(position) => {
+                self.pinned = self.pinned.or(self.inspected());
+                self.range_end = Some(position);
+                self.expert = None;
+                self.search();
+            }
+            Action::Search(search) => {
+                self.search = search;
+                self.range_end = None;
+                self.search();
+            }
+            Action::FindNext => {
+                let after = self.pinned.map_or(0, |position| position + 1);
+                let found =
+                    |range: std::ops::Range<usize>| range.into_iter().find(|&p| self.found.get(p) == Some(&true));
+                if let Some(next) = found(after..self.found.len()).or_else(|| found(0..after)) {
+                    self.pinned = Some(next);
+                    self.changed_at = next;
+                }
+            }
+            Action::Expert(expert) => {
+                self.expert = expert;
+                if let Some(chosen) = expert {
+                    self.layer = LayerChoice::One(chosen.layer);
+                    self.view.show(Tab::Expert);
+                }
+            }
+            Action::Tab(tab) => self.view.show(tab),
+            Action::Drawer(open) => self.view.drawer_open = open,
+            Action::Point(expert) => self.view.pointed = expert,
+            Action::Dense(dense) => self.view.dense = dense,
+            Action::Stories(cards) => self.stories = Shared::new(cards),
+            Action::Story(name) => return self.open_story(name),
+            Action::StoryCame(story) => return self.begin_story(*story),
+            Action::StoryStep(step) => return self.go_to_step(step),
+            Action::Play(tokens) => {
+                self.played = tokens.filter(|&tokens| tokens < self.whole().len());
+                self.show_played();
+            }
+            Action::Compare(with) => {
+                self.compare = with;
+                if self.compare.is_none() {
+                    self.compare_policy = Policy::default();
+                }
+            }
+            Action::ComparePolicy(policy) => self.compare_policy = policy,
+            Action::KeepBeside => {
+                self.compare.get_or_insert_with(|| SELF.into());
+                self.compare_policy = self.changes.in_use.clone();
+            }
+            Action::OtherExperts(experts) => {
+                let own = self.model.as_ref().map_or(0, |model| model.experts);
+                return vec![Effect::Colours(own.max(experts))];
+            }
+            Action::Generate => return self.generate(),
+            Action::Stop => return vec![Effect::Send(Command::Stop)],
+            Action::Sampling(sampling) => self.sampling = sampling,
+            Action::Tokens(tokens) => self.tokens = tokens,
+            Action::Dark(dark) => self.dark = dark,
+            Action::EngineDied { death, again } => return self.engine_died(&death, again),
+            Action::Fail(message) => {
+                self.problem = Some(message);
+                self.failed = true;
+            }
+            Action::Note(note) => self.note(note),
+            Action::DismissProblem => {
+                self.problem = None;
+                self.failed = false;
+            }
+            Action::DismissNotes => self.notes.clear(),
+            Action::ForgetKept => {
+                self.kept_text = None;
+                return vec![Effect::ForgetKept];
+            }
+        }
+        Vec::new()
+    }
+
+    fn begin_loading(&mut self, source: Source, asked: Option<String>) {
+        self.source = Some(source.clone());
+        self.model_asked = asked.clone();
+        self.loads.push_back((source, asked));
+        self.loading = self.loads.len();
+        self.progress = None;
+        self.problem = None;
+        self.failed = false;
+    }
+
+    /// Loads again what was in use, if anything was; the text stays.
+    fn engine_died(&mut self, death: &Death, again: bool) -> Vec<Effect> {
+        self.loads.clear();
+        self.loading = 0;
+        self.progress = None;
+        self.running = false;
+        self.generating = None;
+        let in_use = self.in_use.clone().filter(|_| again);
+        let Some((source, asked)) = in_use else {
+            self.failed = true;
+            self.problem = Some(death.in_words());
+            return Vec::new();
+        };
+        self.note(match death {
+            Death::BrokeOff(reason) => phrase!("engine.restarted", reason = reason),
+            Death::NotLoaded(_) => death.in_words(),
+        });
+        self.change(Action::Load { source, asked })
+    }
+
+    fn note(&mut self, note: Phrase) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn replace(&mut self, text: Shared<String>) -> Vec<Effect> {
+        self.leave_past();
+        self.text = text;
+        self.pinned = None;
+        self.range_end = None;
+        self.expert = None;
+        let mut effects = self.route();
+        effects.push(Effect::ShowText);
+        effects
+    }
+
+    /// Asks for the routing of the text as it stands.
+    fn route(&mut self) -> Vec<Effect> {
+        self.generating = None;
+        if self.model.is_none() {
+            return Vec::new();
+        }
+        self.begin_run();
+        vec![Effect::Send(Command::Route { generation: self.generation, text: (*self.text).clone() })]
+    }
+
+    /// Asks for the text routed in another way.
+    fn set_policy(&mut self, policy: Policy) -> Vec<Effect> {
+        self.changes.asked = policy.clone();
+        self.changes.refused = None;
+        if self.model.is_none() {
+            return Vec::new();
+        }
+        self.generating = None;
+        self.begin_run();
+        vec![Effect::Send(Command::SetPolicy { generation: self.generation, policy })]
+    }
+
+    fn generate(&mut self) -> Vec<Effect> {
+        if self.model.is_none() || self.running {
+            return Vec::new();
+        }
+        self.leave_past();
+        self.text_before = Some(self.text.clone());
+        self.generating = Some(Generating { before: (*self.text).clone(), tokens: self.trace.len() });
+        self.pinned = None;
+        self.begin_run();
+        let (generation, tokens, sampling) = (self.generation, self.tokens, self.sampling);
+        vec![Effect::Send(Command::Generate { generation, tokens, sampling })]
+    }
+
+    fn begin_run(&mut self) {
+        self.generation += 1;
+        self.running = true;
+        self.failed = false;
+        // All of these are of the text as it was.
+        self.changes.effect = None;
+        self.changes.sweep = None;
+        self.writes = None;
+    }
+}

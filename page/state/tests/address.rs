@@ -1,0 +1,123 @@
+//! A link brings back the view that it was made of, whatever is in it.
+
+use moescope::routing::policy::{Policy, Rule};
+use moescope_state::address::{Address, LONGEST_TEXT};
+use moescope_state::view::Tab;
+use moescope_state::{COLOURS, ExpertOf, LayerChoice, Picture, State};
+use moescope_worker::protocol::BackendChoice;
+use proptest::prelude::*;
+
+fn layers() -> impl Strategy<Value = Option<LayerChoice>> {
+    prop_oneof![Just(None), Just(Some(LayerChoice::All)), (0usize..64).prop_map(|layer| Some(LayerChoice::One(layer))),]
+}
+
+fn policies() -> impl Strategy<Value = Option<Policy>> {
+    let rule = (proptest::option::of(0usize..8), proptest::collection::btree_set(0u32..16, 0..4), 1usize..8);
+    let rule = rule.prop_map(|(layer, off, top_k)| Rule {
+        layers: layer.map(|layer| vec![layer]),
+        off: off.into_iter().collect(),
+        top_k: Some(top_k),
+        ..Rule::default()
+    });
+    proptest::option::of(rule.prop_map(|rule| Policy(vec![rule])))
+}
+
+prop_compose! {
+    fn addresses()(
+        text in proptest::option::of("\\PC{1,60}"),
+        model in proptest::option::of("[a-z-]{1,12}|https://[a-z]{1,9}\\.example/a b"),
+        find in proptest::option::of("\\PC{1,9}"),
+        (layer, policy, compare_policy) in (layers(), policies(), policies()),
+        (colour, picture) in (proptest::option::of(0..COLOURS.len()), 0usize..4),
+        (token, range_end) in (proptest::option::of(0usize..5000), proptest::option::of(0usize..5000)),
+        expert in proptest::option::of((0usize..64, 0u32..256)),
+        (compare, backend, tab) in (any::<bool>(), 0usize..4, 1..Tab::ALL.len()),
+    ) -> Address {
+        Address {
+            text,
+            model,
+            search: find,
+            layer,
+            policy,
+            compare: compare.then(|| "self".to_owned()),
+            compare_policy: compare_policy.filter(|_| compare),
+            // The opening view's own values are left out of a link.
+            colour_by: colour.map(|n| COLOURS[n]).filter(|colour| *colour != COLOURS[0]),
+            picture: [None, Some(Picture::Load), Some(Picture::Flow), None][picture],
+            token,
+            range_end: range_end.filter(|_| token.is_some()),
+            expert: expert.map(|(layer, expert)| ExpertOf { layer, expert }),
+            backend: [None, Some(BackendChoice::Cpu), Some(BackendChoice::WebGpu), Some(BackendChoice::CpuInt8)][backend],
+            // A link with an expert and without a tab opens the expert's.
+            tab: Some(Tab::ALL[tab]),
+            ..Address::default()
+        }
+    }
+}
+
+/// What a link says of the page opened with `address`.
+fn written(address: &Address) -> (String, String) {
+    let link = Address::write(&State::new(address, false, None), None);
+    let (query, fragment) = link.split_once('#').unwrap_or((&link, ""));
+    (query.to_owned(), fragment.to_owned())
+}
+
+proptest! {
+    #[test]
+    fn a_link_brings_back_the_same_view(address in addresses()) {
+        let (query, fragment) = written(&address);
+        // The layer stands in a link where a model is open that begins with another one.
+        prop_assert_eq!(Address::parse(&query, &fragment), Address { layer: None, ..address });
+    }
+
+    #[test]
+    fn what_a_visitor_types_is_behind_the_hash(text in "[a-z]{5,40}") {
+        let address = Address { text: Some(text.clone()), ..Address::default() };
+        let (query, fragment) = written(&address);
+        prop_assert!(!query.contains(&text), "{query}");
+        prop_assert!(fragment.contains(&text), "{fragment}");
+    }
+
+    #[test]
+    fn an_address_that_makes_no_sense_is_read_to_its_end(query in "\\PC*", fragment in "\\PC*") {
+        let address = Address::parse(&query, &fragment);
+        prop_assert!(address.ignored.len() <= 12);
+    }
+}
+
+#[test]
+fn a_link_of_before_still_opens() {
+    let query = "?model=switch&text=Der+Hund&layer=all&policy=%7B%22off%22%3A%5B2%5D%7D&expert=1.5&find=Hund";
+    let address = Address::parse(query, "");
+    assert_eq!(address.model.as_deref(), Some("switch"));
+    assert_eq!(address.text.as_deref(), Some("Der Hund"));
+    assert_eq!(address.layer, Some(LayerChoice::All));
+    assert_eq!(address.policy, Policy::parse(r#"{"off":[2]}"#).ok());
+    assert_eq!(address.expert, Some(ExpertOf { layer: 1, expert: 5 }));
+    assert_eq!(address.search.as_deref(), Some("Hund"));
+    assert!(address.ignored.is_empty());
+}
+
+#[test]
+fn a_link_to_a_story_says_no_more_than_its_name_about_the_drawer() {
+    let address = Address { story: Some("an-expert".into()), tab: Some(Tab::Cost), ..Address::default() };
+    assert_eq!(written(&address), ("?story=an-expert".into(), String::new()));
+}
+
+#[test]
+fn the_fragment_wins_over_the_query() {
+    assert_eq!(Address::parse("?text=old", "#text=new").text.as_deref(), Some("new"));
+}
+
+#[test]
+fn a_text_that_is_too_long_stays_out_of_the_link() {
+    let address = Address { text: Some("a".repeat(LONGEST_TEXT + 1)), ..Address::default() };
+    assert_eq!(written(&address), (String::new(), String::new()));
+}
+
+#[test]
+fn what_makes_no_sense_is_said() {
+    let address = Address::parse("?layer=top&token=first&view=radar", "");
+    assert_eq!(address.ignored.len(), 3);
+    assert_eq!((address.layer, address.token, address.picture), (None, None, None));
+}

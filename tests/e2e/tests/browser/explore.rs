@@ -1,0 +1,143 @@
+//! What a visitor sees first: headline, stage, drawer, and an expert that can be taken hold of.
+
+use crate::harness::{Stage, tests};
+use anyhow::{Context, Result};
+use moescope_e2e::browser::Visitor;
+use moescope_e2e::page::Page;
+use serde_json::json;
+use thirtyfour::By;
+
+tests![
+    the_stage_shows_the_token_that_is_looked_at,
+    a_click_on_a_small_layer_opens_it,
+    an_expert_that_is_off_is_off_on_the_stage,
+    pointing_at_an_expert_marks_its_tokens,
+    the_headline_is_true_for_the_model,
+    the_first_view_is_calm,
+];
+
+/// The stage's token, its open layer, and which experts work there.
+async fn on_stage(page: &Page) -> Result<(usize, usize, Vec<usize>)> {
+    let read = "const stage = document.querySelector('[data-testid=stage]');
+        const on = [...stage.querySelectorAll('[data-testid=stage-expert][data-on=true]')];
+        return [+stage.dataset.token, +stage.dataset.layer, on.map(e => +e.dataset.expert).sort((a, b) => a - b)];";
+    page.script(read, Vec::new()).await
+}
+
+async fn the_stage_shows_the_token_that_is_looked_at(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=Der%20Hund%20schl%C3%A4ft.&layer=1&backend=cpu").await?;
+    let view = page.routed().await?;
+    let sorted = |position: usize| {
+        let mut experts = view.tokens[position].experts.clone();
+        experts.sort_unstable();
+        experts
+    };
+    // The newest, then the one chosen.
+    let last = view.tokens.len() - 1;
+    assert_eq!(on_stage(&page).await?, (last, 1, sorted(last)));
+    page.browser().find(By::Css("[data-testid=token][data-position='0']")).await?.click().await?;
+    let chosen = "return document.querySelector('[data-testid=stage]').dataset.token === '0'";
+    page.until::<bool>("the first token", chosen, Vec::new()).await?;
+    assert_eq!(on_stage(&page).await?, (0, 1, sorted(0)));
+    // The picture says the same in words.
+    let words: String =
+        page.script("return document.querySelector('[data-testid=stage] svg').ariaLabel", Vec::new()).await?;
+    for expert in sorted(0) {
+        assert!(words.contains(&format!("expert {expert} (weight")), "{words}");
+    }
+    Ok(())
+}
+
+async fn a_click_on_a_small_layer_opens_it(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello&layer=1").await?;
+    page.routed().await?;
+    let small = By::Css("[data-testid=stage-small][data-layer='3']");
+    page.browser().find(small).await?.click().await?;
+    page.wait("the layer", |view| view.is_settled() && view.layer == Some(3)).await?;
+    assert_eq!(on_stage(&page).await?.1, 3);
+    Ok(())
+}
+
+async fn an_expert_that_is_off_is_off_on_the_stage(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello&layer=1&backend=cpu").await?;
+    page.routed().await?;
+    let (_, _, working) = on_stage(&page).await?;
+    let off = *working.first().context("an expert works")?;
+    let policy = json!([{"layers": [1], "off": [off]}]);
+    page.promise::<()>("return await window.moescope.policy(arguments[0]);", vec![policy]).await?;
+    let rests = "return document.querySelector(`[data-testid=stage-expert][data-expert='${arguments[0]}'].off`)?.dataset.on === 'false'";
+    page.until::<bool>("the expert off", rests, vec![json!(off)]).await?;
+    assert_eq!(on_stage(&page).await?.2.len(), working.len(), "another one works in its place");
+    Ok(())
+}
+
+async fn pointing_at_an_expert_marks_its_tokens(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/?layer=1&backend=cpu").await?;
+    let view = page.routed().await?;
+    let (_, _, working) = on_stage(&page).await?;
+    let expert = *working.first().context("an expert works")?;
+    let point = "document.querySelector(`[data-testid=stage-expert][data-expert='${arguments[0]}']`)
+        .dispatchEvent(new MouseEvent('mouseover', { bubbles: true }));
+        document.querySelector(`[data-testid=stage-expert][data-expert='${arguments[0]}']`)
+        .dispatchEvent(new MouseEvent('mouseenter', { bubbles: false }));";
+    page.script::<()>(point, vec![json!(expert)]).await?;
+    let marked = "const strip = document.querySelector('.strip');
+        return strip.dataset.fading === String(arguments[0]) &&
+            [...strip.querySelectorAll('.token')].map(t => t.classList.contains(`x${arguments[0]}`));";
+    let marked: Vec<bool> = page.until("the marks", marked, vec![json!(expert)]).await?;
+    let wanted: Vec<bool> = view.tokens.iter().map(|token| token.experts.contains(&expert)).collect();
+    assert_eq!(marked, wanted);
+    // A click chooses it: its page opens in the drawer.
+    page.browser().find(By::Css(format!("[data-testid=stage-expert][data-expert='{expert}']"))).await?.click().await?;
+    let shown = "return document.querySelector('[data-testid=expert-inspector]').getClientRects().length > 0";
+    page.until::<bool>("its page", shown, Vec::new()).await?;
+    page.press("\u{e00c}").await?;
+    page.wait_for_address(|address| !address.contains("expert=")).await?;
+    Ok(())
+}
+
+async fn the_headline_is_true_for_the_model(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    for model in ["main", "switch", "dense"] {
+        page.goto(&stage.url(&format!("/?text=hello&backend=cpu&model={model}"))).await?;
+        page.wait("the model", |view| view.state == "ready" && !view.tokens.is_empty()).await?;
+        let config = std::fs::read_to_string(stage.tools().model(model).join("config.json"))?;
+        let config: serde_json::Value = serde_json::from_str(&config)?;
+        let said = page.find("headline").await?.text().await?;
+        let (experts, per_token) = (&config["num_local_experts"], &config["num_experts_per_tok"]);
+        match experts.as_u64() {
+            Some(experts) => assert!(said.contains(&format!("wakes {per_token} of the {experts} experts")), "{said}"),
+            None => assert!(said.contains("dense"), "{said}"),
+        }
+    }
+    Ok(())
+}
+
+/// The first view at 1440 x 900: few words and controls, nothing small.
+async fn the_first_view_is_calm(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.browser().set_window_rect(0, 0, 1440, 900 + 140).await?;
+    page.goto(&stage.url("/")).await?;
+    page.routed().await?;
+    let read = "const seen = e => { const b = e.getBoundingClientRect();
+            return b.width > 1 && b.height > 1 && b.top < 900 && b.bottom > 0; };
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        let words = 0, small = [];
+        while (texts.nextNode()) {
+            const node = texts.currentNode, parent = node.parentElement;
+            if (!node.textContent.trim() || !parent.checkVisibility() || !seen(parent) || parent.closest('title, .hidden, textarea')) continue;
+            words += node.textContent.trim().split(/\\s+/).length;
+            const size = parseFloat(getComputedStyle(parent).fontSize) * (parent.closest('svg') ? parent.getCTM?.().a ?? 1 : 1);
+            if (size < 12.99) small.push(`${node.textContent.trim().slice(0, 20)}: ${size}`);
+        }
+        const stops = [...document.querySelectorAll('button, a, select, input, textarea, summary, [tabindex]')]
+            .filter(e => e.tabIndex >= 0 && !e.disabled && e.checkVisibility() && seen(e));
+        const groups = new Set(stops.map(e => e.type === 'radio' ? e.name : e));
+        return [words, groups.size, small, seen(document.querySelector('[data-testid=token]:last-of-type'))];";
+    let (words, controls, small, strip): (usize, usize, Vec<String>, bool) = page.script(read, Vec::new()).await?;
+    assert!(words < 220, "{words} words and numbers");
+    assert!(controls < 25, "{controls} controls");
+    assert!(small.is_empty(), "text under 13 px: {small:?}");
+    assert!(strip, "the strip is in view");
+    Ok(())
+}
