@@ -97,6 +97,7 @@ fn arriving(files: &ModelFiles, delivery: &Rc<Delivery>) -> ModelFiles {
         name: files.name.clone(),
         config: files.config.clone(),
         tokenizer: None,
+        generation: None,
         weights: vec![("model.safetensors".into(), delivery.clone())],
     }
 }

@@ -164,7 +164,7 @@ fn impossible_shapes() {
         ("num_attention_heads", json!(5), "must divide hidden_size"),
         ("head_dim", json!(7), "even number"),
         ("sliding_window", json!(0), "sliding_window is 0"),
-        ("num_hidden_layers", json!(0), "at least 1"),
+        ("num_hidden_layers", json!(0), "num_hidden_layers is 0; it must be a whole number from 1 to 1024"),
     ];
     for (key, value, says) in cases {
         assert_says(&refusal(&with_config(|config| config[key] = value.clone())), &["config.json", says]);
@@ -342,4 +342,311 @@ fn a_gpu_lost_while_it_draws() {
         (7 + came..13).for_each(|_| assert_eq!(draw(&mut session).unwrap(), 1));
         assert_eq!(session.ids(), expected.ids());
     }
+}
+
+/// The trace of three tokens on the CPU, with the logits after each.
+fn run(files: &ModelFiles) -> Result<(moescope::routing::Trace, Vec<f32>)> {
+    let model = Model::new(files)?;
+    let (mut session, mut logits) = (Session::new(Engine::cpu(&model)?), Vec::new());
+    let trace = pollster::block_on(session.run(&[5, 3, 8], None, |rows| logits.extend_from_slice(rows)))?;
+    Ok((trace, logits))
+}
+
+/// Rotary positions as transformers 5.24 reads them (`convert_rope_params_to_dict`): `rope_scaling`, where it says
+/// anything, goes before `rope_parameters`, `rope_type` before `type`, and a base inside before the one at the top.
+#[test]
+fn rotary_positions_are_read_as_transformers_reads_them() {
+    let theta = |keys: Value| {
+        let files = with_config(|config| {
+            config.as_object_mut().unwrap().remove("rope_parameters");
+            config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        });
+        Model::new(&files).map(|model| model.architecture.layers[0].attention.rope_theta)
+    };
+    let cases = [
+        (json!({}), 1e6),
+        (json!({"rope_theta": 5.0}), 5.0),
+        (json!({"rope_scaling": null, "rope_parameters": null, "rope_theta": 5.0}), 5.0),
+        (json!({"rope_scaling": {}}), 1e6),
+        (json!({"rope_scaling": {"rope_type": "default"}}), 1e6),
+        (json!({"rope_scaling": {"type": "default"}, "rope_theta": 5.0}), 5.0),
+        (json!({"rope_scaling": {"rope_type": "default", "rope_theta": 7.0}, "rope_theta": 5.0}), 7.0),
+        (json!({"rope_parameters": {"rope_type": "default"}, "rope_theta": 5.0}), 5.0),
+        (json!({"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}, "rope_theta": 5.0}), 7.0),
+        (json!({"rope_parameters": {"rope_theta": 3.0}}), 3.0),
+        (json!({"rope_parameters": {"type": "linear", "rope_type": "default", "factor": 4.0}}), 1e6),
+        (json!({"rope_parameters": {"type": "linear"}, "rope_scaling": {"type": "default", "rope_theta": 2.0}}), 2.0),
+    ];
+    for (keys, expected) in cases {
+        assert_eq!(theta(keys.clone()).unwrap(), expected, "{keys}");
+    }
+    let scaled = [
+        json!({"rope_scaling": {"type": "linear", "factor": 4.0}}),
+        json!({"rope_scaling": {"type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
+        json!({"rope_parameters": {"type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
+        json!({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}),
+        json!({"rope_parameters": {"rope_theta": 3.0}, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+        json!({"rope_parameters": {"rope_theta": 3.0, "partial_rotary_factor": 0.5}}),
+        json!({"partial_rotary_factor": 0.5}),
+    ];
+    for keys in scaled {
+        let message = theta(keys.clone()).expect_err(&keys.to_string()).to_string();
+        assert!(
+            message.contains("linear")
+                || message.contains("yarn")
+                || message.contains("dynamic")
+                || message.contains("partial_rotary_factor is 0.5"),
+            "{keys}: {message}"
+        );
+    }
+}
+
+/// Sizes are checked before anything is made of them, and the message names the key, its value and what is allowed.
+#[test]
+fn sizes_that_cannot_be() {
+    let sizes = [
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "num_local_experts",
+        "num_experts",
+    ];
+    let values = [json!(10_000_000_000u64), json!(1u64 << 60), json!(1u64 << 63), json!(-1), json!(1e300), json!(2.5)];
+    for key in sizes {
+        for value in values.iter().chain([&json!("12"), &json!([1]), &json!({})]) {
+            let message = refusal(&with_config(|config| config[key] = value.clone()));
+            assert_says(&message, &["config.json", &format!("{key} is {value}; it must be a whole number from")]);
+        }
+    }
+    for (key, value) in [("num_hidden_layers", 10_000_000u64), ("num_hidden_layers", 1 << 31), ("head_dim", 1 << 31)] {
+        assert_says(&refusal(&with_config(|config| config[key] = json!(value))), &[key, "whole number from 1 to"]);
+    }
+    let message = refusal(&with_config(|config| drop(config.as_object_mut().unwrap().remove("vocab_size"))));
+    assert_says(&message, &["config.json", "vocab_size is missing"]);
+}
+
+/// Numbers that would make others infinite.
+#[test]
+fn numbers_that_cannot_be() {
+    let cases = [
+        ("/rope_parameters/rope_theta", json!(0)),
+        ("/rope_parameters/rope_theta", json!(-10000.0)),
+        ("/rope_parameters/rope_theta", json!(0.0001)),
+        ("/rope_parameters/rope_theta", json!(1e39)),
+        ("/rope_parameters/rope_theta", json!("10000")),
+        ("/rms_norm_eps", json!(-1e-5)),
+        ("/rms_norm_eps", json!(1e38)),
+        ("/rms_norm_eps", json!(true)),
+    ];
+    for (key, value) in cases {
+        let message = refusal(&with_config(|config| *config.pointer_mut(key).unwrap() = value.clone()));
+        let name = key.rsplit('/').next().unwrap();
+        assert_says(&message, &["config.json", &format!("{name} is {value}; it must be a number from")]);
+    }
+    for scale in [1e38, -1.0] {
+        let message = refusal(&with_config(|config| {
+            config["model_type"] = json!("moescope");
+            config["router"] = json!({"kind": "sigmoid-bias", "scale": scale});
+        }));
+        assert_says(&message, &["config.json", "router.scale is", "a number from 0"]);
+    }
+}
+
+/// Numbers that overflow on the way are an error, never NaN in a trace.
+#[test]
+fn numbers_that_overflow() {
+    let files = with_tensors(|name, bytes| {
+        if name.ends_with("input_layernorm.weight") {
+            bytes.as_chunks_mut::<4>().0.iter_mut().for_each(|x| *x = 3e38f32.to_le_bytes());
+        }
+        true
+    });
+    let error = run(&files).expect_err("it overflows").to_string();
+    assert_says(&error, &["not finite", "config.json"]);
+}
+
+/// An option that is not known and is not switched off is an error that names it; what changes no number is let pass.
+#[test]
+fn options_that_are_not_known() {
+    let cases = [
+        ("attention_bias", json!(true), "attention_bias"),
+        ("mlp_bias", json!(true), "mlp_bias"),
+        ("use_qk_norm", json!(true), "use_qk_norm is true"),
+        ("final_logit_softcapping", json!(30.0), "final_logit_softcapping is 30.0"),
+        ("shared_expert_intermediate_size", json!(64), "shared_expert_intermediate_size is 64"),
+        ("quantization_config", json!({"quant_method": "fp8"}), "quantization_config is {"),
+        ("logits_scaling", json!([1, 2]), "logits_scaling is [1,2]"),
+    ];
+    for (key, value, says) in cases {
+        assert_says(&refusal(&with_config(|config| config[key] = value.clone())), &["config.json", says]);
+    }
+    for (key, value) in [
+        ("use_qk_norm", json!(false)),
+        ("quantization_config", json!(null)),
+        ("_attn_implementation_autoset", json!(true)),
+        ("router_aux_loss_coef", json!(0.02)),
+        ("unsloth_version", json!("2025.1")),
+        ("hidden_act", json!("swish")),
+    ] {
+        assert!(run(&with_config(|config| config[key] = value.clone())).unwrap() == run(&files()).unwrap(), "{key}");
+    }
+}
+
+/// A row that no text asks for may hold anything, as in transformers; a token that does ask for it is an error. The
+/// output's rows are used in every step.
+#[test]
+fn embeddings_that_nobody_uses_may_be_anything() {
+    let bad = |tensor: &str, row: usize| {
+        let tensor = tensor.to_owned();
+        with_tensors(move |name, bytes| {
+            if name == tensor {
+                bytes[row * 32 * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            }
+            true
+        })
+    };
+    assert!(run(&bad("model.embed_tokens.weight", 9)).unwrap() == run(&files()).unwrap());
+    let error = run(&bad("model.embed_tokens.weight", 3)).expect_err("token 3 is used").to_string();
+    assert_says(&error, &["token 3 cannot be used", "model.embed_tokens.weight", "not finite"]);
+    assert_says(&refusal(&bad("lm_head.weight", 9)), &["lm_head.weight", "number 288", "not finite"]);
+}
+
+/// `num_experts` is another name of `num_local_experts` (MixtralConfig.attribute_map), and goes before it.
+#[test]
+fn the_number_of_experts_has_two_names() {
+    let with = |first: Option<u64>, second: u64| {
+        with_config(|config| {
+            config["num_local_experts"] = json!(first);
+            config["num_experts"] = json!(second);
+        })
+    };
+    assert!(run(&with(None, 8)).unwrap() == run(&files()).unwrap());
+    assert!(run(&with(Some(4), 8)).unwrap() == run(&files()).unwrap());
+    assert_says(&refusal(&with(Some(8), 4)), &["gate.weight", "[8, 32]", "[4, 32]"]);
+}
+
+/// Policies whose numbers leave what 32 bits hold.
+#[test]
+fn policies_whose_numbers_are_too_large() {
+    let architecture = Model::new(&files()).unwrap().architecture;
+    for (policy, says) in [
+        (r#"{"noise": 1e38, "off": [1]}"#, "noise is 1"),
+        (r#"{"temperature": 1e-38}"#, "temperature is 0"),
+        (r#"{"bias": [1e38, 0, 0, 0, 0, 0, 0, 0]}"#, "number 0 of bias"),
+    ] {
+        let error = moescope::routing::Policy::parse(policy).and_then(|policy| policy.settings(&architecture));
+        assert_says(&error.expect_err(policy).to_string(), &["policy: ", says]);
+    }
+    let unlimited = moescope::routing::Policy::parse(r#"{"capacity_factor": 1e38}"#).unwrap();
+    let settings = unlimited.settings(&architecture).unwrap().unwrap();
+    assert!(settings[0][0].limit.unwrap().most <= 128, "a GPU counts in 32 bits");
+}
+
+// What follows was reported for other projects; each is named.
+
+/// A tensor in two shards: vllm-project/vllm#54230 and JustVugg/colibri#1479 (the one that was read last won,
+/// silently).
+#[test]
+fn a_tensor_in_two_files() {
+    let mut twice = files();
+    let whole = content(&twice);
+    twice.weights = ["a", "b"].map(|name| (format!("{name}.safetensors"), Rc::new(whole.clone()) as _)).to_vec();
+    assert_says(&refusal(&twice), &["b.safetensors, tensor ", "is in a.safetensors too"]);
+}
+
+/// An index that maps nothing, or to no file: huggingface/huggingface_hub#4728 (entries were not checked).
+#[test]
+fn an_index_that_names_no_file() {
+    let error = |index: &str| shards(index.as_bytes()).unwrap_err().to_string();
+    assert_says(&error(r#"{"weight_map": {}}"#), &["index.json", "empty weight_map"]);
+    assert_says(
+        &error(r#"{"weight_map": {"a": "x.safetensors", "b": 7}}"#),
+        &["index.json", "the tensor b", "no file"],
+    );
+    assert_says(&error(r#"{"weight_map": ["a"]}"#), &["index.json", "no weight_map"]);
+}
+
+/// A name twice in a header: safetensors/safetensors#401 (the message spoke of offsets alone; it still names the file).
+#[test]
+fn a_name_twice_in_a_header() {
+    let entry = |from: usize| format!(r#""a":{{"dtype":"F32","shape":[1],"data_offsets":[{from},{}]}}"#, from + 4);
+    let header = format!("{{{},{}}}", entry(0), entry(4));
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+    assert_says(
+        &refusal(&with_weights(bytes)),
+        &["model.safetensors", "not a whole safetensors file", "fetch it again"],
+    );
+}
+
+/// Empty metadata in a header: foundation-model-stack/fastsafetensors#89 (KeyError).
+#[test]
+fn empty_metadata_in_a_header() {
+    let whole = content(&files());
+    let length = u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&whole[8..8 + length]).unwrap();
+    header["__metadata__"] = json!({});
+    let header = serde_json::to_vec(&header).unwrap();
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &whole[8 + length..]].concat();
+    assert!(run(&with_weights(bytes)).unwrap() == run(&files()).unwrap());
+}
+
+/// A config that ties the output to the embeddings, and weights that hold both: huggingface/transformers#42612
+/// (the file's output was overwritten by the embeddings).
+#[test]
+fn tied_in_the_config_and_apart_in_the_file() {
+    assert!(run(&with_config(|config| config["tie_word_embeddings"] = json!(true))).unwrap() == run(&files()).unwrap());
+}
+
+/// A sliding window in a Llama's config, which LlamaForCausalLM does not read: vllm-project/vllm#2064 is of the kind (a
+/// window that changed the numbers).
+#[test]
+fn a_window_that_the_family_does_not_have() {
+    let files = read_dir(&fixture().with_file_name("llama")).unwrap();
+    let mut config: Value = serde_json::from_slice(&files.config).unwrap();
+    config["sliding_window"] = json!(2);
+    let windowed = ModelFiles { config: serde_json::to_vec(&config).unwrap(), ..files };
+    assert_says(&refusal(&windowed), &["config.json", "sliding_window is 2", "not known"]);
+}
+
+/// A window of 2^32 tokens and more, which a GPU would take for none of its own: no text fills it.
+#[test]
+fn a_window_beyond_every_text() {
+    for window in [64u64, 1 << 32, u64::MAX] {
+        let model = Model::new(&with_config(|config| config["sliding_window"] = json!(window))).unwrap();
+        assert_eq!(model.architecture.layers[0].attention.window, None, "{window}");
+    }
+}
+
+/// The end of a text, as a number or a list, in generation_config.json or config.json: Blaizzy/mlx-vlm#2112 and
+/// alibaba/ChatLearn#263 (lists were not read, and generation went on).
+#[test]
+fn the_ids_that_end_a_text() {
+    let ends = |config: Value, generation: Option<&str>| {
+        let files = with_config(|keys| keys["eos_token_id"] = config.clone());
+        let generation = generation.map(|json| json.as_bytes().to_vec());
+        Model::new(&ModelFiles { generation, ..files }).unwrap().ends
+    };
+    assert_eq!(ends(json!(7), None), [7]);
+    assert_eq!(ends(json!([7, 9]), None), [7, 9]);
+    assert_eq!(ends(json!(null), None), [0u32; 0]);
+    assert_eq!(ends(json!(7), Some(r#"{"eos_token_id": [3, 4]}"#)), [3, 4]);
+    assert_eq!(ends(json!(7), Some(r#"{"eos_token_id": 3}"#)), [3]);
+    assert_eq!(ends(json!(7), Some("{}")), [7]);
+    assert_eq!(ends(json!(7), Some("<html>")), [7]);
+    assert_eq!(ends(json!([-1, "x", 7]), None), [7]);
+}
+
+/// Numbers of kinds that are not known are called by their name: guoqingbao/xinfer#222 and
+/// huggingface/transformers#36828 are of the kind (here the tensor was said to be missing).
+#[test]
+fn numbers_of_an_unknown_kind() {
+    let whole = content(&files());
+    let length = u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+    let header = String::from_utf8(whole[8..8 + length].to_vec()).unwrap().replace("\"F32\"", "\"I32\"");
+    let bytes = [&whole[..8], header.as_bytes(), &whole[8 + length..]].concat();
+    assert_says(&refusal(&with_weights(bytes)), &["kind I32", "F32, F16, BF16", "convert the checkpoint"]);
 }

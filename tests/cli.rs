@@ -172,3 +172,79 @@ fn bad_usage_exits_with_2() {
     assert!(refusal(&["trace", "--model", "x", "--text", "a", "--tokens", "1"], 2).starts_with("error: "));
     assert!(refusal(&["dance"], 2).starts_with("error: "));
 }
+
+/// A model directory with the weights of `basic`, a tokenizer of one word for each of its 96 ids but the last six, and
+/// a config that `change` has seen.
+fn model_with_words(name: &str, change: impl Fn(&mut Value)) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("moescope-cli-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::copy(fixture("basic") + "/model.safetensors", dir.join("model.safetensors")).unwrap();
+    let mut config = serde_json::from_slice(&std::fs::read(fixture("basic") + "/config.json").unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+    let vocab: serde_json::Map<String, Value> = (0..90).map(|id| (format!("w{id}"), id.into())).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": null, "decoder": null, "truncation": {"direction": "Right", "max_length": 1,
+        "strategy": "LongestFirst", "stride": 0}, "padding": null,
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "w0"}
+    });
+    std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    dir
+}
+
+fn generated(dir: &std::path::Path, temperature: &str) -> Vec<u64> {
+    let arguments = [
+        "generate",
+        "--model",
+        dir.to_str().unwrap(),
+        "--text",
+        "w5 w6",
+        "--count",
+        "40",
+        "--temperature",
+        temperature,
+    ];
+    let output = moescope(&arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    line["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
+}
+
+/// Generation stops after a token that ends texts, as in transformers, and draws no id that the tokenizer does not
+/// have.
+#[test]
+fn generation_stops_at_the_end_of_the_text() {
+    let endless = model_with_words("endless", |config| config["eos_token_id"] = Value::Null);
+    let whole = generated(&endless, "0");
+    assert_eq!(whole.len(), 40);
+    let end = whole[3];
+    let ends = model_with_words("ends", |config| config["eos_token_id"] = end.into());
+    let first = whole.iter().position(|id| *id == end).unwrap();
+    assert_eq!(generated(&ends, "0"), whole[..=first]);
+    std::fs::write(ends.join("generation_config.json"), format!(r#"{{"eos_token_id": [95, {}]}}"#, whole[0])).unwrap();
+    assert_eq!(generated(&ends, "0"), whole[..1]);
+    // Hot enough to draw any of the 96 ids.
+    let drawn = generated(&endless, "50");
+    assert!(drawn.len() == 40 && drawn.iter().all(|id| *id < 90), "{drawn:?}");
+    [endless, ends].iter().for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
+}
+
+/// Numbers that are no numbers are an error, never null in the output; a text is read whole, whatever the tokenizer's
+/// file saved.
+#[test]
+fn no_number_is_null() {
+    let huge = model_with_words("huge", |config| config["num_hidden_layers"] = 2_147_483_648u64.into());
+    let message = refusal(&["trace", "--model", huge.to_str().unwrap(), "--text", "w5", "--engine", "cpu"], 1);
+    assert!(message.starts_with("error: config.json: num_hidden_layers is 2147483648"), "{message}");
+    let negative = model_with_words("eps", |config| config["rms_norm_eps"] = (-1.0).into());
+    let message = refusal(&["trace", "--model", negative.to_str().unwrap(), "--text", "w5", "--engine", "cpu"], 1);
+    assert!(message.starts_with("error: config.json: rms_norm_eps is -1.0"), "{message}");
+    let noise = r#"{"noise": 1e38, "off": [1]}"#;
+    let message = refusal(&["trace", "--model", &fixture("basic"), "--tokens", "1", "--policy", noise], 1);
+    assert!(message.starts_with("error: policy: noise is"), "{message}");
+    let whole = model_with_words("whole", |_| ());
+    let json = trace(&["--model", whole.to_str().unwrap(), "--text", "w5 w6 w7 w8", "--engine", "cpu"]);
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 4, "truncation cut the text");
+    [huge, negative, whole].iter().for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
+}

@@ -18,7 +18,7 @@ pub struct Options {
     model: PathBuf,
     #[command(flatten)]
     prompt: Prompt,
-    /// Tokens to add to each text; fewer where the context ends
+    /// Tokens to add to each text; fewer where the context or the text ends
     #[arg(long, default_value_t = 64)]
     count: usize,
     /// 0 takes the most probable token; higher spreads the choice
@@ -80,11 +80,13 @@ pub async fn run(options: &Options) -> Result<()> {
             if !session.has_room() {
                 break;
             }
-            session.draw(&sampling, 1, None).await?;
+            session.draw(&sampling, 1, Some(&tokenizer)).await?;
+            if session.ids().last().is_some_and(|id| model.ends.contains(id)) {
+                break;
+            }
         }
         let drawn = &session.ids()[ids.len()..];
-        let bytes: Vec<u8> = drawn.iter().flat_map(|&id| tokenizer.bytes(id)).copied().collect();
-        let continuation = String::from_utf8_lossy(&bytes).into_owned();
+        let continuation: String = tokenizer.tokens(drawn, 0).into_iter().map(|token| token.text).collect();
         let line = serde_json::to_string(&Continuation { prompt, continuation, ids: drawn }).expect("it is plain data");
         // A reader that has gone (`| head`) is no error of ours.
         let _ = writeln!(std::io::stdout(), "{line}");

@@ -107,8 +107,11 @@ impl Engine {
             )));
         }
         match self {
-            Self::Cpu(engine) => Ok(engine.step(ids, logits)),
-            Self::Gpu(engine) => engine.step(ids, logits).await,
+            Self::Cpu(engine) => {
+                engine.check_rows(ids)?;
+                engine.step(ids, logits).checked()
+            }
+            Self::Gpu(engine) => engine.step(ids, logits).await?.checked(),
         }
     }
 

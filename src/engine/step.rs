@@ -1,6 +1,7 @@
 //! A step: what is asked of an engine for a few tokens, and what it gives back.
 
 use super::layer_trace::LayerTrace;
+use crate::error::{Error, Result};
 use crate::shape::{Architecture, Gate, MoeShape, Setting, Settings};
 
 /// After which of a step's tokens the logits are wanted.
@@ -45,6 +46,20 @@ impl Step {
             ..LayerTrace::new(n, moe.experts, longest_row(settings))
         };
         Self { logits: Vec::new(), layers: routed.map(trace).collect() }
+    }
+
+    /// Refuses numbers that are not finite: a model, or a policy, that is beyond what 32 bits hold.
+    pub fn checked(self) -> Result<Self> {
+        let bad = |numbers: &[f32]| numbers.iter().any(|x| !x.is_finite());
+        let layer = self.layers.iter().find(|layer| bad(&layer.router_logits) || bad(&layer.weights));
+        let at = match layer {
+            Some(layer) => format!("in the router of layer {}", layer.layer),
+            None if bad(&self.logits) => "in the logits".into(),
+            None => return Ok(self),
+        };
+        Err(Error::Input(format!(
+            "the numbers are not finite {at}; check the model's config.json and weights, and the policy"
+        )))
     }
 }
 

@@ -1,55 +1,51 @@
 //! What the families share: a decoder with RMSNorm, rotary positions and grouped-query attention, in Hugging
 //! Face's config keys and tensor names. A family adds its defaults and its FFN.
 
+use super::keys::{Keys, number, short, wrong};
 use super::tensors::Tensors;
 use super::weights::{ExpertWeights, FfnWeights, LayerWeights, Weights};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shape::{Architecture, AttentionShape, LayerShape, MoeShape};
-use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
 
 /// Longest text that the engines keep room for; configs that allow more get this much.
 const MOST_CONTEXT: usize = 4096;
 
 /// The keys that all families have.
-#[derive(Deserialize)]
-pub struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    /// Width inside an expert, or inside the FFN.
-    pub intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    /// `null` means as many as there are heads, a missing key the family's default.
-    #[serde(default, deserialize_with = "given")]
-    num_key_value_heads: Option<Option<usize>>,
-    head_dim: Option<usize>,
-    max_position_embeddings: Option<usize>,
-    rms_norm_eps: Option<f32>,
-    /// Top level in checkpoints written by transformers 4.
-    rope_theta: Option<f32>,
-    /// Where transformers 5 writes `rope_theta`.
-    rope_parameters: Option<RopeParameters>,
-    rope_scaling: Option<serde_json::Value>,
-    sliding_window: Option<usize>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    hidden_act: Option<String>,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+const KNOWN: [&str; 16] = [
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_parameters",
+    "rope_scaling",
+    "tie_word_embeddings",
+    "hidden_act",
+    "attention_bias",
+    "mlp_bias",
+];
+
+/// Sizes that are asked for, with room above those of published models. Products of a few of them fit 32 bits.
+mod sizes {
+    use super::RangeInclusive;
+
+    pub const VOCABULARY: RangeInclusive<usize> = 1..=1 << 24;
+    pub const HIDDEN: RangeInclusive<usize> = 1..=1 << 16;
+    pub const INNER: RangeInclusive<usize> = 1..=1 << 20;
+    pub const LAYERS: RangeInclusive<usize> = 1..=1024;
+    pub const HEADS: RangeInclusive<usize> = 1..=1024;
+    pub const HEAD_DIM: RangeInclusive<usize> = 1..=4096;
 }
 
-#[derive(Deserialize)]
-struct RopeParameters {
-    rope_theta: Option<f32>,
-    rope_type: Option<String>,
-}
-
-/// Tells a key that is `null` from one that is missing.
-fn given<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Option<usize>>, D::Error> {
-    Option::deserialize(value).map(Some)
-}
+/// The most experts of a layer.
+pub const MOST_EXPERTS: usize = 4096;
 
 /// What a family takes where a key is missing.
 pub struct Defaults {
@@ -61,53 +57,99 @@ pub struct Defaults {
     pub rope_theta: f32,
     /// `num_key_value_heads`; none for as many as there are heads.
     pub kv_heads: Option<usize>,
+    /// Whether it knows `sliding_window`.
+    pub has_window: bool,
 }
 
-/// What a config asks to compute, with the same `moe` in every layer.
-pub fn architecture(config: &Config, defaults: &Defaults, moe: MoeShape) -> Result<Architecture> {
-    refuse_unknown_extras(config)?;
-    let heads = config.num_attention_heads;
-    if heads == 0 || (config.head_dim.is_none() && !config.hidden_size.is_multiple_of(heads)) {
-        let hidden = config.hidden_size;
-        let why =
-            format!("num_attention_heads ({heads}) must divide hidden_size ({hidden}) where head_dim is not given");
-        return Err(Error::model("config.json", why));
+/// Width inside an expert, or inside the FFN.
+pub fn intermediate(keys: &Keys) -> Result<usize> {
+    keys.needed("intermediate_size", sizes::INNER)
+}
+
+/// What a config asks to compute, with the same `moe` in every layer; `known` are the family's own keys.
+pub fn architecture(keys: &Keys, defaults: &Defaults, moe: MoeShape, known: &[&str]) -> Result<Architecture> {
+    refuse_extras(keys)?;
+    let window: &[&str] = if defaults.has_window { &["sliding_window"] } else { &[] };
+    keys.refuse_others(&[&KNOWN, known, window].concat())?;
+    let (hidden, heads) =
+        (keys.needed("hidden_size", sizes::HIDDEN)?, keys.needed("num_attention_heads", sizes::HEADS)?);
+    let head_dim = keys.size("head_dim", sizes::HEAD_DIM)?;
+    if head_dim.is_none() && !hidden.is_multiple_of(heads) {
+        return Err(wrong(format!(
+            "num_attention_heads ({heads}) must divide hidden_size ({hidden}) where head_dim is not given"
+        )));
     }
-    let nested_theta = config.rope_parameters.as_ref().and_then(|rope| rope.rope_theta);
+    // Null means as many as there are heads, a missing key the family's default.
+    let kv_heads = match keys.has("num_key_value_heads") {
+        true => keys.size("num_key_value_heads", sizes::HEADS)?,
+        false => defaults.kv_heads,
+    };
+    let context = keys.size("max_position_embeddings", 1..=usize::MAX)?.unwrap_or(defaults.context).min(MOST_CONTEXT);
+    // A window that no text fills is none.
+    let window = if defaults.has_window { keys.size("sliding_window", 0..=usize::MAX)? } else { None };
     let attention = AttentionShape {
         heads,
-        kv_heads: config.num_key_value_heads.unwrap_or(defaults.kv_heads).unwrap_or(heads),
-        head_dim: config.head_dim.unwrap_or_else(|| config.hidden_size / heads),
-        rope_theta: nested_theta.or(config.rope_theta).unwrap_or(defaults.rope_theta),
-        window: config.sliding_window,
+        kv_heads: kv_heads.unwrap_or(heads),
+        head_dim: head_dim.unwrap_or(hidden / heads),
+        rope_theta: rope_theta(keys, defaults.rope_theta)?,
+        window: window.filter(|window| *window < context),
     };
+    let layers = keys.needed("num_hidden_layers", sizes::LAYERS)?;
     Architecture {
-        vocabulary: config.vocab_size,
-        hidden: config.hidden_size,
-        context: config.max_position_embeddings.unwrap_or(defaults.context).min(MOST_CONTEXT),
-        norm_eps: config.rms_norm_eps.unwrap_or(defaults.norm_eps),
-        tied: config.tie_word_embeddings,
-        layers: vec![LayerShape { attention, moe }; config.num_hidden_layers],
+        vocabulary: keys.needed("vocab_size", sizes::VOCABULARY)?,
+        hidden,
+        context,
+        norm_eps: keys.number("rms_norm_eps", 0.0..=1e6)?.unwrap_or(defaults.norm_eps),
+        tied: keys.flag("tie_word_embeddings")?,
+        layers: vec![LayerShape { attention, moe }; layers],
     }
     .checked()
 }
 
 /// Options that would change the numbers and are not implemented are errors, never ignored.
-fn refuse_unknown_extras(config: &Config) -> Result<()> {
-    let wrong = |why: String| Err(Error::model("config.json", why));
-    if let Some(act) = config.hidden_act.as_ref().filter(|act| *act != "silu") {
-        return wrong(format!("hidden_act is \"{act}\"; only \"silu\" is known"));
+fn refuse_extras(keys: &Keys) -> Result<()> {
+    // Two names of one function.
+    if let Some(act) = keys.get("hidden_act").filter(|act| **act != "silu" && **act != "swish") {
+        return Err(wrong(format!("hidden_act is {}; only \"silu\" (\"swish\") is known", short(act))));
     }
-    if config.attention_bias || config.mlp_bias {
-        return wrong("attention_bias and mlp_bias are not known; only projections without a bias are".into());
-    }
-    let scaled =
-        config.rope_scaling.as_ref().is_some_and(|scaling| !scaling.is_null() && scaling.get("rope_theta").is_none());
-    let kind = config.rope_parameters.as_ref().and_then(|rope| rope.rope_type.as_deref()).unwrap_or("default");
-    if scaled || kind != "default" {
-        return wrong("scaled rotary positions (rope_scaling) are not known; only rope_type \"default\" is".into());
+    if keys.flag("attention_bias")? || keys.flag("mlp_bias")? {
+        return Err(wrong("attention_bias and mlp_bias are not known; only projections without a bias are".into()));
     }
     Ok(())
+}
+
+/// The base of the rotary frequencies, found where `transformers` finds it: in `rope_scaling` (the older name) where
+/// that says anything, in `rope_parameters` otherwise; then at the top; then the family's. Scaled positions are
+/// refused.
+fn rope_theta(keys: &Keys, default: f32) -> Result<f32> {
+    const THETA: RangeInclusive<f32> = 1e-3..=1e30;
+    let rope = |key| -> Result<Option<(&str, &Map<String, Value>)>> {
+        let Some(value) = keys.get(key) else { return Ok(None) };
+        let rope =
+            value.as_object().ok_or_else(|| wrong(format!("{key} is {}; it must be an object", short(value))))?;
+        Ok((!rope.is_empty()).then_some((key, rope)))
+    };
+    let given = match rope("rope_scaling")? {
+        Some(given) => Some(given),
+        None => rope("rope_parameters")?,
+    };
+    let top = keys.number("rope_theta", THETA)?;
+    let Some((at, rope)) = given else { return Ok(top.unwrap_or(default)) };
+    let value = |key: &str| rope.get(key).filter(|value| !value.is_null());
+    // `rope_type` is the newer name of `type`, and goes before it.
+    let kind = value("rope_type").or(value("type"));
+    if let Some(kind) = kind.filter(|kind| **kind != "default") {
+        return Err(wrong(format!(
+            "{at} asks for scaled rotary positions (rope_scaling) of the type {}, which are not known; \
+             only \"default\" is",
+            short(kind)
+        )));
+    }
+    if let Some(part) = value("partial_rotary_factor").filter(|part| part.as_f64() != Some(1.0)) {
+        return Err(wrong(format!("{at}.partial_rotary_factor is {}; only 1 is known", short(part))));
+    }
+    let inside = value("rope_theta").map(|theta| number(&format!("{at}.rope_theta"), theta, THETA)).transpose()?;
+    Ok(inside.or(top).unwrap_or(default))
 }
 
 /// Views of all tensors, with their shapes checked; `ffn` gives those of the FFN of a layer, from the layer's
@@ -134,8 +176,10 @@ pub fn weights<'a>(
             ffn: ffn(&at, &shape.moe)?,
         })
     };
+    let embed = tensors.matrix("model.embed_tokens.weight", a.vocabulary, a.hidden)?;
     Ok(Weights {
-        embed: tensors.matrix("model.embed_tokens.weight", a.vocabulary, a.hidden)?,
+        // A row that no text asks for may hold anything; tied, each row is a part of every product.
+        embed: if a.tied { embed } else { embed.of_single_rows() },
         layers: a.layers.iter().enumerate().map(layer).collect::<Result<_>>()?,
         norm: tensors.vector("model.norm.weight", a.hidden)?,
         lm_head: if a.tied { None } else { Some(tensors.matrix("lm_head.weight", a.vocabulary, a.hidden)?) },

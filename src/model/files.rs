@@ -49,6 +49,8 @@ pub struct ModelFiles {
     pub config: Vec<u8>,
     /// `tokenizer.json`, where there is one.
     pub tokenizer: Option<Vec<u8>>,
+    /// `generation_config.json`, where there is one.
+    pub generation: Option<Vec<u8>>,
     /// (name, content) of `model.safetensors`, or of each shard.
     pub weights: Vec<(String, Bytes)>,
 }
@@ -60,7 +62,16 @@ pub fn shards(index: &[u8]) -> Result<Vec<String>> {
         serde_json::from_slice(index).map_err(|e| Error::model(at, format!("is not JSON ({e})")))?;
     let map = index.get("weight_map").and_then(|map| map.as_object());
     let map = map.ok_or_else(|| Error::model(at, "has no weight_map; it should map each tensor to its file"))?;
-    let names: BTreeSet<String> = map.values().filter_map(|file| file.as_str().map(str::to_owned)).collect();
+    let mut names = BTreeSet::new();
+    for (tensor, file) in map {
+        let file = file
+            .as_str()
+            .ok_or_else(|| Error::model(at, format!("gives the tensor {tensor} no file's name; fetch it again")))?;
+        names.insert(file.to_owned());
+    }
+    if names.is_empty() {
+        return Err(Error::model(at, "has an empty weight_map; it should map each tensor to its file; fetch it again"));
+    }
     // A name that leaves the directory is no shard of it.
     match names.iter().find(|name| name.contains(['/', '\\'])) {
         Some(name) => Err(Error::model(at, format!("names a file outside its directory: {name}"))),
@@ -98,6 +109,7 @@ mod native {
             name: canonical.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned()),
             config,
             tokenizer: tokenizer.exists().then(|| read(&tokenizer)).transpose()?,
+            generation: std::fs::read(dir.join("generation_config.json")).ok(),
             weights,
         })
     }

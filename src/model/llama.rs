@@ -1,19 +1,21 @@
 //! Llama: `LlamaForCausalLM` of Hugging Face transformers, the dense model to compare with.
 
 use super::backbone::{self, Defaults};
-use super::mixtral::read;
+use super::keys::Keys;
 use super::tensors::Tensors;
 use super::weights::{FfnWeights, Weights};
 use crate::error::Result;
 use crate::shape::{Architecture, MoeShape};
 
 /// What transformers' `LlamaConfig` takes where a key is missing.
-const DEFAULTS: Defaults = Defaults { context: 2048, norm_eps: 1e-6, rope_theta: 1e4, kv_heads: None };
+/// `LlamaForCausalLM` does not read `sliding_window`.
+const DEFAULTS: Defaults =
+    Defaults { context: 2048, norm_eps: 1e-6, rope_theta: 1e4, kv_heads: None, has_window: false };
 
 /// What a Llama config asks to compute.
 pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
-    let common: backbone::Config = read(config)?;
-    backbone::architecture(&common, &DEFAULTS, MoeShape::dense(common.intermediate_size))
+    let keys = Keys::of(config)?;
+    backbone::architecture(&keys, &DEFAULTS, MoeShape::dense(backbone::intermediate(&keys)?), &[])
 }
 
 /// Views of all tensors, with their shapes checked.

@@ -17,6 +17,7 @@ mod family;
 pub mod files;
 mod float8;
 pub mod info;
+mod keys;
 mod llama;
 mod mixtral;
 mod moescope;
@@ -42,6 +43,8 @@ pub struct Model {
     family: &'static Family,
     /// What to compute.
     pub architecture: Architecture,
+    /// Ids of tokens that end a text: generation stops after one.
+    pub ends: Vec<u32>,
     tensors: Tensors,
 }
 
@@ -62,9 +65,12 @@ impl Model {
         let config: serde_json::Value = serde_json::from_slice(&files.config)
             .map_err(|e| Error::model("config.json", format!("is not JSON ({e}); is this a model directory?")))?;
         let family = family::of(&config)?;
-        let architecture = (family.architecture)(&config)?;
+        let mut architecture = (family.architecture)(&config)?;
         let tensors = Tensors::new(&files.weights, once).await?;
-        let model = Self { name: files.name.clone(), family, architecture, tensors };
+        // As in transformers 5, which ties the output to the embeddings unless the file has both.
+        architecture.tied &= !tensors.has("lm_head.weight");
+        let ends = ends(&config, files.generation.as_deref());
+        let model = Self { name: files.name.clone(), family, architecture, ends, tensors };
         model.weights()?;
         Ok(model)
     }
@@ -90,4 +96,18 @@ impl Model {
         let stored = (tensors.width(), tensors.bytes());
         ModelInfo::new(name, family.name, architecture, stored, backend, note)
     }
+}
+
+/// The ids that end a text, one or several: `generation_config.json` says it, or else `config.json`.
+fn ends(config: &serde_json::Value, generation: Option<&[u8]>) -> Vec<u32> {
+    let generation: serde_json::Value =
+        generation.and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
+    let ids = |json: &serde_json::Value| -> Vec<u32> {
+        let id = |id: &serde_json::Value| id.as_u64().and_then(|id| id.try_into().ok());
+        match json.get("eos_token_id") {
+            Some(serde_json::Value::Array(ids)) => ids.iter().filter_map(id).collect(),
+            one => one.and_then(id).into_iter().collect(),
+        }
+    };
+    Some(ids(&generation)).filter(|ids| !ids.is_empty()).unwrap_or_else(|| ids(config))
 }

@@ -1,18 +1,14 @@
 //! Moescope's own family: Mixtral's keys and tensors, and a `router` that says how experts are chosen
 //! (docs/model-format.md).
 
-use super::backbone;
-use super::mixtral::{self, read};
+use super::backbone::{self, MOST_EXPERTS};
+use super::keys::{Keys, wrong};
+use super::mixtral;
 use super::tensors::Tensors;
 use super::weights::{FfnWeights, Weights};
 use crate::error::{Error, Result};
 use crate::shape::{Architecture, Gate, GateKind, MoeShape};
 use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Config {
-    router: Router,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,17 +24,22 @@ struct Router {
 
 /// What a config asks to compute.
 pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
-    let Config { router } = read(config)?;
+    let keys = Keys::of(config)?;
+    let router = keys.get("router").ok_or_else(|| wrong("router is missing; it says how experts are chosen".into()))?;
+    let router = Router::deserialize(router).map_err(|e| wrong(format!("router: {e}; see docs/model-format.md")))?;
     let gate = gate(&router)?;
+    if router.shared_experts > MOST_EXPERTS {
+        return Err(wrong(format!("router.shared_experts is {}; at most {MOST_EXPERTS} fit", router.shared_experts)));
+    }
     let moe = MoeShape {
         gate: Some(gate),
         bias: gate.kind == GateKind::SigmoidBias,
         noise: gate.kind == GateKind::NoisyTopK,
         shared: router.shared_experts,
         capacity_factor: router.capacity_factor,
-        ..mixtral::moe(config)?
+        ..mixtral::moe(&keys)?
     };
-    backbone::architecture(&read(config)?, &mixtral::DEFAULTS, moe)
+    backbone::architecture(&keys, &mixtral::DEFAULTS, moe, &[&mixtral::KNOWN, ["router"].as_slice()].concat())
 }
 
 fn gate(router: &Router) -> Result<Gate> {
@@ -56,6 +57,9 @@ fn gate(router: &Router) -> Result<Gate> {
             "router.scale is only known for \"sigmoid-bias\", and router.kind is \"{}\"; leave it out",
             router.kind
         ));
+    }
+    if let Some(scale) = router.scale.filter(|scale| !(0.0..=1e6).contains(scale)) {
+        return wrong(format!("router.scale is {scale}; it must be a number from 0 to 1000000"));
     }
     let needs = |key: &str| Error::model("config.json", format!("router.kind \"{}\" needs router.{key}", router.kind));
     Ok(match kind {

@@ -24,9 +24,16 @@ pub struct Tensor<'a> {
     range: Range<usize>,
     /// It is read once at most.
     once: bool,
+    /// Rows are read one by one, so that one which is not finite harms only who asks for it.
+    single_rows: bool,
 }
 
 impl<'a> Tensor<'a> {
+    /// As it is, with rows that may hold NaN or infinite numbers: nobody computes with all of them.
+    pub fn of_single_rows(self) -> Self {
+        Self { single_rows: true, ..self }
+    }
+
     /// Bytes of its numbers, once they are read.
     pub fn bytes(&self) -> usize {
         self.rows * self.cols * self.dtype.size()
@@ -39,13 +46,13 @@ impl<'a> Tensor<'a> {
 
     /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
     pub async fn arrive(&self) -> Result<Matrix<'a>> {
-        let &Self { ref name, rows, cols, dtype, float8, file, content, ref range, once } = self;
+        let &Self { ref name, rows, cols, dtype, float8, file, content, ref range, once, single_rows } = self;
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
         let bytes = if once { content.take(range.clone()) } else { content.read(range.clone()) };
         let bytes = if float8 { Cow::Owned(float8::to_bf16(&bytes)) } else { bytes };
-        match dtype.first_not_finite(&bytes) {
+        match dtype.first_not_finite(&bytes).filter(|_| !single_rows) {
             None => Ok(Matrix { rows, cols, dtype, bytes }),
             Some(at) => Err(Error::model(
                 format!("{file}, tensor {name}"),
@@ -74,8 +81,11 @@ struct File {
 
 struct Entry {
     file: usize,
-    dtype: Dtype,
+    /// None where numbers of this kind are not known.
+    dtype: Option<Dtype>,
     float8: bool,
+    /// The file's name for it.
+    kind: String,
     shape: Vec<usize>,
     range: Range<usize>,
 }
@@ -103,11 +113,17 @@ impl Tensors {
         let (start, header) = read_header(name, &**content).await?;
         let size = start.checked_add(header.data_len()).ok_or_else(|| cut_off(name))?;
         for (tensor, info) in header.tensors() {
-            // Tensors of other types (buffers of integers) are none of ours; one that is asked for is missing.
-            let Some(dtype) = width_of(info.dtype) else { continue };
             let float8 = info.dtype == safetensors::Dtype::F8_E4M3;
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            let entry = Entry { file: self.files.len(), dtype, float8, shape: info.shape.clone(), range };
+            let (dtype, kind) = (width_of(info.dtype), info.dtype.to_string());
+            let entry = Entry { file: self.files.len(), dtype, float8, kind, shape: info.shape.clone(), range };
+            if let Some(other) = self.entries.get(&tensor) {
+                let why = format!(
+                    "is in {} too, and nothing here says which of the two holds; take one of the files away",
+                    self.files[other.file].name
+                );
+                return Err(Error::model(format!("{name}, tensor {tensor}"), why));
+            }
             self.entries.insert(tensor, entry);
         }
         self.files.push(File { name: name.to_owned(), size, content: Some(content.clone()) });
@@ -133,7 +149,7 @@ impl Tensors {
 
     /// The name of the width that most tensors have in the files (they share one in practice).
     pub fn width(&self) -> String {
-        let count = |dtype| self.entries.values().filter(|e| e.dtype == dtype).count();
+        let count = |dtype| self.entries.values().filter(|e| e.dtype == Some(dtype)).count();
         let common = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().max_by_key(|&d| count(d)).expect("three widths");
         let eights = self.entries.values().filter(|e| e.float8).count();
         if 2 * eights > count(common) { "f8_e4m3".to_owned() } else { common.name() }
@@ -141,7 +157,22 @@ impl Tensors {
 
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
-        self.entries.values().map(|e| e.range.len() as u64).sum()
+        self.entries.values().filter(|e| e.dtype.is_some()).map(|e| e.range.len() as u64).sum()
+    }
+
+    /// Whether there is a tensor called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Rows `rows` of matrix `n` of the tensor `name`, which is a stack of matrices, `[N, rows, cols]`.
+    pub fn rows_of(&self, name: &str, shape: [usize; 3], n: usize, rows: Range<usize>) -> Result<Tensor<'_>> {
+        let whole = self.get(name, &shape)?;
+        let [_, all, cols] = shape;
+        let row = cols * if whole.float8 { 1 } else { whole.dtype.size() };
+        let start = whole.range.start + (n * all + rows.start) * row;
+        let range = start..start + rows.len() * row;
+        Ok(Tensor { name: format!("{name}[{n}]"), rows: rows.len(), cols, range, ..whole })
     }
 
     /// The vector `name`, `[len]`, as a matrix of one column.
@@ -172,6 +203,14 @@ impl Tensors {
             );
             return Err(Error::model(format!("{file}, tensor {name}"), why));
         }
+        let Some(dtype) = entry.dtype else {
+            let why = format!(
+                "holds numbers of the kind {}; only F32, F16, BF16 and F8_E4M3 are known; \
+                 convert the checkpoint to one of them",
+                entry.kind
+            );
+            return Err(Error::model(format!("{file}, tensor {name}"), why));
+        };
         let content = content.as_deref();
         let content = content.ok_or_else(|| Error::model(file, "is no longer in memory; load the model again"))?;
         let (rows, cols) = (shape[0], shape.get(1).copied().unwrap_or(1));
@@ -179,12 +218,13 @@ impl Tensors {
             name: name.to_owned(),
             rows,
             cols,
-            dtype: entry.dtype,
+            dtype,
             float8: entry.float8,
             file,
             content,
             range: entry.range.clone(),
             once: self.once,
+            single_rows: false,
         })
     }
 }

@@ -9,6 +9,9 @@ use crate::shape::{
 use GateKind::{ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, RoundRobin, SigmoidBias, Soft, TopKOfSoftmax};
 use serde::{Deserialize, Serialize};
 
+/// Larger numbers, and products with their inverses, would leave what an f32 holds.
+const LARGEST: f32 = 1e30;
+
 /// Rules, of which later ones go over earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Policy(pub Vec<Rule>);
@@ -184,17 +187,17 @@ impl Rule {
             return wrong(format!("tokens is [{from}, {to}]; it needs a first position below its end"));
         }
         let numbers = [
-            ("temperature", self.temperature, "a number above 0", (|x| x > 0.0) as fn(f32) -> bool),
-            ("noise", self.noise, "a number from 0", |x| x >= 0.0),
+            ("temperature", self.temperature, "a number above 0", (|x| x > LARGEST.recip()) as fn(f32) -> bool),
+            ("noise", self.noise, "a number from 0", |x| (0.0..LARGEST).contains(&x)),
             ("capacity_factor", self.capacity_factor, "a number above 0", |x| x > 0.0),
         ];
         for (name, value, wanted, fits) in numbers {
             if let Some(value) = value.filter(|&x| !(x.is_finite() && fits(x))) {
-                return wrong(format!("{name} is {value}; it must be {wanted}"));
+                return wrong(format!("{name} is {value}; it must be {wanted}, and no power that 32 bits cannot hold"));
             }
         }
-        if let Some(at) = self.bias.iter().position(|b| !b.is_finite()) {
-            return wrong(format!("number {at} of bias is not finite"));
+        if let Some(at) = self.bias.iter().position(|b| b.abs() >= LARGEST || b.is_nan()) {
+            return wrong(format!("number {at} of bias is {}, which is too large", self.bias[at]));
         }
         Ok(())
     }
@@ -430,7 +433,11 @@ impl Wanted {
             return Ok(());
         }
         let share = (GROUP * setting.top_k) as f32 / setting.experts as f32;
-        let limit = |factor: f32| Limit { most: (factor * share).ceil() as usize, group: GROUP, next_best: false };
+        let limit = |factor: f32| Limit {
+            most: ((factor * share).ceil() as usize).min(GROUP * setting.top_k),
+            group: GROUP,
+            next_best: false,
+        };
         setting.limit = capacity_factor.map(limit).or(setting.limit);
         match (overflow, &mut setting.limit) {
             (Some(Overflow::Keep), limit) => *limit = None,

@@ -174,12 +174,14 @@ impl Session {
         let start = self.ids.len();
         debug_assert!(self.pending() == 0 && self.has_room() && !self.last.is_empty());
         let room = self.engine.architecture().context - start;
-        let first = || sampling.choose(&self.last, start);
+        // A token without a name is never drawn: models often have room for more than their tokenizer has.
+        let nameless = tokenizer.and_then(|tokenizer| without_nameless(&self.last, tokenizer));
+        let first = || sampling.choose(nameless.as_ref().unwrap_or(&self.last), start);
         match &mut self.engine {
-            Engine::Gpu(engine) if ahead > 1 && sampling.takes_all() => {
+            Engine::Gpu(engine) if ahead > 1 && sampling.takes_all() && nameless.is_none() => {
                 let (id, step) = engine.draw(sampling, ahead.min(room), first).await?;
                 self.ids.push(id);
-                Ok(self.trace_of(step, start, LogitsOf::All, tokenizer, &mut |_| {}))
+                Ok(self.trace_of(step.checked()?, start, LogitsOf::All, tokenizer, &mut |_| {}))
             }
             _ => {
                 self.ids.push(first());
@@ -216,4 +218,14 @@ impl Session {
         step.layers.iter_mut().for_each(|layer| layer.forget_first(replay));
         Trace { tokens, layers: step.layers, guesses: guessed, surprise: surprises }
     }
+}
+
+/// `logits` with those of tokens without a name impossible; none where all have one.
+fn without_nameless(logits: &[f32], tokenizer: &Tokenizer) -> Option<Vec<f32>> {
+    let nameless = tokenizer.nameless();
+    (!nameless.is_empty()).then(|| {
+        let mut logits = logits.to_vec();
+        nameless.iter().for_each(|&id| logits[id as usize] = f32::NEG_INFINITY);
+        logits
+    })
 }

@@ -123,7 +123,8 @@ impl MoeShape {
     /// The most tokens of a text of `context` tokens that an expert takes.
     pub fn capacity(&self, context: usize) -> Option<usize> {
         let even = (context * self.top_k) as f32 / self.experts as f32;
-        self.capacity_factor.map(|factor| (factor * even).ceil() as usize)
+        // More than all assignments is no limit; a huge factor must not exceed what a GPU counts to.
+        self.capacity_factor.map(|factor| ((factor * even).ceil() as usize).min(context * self.top_k))
     }
 }
 

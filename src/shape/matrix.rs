@@ -12,11 +12,22 @@ pub struct Matrix<'a> {
     pub cols: usize,
     /// Width of a number.
     pub dtype: Dtype,
-    /// Little-endian numbers, `rows * cols` of them, all finite.
+    /// Little-endian numbers, `rows * cols` of them; finite, but for rows of embeddings that nobody may use.
     pub bytes: Cow<'a, [u8]>,
 }
 
 impl Matrix<'_> {
+    /// The rows that hold a NaN or an infinite number.
+    pub fn rows_not_finite(&self) -> Vec<u32> {
+        let (row, mut found, mut from) = (self.cols * self.dtype.size(), Vec::new(), 0);
+        while let Some(at) = self.dtype.first_not_finite(&self.bytes[from * row..]) {
+            from += at / self.cols;
+            found.push(from as u32);
+            from += 1;
+        }
+        found
+    }
+
     /// The numbers as f32, row by row.
     pub fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.rows * self.cols];

@@ -4,13 +4,18 @@
 //! use moescope::tokenizer::Tokenizer;
 //!
 //! let json = std::fs::read("www/models/main/tokenizer.json").unwrap();
-//! let tokenizer = Tokenizer::new(&json, 2048)?;
+//! let tokenizer = Tokenizer::new(&json, 8192)?;
 //! let (ids, _) = tokenizer.encode("a na\u{ef}ve text")?;
 //! let text: String = tokenizer.tokens(&ids, 0).into_iter().map(|token| token.text).collect();
 //! assert_eq!(text, "a na\u{ef}ve text");
 //! # Ok::<(), moescope::error::Error>(())
 //! ```
 
+mod charsmap;
+mod file;
+mod guard;
+mod parts;
+mod pattern;
 mod pieces;
 mod token;
 
@@ -18,47 +23,74 @@ pub use pieces::{Alphabet, Pieces, byte_of_char};
 pub use token::Token;
 
 use crate::error::{Error, Result};
+use guard::guarded;
+use parts::{Parts, TOO_LONG};
 use std::collections::HashMap;
-use tokenizers::Tokenizer as HfTokenizer;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A model's tokenizer.
 pub struct Tokenizer {
-    inner: HfTokenizer,
+    inner: Parts,
     bytes: HashMap<u32, Vec<u8>>,
+    /// Ids of the model's vocabulary that have no name.
+    nameless: Vec<u32>,
+    /// A pattern took too long in a normalizer.
+    failed: Arc<AtomicBool>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` for a model whose vocabulary has `vocabulary` entries.
+    /// Reads `tokenizer.json` for a model whose vocabulary has `vocabulary` entries. Tokens that were added to the
+    /// tokenizer may have ids beyond that, as `transformers` allows: a text with them cannot be run.
     pub fn new(json: &[u8], vocabulary: usize) -> Result<Self> {
-        let inner = HfTokenizer::from_bytes(json)
-            .map_err(|e| Error::model("tokenizer.json", format!("is no tokenizer of Hugging Face's format ({e})")))?;
-        let vocab = inner.get_vocab(true);
-        if let Some((token, id)) = vocab.iter().max_by_key(|(_, id)| **id).filter(|(_, id)| **id as usize >= vocabulary)
-        {
-            let why = format!(
-                "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two files do not \
-                 belong together"
-            );
-            return Err(Error::model("tokenizer.json", why));
-        }
+        let wrong = |why: String| Error::model("tokenizer.json", why);
+        let refused = |why: String| {
+            wrong(format!(
+                "is no tokenizer of Hugging Face's format that can be used ({why}); \
+                 fetch it again, or save it with a newer version of transformers"
+            ))
+        };
+        let json: serde_json::Value = serde_json::from_slice(json).map_err(|e| refused(format!("no JSON: {e}")))?;
+        let (alphabet, failed) = (alphabet(&json), Arc::default());
+        let inner = guarded(|| file::build(json, &failed))
+            .map_err(|panic| refused(format!("{PANICKED}: {panic}")))?
+            .map_err(refused)?;
         let special = inner.get_added_tokens_decoder();
-        let alphabet = alphabet(json);
+        let vocab = inner.get_vocab(true);
+        let beyond = vocab.iter().filter(|(_, id)| **id as usize >= vocabulary && !special.contains_key(*id));
+        if let Some((token, id)) = beyond.max_by_key(|(_, id)| **id) {
+            return Err(wrong(format!(
+                "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two do not belong together"
+            )));
+        }
         let bytes = vocab.into_iter().map(|(token, id)| match special.contains_key(&id) {
             true => (id, token.into_bytes()),
             false => (id, pieces::token_bytes(&token, alphabet)),
         });
-        let bytes = bytes.collect();
-        Ok(Self { inner, bytes })
+        let bytes: HashMap<_, _> = bytes.collect();
+        let nameless: Vec<u32> = (0..vocabulary as u32).filter(|id| !bytes.contains_key(id)).collect();
+        let nameless = if nameless.len() == vocabulary { Vec::new() } else { nameless };
+        Ok(Self { inner, bytes, nameless, failed })
     }
 
     /// The ids of `text`, with the byte offset where each token ends.
     pub fn encode(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
-        let encoding = self
-            .inner
-            .encode(text, true)
-            .map_err(|e| Error::Input(format!("the text could not be tokenized ({e})")))?;
+        let wrong = |why: String| Error::Input(format!("the text could not be tokenized ({why})"));
+        self.failed.store(false, Ordering::Relaxed);
+        let encoding = guarded(|| self.inner.encode(text, true))
+            .map_err(|panic| wrong(format!("{PANICKED}: {panic}; change the text, or tokenizer.json")))?
+            .map_err(|e| wrong(e.to_string()))?;
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(wrong(TOO_LONG.into()));
+        }
         let ends = encoding.get_offsets().iter().map(|&(_, end)| end).collect();
         Ok((encoding.get_ids().to_vec(), ends))
+    }
+
+    /// Ids of the model's vocabulary that have no name: models often have room for more than their tokenizer has. Empty
+    /// where none has a name.
+    pub fn nameless(&self) -> &[u32] {
+        &self.nameless
     }
 
     /// What the token `id` is in bytes; an id that the tokenizer does not know has none.
@@ -66,8 +98,8 @@ impl Tokenizer {
         self.bytes.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// What the token looks like by itself: its text, or its bytes in hexadecimal where they are no whole
-    /// characters.
+    /// What the token looks like by itself: its text, its bytes in hexadecimal where they are no whole characters, or
+    /// its id in angle brackets where it has no name.
     pub fn show(&self, id: u32) -> String {
         match std::str::from_utf8(self.bytes(id)) {
             Ok("") => format!("<{id}>"),
@@ -79,14 +111,19 @@ impl Tokenizer {
     /// The shown tokens of `ids`, from `from` on; the ids before it only complete characters.
     pub fn tokens(&self, ids: &[u32], from: usize) -> Vec<Token> {
         let mut pieces = Pieces::default();
-        let shown = ids.iter().map(|&id| pieces.push(id, self.bytes(id)));
+        let shown = ids.iter().map(|&id| match self.bytes.get(&id) {
+            Some(bytes) => pieces.push(id, bytes),
+            None => Token { id, text: self.show(id), bytes: Some(Vec::new()) },
+        });
         shown.skip(from).collect()
     }
 }
 
+/// How a panic of the `tokenizers` crate is called.
+const PANICKED: &str = "the tokenizers library failed";
+
 /// Byte-level where the pre-tokenizer or the decoder is.
-fn alphabet(json: &[u8]) -> Alphabet {
-    let tokenizer: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+fn alphabet(tokenizer: &serde_json::Value) -> Alphabet {
     let byte_level = |part: &str| tokenizer[part].to_string().contains("\"ByteLevel\"");
     if byte_level("pre_tokenizer") || byte_level("decoder") { Alphabet::ByteLevel } else { Alphabet::Characters }
 }

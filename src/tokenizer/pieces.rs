@@ -29,8 +29,7 @@ impl Pieces {
                         self.pending.drain(..valid);
                         break;
                     };
-                    // Bytes that can never become a character (a model may generate them).
-                    self.pending[valid..valid + wrong].iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+                    // Bytes that can never become a character (a model may generate them) are no part of the text.
                     self.pending.drain(..valid + wrong);
                 }
             }
@@ -99,11 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_character_are_shown_as_such() {
+    fn bytes_that_are_no_character_are_kept_out_of_the_text() {
         let mut pieces = Pieces::default();
-        assert_eq!(pieces.push(1, &[0xFF, b'x']).text, "\\xFFx");
-        assert_eq!(pieces.push(2, &[0xE4]).text, "");
-        assert_eq!(pieces.push(3, b"y").text, "\\xE4y");
+        let token = |id, text: &str, bytes: &[u8]| {
+            let bytes = (text.as_bytes() != bytes).then(|| bytes.to_vec());
+            Token { id, text: text.into(), bytes }
+        };
+        assert_eq!(pieces.push(1, &[0xFF, b'x']), token(1, "x", &[0xFF, b'x']));
+        assert_eq!(pieces.push(2, &[0xE4]), token(2, "", &[0xE4]));
+        assert_eq!(pieces.push(3, b"y"), token(3, "y", b"y"));
     }
 
     #[test]

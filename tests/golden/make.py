@@ -46,6 +46,7 @@ class Case:
     seed: int = 0
     max_shard_size: str = "1GB"
     old_config: bool = False
+    fused: bool = False
 
     def keys(self) -> dict:
         """What its config is made of."""
@@ -147,6 +148,14 @@ CASES = [
         old_config=True,
     ),
     Case(
+        "fused",
+        "experts fused as transformers 5 has them in memory, in several shards; num_experts, and the activation's other name",
+        dict(intermediate_size=24, num_local_experts=4, num_key_value_heads=2, hidden_act="swish"),
+        max_shard_size="24KB",
+        seed=2,
+        fused=True,
+    ),
+    Case(
         "llama",
         "dense; 4 query heads share 2 key/value heads",
         dict(vocab_size=61, intermediate_size=24, num_key_value_heads=2),
@@ -175,8 +184,12 @@ def make(case: Case, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     config = case.family(**case.keys())
     model = random_model(config, case)
-    model.to(case.dtype).save_pretrained(directory, max_shard_size=case.max_shard_size)
+    model.to(case.dtype).save_pretrained(
+        directory, max_shard_size=case.max_shard_size, save_original_format=not case.fused
+    )
     (directory / "generation_config.json").unlink(missing_ok=True)
+    if case.fused:
+        rename_experts(directory / "config.json")
     if case.old_config:
         write_old_config(directory / "config.json")
 
@@ -185,7 +198,7 @@ def make(case: Case, directory: Path) -> None:
     expected = reference.run(loaded, ids)
     check_files(case, directory)
     check_numbers(case, loaded, directory, expected)
-    if case.family is MixtralConfig:
+    if case.family is MixtralConfig and not case.fused:
         check_oracle(case, directory, expected)
     reference.write(expected, directory / "expected.safetensors")
     report(case, directory, expected)
@@ -209,15 +222,25 @@ def write_old_config(path: Path) -> None:
     reference.write_json(dict(sorted(config.items())), path)
 
 
+def rename_experts(path: Path) -> None:
+    """Writes the number of experts by its other name."""
+    config = reference.read_json(path)
+    config["num_experts"] = config.pop("num_local_experts")
+    reference.write_json(dict(sorted(config.items())), path)
+
+
 def check_files(case: Case, directory: Path) -> None:
     """Stops where the files are not of the kind the case is about."""
     shards = sorted(directory.glob("model*.safetensors"))
     sharded = (directory / "model.safetensors.index.json").exists()
-    assert sharded == (len(shards) > 1) == (case.name == "sharded"), f"{case.name}: {len(shards)} weight files"
+    assert sharded == (len(shards) > 1) == (case.name in ("sharded", "fused")), f"{case.name}: {len(shards)} weight files"
     tensors = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
     assert {tensor.dtype for tensor in tensors.values()} == {case.dtype}, f"{case.name}: not all {case.dtype}"
     tied = case.keys().get("tie_word_embeddings", False)
     assert ("lm_head.weight" in tensors) != tied, f"{case.name}: lm_head.weight in a tied checkpoint, or none"
+    if case.fused:
+        assert "model.layers.0.mlp.experts.gate_up_proj" in tensors, f"{case.name}: other names"
+        return
     ffn = "block_sparse_moe.experts.0.w1" if case.family is MixtralConfig else "mlp.gate_proj"
     assert f"model.layers.0.{ffn}.weight" in tensors, f"{case.name}: other names"
 

@@ -164,6 +164,12 @@ impl Desk {
         self.routed(routed).await
     }
 
+    /// Whether the page's text ends with a token that ends texts.
+    pub fn text_ended(&mut self) -> bool {
+        let last = self.session().ids().last().copied();
+        last.is_some_and(|id| self.model.ends.contains(&id))
+    }
+
     async fn routed(&mut self, routed: Result<Trace>) -> Result<Advance> {
         match routed {
             Ok(trace) => Ok(Advance::Routed(trace)),
@@ -372,7 +378,12 @@ impl Desk {
             }
             // Nobody looks before all are there.
             match self.draw(&sampling, left).await? {
-                Advance::Routed(more) => trace.extend(&more),
+                Advance::Routed(more) => {
+                    trace.extend(&more);
+                    if self.text_ended() {
+                        break;
+                    }
+                }
                 Advance::EngineChanged => {
                     return Err(Error::Input(
                         "the GPU failed in the middle of this; ask again, the CPU is ready".into(),

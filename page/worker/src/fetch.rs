@@ -5,7 +5,7 @@ use super::arriving::Arriving;
 use super::desk::now;
 use super::inbox::breathe;
 use super::protocol::Source;
-use futures::future::{join, try_join_all};
+use futures::future::{join3, try_join_all};
 use js_sys::{Map, Promise, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
 use moescope::model::files::{Bytes, Content, ModelFiles, shards, tokenizer_file};
@@ -38,13 +38,16 @@ pub async fn model_files<'a>(
     progress: Progress<'a>,
 ) -> Result<(ModelFiles, impl Future<Output = Result<()>> + 'a)> {
     let place = Place::new(source)?;
-    let (described, weights) = join(config_and_tokenizer(&place), weights(&place)).await;
+    let (described, generation, weights) =
+        join3(config_and_tokenizer(&place), place.get("generation_config.json"), weights(&place)).await;
+    // It only says where generation stops; a server may answer for a missing file in any way.
+    let generation = generation.ok().and_then(|answer| answer.ok());
     begun().clear();
     let (config, tokenizer) = described?;
     let weights: Vec<_> =
         weights?.into_iter().map(|(name, answer)| (name, answer, Rc::new(Arriving::default()))).collect();
     let contents = weights.iter().map(|(name, _, content)| (name.clone(), content.clone() as Bytes)).collect();
-    let files = ModelFiles { name: place.name(), config, tokenizer, weights: contents };
+    let files = ModelFiles { name: place.name(), config, tokenizer, generation, weights: contents };
     Ok((files, bring(place, weights, progress)))
 }
 

@@ -316,7 +316,8 @@ impl Looper {
         };
         run.speed = Speed { tokens: run.speed.tokens + 1, ms: run.speed.ms + now() - start };
         let total = desk.session().ids().len();
-        let last = self.inbox.interrupts_run().await || left == 1;
+        let ended = desk.text_ended();
+        let last = self.inbox.interrupts_run().await || left == 1 || ended;
         let from = run.from;
         run.from += more.len();
         (self.send)(run.routed(from, more, total, last));

@@ -54,6 +54,8 @@ struct Layer {
 /// Weights of a model, packed.
 struct Packed {
     embed: Stored,
+    /// Tokens whose embeddings are not finite.
+    unusable: Vec<u32>,
     layers: Vec<Layer>,
     norm: Vec<f32>,
     lm_head: Option<Stored>,
@@ -123,7 +125,7 @@ impl CpuEngine {
             let pack = match pack {
                 Some(pack) => pack,
                 None => {
-                    check_room(weights.bytes())?;
+                    check_room(weights.bytes().saturating_add(working_bytes(architecture)))?;
                     if weights.bytes() < SMALL { Stored::wide } else { Stored::as_is }
                 }
             };
@@ -151,6 +153,16 @@ impl CpuEngine {
             settings,
             weights,
             len: 0,
+        }
+    }
+
+    /// Refuses tokens whose embeddings are not finite.
+    pub fn check_rows(&self, ids: &[u32]) -> Result<()> {
+        match ids.iter().find(|id| self.weights.unusable.contains(id)) {
+            None => Ok(()),
+            Some(id) => Err(Error::Input(format!(
+                "token {id} cannot be used: its row of model.embed_tokens.weight is not finite (NaN or infinite)"
+            ))),
         }
     }
 
@@ -328,6 +340,18 @@ impl Layer {
     }
 }
 
+/// Bytes of the cache and of the widest activations, which a config can make much larger than the weights.
+fn working_bytes(a: &Architecture) -> usize {
+    let layer = |layer: &LayerShape| {
+        let (attention, moe) = (&layer.attention, &layer.moe);
+        let cache = (a.context as u64) * (2 * attention.kv_heads * attention.head_dim) as u64;
+        (cache, (CHUNK * moe.choices()) as u64 * (moe.intermediate + a.hidden) as u64)
+    };
+    let sizes = a.layers.iter().map(layer);
+    let (caches, widest) = sizes.fold((0, 0), |(sum, widest), (cache, wide)| (sum + cache, wide.max(widest)));
+    usize::try_from(4 * (caches + widest)).unwrap_or(usize::MAX)
+}
+
 /// Rejects a model whose weights do not fit the memory, before packing them ends in an abort.
 fn check_room(bytes: usize) -> Result<()> {
     let mut room: Vec<u8> = Vec::new();
@@ -372,7 +396,9 @@ impl Packed {
             Some(lm_head) => Some(packed(pack, &[lm_head]).await?),
             None => None,
         };
-        let embed = packed(pack, &[&weights.embed]).await?;
+        let embed = weights.embed.arrive().await?;
+        let unusable = embed.rows_not_finite();
+        let embed = pack(&[embed]);
         let mut tables = RopeTables::new(architecture.context);
         let mut layers: Vec<_> = weights.layers.iter().map(|_| None).collect();
         for n in weights.order() {
@@ -380,7 +406,7 @@ impl Packed {
             layers[n] = Some(Layer::arriving(&weights.layers[n], angles, pack).await?);
         }
         let layers = layers.into_iter().flatten().collect();
-        Ok(Self { embed, layers, norm: values(Some(&weights.norm)).await?, lm_head })
+        Ok(Self { embed, unusable, layers, norm: values(Some(&weights.norm)).await?, lm_head })
     }
 
     /// The norm before layer `n`, and after the last one.
