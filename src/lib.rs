@@ -28,7 +28,7 @@
 //! for (position, token) in trace.tokens.iter().enumerate() {
 //!     println!("{:?}: {:?} {:?}", token.text, layer.selected_of(position), layer.weights_of(position));
 //! }
-//! assert!((0..trace.len()).all(|position| layer.selected_of(position).len() == 2));
+//! assert!((0..trace.len()).all(|position| layer.selected_of(position).len() == layer.top_k));
 //!
 //! // The balance: the share of each expert in the layer's assignments.
 //! let figures = balance(layer);

@@ -88,14 +88,22 @@ fn a_software_adapter_has_quads() {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let test = |name: &str, run: fn()| Trial::test(name, move || Ok(run()));
+    let test = |name: &str, run: fn()| {
+        Trial::test(name, move || {
+            run();
+            Ok(())
+        })
+    };
     let mut tests = vec![
         test("every_shader_has_a_twin_and_a_case", every_shader_has_a_twin_and_a_case),
         test("a_software_adapter_has_quads", a_software_adapter_has_quads),
     ];
     for (name, case) in CASES {
         for form in Bench::open().forms() {
-            let run = move || Ok(agrees_with_its_twin(name, case, form));
+            let run = move || {
+                agrees_with_its_twin(name, case, form);
+                Ok(())
+            };
             tests.push(Trial::test(format!("{name}::{}", form_name(form)), run));
         }
     }
