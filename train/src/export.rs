@@ -213,8 +213,8 @@ impl Export<'_> {
             out,
             "## Held-out text\n\n\
              {} of each domain (see ../CORPUS.md), each token predicted once with at least {} tokens before it \
-             (fewer at a text's beginning). The separators between documents cost bits and count as no byte. `xz -9e` packs the \
-             same file at once.\n\n\
+             (fewer at a text's beginning). The separators between documents cost bits and count as no byte. `xz -9e` \
+             packs the same file at once.\n\n\
              | domain | tokens | bits per byte | xz -9e | |\n| --- | --: | --: | --: | --- |\n",
             match self.measured {
                 Some(tokens) => format!("The first {tokens} tokens of the held-out text"),

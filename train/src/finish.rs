@@ -15,7 +15,8 @@ use crate::export::{Export, read_weights};
 use crate::replica::Replica;
 use crate::trainer::summary;
 
-/// Tokens of each text that are measured, from its start: a quarter of a million in all, so that nine models take minutes.
+/// Tokens of each text that are measured, from its start: a quarter of a million in all, so that nine models take
+/// minutes.
 const MEASURED: usize = 16 * 1024;
 /// Sequences that one thread measures at a time.
 const SEQUENCES: usize = 8;

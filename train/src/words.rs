@@ -52,8 +52,8 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// A table: for each text (its language and its file) how many words it has and which share of them is in the word list
-/// of its language. Word lists are fetched into `folder` once. The evaluation text there, which people wrote, is measured
-/// too: no list has every word.
+/// of its language. Word lists are fetched into `folder` once. The evaluation text there, which people wrote, is
+/// measured too: no list has every word.
 ///
 /// # Errors
 /// A language has no list, a file cannot be read, or the package of a list cannot be fetched.
@@ -85,8 +85,8 @@ fn known(words: &[String], list: &HashSet<String>) -> f64 {
     words.iter().filter(|w| list.contains(*w)).count() as f64 / words.len().max(1) as f64
 }
 
-/// What a model wrote: the `continuation` of each line of JSON (as `moescope generate` gives them), a line each; any other
-/// text as it is. The last word of a continuation may be cut off in its middle and is left out.
+/// What a model wrote: the `continuation` of each line of JSON (as `moescope generate` gives them), a line each; any
+/// other text as it is. The last word of a continuation may be cut off in its middle and is left out.
 fn continuations(text: &str) -> String {
     let continuation = |line: &str| -> Option<String> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -136,8 +136,8 @@ struct Affix<'a> {
     condition: Vec<(bool, Vec<char>)>,
 }
 
-/// All forms of all words of a `hunspell` dictionary whose flags are single characters, a form a line: each word with the
-/// endings of its rules, with those of the rules of an ending, and with its prefixes.
+/// All forms of all words of a `hunspell` dictionary whose flags are single characters, a form a line: each word with
+/// the endings of its rules, with those of the rules of an ending, and with its prefixes.
 fn inflected(dictionary: &str, rules: &str) -> String {
     let rules: Vec<Affix> = rules.lines().filter_map(affix).collect();
     let apply = |word: &str, flags: &str| -> Vec<(String, String)> {
