@@ -92,7 +92,7 @@ impl Model {
 
     /// What to say about this model while `backend` runs it.
     pub fn info(&self, backend: Backend, note: Option<String>) -> ModelInfo {
-        let Self { name, family, architecture, tensors } = self;
+        let Self { name, family, architecture, tensors, .. } = self;
         let stored = (tensors.width(), tensors.bytes());
         ModelInfo::new(name, family.name, architecture, stored, backend, note)
     }

@@ -148,6 +148,7 @@ fn model(size: Size) -> Model {
         name: "synthetic".into(),
         config: config.to_string().into_bytes(),
         tokenizer: None,
+        generation: None,
         weights: vec![("model.safetensors".into(), Rc::new(checkpoint(size)))],
     };
     Model::new(&files).unwrap()
