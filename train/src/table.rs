@@ -74,8 +74,9 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Describes the network in a few words.
 fn kind(m: &ModelShape) -> String {
+    let size = format!("{} layers of width {}", m.layers, m.width);
     if m.experts == 1 {
-        return format!("dense, ff {}", m.ff);
+        return format!("{size}; dense, ff {}", m.ff);
     }
     let how = match m.router {
         GateKind::SoftmaxTopK => "softmax",
@@ -86,7 +87,7 @@ fn kind(m: &ModelShape) -> String {
         GateKind::SigmoidBias { .. } => "sigmoid, bias",
     };
     let shared = if m.shared_experts > 0 { format!(" + {} shared", m.shared_experts) } else { String::new() };
-    format!("{} x ff {}, top-{}{shared}, {how}", m.experts, m.ff, m.top_k)
+    format!("{size}; {} x ff {}, top-{}{shared}, {how}", m.experts, m.ff, m.top_k)
 }
 
 /// `a / b / c` of a figure of every layer.
@@ -94,10 +95,35 @@ fn by_layer(results: &Results, figure: impl Fn(&crate::results::Layer) -> String
     results.layers.iter().map(figure).collect::<Vec<_>>().join(" / ")
 }
 
+/// The table of the texts of today; empty where no model was measured on them.
+fn today(models: &[Model]) -> String {
+    let languages = &models[0].results.today;
+    if languages.is_empty() {
+        return String::new();
+    }
+    let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
+    let mut out = format!(
+        "\n## Text of today, bits per byte\n\n\
+         Single sentences of news and web pages, which no training source resembles.\n\n\
+         | language | {} |\n| --- |{}\n",
+        names.join(" | "),
+        " --: |".repeat(models.len())
+    );
+    for (language, _) in languages {
+        let figure = |m: &Model| {
+            let found = m.results.today.iter().find(|(name, _)| name == language);
+            found.map_or(String::new(), |(_, bits)| format!("{bits:.3}"))
+        };
+        let figures: Vec<String> = models.iter().map(figure).collect();
+        let _ = writeln!(out, "| {language} | {} |", figures.join(" | "));
+    }
+    out
+}
+
 fn page(models: &[Model]) -> String {
     let mut out = String::from(
         "# The models\n\n\
-         All of them have 4 layers of width 128, a context of 512 and one tokenizer of 2,048 tokens.\n\
+         All of them have a context of 512 and one tokenizer of 8,192 tokens.\n\
          They saw the same text ([CORPUS.md](../www/models/CORPUS.md)) in the same order.\n\
          The card of each (`www/models/NAME/card.md`) has its configuration and how to make it again.\n\
          `cargo xtask models` makes this page and its picture from the files beside the models.\n\n\
@@ -133,6 +159,7 @@ fn page(models: &[Model]) -> String {
         }
         out.push('\n');
     }
+    out += &today(models);
     out.push_str(
         "\n## Balance and specialisation\n\n\
          On the same text, layer by layer. Max/mean is the busiest expert's load over the mean: 1 is even.\n\
