@@ -319,7 +319,10 @@ fn kernels_are_timed_beside_the_text(kind: Kind) {
 
     engine.truncate(0);
     pollster::block_on(engine.step(head, LogitsOf::Last)).unwrap();
-    assert_eq!(pollster::block_on(engine.step(rest, LogitsOf::All)).unwrap().logits, after);
+    let expected = pollster::block_on(engine.step(rest, LogitsOf::All)).unwrap().logits;
+    // Keys and values of the timed tokens are written again; a step of one token may round them in another way.
+    let difference = largest_difference(&expected, &after);
+    assert!(difference < 1e-4, "logits after timing differ by {difference}");
 }
 
 /// A decoded token reads the weights of the experts that it uses and no others, each once: what is more are rows that

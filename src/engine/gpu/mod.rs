@@ -131,7 +131,7 @@ impl GpuEngine {
     }
 
     /// How long each kernel takes in a step over `ids`, the tokens at the position `start` of the text in the cache.
-    /// Running them again leaves the cache as it is.
+    /// Running them again leaves the cache as it is, up to rounding.
     ///
     /// # Errors
     /// The GPU has no timestamps, or was lost.
