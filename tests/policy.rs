@@ -132,7 +132,7 @@ fn impossible_policies_are_refused_with_a_sentence() {
         (r#"{"force": [1, 1]}"#, "names expert 1 twice"),
         (r#"{"force": [1, 2, 3]}"#, "force names 3 experts, and a token uses 2"),
         (r#"{"force": [8]}"#, "force names expert 8; layer 0 has experts 0 to 7"),
-        (r#"{"gate": "soft", "force": [1]}"#, "force means nothing to this gate"),
+        (r#"{"gate": "soft", "force": [1]}"#, "force does not work with this gate"),
         (r#"{"gate": "soft", "top_k": 2}"#, "leave top_k out"),
         (r#"{"gate": "hash", "renormalise": true}"#, "renormalise means nothing"),
         (r#"{"temperature": -1}"#, "temperature is -1; it must be a number above 0"),

@@ -6,6 +6,9 @@ use moescope::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// Entries of the shipped models' vocabulary.
+const VOCABULARY: usize = 8192;
+
 /// A tokenizer in which every piece is one unknown token, so that its ends are those of the pieces.
 fn pieces(pre_tokenizer: Value) -> Value {
     json!({
@@ -20,7 +23,7 @@ fn split(pattern: &str) -> Value {
 }
 
 fn open(tokenizer: &Value) -> Result<Tokenizer> {
-    Tokenizer::new(&serde_json::to_vec(tokenizer).unwrap(), 2048)
+    Tokenizer::new(&serde_json::to_vec(tokenizer).unwrap(), VOCABULARY)
 }
 
 /// The message of opening `tokenizer`, in one line.
@@ -220,12 +223,12 @@ fn patterns_that_are_not_known() {
 /// Added tokens may have ids at the vocabulary and above, as transformers allows.
 #[test]
 fn added_tokens_beyond_the_vocabulary() {
-    let pad = json!({"id": 2048, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false,
+    let pad = json!({"id": VOCABULARY, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": true});
     let tokenizer = shipped(|json| json["added_tokens"].as_array_mut().unwrap().push(pad.clone()));
     assert_eq!(ids(&tokenizer, TEXT), ids(&shipped(|_| ()), TEXT));
     let beyond = ids(&tokenizer, "a<pad>");
-    assert_eq!(beyond.last(), Some(&2048));
+    assert_eq!(beyond.last(), Some(&(VOCABULARY as u32)));
 }
 
 /// Ids without a name are shown by number, and are no part of what generation draws from
@@ -236,6 +239,6 @@ fn ids_without_a_name() {
     let tokens = tokenizer.tokens(&[0, 1837], 0);
     assert_eq!((tokens[0].text.as_str(), tokens[1].text.as_str()), ("?", "<1837>"));
     assert_eq!(tokenizer.show(1837), "<1837>");
-    assert_eq!(tokenizer.nameless().len(), 2047);
+    assert_eq!(tokenizer.nameless().len(), VOCABULARY - 1);
     assert!(open(&shipped(|_| ())).unwrap().nameless().is_empty());
 }
