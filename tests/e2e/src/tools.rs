@@ -1,7 +1,7 @@
 //! Where the site and the programs are.
 
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `cargo xtask test` sets up and names in the environment.
 #[derive(Clone, Debug)]
@@ -49,9 +49,9 @@ impl Tools {
         Ok(self.site.join(self.build()?).join(name))
     }
 
-    /// The directory of a model that the site ships.
+    /// The directory of a model that the site ships, in the sources: with its tokenizer, which the site has once for all.
     pub fn model(&self, name: &str) -> PathBuf {
-        self.site.join("models").join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../www/models").join(name)
     }
 }
 
