@@ -30,15 +30,16 @@ function keyOf(address) {
   return key.href;
 }
 
-/** Whether an answer is a file of the program or of a model: some hosts answer with a web page for what is not there. */
-function isFile(answer) {
-  return answer.status === 200 && !answer.headers.get("content-type")?.startsWith("text/html");
+/** Whether an answer is the file at `address`: some hosts answer with a web page for what is not there. */
+function isFile(answer, address) {
+  const isPage = answer.headers.get("content-type")?.startsWith("text/html");
+  return answer.status === 200 && (!isPage || new URL(address).pathname.endsWith(".html"));
 }
 
 /** Fetches a file that was just loaded, and so is in the browser's own cache. */
 async function fetchFile(address) {
   const answer = await fetch(address, { cache: "force-cache" });
-  if (!isFile(answer)) {
+  if (!isFile(answer, address)) {
     throw new Error(`there is no file at ${address}`);
   }
   return answer;
@@ -127,7 +128,7 @@ async function answer(request) {
   try {
     const fresh = await fetch(request);
     isCut = false;
-    const isReplaced = request.url.startsWith(new URL("build/", SITE).href) && fresh.status !== 304 && !isFile(fresh);
+    const isReplaced = request.url.startsWith(new URL("build/", SITE).href) && fresh.status !== 304 && !isFile(fresh, request.url);
     return (isReplaced && (await keptIfAny())) || fresh;
   } catch {
     isCut = true;

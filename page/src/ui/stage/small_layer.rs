@@ -88,7 +88,7 @@ fn block(place: Place, anatomy: &Anatomy, chosen: &str) -> Html {
                 style={format!("y:{:.1}px;height:{height:.1}px", 132.0 - height)} />
         }
     });
-    let dots = (experts <= MOST_DOTS).then(|| dots(place, anatomy)).unwrap_or_default();
+    let dots = if experts <= MOST_DOTS { dots(place, anatomy) } else { Html::default() };
     html! {
         <>
             { for bars }

@@ -64,7 +64,8 @@ async fn follow_from_the_trace(page: &Page) -> Result<()> {
         let tallest = card.heights.iter().copied().fold(0.0, f64::max);
         for (expert, load) in balance.load.iter().enumerate() {
             assert!((card.loads[expert] - load).abs() < 1e-4, "expert {expert}: {} for {load}", card.loads[expert]);
-            let height = tallest * load / busiest;
+            // An idle expert's bar keeps two pixels, so that it can be pointed at.
+            let height = (tallest * load / busiest).max(2.0);
             assert!(
                 (card.heights[expert] - height).abs() < 1.0,
                 "bar {expert}: {} px for {height}",

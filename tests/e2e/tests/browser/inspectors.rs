@@ -104,6 +104,6 @@ async fn an_expert_shows_what_it_reads(stage: &Stage) -> Result<()> {
         Vec::new(),
     )
     .await?;
-    page.wait_for_address(|address| address.contains("expert=2.3")).await?;
+    page.wait_for_address(|address| address.contains("expert=3.3")).await?;
     Ok(())
 }

@@ -221,11 +221,11 @@ async fn undo_goes_back_and_forth(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?layer=1").await?;
     page.routed().await?;
     assert!(!page.find("undo-view").await?.is_enabled().await?);
-    page.choose_layer(3).await?;
+    page.choose_layer(4).await?;
     page.turn("picture-select", "load").await?;
     page.choose("colour-by", "surprise").await?;
     page.wait_for_address(|address| {
-        address.contains("layer=3") && address.contains("view=load") && address.contains("colour=surprise")
+        address.contains("layer=4") && address.contains("view=load") && address.contains("colour=surprise")
     })
     .await?;
     page.click("undo-view").await?;
@@ -235,12 +235,12 @@ async fn undo_goes_back_and_forth(stage: &Stage) -> Result<()> {
     page.press_with_control("z").await?;
     page.wait_for_address(|address| address.contains("layer=1") && !address.contains("view=load")).await?;
     page.press_with_control("y").await?;
-    page.wait_for_address(|address| address.contains("layer=3") && !address.contains("view=load")).await?;
+    page.wait_for_address(|address| address.contains("layer=4") && !address.contains("view=load")).await?;
     // In the text box it is the text's own undo.
     let before = page.view().await?.text;
     page.type_keys(" more").await?;
     page.wait("the words", |view| view.text.ends_with(" more")).await?;
     page.press_with_control("z").await?;
-    page.wait("the text before", |view| view.text == before && view.layer == Some(3)).await?;
+    page.wait("the text before", |view| view.text == before && view.layer == Some(4)).await?;
     Ok(())
 }

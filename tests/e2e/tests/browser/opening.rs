@@ -49,15 +49,16 @@ use Content::{Bytes, Of};
 
 /// Opens a directory by the page's sheet.
 async fn open_directory(page: &Page, directory: &Path) -> Result<()> {
-    page.script::<()>(OPEN, Vec::new()).await?;
+    open_dialog(page).await?;
     page.find("open-directory").await?.send_keys(directory.to_string_lossy()).await?;
     Ok(())
 }
 
-/// Chooses the last entry of the list.
-const OPEN: &str = "const list = document.querySelector('[data-testid=model-select]');
-    list.selectedIndex = list.options.length - 1;
-    list.dispatchEvent(new Event('change', { bubbles: true }));";
+/// Opens the dialog for a model of one's own.
+async fn open_dialog(page: &Page) -> Result<()> {
+    page.click("model-select").await?;
+    page.click("open-model").await
+}
 
 /// Waits until the model of that name is in use.
 async fn in_use(page: &Page, name: &str) -> Result<()> {

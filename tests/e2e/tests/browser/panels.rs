@@ -19,7 +19,7 @@ async fn sum(page: &Page) -> Result<String> {
 }
 
 async fn the_cost_is_the_models_and_mixtrals_is_right(stage: &Stage) -> Result<()> {
-    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
+    let page = stage.open(Visitor::NO_WEBGPU, "/?tab=cost#text=hello").await?;
     page.routed().await?;
     let info: Value = page.promise("return await window.moescope.ready;", Vec::new()).await?;
     let share = info["active_parameters"].as_f64().context("active")? / info["parameters"].as_f64().context("all")?;

@@ -233,9 +233,9 @@ async fn the_sweeps_say_what_the_command_line_says(stage: &Stage) -> Result<()> 
     page.script::<()>("document.querySelector('[data-testid=sweep-ablation]').click()", Vec::new()).await?;
     let cells: Vec<[f64; 3]> = page
         .until(
-            "32 experts off in turn",
+            "48 experts off in turn",
             "const cells = [...document.querySelectorAll('[data-testid=ablated]')];
-             return cells.length === 32 && cells.map(c => [+c.dataset.layer, +c.dataset.expert, +c.dataset.bits]);",
+             return cells.length === 48 && cells.map(c => [+c.dataset.layer, +c.dataset.expert, +c.dataset.bits]);",
             Vec::new(),
         )
         .await?;
@@ -295,7 +295,7 @@ async fn a_capacity_is_seen_as_it_fills(stage: &Stage) -> Result<()> {
         }
     }
     assert!(dropped.iter().sum::<usize>() > 0, "nothing was dropped");
-    let query = format!("/?text={}&layer=1&backend=cpu&policy={}", encoded(&text), encoded(policy));
+    let query = format!("/?text={}&layer=1&tab=balance&backend=cpu&policy={}", encoded(&text), encoded(policy));
     let page = stage.open(Visitor::NO_WEBGPU, &query).await?;
     changed(&page).await?;
     let rows = "return [...document.querySelectorAll('.filling-row')].map(row => +row.dataset.dropped)";

@@ -72,6 +72,9 @@ async fn on_a_phone_the_drawer_is_a_sheet(stage: &Stage) -> Result<()> {
     page.routed().await?;
     let shown = "return document.querySelector('[data-testid=token-inspector]').getClientRects().length > 0";
     assert!(!page.script::<bool>(shown, Vec::new()).await?, "the sheet is closed at first");
+    // The bar of the sheet covers the lower edge of the screen.
+    let centre = "document.querySelector('[data-testid=token]').scrollIntoView({ block: 'center' });";
+    page.script::<()>(centre, Vec::new()).await?;
     page.find("token").await?.click().await?;
     page.until::<bool>("the sheet with the token", shown, Vec::new()).await?;
     page.press("\u{e00c}").await?;

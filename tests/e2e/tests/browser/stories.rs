@@ -30,7 +30,7 @@ async fn step(page: &Page, number: usize) -> Result<()> {
 
 async fn every_story_plays_to_its_end(stage: &Stage) -> Result<()> {
     let read = |name: &str| -> Result<Value> {
-        Ok(serde_json::from_str(&std::fs::read_to_string(stage.tools().site.join("stories").join(name))?)?)
+        Ok(serde_json::from_str(&std::fs::read_to_string(stage.tools().versioned(&format!("stories/{name}"))?)?)?)
     };
     let cards = read("index.json")?;
     let cards = cards.as_array().context("a list of stories")?;

@@ -102,7 +102,7 @@ async fn without_a_network_the_newest_whole_version_answers(stage: &Stage) -> Re
     let new = version(&page).await?;
     assert_ne!(old, new);
     is_kept(&page).await?;
-    let again = server.url("/?layer=3#text=three");
+    let again = server.url("/?layer=4#text=three");
     server.stop();
     page.goto(&again).await?;
     assert_eq!(page.routed().await?.text, "three");
