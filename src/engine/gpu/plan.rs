@@ -24,7 +24,7 @@ const ARGUMENTS: u64 = 12;
 pub struct Plan {
     /// The ids to run, of the most tokens of a step.
     pub ids: Buffer,
-    /// Where a step's results are read: see [`ReadbackLayout`].
+    /// Where a step's results are read: see `ReadbackLayout`.
     pub staging: Buffer,
     /// The same for steps of one token that are in flight together.
     pub flights: [Buffer; AHEAD],

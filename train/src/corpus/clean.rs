@@ -113,7 +113,7 @@ pub fn rst(page: &str) -> String {
     unwrap(&out)
 }
 
-/// `:role:`text <target>`` and ``literal`` without their marks.
+/// Roles (a text with its target between angle brackets) and literals of reStructuredText, without their marks.
 fn rst_inline(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
