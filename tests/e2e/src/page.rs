@@ -273,6 +273,16 @@ impl Page {
         Ok(self.browser.find(choice).await.with_context(|| format!("{testid} has no {value}"))?.click().await?)
     }
 
+    /// Clicks the first token, where nothing that is fixed to an edge of the screen covers it.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be clicked.
+    pub async fn click_token(&self) -> Result<()> {
+        let centre = "document.querySelector('[data-testid=token]').scrollIntoView({ block: 'center' });";
+        self.script::<()>(centre, Vec::new()).await?;
+        Ok(self.find("token").await?.click().await?)
+    }
+
     /// Clicks the element with that `data-testid`.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl Tools {
         Ok(self.site.join(self.build()?).join(name))
     }
 
-    /// The directory of a model that the site ships, in the sources: with its tokenizer, which the site has once for all.
+    /// The directory of a model that the site ships, in the sources: with its tokenizer, which the site has once.
     pub fn model(&self, name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../www/models").join(name)
     }

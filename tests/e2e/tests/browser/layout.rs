@@ -62,7 +62,7 @@ async fn no_barriers(stage: &Stage, visitor: Visitor) -> Result<()> {
     page.routed().await?;
     assert_no_barriers(stage, &page, &format!("{} px, dark: {}", visitor.width, visitor.dark)).await?;
     // With a chosen token more is shown.
-    page.find("token").await?.click().await?;
+    page.click_token().await?;
     assert_no_barriers(stage, &page, &format!("{} px, dark: {}, a token chosen", visitor.width, visitor.dark)).await
 }
 

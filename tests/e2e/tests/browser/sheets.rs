@@ -72,10 +72,7 @@ async fn on_a_phone_the_drawer_is_a_sheet(stage: &Stage) -> Result<()> {
     page.routed().await?;
     let shown = "return document.querySelector('[data-testid=token-inspector]').getClientRects().length > 0";
     assert!(!page.script::<bool>(shown, Vec::new()).await?, "the sheet is closed at first");
-    // The bar of the sheet covers the lower edge of the screen.
-    let centre = "document.querySelector('[data-testid=token]').scrollIntoView({ block: 'center' });";
-    page.script::<()>(centre, Vec::new()).await?;
-    page.find("token").await?.click().await?;
+    page.click_token().await?;
     page.until::<bool>("the sheet with the token", shown, Vec::new()).await?;
     page.press("\u{e00c}").await?;
     page.until::<bool>("the sheet closed", &shown.replace("return ", "return !"), Vec::new()).await?;
