@@ -76,7 +76,8 @@ async fn a_new_version_is_told_and_disturbs_no_open_page(stage: &Stage) -> Resul
     page.type_keys(" goes on").await?;
     page.wait("the old page at work", |view| view.is_settled() && view.text == "An open page goes on").await?;
     assert_eq!(version(&page).await?, old);
-    // Its button brings the new one, with the text.
+    // The address holds the text a moment after it was typed. The button brings the new version, with the text.
+    page.wait_for_address(|address| address.contains("goes")).await?;
     page.script::<()>("document.querySelector('[data-testid=new-version] button').click()", Vec::new()).await?;
     let is_new = "return document.title.startsWith('New') && document.body.dataset.state === 'ready'";
     page.until::<bool>("the new version", is_new, Vec::new()).await?;
