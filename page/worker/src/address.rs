@@ -1,14 +1,14 @@
-//! Addresses of models: which directory an address means, and why a browser will not fetch one.
+//! Addresses of models: the directory that an address stands for, and the addresses that a browser refuses to fetch.
 
-/// The host of the Hugging Face hub, and the names that lead to it.
+/// The host of the Hugging Face hub, and its other host names.
 const HUB: &str = "https://huggingface.co";
 const HUB_HOSTS: [&str; 3] = ["huggingface.co", "www.huggingface.co", "hf.co"];
 
-/// First parts of paths on the hub that name no model's owner.
+/// First parts of hub paths that are not the name of a model's owner.
 const NO_OWNERS: [&str; 9] =
     ["api", "blog", "collections", "datasets", "docs", "models", "organizations", "papers", "spaces"];
 
-/// Files of a model directory that an address may name in the directory's place.
+/// Files of a model directory whose address also stands for the directory.
 const OTHER_FILES: [&str; 6] = [
     "config.json",
     "tokenizer.json",
@@ -27,12 +27,13 @@ pub struct Directory {
     query: String,
     /// The name of the model.
     pub name: String,
-    /// The file with the weights that was asked for, where the address names one.
+    /// The weights file that the address names; `None` where it names none.
     pub weights: Option<String>,
 }
 
 impl Directory {
-    /// The directory that an absolute URL means: its own, that of a file in it, or on the hub that of a model's page.
+    /// The directory of an absolute URL. The URL may be the directory's own, that of a file in it, or that of a
+    /// model's page on the hub.
     pub fn new(url: &str) -> Self {
         let url = url.split('#').next().unwrap_or_default();
         let (path, query) = url.find('?').map_or((url, ""), |start| url.split_at(start));
@@ -49,7 +50,7 @@ impl Directory {
         Self { base: format!("{base}/"), query: query.to_owned(), name, weights }
     }
 
-    /// The address of a file in it.
+    /// The address of the file `name` in this directory.
     pub fn file(&self, name: &str) -> String {
         format!("{}{name}{}", self.base, self.query)
     }
@@ -60,7 +61,7 @@ struct Hub {
     name: String,
     /// `ORG/NAME/resolve/REVISION/...`
     path: String,
-    /// The address was that of a page, not of files.
+    /// Whether the address was that of a page, not of files.
     is_page: bool,
 }
 
@@ -96,8 +97,8 @@ impl Hub {
     }
 }
 
-/// The address of a model on the hub that `text` names as `ORG/NAME` or `ORG/NAME@REVISION`, perhaps with `hf://`
-/// before it.
+/// The address of the hub model that `text` names as `ORG/NAME` or `ORG/NAME@REVISION`, with or without `hf://` before
+/// it.
 pub fn on_hub(text: &str) -> Option<String> {
     let text = text.strip_prefix("hf://").unwrap_or(text).trim_end_matches('/');
     let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
@@ -111,7 +112,7 @@ pub fn on_hub(text: &str) -> Option<String> {
     (is_name(owner) && is_name(name) && is_revision).then(|| Hub::new(owner, name, &revision, &[], true).url())
 }
 
-/// Whether this is one of several files with weights, by its name: `model-00001-of-00003.safetensors`.
+/// Whether a file's name is that of one shard of the weights: `model-00001-of-00003.safetensors`.
 pub(crate) fn is_shard(file: &str) -> bool {
     let Some(stem) = file.strip_suffix(".safetensors") else { return false };
     let is_number = |part: &str| part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -120,23 +121,24 @@ pub(crate) fn is_shard(file: &str) -> bool {
     rest.strip_suffix("-of").and_then(number_of).is_some_and(|(_, is_number)| is_number)
 }
 
-/// Why a browser does not fetch an address from a page that came by https or not; none where it tries.
+/// Why a browser would refuse to fetch `url` from a page that was loaded over https (`page_is_secure`) or not; `None`
+/// where it would fetch it.
 pub fn obstacle(url: &str, page_is_secure: bool) -> Option<&'static str> {
     if without_password(url) != url {
         return Some(
-            "browsers fetch no address with a name and a password in it; download the files and open them, or use an \
-             address that needs none",
+            "browsers do not fetch an address that contains a name and a password; download the files and open them, \
+             or use an address without a password",
         );
     }
     let host = url.strip_prefix("http://").map(|rest| rest.split(['/', ':', '?']).next().unwrap_or_default());
     let is_local = |host: &str| host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.");
     (page_is_secure && host.is_some_and(|host| !is_local(host))).then_some(
-        "this page came by https, and from such a page browsers fetch nothing by plain http; use an https address, or \
+        "this page was loaded over https, and such a page cannot fetch over plain http; use an https address, or \
          download the files and open them",
     )
 }
 
-/// An address as it may be shown: without a name and a password.
+/// `url` without a name and a password, so that it can be shown.
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -208,7 +210,7 @@ mod tests {
         );
         let file = Directory::new("https://huggingface.co/o/n/blob/main/sub/a.safetensors");
         assert_eq!(file.weights.as_deref(), Some("a.safetensors"));
-        // No models.
+        // Addresses of other things on the hub.
         for url in ["https://huggingface.co/datasets/o/n", "https://huggingface.co/models", "https://a.org/o/n"] {
             assert_eq!(config_of(url), format!("{url}/config.json"));
         }

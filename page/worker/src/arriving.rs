@@ -1,5 +1,5 @@
-//! A file on its way. It stays in the parts that came, outside of the program's memory, which never shrinks; and it is
-//! read while the rest is still to come.
+//! A file that is being downloaded. Its chunks stay in JavaScript buffers, outside of WebAssembly memory (which can
+//! only grow). It can be read before the download is complete.
 
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -11,24 +11,24 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use wasm_bindgen::{JsCast, JsValue};
 
-/// A file on its way.
+/// A file that is being downloaded.
 #[derive(Default)]
 pub struct Arriving {
     parts: RefCell<Parts>,
     is_whole: Cell<bool>,
-    /// Who waits for the byte before which place.
+    /// Readers that wait until the first so many bytes are there: that number, and how to wake the reader.
     waiting: RefCell<Vec<(usize, oneshot::Sender<()>)>>,
 }
 
 impl Arriving {
-    /// Takes in the next part; none where there would be more than an address can say.
+    /// Appends the next chunk; `None` where the file becomes larger than an address can count.
     pub fn push(&self, part: Uint8Array) -> Option<()> {
         self.parts.borrow_mut().push(part)?;
         self.wake();
         Some(())
     }
 
-    /// There is no more.
+    /// Marks the file as complete.
     pub fn end(&self) {
         self.is_whole.set(true);
         self.wake();
@@ -44,7 +44,7 @@ impl Arriving {
         }
     }
 
-    /// Bytes that have come.
+    /// Bytes downloaded so far.
     pub fn size(&self) -> usize {
         self.parts.borrow().size
     }
@@ -69,12 +69,12 @@ impl Content for Arriving {
 
     fn take(&self, range: Range<usize>) -> Cow<'_, [u8]> {
         let bytes = self.parts.borrow().read(range.clone());
-        self.parts.borrow_mut().let_go(range);
+        self.parts.borrow_mut().release(range);
         Cow::Owned(bytes)
     }
 }
 
-/// A file in the parts that came over the network.
+/// The chunks of a file, as they came over the network.
 #[derive(Default)]
 struct Parts {
     parts: Vec<Part>,
@@ -83,9 +83,9 @@ struct Parts {
 
 struct Part {
     start: usize,
-    /// Those that are still needed.
+    /// Bytes of it that are still needed.
     needed: usize,
-    /// Empty once none is.
+    /// Empty once no byte is needed.
     bytes: Uint8Array,
 }
 
@@ -99,7 +99,7 @@ impl Parts {
         Some(())
     }
 
-    /// The parts that `range` touches, and which bytes of each.
+    /// The chunks that `range` overlaps (by index), and the bytes of each that it covers.
     fn touched(&self, range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         let first = self.parts.partition_point(|part| part.start <= range.start).saturating_sub(1);
         let ends = self.parts[first..].iter().skip(1).map(|part| part.start).chain([self.size]);
@@ -109,8 +109,8 @@ impl Parts {
         })
     }
 
-    /// Nobody will read `range` again.
-    fn let_go(&mut self, range: Range<usize>) {
+    /// Marks `range` as not needed any more; frees each chunk of which no byte is needed.
+    fn release(&mut self, range: Range<usize>) {
         let touched: Vec<_> = self.touched(range).collect();
         for (n, bytes) in touched {
             let part = &mut self.parts[n];
@@ -122,7 +122,7 @@ impl Parts {
         }
     }
 
-    /// The bytes in `range`, in the program's memory.
+    /// A copy of the bytes in `range`, in WebAssembly memory.
     fn read(&self, range: Range<usize>) -> Vec<u8> {
         let mut read = vec![0; range.len()];
         let mut rest = read.as_mut_slice();
@@ -143,18 +143,18 @@ impl Drop for Parts {
     }
 }
 
-/// Gives the memory of `bytes` back at once: left to the browser's garbage collector, which does not run in a worker at
-/// rest, a whole model would stay. Browsers without `ArrayBuffer.prototype.transfer` (before 2024) do that in their own
-/// time.
+/// Frees the memory of `bytes` at once. The browser's garbage collector does not run in an idle worker, so a whole
+/// model would stay in memory. Browsers without `ArrayBuffer.prototype.transfer` (before 2024) free it when they
+/// collect garbage.
 fn free(bytes: &Uint8Array) {
     let buffer = bytes.buffer();
     if bytes.byte_length() < buffer.byte_length() {
-        // Other parts may be in the rest of it.
+        // The rest of the buffer may belong to other chunks.
         return;
     }
     let transfer = Reflect::get(&buffer, &JsValue::from_str("transfer"));
     if let Ok(transfer) = transfer.and_then(JsCast::dyn_into::<Function>) {
-        // It fails only for memory that is not the buffer's own.
+        // It fails only for memory that the buffer does not own.
         let _ = transfer.call1(&buffer, &JsValue::from(0));
     }
 }

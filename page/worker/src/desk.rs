@@ -1,4 +1,4 @@
-//! What the worker has on its desk: a loaded model, its engine and the page's text.
+//! What the worker works on: a loaded model, its engine and the page's text.
 
 use super::gpu;
 use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling};
@@ -17,30 +17,31 @@ use moescope::tokenizer::Tokenizer;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
-/// No token of a byte-level vocabulary is longer; text beyond the context need not be tokenized.
+/// No token of a byte-level vocabulary is longer. Text beyond this many bytes for each token of the context is not
+/// tokenized.
 const MOST_BYTES_PER_TOKEN: usize = 64;
 
-/// A model in use.
+/// A loaded model with its engine and the page's text.
 pub struct Desk {
     model: Rc<Model>,
     tokenizer: Option<Tokenizer>,
-    /// The text as the model routes it by itself.
+    /// The text under the model's own routing.
     session: Session,
-    /// What is changed about that; nothing in the default policy.
+    /// The policy in use; the default policy changes nothing.
     policy: Policy,
-    /// The text under the policy, on a fork of the engine; kept when the policy is taken back, for the next one.
+    /// The text under the policy, on a fork of the engine. It is kept for the next policy when the policy is reset.
     changed: Option<Session>,
-    /// A GPU is to be looked for.
+    /// Whether to look for a GPU later.
     wants_gpu: bool,
-    /// Made when somebody looks inside a token.
+    /// Made when the first token is inspected.
     lens: Option<Lens>,
-    /// What the page is told of it.
+    /// The model's description that the page gets.
     pub info: ModelInfo,
 }
 
 impl Desk {
-    /// Checks the files and makes the engine while they arrive: on the GPU where WebGPU was chosen and there is one,
-    /// else on the CPU; the note of its info says why. Where the choice is free that of the CPU, which is there first.
+    /// Checks the files and makes the engine while they are downloaded. With `WebGpu` it is the GPU engine, or the CPU
+    /// engine and a note in `info` where there is no GPU. With `Auto` it is the CPU engine, which is ready first.
     pub async fn new(files: &ModelFiles, choice: BackendChoice) -> Result<Self> {
         let once = match choice {
             BackendChoice::Auto => !has_webgpu(),
@@ -61,33 +62,32 @@ impl Desk {
         let wants_gpu = choice == BackendChoice::Auto;
         let (session, policy) = (Session::new(engine), Policy::default());
         let mut desk = Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, info };
-        desk.let_go();
+        desk.release_files();
         Ok(desk)
     }
 
-    /// Lets go of the model's files, where the CPU engine has packed what it needs of them and no other engine is
-    /// wanted.
-    fn let_go(&mut self) {
+    /// Frees the model's files, where the CPU engine has packed its weights and no other engine will be made.
+    fn release_files(&mut self) {
         if !self.wants_gpu && matches!(self.session.engine(), Engine::Cpu(_)) {
-            // Shared while a GPU's engine is being made.
+            // The model is shared while a GPU engine is being made.
             Rc::get_mut(&mut self.model).into_iter().for_each(Model::release_files);
         }
     }
 
-    /// The work that looks for a GPU and makes an engine on it, once, where the choice is free: that takes a while, and
-    /// the CPU engine answers meanwhile.
+    /// A future that looks for a GPU and makes an engine on it, where the visitor left the choice open; `None` after
+    /// the first call. It takes a while, and the CPU engine answers meanwhile.
     pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
         let model = self.model.clone();
         std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(gpu::open().await?, &model).await })
     }
 
-    /// Puts the GPU engine in the CPU engine's place, or says why it is not to be had. What was routed stays; the
+    /// Replaces the CPU engine by the GPU engine, or notes why there is none. The trace stays; the GPU engine's KV
     /// cache is filled when the text runs next.
     pub fn take_over(&mut self, gpu: Result<Engine>) {
         let note = match gpu {
             Ok(engine) => {
                 self.session.replace_engine(engine);
-                // A policy that is on goes on where it is; the next one gets a fork of the GPU's engine.
+                // A policy in use stays on its own engine. The next policy gets a fork of the GPU engine.
                 if !self.is_changed() {
                     self.changed = None;
                 }
@@ -96,15 +96,15 @@ impl Desk {
             Err(error) => Some(on_the_cpu(&error)),
         };
         self.info = self.model.info(self.session.engine().backend(), note);
-        self.let_go();
+        self.release_files();
     }
 
-    /// The page's text, being routed: under the policy where there is one.
+    /// The session of the page's text: under the policy, where one is in use.
     pub fn session(&mut self) -> &mut Session {
         in_use(&self.policy, &mut self.changed, &mut self.session)
     }
 
-    /// The page's text as the model routes it by itself, while a policy is on.
+    /// The page's text under the model's own routing, while a policy is in use.
     pub fn baseline(&mut self) -> Option<&mut Session> {
         self.is_changed().then_some(&mut self.session)
     }
@@ -118,7 +118,7 @@ impl Desk {
         &self.policy
     }
 
-    /// Layer by layer the most that an expert takes, where that is one limit for the whole text.
+    /// For each layer, the capacity of its experts, where one capacity holds for the whole text.
     pub fn limits(&mut self) -> Vec<Option<Limit>> {
         let one = |settings: &Vec<Setting>| {
             let limit = settings.first()?.limit;
@@ -127,8 +127,8 @@ impl Desk {
         self.session().engine().settings().iter().map(one).collect()
     }
 
-    /// Routes as `policy` says from now on. Nothing has run under it yet; where it changes nothing the baseline is the
-    /// text again, as far as it ran.
+    /// Routes under `policy` from now on. The text has not run under it yet. A policy that changes nothing switches
+    /// back to the baseline, with what it has run.
     pub async fn set_policy(&mut self, policy: &Policy) -> Result<()> {
         let Some(settings) = policy.settings(&self.model.architecture)? else {
             let ids = self.session().ids().to_vec();
@@ -147,8 +147,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Runs the next chunk of the text. Where the GPU fails, the CPU engine takes over: the text stays, and
-    /// what was routed runs again.
+    /// Runs the next chunk of the text. If the GPU fails, the CPU engine takes over; the text stays and runs again.
     pub async fn advance(&mut self, most: usize) -> Result<Advance> {
         let tokenizer = self.tokenizer.as_ref();
         let session = in_use(&self.policy, &mut self.changed, &mut self.session);
@@ -156,7 +155,8 @@ impl Desk {
         self.routed(routed).await
     }
 
-    /// Draws the next token and runs it, with up to `ahead` on their way; where the GPU fails, as [`Self::advance`].
+    /// Draws the next token and runs it, with up to `ahead` steps in flight. If the GPU fails, it does as
+    /// [`Self::advance`] does.
     pub async fn draw(&mut self, sampling: &Sampling, ahead: usize) -> Result<Advance> {
         let tokenizer = self.tokenizer.as_ref();
         let session = in_use(&self.policy, &mut self.changed, &mut self.session);
@@ -164,7 +164,7 @@ impl Desk {
         self.routed(routed).await
     }
 
-    /// Whether the page's text ends with a token that ends texts.
+    /// Whether the last token of the page's text is an end-of-text token.
     pub fn text_ended(&mut self) -> bool {
         let last = self.session().ids().last().copied();
         last.is_some_and(|id| self.model.ends.contains(&id))
@@ -181,12 +181,12 @@ impl Desk {
         }
     }
 
-    /// Runs the next chunk of what the model does by itself.
+    /// Runs the next chunk of the baseline (the model's own routing).
     pub async fn advance_baseline(&mut self, most: usize) -> Result<Trace> {
         self.session.advance(self.tokenizer.as_ref(), most, |_| {}).await
     }
 
-    /// What switching experts off starts from: the page's text, run under the policy.
+    /// The base run of an ablation: the page's text under the policy.
     pub fn ablation(&mut self) -> Result<Ablation> {
         let (ids, bytes) = self.swept()?;
         let settings = self.session().engine().settings().clone();
@@ -200,7 +200,7 @@ impl Desk {
         Ok((choices_sweep(&self.policy, &self.model.architecture)?, ids))
     }
 
-    /// The page's text with k experts a token.
+    /// Runs the page's text with `k` experts per token.
     pub async fn choices_point(
         &mut self,
         session: &mut Option<Session>,
@@ -220,17 +220,17 @@ impl Desk {
         sweep_point(session, architecture, ids, self.tokenizer.as_ref(), k, now).await
     }
 
-    /// The text of a sweep: ids, and bytes without the first token.
+    /// The text that a sweep runs: its ids, and its bytes without the first token.
     fn swept(&mut self) -> Result<(Vec<u32>, usize)> {
         let ids = self.session().ids().to_vec();
         if ids.len() < 2 {
-            return Err(Error::Input("type a text first: a loss needs at least two tokens".into()));
+            return Err(Error::Input("type a text first: the loss needs at least two tokens".into()));
         }
         let bytes = self.tokenizer()?.tokens(&ids, 1).iter().map(|token| token.text.len()).sum();
         Ok((ids, bytes))
     }
 
-    /// Puts the CPU engine in the place of a GPU that failed.
+    /// Replaces a GPU engine that failed by the CPU engine.
     async fn fall_back(&mut self, why: &str) -> Result<()> {
         let ids = self.session().ids().to_vec();
         self.session.replace_engine(Engine::cpu(&self.model)?);
@@ -241,12 +241,12 @@ impl Desk {
             self.changed = Some(changed);
         }
         self.info = self.model.info(self.session.engine().backend(), Some(format!("The CPU took over: {why}")));
-        self.let_go();
+        self.release_files();
         Ok(())
     }
 
-    /// Makes `text` the page's text. Returns how many tokens of the old trace still hold, and where the
-    /// text did not fit.
+    /// Makes `text` the page's text. Returns how many tokens of the old trace stay valid, and where the text exceeds
+    /// the context.
     pub fn set_text(&mut self, text: &str) -> Result<(usize, Option<Overflow>)> {
         let context = self.model.architecture.context;
         let head = head(text, context * MOST_BYTES_PER_TOKEN);
@@ -261,7 +261,7 @@ impl Desk {
         Ok((self.session().set(ids), overflow))
     }
 
-    /// The ids of a prompt, checked.
+    /// The token ids of a prompt, checked against the vocabulary.
     pub fn ids(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         let ids = match prompt {
             Prompt::Text(text) => self.tokenizer()?.encode(text)?.0,
@@ -271,7 +271,7 @@ impl Desk {
         Ok(ids)
     }
 
-    /// What each layer did to the token at `position` of the page's text.
+    /// What each layer did to the token at `position` of the page's text (the logit lens).
     pub fn inspect(&mut self, position: usize) -> Result<Vec<LayerLens>> {
         let session = self.session();
         session.check_causal("look inside a token")?;
@@ -283,7 +283,7 @@ impl Desk {
         Ok(self.lens.as_mut().map(|lens| lens.inspect(&ids, tokenizer)).unwrap_or_default())
     }
 
-    /// What the GPU's kernels take on the page's text: its beginning as a prompt, and its last token.
+    /// Times the GPU's kernels on the page's text: its beginning as a prompt, and its last token as a decode step.
     pub async fn profile(&mut self) -> Result<Profile> {
         let session = self.session();
         let ids = session.ids().to_vec();
@@ -291,7 +291,7 @@ impl Desk {
             return Err(Error::Input("only a GPU's kernels can be timed, and the model runs on the CPU".into()));
         };
         let Some(last) = ids.len().checked_sub(1) else {
-            return Err(Error::Input("type a text first: it is what the kernels are timed on".into()));
+            return Err(Error::Input("type a text first: the kernels are timed on it".into()));
         };
         let prompt = &ids[..ids.len().min(engine.chunk(LogitsOf::All))];
         Ok(Profile {
@@ -308,7 +308,7 @@ impl Desk {
         }
     }
 
-    /// Traces `ids` beside the page's text, and gives the JSON of `moescope trace`.
+    /// Runs `ids` without changing the page's text, and returns the JSON of `moescope trace`.
     pub async fn trace(&mut self, ids: &[u32], wanted: Logits) -> Result<String> {
         let page = self.session().ids().to_vec();
         let mut traced = self.run(ids).await;
@@ -328,7 +328,8 @@ impl Desk {
         Ok(serde_json::to_string(&document).expect("plain data"))
     }
 
-    /// Generates after `ids` beside the page's text: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
+    /// Continues `ids` without changing the page's text. Returns `{"ids", "text", "trace", "prefill_ms",
+    /// "decode_ms"}`.
     pub async fn complete(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<String> {
         self.session().check_causal("generation")?;
         let page = self.session().ids().to_vec();
@@ -342,7 +343,7 @@ impl Desk {
         Ok(self.completion(&self.policy, &trace, ids.len(), (prefill_ms, decode_ms)))
     }
 
-    /// As [`Self::complete`], by the model's own routing, whatever policy is on.
+    /// As [`Self::complete`], under the model's own routing, whatever policy is in use.
     pub async fn complete_plainly(&mut self, ids: &[u32], tokens: usize, sampling: Sampling) -> Result<String> {
         if !self.is_changed() {
             return self.complete(ids, tokens, sampling).await;
@@ -354,7 +355,7 @@ impl Desk {
         Ok(self.completion(&Policy::default(), &trace, ids.len(), (prefill_ms, decode_ms)))
     }
 
-    /// The JSON of a generation: `trace` has `before` tokens of the prompt, then the new ones.
+    /// The JSON of a generation. The first `before` tokens of `trace` are the prompt, the rest are new.
     fn completion(&self, policy: &Policy, trace: &Trace, before: usize, (prefill_ms, decode_ms): (f64, f64)) -> String {
         let new = &trace.tokens[before..];
         let json = serde_json::json!({
@@ -376,7 +377,7 @@ impl Desk {
             if !self.session().has_room() {
                 break;
             }
-            // Nobody looks before all are there.
+            // Nothing is shown before the last token, so as many steps as possible may be in flight.
             match self.draw(&sampling, left).await? {
                 Advance::Routed(more) => {
                     trace.extend(&more);
@@ -386,7 +387,7 @@ impl Desk {
                 }
                 Advance::EngineChanged => {
                     return Err(Error::Input(
-                        "the GPU failed in the middle of this; ask again, the CPU is ready".into(),
+                        "the GPU failed during this request; send it again, the CPU engine is ready".into(),
                     ));
                 }
             }
@@ -394,7 +395,7 @@ impl Desk {
         Ok((trace, prefilled - start, now() - prefilled))
     }
 
-    /// Runs `ids` from scratch: the trace and the logits of all of them.
+    /// Runs `ids` from the beginning. Returns the trace and the logits of all tokens, `[T, V]`.
     async fn run(&mut self, ids: &[u32]) -> Result<(Trace, Vec<f32>)> {
         let mut logits = Vec::new();
         let session = in_use(&self.policy, &mut self.changed, &mut self.session);
@@ -413,13 +414,13 @@ impl Desk {
     }
 }
 
-/// Whether there may be a GPU to be found.
+/// Whether the browser has WebGPU. There may still be no adapter.
 fn has_webgpu() -> bool {
     let get = |object: &JsValue, key: &str| js_sys::Reflect::get(object, &JsValue::from_str(key));
     get(&js_sys::global(), "navigator").and_then(|navigator| get(&navigator, "gpu")).is_ok_and(|gpu| gpu.is_truthy())
 }
 
-/// An engine on the GPU; where there is no GPU, or it cannot hold the model, one on the CPU and a note that says why.
+/// An engine on the GPU; where there is none, or it cannot hold the model, one on the CPU and a note that says why.
 async fn chosen_gpu_engine(model: &Model) -> Result<(Engine, Option<String>)> {
     let made = match gpu::open().await {
         Ok(gpu) => gpu_engine(gpu, model).await,
@@ -440,16 +441,16 @@ async fn gpu_engine(gpu: Gpu, model: &Model) -> Result<Engine> {
     Ok(Engine::Gpu(Box::new(GpuEngine::on(gpu, model).await?)))
 }
 
-/// What a chunk led to.
+/// The outcome of running a chunk.
 pub enum Advance {
     /// More of the text was routed.
     Routed(Trace),
-    /// Another engine is in use; nothing is routed on it yet.
+    /// Another engine is in use; it has not run the text yet.
     EngineChanged,
 }
 
-/// The session that the page's text is on: that under the policy, where there is one.
-/// Runs `ids` on `session` and lets it go on: the trace of all, and the milliseconds of prompt and new tokens.
+/// Runs `ids` on `session` and generates `tokens` more. Returns the trace of all of them, the milliseconds of the
+/// prompt and those of the new tokens.
 async fn continue_on(
     session: &mut Session,
     tokenizer: Option<&Tokenizer>,

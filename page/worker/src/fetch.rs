@@ -18,21 +18,21 @@ use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit
 /// Called with (what, bytes done, bytes in all where known).
 pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>);
 
-/// How often a file whose connection breaks off is gone on with.
+/// How many times the download of a file is resumed after its connection breaks.
 const RESUMES: usize = 3;
 
-/// The worker hears the page at least so often while a file comes in.
+/// While a file is downloaded, the worker handles messages from the page at least this often.
 const BREATH_MS: f64 = 30.0;
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// What is said of a file whose places 32 bits cannot name.
+/// The message for a file with more bytes than 32 bits can count.
 const TOO_LARGE: &str =
     "it is larger than 4 GB, more than a page can read; save the model in smaller shards, or take a smaller one";
 
-/// Begins to fetch a model. Gives its files, of which the weights are on their way, and the work that brings them:
-/// whoever waits for weights must let it go on too.
+/// Starts to fetch a model. Returns its files, whose weights are still being downloaded, and the future that downloads
+/// them. A caller that waits for weights must also run that future.
 pub async fn model_files<'a>(
     source: &'a Source,
     progress: Progress<'a>,
@@ -40,7 +40,7 @@ pub async fn model_files<'a>(
     let place = Place::new(source)?;
     let (described, generation, weights) =
         join3(config_and_tokenizer(&place), place.get("generation_config.json"), weights(&place)).await;
-    // It only says where generation stops; a server may answer for a missing file in any way.
+    // The file only says which tokens end a text, so any answer that is not the file counts as a missing file.
     let generation = generation.ok().and_then(|answer| answer.ok());
     begun().clear();
     let (config, tokenizer) = described?;
@@ -51,7 +51,7 @@ pub async fn model_files<'a>(
     Ok((files, bring(place, weights, progress)))
 }
 
-/// `config.json`, and the tokenizer that it may name. Without a tokenizer a model still routes ids.
+/// `config.json`, and the tokenizer file that it may name. Without a tokenizer a model can still route token ids.
 async fn config_and_tokenizer(place: &Place<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let config = place.get("config.json").await?.map_err(|missing| place.error("config.json", &missing))?;
     let tokenizer = place.tokenizer(&tokenizer_file(&config)).await?;
@@ -59,11 +59,11 @@ async fn config_and_tokenizer(place: &Place<'_>) -> Result<(Vec<u8>, Option<Vec<
 }
 
 thread_local! {
-    /// The tokenizer that models share, with its address: another model of theirs does not fetch it again.
+    /// The tokenizer file that several models share, with its address, so that it is fetched only once.
     static SHARED: RefCell<Option<(String, Vec<u8>)>> = const { RefCell::new(None) };
 }
 
-/// The names of the files with weights, with the answer where there is one already.
+/// The names of the weights files, each with the server's answer where it has been requested.
 async fn weights(place: &Place<'_>) -> Result<Vec<(String, Option<Answer>)>> {
     let single = match place.weights() {
         Some(name) => (name, place.open(name).await),
@@ -73,7 +73,7 @@ async fn weights(place: &Place<'_>) -> Result<Vec<(String, Option<Answer>)>> {
         (name, Ok(Ok(answer))) => return Ok(vec![(name.to_owned(), Some(answer))]),
         (name, why) => (name, why.map(|answer| answer.err())),
     };
-    // Some hosts answer for what is missing without leave to read that answer, as if they could not be reached.
+    // Some hosts answer for a missing file without CORS headers; such a file seems to be unreachable.
     match (place.get(INDEX).await, why) {
         (Ok(Ok(index)), _) => Ok(shards(&index)?.into_iter().map(|name| (name, None)).collect()),
         (_, Err(unreachable)) => Err(unreachable),
@@ -81,7 +81,7 @@ async fn weights(place: &Place<'_>) -> Result<Vec<(String, Option<Answer>)>> {
     }
 }
 
-/// Reads all `weights` (name, answer, where they go) side by side.
+/// Downloads all `weights` (name, answer, content) side by side.
 async fn bring(
     place: Place<'_>,
     weights: Vec<(String, Option<Answer>, Rc<Arriving>)>,
@@ -104,12 +104,12 @@ async fn bring(
     try_join_all(reading).await.map(|_| ())
 }
 
-/// Bytes of several files.
+/// Progress over several files, in bytes.
 struct Tally {
     done: Cell<u64>,
-    /// Of the files whose sizes are known.
+    /// Sum over the files whose sizes are known.
     total: Cell<u64>,
-    /// How many files have no known size.
+    /// Number of files of unknown size.
     unknown: Cell<usize>,
 }
 
@@ -121,8 +121,8 @@ impl Tally {
         }
     }
 
-    /// None where it is not known, or is wrong: of a compressed file on another site a page is told the compressed
-    /// size, and not that it is compressed.
+    /// Bytes of all files; `None` where that is unknown or wrong. For a compressed file on another site, the browser
+    /// gives the compressed size and does not say that it is compressed.
     fn total(&self) -> Option<u64> {
         (self.unknown.get() == 0).then(|| self.total.get()).filter(|total| self.done.get() <= *total)
     }
@@ -136,7 +136,7 @@ enum Place<'a> {
     Files { name: &'a str, files: &'a [(String, String)], weights: Option<&'a str> },
 }
 
-/// Why a file is not there.
+/// Why a file is missing.
 struct Missing(String);
 
 impl Missing {
@@ -146,24 +146,24 @@ impl Missing {
         Self(why.into())
     }
 
-    /// What an answer says that is not the file.
+    /// Why `response` is not the file; `None` where it is.
     fn from_response(response: &Response) -> Option<Self> {
         let status = response.status();
         let why = match status {
             404 | 410 => {
                 let what = "a model directory has config.json, model.safetensors and tokenizer.json";
-                format!("the server says there is no such file ({status}); {what}")
+                format!("the server has no such file ({status}); {what}")
             }
             401 | 403 => {
-                let what =
-                    "it may not exist, or need a login, which a page cannot give: then download the model and open it";
-                format!("the server refuses to give it ({status}); {what}")
+                let what = "it may not exist, or it may need a login, which a page cannot give; download the model \
+                            and open its files";
+                format!("the server refuses this file ({status}); {what}")
             }
             _ if !response.ok() => return None,
             _ => {
                 let kind = response.headers().get("content-type").ok().flatten();
                 kind.filter(|kind| kind.starts_with("text/html"))?;
-                "the server answers with a web page instead of a file; give the address of the model directory itself"
+                "the server answers with a web page instead of a file; use the address of the model directory itself"
                     .into()
             }
         };
@@ -192,7 +192,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The name of the file with the weights; none where they are in shards.
+    /// The name of the weights file; `None` where the index names several shards.
     fn weights(&self) -> Option<&str> {
         match self {
             Self::Directory(directory) => Some(directory.weights.as_deref().unwrap_or(WEIGHTS)),
@@ -208,7 +208,7 @@ impl<'a> Place<'a> {
         Error::read(place, &missing.0)
     }
 
-    /// Asks for a file.
+    /// Requests a file.
     async fn open(&self, file: &str) -> Result<std::result::Result<Answer, Missing>> {
         match self {
             Self::Directory(directory) => {
@@ -222,7 +222,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A small file, whole, in the program's memory.
+    /// Reads a small file as a whole into WebAssembly memory.
     async fn get(&self, file: &str) -> Result<std::result::Result<Vec<u8>, Missing>> {
         match self.open(file).await? {
             Ok(answer) => answer.whole().await.map(Ok),
@@ -230,7 +230,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The tokenizer, which is at `path` seen from the directory. Opened files have no directories.
+    /// Fetches the tokenizer at `path`, relative to the model directory. Opened files have no directories.
     async fn tokenizer(&self, path: &str) -> Result<std::result::Result<Vec<u8>, Missing>> {
         let own = "tokenizer.json";
         let Self::Directory(directory) = self else { return self.get(own).await };
@@ -241,7 +241,7 @@ impl<'a> Place<'a> {
         if let Some((_, bytes)) = SHARED.with_borrow(|shared| shared.clone()).filter(|(shared, _)| *shared == url) {
             return Ok(Ok(bytes));
         }
-        // worker.js begins to fetch it under the name that it has in other directories.
+        // worker.js requested it under the name that other model directories use.
         let begun = begun().get(&JsValue::from_str(&directory.file(own)));
         let answer = match Answer::of(&url, &url, begun).await? {
             Ok(answer) => answer,
@@ -253,27 +253,27 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A server's answer, of which nothing was read.
+/// A server's answer whose body has not been read.
 struct Answer {
     url: String,
-    /// The file as messages name it.
+    /// The file's name in messages.
     label: String,
-    /// Bytes of the file, where they are known.
+    /// Size of the file in bytes, where it is known.
     total: Option<u64>,
     version: Option<String>,
-    /// None where there is no body.
+    /// `None` where the answer has no body.
     reader: Option<Reader>,
-    /// How often it may be gone on with.
+    /// How many times the download may still be resumed.
     resumes: usize,
 }
 
 impl Answer {
-    /// Asks for `url`, unless worker.js has done so.
+    /// Requests `url`, unless worker.js has already requested it.
     async fn to(url: &str, label: &str) -> Result<std::result::Result<Self, Missing>> {
         Self::of(url, label, begun().get(&JsValue::from_str(url))).await
     }
 
-    /// What comes from `url`: `begun` is the answer on its way, if it is one.
+    /// The answer from `url`; `begun` is the promise of that answer where it has been requested.
     async fn of(url: &str, label: &str, begun: JsValue) -> Result<std::result::Result<Self, Missing>> {
         let unreachable = |_| Error::read(label, unreadable(url));
         let response = fetch(url, begun).await.map_err(unreachable)?;
@@ -285,7 +285,7 @@ impl Answer {
             return Err(Error::read(label, why));
         }
         let header = |name| response.headers().get(name).ok().flatten();
-        // A compressed answer's length is not the file's.
+        // The length of a compressed answer is not the file's size.
         let length = header("content-length").filter(|_| header("content-encoding").is_none());
         let total = length.and_then(|n| n.parse().ok());
         if total.is_some_and(|total| total > usize::MAX as u64) {
@@ -301,7 +301,7 @@ impl Answer {
         }))
     }
 
-    /// Reads it part by part into `content`, and tells `come` how many bytes each has.
+    /// Appends the body to `content`, chunk by chunk, and calls `come` with the size of each chunk in bytes.
     async fn read(mut self, content: &Arriving, come: &dyn Fn(usize)) -> Result<()> {
         let mut breathed = now();
         while let Some(part) = self.next(content.size()).await? {
@@ -317,14 +317,14 @@ impl Answer {
         Ok(())
     }
 
-    /// All of it, for small files.
+    /// The whole body, for small files.
     async fn whole(self) -> Result<Vec<u8>> {
         let content = Arriving::default();
         self.read(&content, &|_| {}).await?;
         Ok(content.read(0..content.size()).into_owned())
     }
 
-    /// The part that starts at the byte `at`; none at the end. Where the connection breaks off, the rest is asked for.
+    /// The next chunk, which starts at byte `at`; `None` at the end. Resumes the download where the connection breaks.
     async fn next(&mut self, at: usize) -> Result<Option<Uint8Array>> {
         loop {
             let Some(reader) = &self.reader else { return Ok(None) };
@@ -332,7 +332,7 @@ impl Answer {
                 let field = |key: &str| Reflect::get(&part, &JsValue::from_str(key)).unwrap_or(JsValue::UNDEFINED);
                 return Ok(field("done").is_falsy().then(|| field("value").unchecked_into()));
             }
-            let why = if is_opened(&self.url) { CHANGED } else { "the connection broke off; try again" };
+            let why = if is_opened(&self.url) { CHANGED } else { "the connection broke; try again" };
             let broken = || Error::read(&self.label, why);
             self.resumes = self.resumes.checked_sub(1).ok_or_else(broken)?;
             let rest = rest(&self.url, at, self.version.as_deref()).await;
@@ -341,14 +341,14 @@ impl Answer {
     }
 }
 
-/// What is said of an opened file that cannot be read.
+/// The message for an opened file that can no longer be read.
 const CHANGED: &str = "it changed on disk, or was moved, after it was chosen; choose it again";
 
 fn is_opened(url: &str) -> bool {
     url.starts_with("blob:")
 }
 
-/// Why the browser gives no answer for an address.
+/// Why the browser gets no answer from `url`.
 fn unreadable(url: &str) -> &'static str {
     if is_opened(url) {
         return CHANGED;
@@ -360,7 +360,7 @@ fn worker() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
-/// Asks for an address, unless `begun` is the promise of its answer. The request ends when nobody waits for its answer any more.
+/// Requests `url`, unless `begun` is the promise of its answer. Dropping the future aborts the request.
 async fn fetch(url: &str, begun: JsValue) -> std::result::Result<Response, JsValue> {
     if let Ok(begun) = begun.dyn_into::<Promise>() {
         return JsFuture::from(begun).await.map(JsCast::unchecked_into);
@@ -374,7 +374,7 @@ async fn fetch(url: &str, begun: JsValue) -> std::result::Result<Response, JsVal
     response.map(JsCast::unchecked_into)
 }
 
-/// Ends a request, unless it was answered.
+/// Aborts a request on drop, unless it was answered.
 struct AbortOnDrop(Option<AbortController>);
 
 impl AbortOnDrop {
@@ -391,13 +391,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The answers that worker.js asked for while the program came, by address.
+/// The answers that worker.js requested while the program was loading, by address.
 fn begun() -> Map {
     let begun = Reflect::get(&js_sys::global(), &JsValue::from_str("begun"));
     begun.ok().and_then(|begun| begun.dyn_into().ok()).unwrap_or_default()
 }
 
-/// Reads an answer's body, and ends the connection when nobody does so any more.
+/// Reads the body of an answer, and closes the connection on drop.
 struct Reader(ReadableStreamDefaultReader);
 
 impl Reader {
@@ -408,13 +408,13 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // A stream that failed says so once more, and somebody must have heard it.
+        // Cancelling a stream that failed gives another rejected promise, which has to be handled.
         drop(JsFuture::from(self.0.cancel()));
     }
 }
 
-/// A file from the byte `start` on; none where the server cannot be reached, gives whole files only, or has another
-/// version of it by now.
+/// The body of `url` from the byte `start` on; `None` where the server cannot be reached, does not support ranges, or
+/// has another version of the file by now.
 async fn rest(url: &str, start: usize, version: Option<&str>) -> Option<Reader> {
     let request = Request::new_with_str(url).ok()?;
     request.headers().set("range", &format!("bytes={start}-")).ok()?;

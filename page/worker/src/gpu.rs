@@ -6,7 +6,7 @@ use moescope::engine::gpu::device::Gpu;
 use moescope::error::{Error, Result};
 use std::pin::pin;
 
-/// A browser that has not answered after so much time will not. Starting a GPU process takes about a second.
+/// Time limit for the browser's answer. Starting a GPU process takes about a second.
 const LIMIT_MS: u32 = 10_000;
 
 /// The fastest GPU that the browser offers.

@@ -1,4 +1,4 @@
-//! What waits for the worker's loop. The newest text wins: it takes the place of older texts.
+//! The queue of work for the worker's main loop. A newer text replaces older ones.
 
 use super::desk::Desk;
 use super::protocol::Command;
@@ -10,22 +10,22 @@ use std::collections::VecDeque;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 
-/// Tells one load of a model from another.
+/// The number of a load: models are counted as they are loaded.
 pub type Load = u64;
 
-/// What the loop does next.
+/// What the main loop does next.
 pub enum Work {
     /// Use this model from now on.
     Install(Box<Desk>),
-    /// What the page asked for.
+    /// Run this command of the page.
     Command(Command),
-    /// A newer command made this one pointless before it began. The page still waits for its last answer.
+    /// A newer command made this one pointless before it started. The page still waits for its last answer.
     Superseded(Command),
-    /// Use the GPU engine that was made for this load.
+    /// Use the GPU engine that was made for the model of this load.
     TakeOver(Load, Result<Engine>),
 }
 
-/// The queue between those who bring work (the worker's message handler, loads, the GPU) and the worker's loop.
+/// The queue between the sources of work (the worker's message handler, the loader, the GPU) and the main loop.
 #[derive(Default)]
 pub struct Inbox {
     queue: RefCell<VecDeque<Queued>>,
@@ -40,7 +40,7 @@ struct Queued {
 }
 
 impl Inbox {
-    /// Takes a command in.
+    /// Adds a command, and removes those that it supersedes.
     pub fn push(&self, command: Command) {
         let mut queue = self.queue.borrow_mut();
         for older in queue.iter_mut() {
@@ -52,18 +52,18 @@ impl Inbox {
         self.wake();
     }
 
-    /// Takes in a model that was loaded.
+    /// Adds a model that was loaded.
     pub fn install(&self, desk: Desk) {
         *self.loaded.borrow_mut() = Some(Box::new(desk));
         self.wake();
     }
 
-    /// Takes back a model that was loaded and is not in use yet; false where there is none.
+    /// Removes a loaded model that is not in use yet; returns false where there is none.
     pub fn discard_loaded(&self) -> bool {
         self.loaded.borrow_mut().take().is_some()
     }
 
-    /// Takes in an engine that was made on the side.
+    /// Adds a GPU engine that was made in the background for `load`.
     pub fn hand_over(&self, load: Load, engine: Result<Engine>) {
         *self.engine.borrow_mut() = Some((load, engine));
         self.wake();
@@ -75,7 +75,7 @@ impl Inbox {
         }
     }
 
-    /// What to do next, when there is something: a new model first, then the page's commands in order.
+    /// Waits for the next piece of work: a new model first, then the page's commands in order.
     pub async fn next(&self) -> Work {
         loop {
             if let Some(desk) = self.loaded.borrow_mut().take() {
@@ -93,12 +93,12 @@ impl Inbox {
         }
     }
 
-    /// Whether neither a command nor a model waits.
+    /// Whether the queue has neither a command nor a model.
     pub fn is_idle(&self) -> bool {
         self.queue.borrow().is_empty() && self.loaded.borrow().is_none()
     }
 
-    /// Lets new commands in, then says whether one of them, or a new model, ends the run in progress.
+    /// Lets messages of the page arrive, then returns whether one of them, or a new model, ends the run in progress.
     pub async fn interrupts_run(&self) -> bool {
         breathe().await;
         let ends = |queued: &Queued| {
@@ -109,7 +109,7 @@ impl Inbox {
     }
 }
 
-/// Whether `newer` makes an `older` command that has not been started pointless.
+/// Whether `newer` makes the `older` command, which has not started, pointless.
 fn supersedes(newer: &Command, older: &Command) -> bool {
     use Command::{Generate, Inspect, Route, SetPolicy, Stop, Sweep};
     match newer {
@@ -122,14 +122,14 @@ fn supersedes(newer: &Command, older: &Command) -> bool {
     }
 }
 
-/// Whether the page waits for an answer to a superseded `command`: a stopped generation is not followed by a command of
-/// its kind, whose answer would do.
+/// Whether the page needs an answer to a superseded `command`. The answer to a newer command of the same kind serves
+/// for the older one, but after a stopped generation there is no such command.
 fn must_be_answered(command: &Command) -> bool {
     matches!(command, Command::Generate { .. })
 }
 
-/// Goes once around the event loop, so that messages are delivered. A message channel, because browsers
-/// hold nested timers back by 4 ms.
+/// Yields to the event loop once, so that messages are delivered. It uses a message channel, because browsers delay
+/// nested timers by 4 ms.
 pub async fn breathe() {
     let Ok(channel) = web_sys::MessageChannel::new() else { return };
     let (sender, receiver) = oneshot::channel::<()>();
@@ -144,8 +144,8 @@ pub async fn breathe() {
     }
 }
 
-/// A message on its way. Whoever waits for it may be dropped, as a load is that a newer one ends: then nothing may be
-/// called any more.
+/// A message to the worker itself. The future that waits for it may be dropped (a newer load drops an older one); then
+/// the channel is closed, so that its handler is not called.
 struct Breath {
     channel: web_sys::MessageChannel,
     _wake: Closure<dyn FnMut()>,

@@ -1,6 +1,6 @@
-//! The worker that owns the engine: the protocol it speaks, and its loop. A crate of its own, compiled for size as the
-//! page is: what takes time is in the engine. What needs no browser (`address`, `opened`, `protocol`) also compiles
-//! natively, for its tests and for the page's state.
+//! The worker that owns the engine: its protocol and its main loop. It is a crate of its own and compiled for size, as
+//! the page is, because the engine takes most of the time. Modules that need no browser (`address`, `opened`,
+//! `protocol`) also compile natively, for tests and for the page's state.
 
 pub mod address;
 pub mod opened;

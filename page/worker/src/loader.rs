@@ -1,5 +1,5 @@
-//! Loads models beside the worker's loop, so that the model in use goes on answering. One model at a time: a newer load
-//! ends the one under way. Every load is answered once, in the order of the commands.
+//! Loads models while the main loop keeps answering with the model in use. It loads one model at a time: a newer load
+//! ends the one in progress. Every load is answered once, in the order of the commands.
 
 use super::desk::Desk;
 use super::fetch::model_files;
@@ -13,27 +13,27 @@ use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 
 /// The answer to a load that a newer one ended.
-const SUPERSEDED: &str = "another model was asked for meanwhile, so this one was not loaded";
+const SUPERSEDED: &str = "another model was requested before this one was loaded";
 
 /// Sends an event to the page.
 pub type Send = Rc<dyn Fn(Event)>;
 
-/// Starts loads, and ends them.
+/// Starts and ends loads.
 pub struct Loader {
     inbox: Rc<Inbox>,
     send: Send,
-    /// Ends the load under way when it is dropped. Its receiver is gone once that load is over.
+    /// Dropping it ends the load in progress. Its receiver is gone once that load is over.
     under_way: Option<oneshot::Sender<()>>,
 }
 
 impl Loader {
-    /// Puts what it loads into `inbox`; answers go to `send`.
+    /// A loader that puts models into `inbox` and answers through `send`.
     pub fn new(inbox: Rc<Inbox>, send: Send) -> Self {
         Self { inbox, send, under_way: None }
     }
 
-    /// Loads a model in place of the one under way. Answers `Progress`*, then `LoadFailed`; or hands the model to the
-    /// loop, which answers `Loaded`.
+    /// Starts a load and ends the one in progress. The load answers `Progress`*, then `LoadFailed`; or it hands the
+    /// model to the main loop, which answers `Loaded`.
     pub fn load(&mut self, source: Source, backend: BackendChoice) {
         let is_under_way = self.under_way.take().is_some_and(|sender| !sender.is_canceled());
         if is_under_way || self.inbox.discard_loaded() {
@@ -47,7 +47,7 @@ impl Loader {
             match select(load, ended).await {
                 Either::Left((Ok(desk), _)) => inbox.install(desk),
                 Either::Left((Err(error), _)) => send(Event::LoadFailed { message: error.to_string() }),
-                // Answered by whoever ended it.
+                // The load that ended this one has answered for it.
                 Either::Right(_) => {}
             }
         });

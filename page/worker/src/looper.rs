@@ -1,5 +1,5 @@
-//! The worker's loop: one command after the other, each answered by events. It breathes between chunks,
-//! so that a newer text is seen and wins. Models are loaded beside it (loader.rs).
+//! The worker's main loop: it runs one command after the other and answers each with events. Between two chunks it
+//! reads the page's messages, so that a newer text replaces an older one. Models are loaded beside it (loader.rs).
 
 use super::desk::{Advance, Desk, now};
 use super::inbox::{Inbox, Load, Work};
@@ -14,19 +14,19 @@ use moescope::routing::{Policy, Trace};
 use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 
-/// A text that is routed anew as a whole is sent in pieces of so much time.
+/// After a policy changes, the text is routed again and sent in pieces that take this long to compute.
 const HOLD_MS: f64 = 1000.0;
 
-/// Until the first answer has been painted: a GPU that compiles has no time for that.
+/// Delay before a GPU engine is made, so that the first answer is painted first: compiling shaders keeps the GPU busy.
 const PAINTED_MS: u32 = 300;
 
-/// Tokens that a GPU draws in so much time may be on their way together; a stop or a newer text waits for them.
+/// Up to this much work is in flight on a GPU; a stop or a newer text has to wait for it.
 const AHEAD_MS: f64 = 50.0;
 
-/// Tokens of a chunk: the page sees the first of them soon, and a newer text never waits long.
+/// Tokens of a chunk: small, so that the first tokens appear soon and a newer text never waits long.
 const CHUNK: usize = 32;
 
-/// The worker, as `gloo-worker` runs it: it hands every command to the loop, or to the loader.
+/// The worker as `gloo-worker` runs it: it passes each command to the main loop or to the loader.
 pub struct EngineWorker {
     inbox: Rc<Inbox>,
     loader: Option<Loader>,
@@ -63,7 +63,7 @@ struct Looper {
     inbox: Rc<Inbox>,
     send: Send,
     desk: Option<Desk>,
-    /// How many models were loaded: the number of the current one.
+    /// Number of models loaded so far, which is also the number of the current one.
     loads: Load,
 }
 
@@ -77,11 +77,11 @@ impl Looper {
                     let request = matches!(command, Command::Trace { .. } | Command::Complete { .. });
                     let backend = self.backend();
                     self.obey(command).await;
-                    // An API request met a failing GPU (a run of the page's text says so itself).
+                    // The GPU failed during an API request. (A run of the page's text reports that itself.)
                     if request && backend != self.backend() {
                         self.tell_backend();
                     }
-                    // Not before the new model's first answer: making the engine holds the worker up.
+                    // Only after the new model's first answer, because making the GPU engine blocks the worker.
                     if self.inbox.is_idle() {
                         self.prepare_gpu();
                     }
@@ -93,7 +93,7 @@ impl Looper {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            // The worker gives loads to the loader.
+            // Handled by the loader.
             Command::Load { .. } => {}
             Command::Route { generation, text } => {
                 let done = self.route(generation, &text).await;
@@ -109,7 +109,7 @@ impl Looper {
                 let done = self.generate(generation, tokens, sampling).await;
                 self.report(generation, done);
             }
-            // Nothing is running when a command is taken up.
+            // Nothing is running when a command starts.
             Command::Stop => {}
             Command::Trace { request, prompt, logits } => {
                 let answer = self.traced(&prompt, logits).await;
@@ -149,7 +149,7 @@ impl Looper {
         }
     }
 
-    /// Starts making the GPU engine on the side, where there is a GPU.
+    /// Starts to make the GPU engine in the background, where there is a GPU.
     fn prepare_gpu(&mut self) {
         let Some(making) = self.desk.as_mut().and_then(Desk::prepare_gpu) else { return };
         let (inbox, load) = (self.inbox.clone(), self.loads);
@@ -159,27 +159,27 @@ impl Looper {
         });
     }
 
-    /// Goes over to the GPU engine, and fills its cache with the text, unless the page wants something.
+    /// Switches to the GPU engine and fills its KV cache with the text, until the page sends a command.
     async fn take_over(&mut self, load: Load, engine: Result<Engine>) {
         let Some(desk) = self.desk.as_mut().filter(|_| load == self.loads) else { return };
         desk.take_over(engine);
         (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
         while self.inbox.is_idle() && desk.session().pending() > 0 {
-            // A failure shows when the text runs next, where it is reported.
+            // A failure is reported when the text runs next.
             if desk.advance(CHUNK).await.is_err() || self.inbox.interrupts_run().await {
                 return;
             }
         }
     }
 
-    /// Uses a model that was loaded.
+    /// Replaces the model in use.
     fn install(&mut self, desk: Desk) {
         (self.send)(Event::Loaded(Box::new(desk.info.clone())));
         self.desk = Some(desk);
         self.loads += 1;
     }
 
-    /// The last answer to a command that never began.
+    /// Sends the last answer to a command that never started.
     fn answer_superseded(&mut self, command: &Command) {
         if let &Command::Generate { generation, .. } = command {
             let from = self.desk.as_mut().map_or(0, |desk| desk.session().given());
@@ -196,7 +196,7 @@ impl Looper {
         Ok(())
     }
 
-    /// Changes the routing, and runs the text that way.
+    /// Sets the policy, and runs the text under it.
     async fn set_policy(&mut self, generation: u64, policy: Policy) {
         let set = match self.desk() {
             Ok(desk) => desk.set_policy(&policy).await,
@@ -217,7 +217,7 @@ impl Looper {
         self.report(generation, done);
     }
 
-    /// Runs what the model does with the text by itself, while a policy is on, until something else is wanted.
+    /// Runs the baseline (the model's own routing) while a policy is in use, until a newer command ends the run.
     async fn run_baseline(&mut self, generation: u64) -> Result<()> {
         let mut speed = Speed::default();
         loop {
@@ -239,7 +239,7 @@ impl Looper {
         }
     }
 
-    /// Runs the text in every case of a sweep, and sends what comes out case by case.
+    /// Runs the text in every case of a sweep, and sends each result.
     async fn sweep(&mut self, request: u64, sweep: Sweep) -> Result<()> {
         match sweep {
             Sweep::Ablation => {
@@ -266,14 +266,15 @@ impl Looper {
         Ok(())
     }
 
-    /// Sends what a case gave; true where the sweep ends, because it is whole or something else is wanted.
+    /// Sends a result of a sweep. Returns true where it is the last one: all cases are done, or a newer command ends
+    /// the sweep.
     async fn tell_swept(&self, request: u64, found: Swept, progress: (usize, usize)) -> bool {
         let done = self.inbox.interrupts_run().await || progress.0 == progress.1;
         (self.send)(Event::Swept { request, found, progress, done });
         done
     }
 
-    /// Draws a token, runs it, and so on; the last answer says `done`.
+    /// Draws and runs one token after the other; the last answer has `done`.
     async fn generate(&mut self, generation: u64, tokens: usize, sampling: Sampling) -> Result<()> {
         let session = self.desk()?.session();
         session.check_causal("generation")?;
@@ -283,7 +284,7 @@ impl Looper {
         let mut run = Run { generation, from: session.given(), overflow: None, speed: Speed::default() };
         let end = session.ids().len().saturating_add(tokens).min(session.engine().architecture().context);
         loop {
-            // The rest of a text whose run was stopped, or of one that another engine has to run again, comes first.
+            // First the rest of the text, where its run was stopped or another engine has to run it again.
             let session = self.desk()?.session();
             if session.pending() > 0 && self.run_pending(&mut run, false).await? {
                 return Ok(());
@@ -300,8 +301,8 @@ impl Looper {
         }
     }
 
-    /// Draws the next of `left` tokens and sends it, unless another engine has to run the text first. True, which the
-    /// answer says too, after the last one or where something else is wanted.
+    /// Draws the next of `left` tokens and sends it, unless another engine has to run the text first. Returns true,
+    /// and sends `done`, after the last token or where a newer command ends the run.
     async fn generate_one(&mut self, run: &mut Run, left: usize, sampling: &Sampling) -> Result<bool> {
         let start = now();
         let ahead = run.speed.tokens_in(AHEAD_MS).clamp(1, left);
@@ -324,14 +325,14 @@ impl Looper {
         Ok(last)
     }
 
-    /// Runs what is pending, chunk by chunk, and sends each; the last one says `done` if `finish` or if a
-    /// newer command ended the run, which is returned.
+    /// Runs the pending tokens chunk by chunk and sends each chunk. The last one has `done` if `finish` is set or if a
+    /// newer command ended the run. Returns whether a newer command did.
     async fn run_pending(&mut self, run: &mut Run, finish: bool) -> Result<bool> {
         self.run_holding(run, finish, CHUNK, 0.0).await
     }
 
-    /// As [`Self::run_pending`] with chunks of at most `most` tokens, of which those that come within `hold`
-    /// milliseconds are sent together: the page draws a whole text once, not piece by piece.
+    /// As [`Self::run_pending`], with chunks of at most `most` tokens. Chunks that are done within `hold` milliseconds
+    /// are sent together, so that the page does not redraw a whole text piece by piece.
     async fn run_holding(&mut self, run: &mut Run, finish: bool, most: usize, hold: f64) -> Result<bool> {
         let (mut held, mut sent_at) = (Trace::default(), now());
         loop {
@@ -401,7 +402,7 @@ impl Looper {
 /// A run in progress.
 struct Run {
     generation: u64,
-    /// Where the page's trace goes on.
+    /// The length of the page's trace: where the next answer continues it.
     from: usize,
     overflow: Option<Overflow>,
     speed: Speed,

@@ -1,5 +1,5 @@
-//! Files that a visitor opened: which of them are the model, and what a text file says. One directory is one model:
-//! files of two directories are never mixed.
+//! Opened files: finds the model among them, and decodes text files. One directory is one model; files of two
+//! directories are never mixed.
 
 use super::address::is_shard;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,19 +11,19 @@ const INDEX: &str = "model.safetensors.index.json";
 /// The files of one model among those that were opened.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OpenedModel {
-    /// Its directory's name; where only files were opened that of the file with the weights.
+    /// The name of its directory; without a directory, the name of the weights file.
     pub name: String,
-    /// Places in the list that was given: all files of the model's directory that a model is read from.
+    /// The model's files, as indices into the list of paths.
     pub files: Vec<usize>,
-    /// The name of the file with the weights; none where they are in shards, which the index names.
+    /// The name of the weights file; `None` where the index names several shards.
     pub weights: Option<String>,
 }
 
-/// Finds the model among files, which are named by their paths where a directory was opened (`dir/sub/config.json`),
-/// else by their names.
+/// Finds the model among opened files. `paths` has relative paths where a directory was opened
+/// (`dir/sub/config.json`), and names otherwise.
 ///
 /// # Errors
-/// There is no model among them or there are several: a sentence that says so, and what to do.
+/// An error message, where there is no model or more than one.
 pub fn find_model(paths: &[String]) -> Result<OpenedModel, String> {
     let mut directories = BTreeMap::<&str, Vec<(usize, &str)>>::new();
     for (place, path) in paths.iter().enumerate().filter(|(_, path)| !is_hidden(path)) {
@@ -58,8 +58,8 @@ fn model_in(directory: &str, files: &[(usize, &str)]) -> Result<OpenedModel, Str
     Ok(OpenedModel { name, files, weights })
 }
 
-/// The file with the weights in a directory; none where its index names several. What `transformers` prefers comes
-/// first.
+/// The weights file in a directory; `None` where an index names several shards. The order of preference is that of
+/// `transformers`.
 fn weights_in(names: &BTreeSet<&str>) -> Result<Option<String>, String> {
     if names.contains(WEIGHTS) {
         return Ok(Some(WEIGHTS.to_owned()));
@@ -71,8 +71,7 @@ fn weights_in(names: &BTreeSet<&str>) -> Result<Option<String>, String> {
     let (adapters, whole): (Vec<&str>, Vec<&str>) = tensors.into_iter().partition(|name| name.starts_with("adapter"));
     match whole.as_slice() {
         [] if !adapters.is_empty() => Err(format!(
-            "{} holds an adapter, which changes a model but is none; open the whole model with the adapter merged \
-             into it",
+            "{} holds an adapter, which is only a change to a model; open a whole model with the adapter merged into it",
             listed(adapters)
         )),
         [] => Err(format!(
@@ -102,7 +101,7 @@ fn no_config(paths: &[String]) -> String {
     }
 }
 
-/// What systems put beside files for themselves: `._model.safetensors`, `.git/`, `__MACOSX/`.
+/// Files that operating systems and programs add: `._model.safetensors`, `.git/`, `__MACOSX/`.
 fn is_hidden(path: &str) -> bool {
     path.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
 }
@@ -111,7 +110,7 @@ fn names<'a>(files: &[(usize, &'a str)]) -> BTreeSet<&'a str> {
     files.iter().map(|(_, file)| *file).collect()
 }
 
-/// The first few of these names.
+/// Up to eight of `names`, separated by commas, and how many more there are.
 fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 8;
     let names: Vec<&str> = names.into_iter().collect();
@@ -125,19 +124,19 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// Why a file holds no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoText {
-    /// It holds nothing.
+    /// The file is empty.
     Empty,
-    /// It holds no characters: a picture, a program.
+    /// The file is not text (a picture or a program, for example).
     Binary,
-    /// It holds characters in an encoding that cannot be told for sure, such as Latin-1.
+    /// The file is text in an encoding that cannot be recognised with certainty, such as Latin-1.
     OtherEncoding,
 }
 
-/// The text in a file, in UTF-8, or in UTF-16 where its first bytes say so, with line feeds at the ends of lines as a
-/// text box has them.
+/// Decodes a text file: UTF-8, or UTF-16 where it starts with a byte order mark. Line ends become line feeds, as in a
+/// text box.
 ///
 /// # Errors
-/// It holds no text, or one whose encoding is not known.
+/// The file holds no text, or its encoding is not recognised.
 pub fn text(bytes: &[u8]) -> Result<String, NoText> {
     let text = match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes)?,
@@ -162,7 +161,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, NoText> {
     text.ok().filter(|text| rest.is_empty() && !text.contains('\0')).ok_or(NoText::Binary)
 }
 
-/// A text has few control characters, whatever its encoding.
+/// Tells binary files from text in an unknown encoding: text has few control characters.
 fn wrong_encoding(bytes: &[u8]) -> NoText {
     let controls = bytes.iter().filter(|byte| byte.is_ascii_control() && !b"\t\n\r\x0c\x1b".contains(byte)).count();
     if controls * 20 > bytes.len() { NoText::Binary } else { NoText::OtherEncoding }
@@ -191,7 +190,7 @@ mod tests {
         let (name, files, weights) = found(&paths);
         assert_eq!((name.as_str(), weights.as_deref()), ("m", Some("model.safetensors")));
         assert_eq!(files, ["m/config.json", "m/model.safetensors"]);
-        // The top has a README only.
+        // The top directory holds only a README.
         let paths = ["all/README.md", "all/one/config.json", "all/one/model.safetensors", "all/one/tokenizer.json"];
         assert_eq!(found(&paths).0, "one");
     }

@@ -1,5 +1,5 @@
-//! What page and worker say to each other. The page sends [`Command`]s; the worker answers with
-//! [`Event`]s, in order. The worker owns the engine; the page owns only view state.
+//! The messages between page and worker. The page sends [`Command`]s; the worker answers with [`Event`]s, in order.
+//! The worker owns the engine; the page owns only view state.
 
 use moescope::engine::gpu::profile::KernelTime;
 use moescope::model::ModelInfo;
@@ -9,14 +9,14 @@ use moescope::routing::{Limit, Policy, Trace};
 pub use moescope::session::Sampling;
 use serde::{Deserialize, Serialize};
 
-/// Which engine the visitor asked for.
+/// The engine that the visitor chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
     /// WebGPU where there is an adapter, otherwise the CPU.
     #[default]
     Auto,
-    /// WebGPU; where there is none, the CPU and a note that says why.
+    /// WebGPU; where there is no adapter, the CPU, with a note that says why.
     WebGpu,
     /// The CPU engine.
     Cpu,
@@ -35,7 +35,7 @@ pub enum Source {
         name: String,
         /// (file name, blob URL).
         files: Vec<(String, String)>,
-        /// The name of the file with the weights; none where they are in shards, which the index names.
+        /// The name of the weights file; `None` where the index names several shards.
         weights: Option<String>,
     },
 }
@@ -65,9 +65,9 @@ pub enum Prompt {
 /// Page to worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// Load a model and replace the one in use when it is whole; that one answers until then. Answers: `Progress`*,
-    /// then `Loaded` or `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers
-    /// `LoadFailed`: each is answered once, in order.
+    /// Load a model. The model in use answers until the new one is complete. Answers: `Progress`*, then `Loaded`, or
+    /// `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers `LoadFailed`. Every `Load` is
+    /// answered once, in order.
     Load {
         /// Where from.
         source: Source,
@@ -82,7 +82,7 @@ pub enum Command {
         /// The whole text.
         text: String,
     },
-    /// Continue the text that was routed last. Answers: `Routed`*, a token each, the last with `done`.
+    /// Continue the text that was routed last. Answers: `Routed`*, one for each token, the last with `done`.
     Generate {
         /// As in `Route`.
         generation: u64,
@@ -91,26 +91,26 @@ pub enum Command {
         /// How to choose them.
         sampling: Sampling,
     },
-    /// Route as `policy` says from now on (the default policy: as the model does by itself). Answers `PolicySet`, then
-    /// the text's `Routed`* as `Route` does; or `PolicyRefused`, and what was before stays. While a policy is on,
-    /// `Baseline`* follow each routed text: what the model does by itself.
+    /// Route under `policy` from now on; the default policy is the model's own routing. Answers `PolicySet` and then
+    /// `Routed`* for the text, as `Route` does; or `PolicyRefused`, and the old policy stays. While a policy is in use,
+    /// `Baseline`* follow each routed text: the same text under the model's own routing.
     SetPolicy {
         /// Named again in the answers.
         generation: u64,
         /// The policy.
         policy: Policy,
     },
-    /// Run the page's text again and again, each time changed a little. Answers `Swept`*, the last with `done`; or
-    /// `RequestFailed`. Ends early as a run does.
+    /// Run the page's text several times, each time with another change to the routing. Answers `Swept`*, the last
+    /// with `done`; or `RequestFailed`. The commands that end a run end a sweep early.
     Sweep {
         /// Named again in the answers.
         request: u64,
-        /// What is changed.
+        /// What changes from run to run.
         sweep: Sweep,
     },
     /// End the run in progress after its current chunk; it answers a last `Routed` with `done`.
     Stop,
-    /// Trace a prompt for the API, beside the page's own text. Answers `Traced` or `RequestFailed`.
+    /// Trace a prompt for the API; the page's own text stays. Answers `Traced` or `RequestFailed`.
     Trace {
         /// Named again in the answer.
         request: u64,
@@ -119,8 +119,8 @@ pub enum Command {
         /// Which logits to include.
         logits: Logits,
     },
-    /// Look inside one token of the page's text: what each layer did to it. Answers `Inspected` or
-    /// `RequestFailed`; a newer `Inspect` takes the place of one that waits.
+    /// Compute what each layer did to one token of the page's text. Answers `Inspected` or `RequestFailed`; a newer
+    /// `Inspect` replaces one that waits.
     Inspect {
         /// Named again in the answer.
         request: u64,
@@ -132,7 +132,7 @@ pub enum Command {
         /// Named again in the answer.
         request: u64,
     },
-    /// Generate beside the page's own text. Answers `Generated` or `RequestFailed`.
+    /// Continue a prompt for the API; the page's own text stays. Answers `Generated` or `RequestFailed`.
     Complete {
         /// Named again in the answer.
         request: u64,
@@ -142,37 +142,37 @@ pub enum Command {
         tokens: usize,
         /// How to choose them.
         sampling: Sampling,
-        /// As the model routes by itself, whatever policy is on.
+        /// Use the model's own routing, whatever policy is in use.
         plain: bool,
     },
 }
 
-/// What each kernel takes, the longest first.
+/// How long each kernel takes, the slowest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
-    /// Tokens of a step that reads a prompt.
+    /// Tokens of the prefill step.
     pub tokens: usize,
-    /// In that step.
+    /// Times in the prefill step.
     pub prompt: Vec<KernelTime>,
-    /// In a step of one token, the text's last.
+    /// Times in a decode step (the last token of the text).
     pub token: Vec<KernelTime>,
 }
 
-/// What a sweep changes about the text's routing.
+/// What a sweep changes about the routing from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sweep {
-    /// One expert of one layer off.
+    /// Switches off one expert of one layer at a time.
     Ablation,
-    /// Experts a token, 1 to E.
+    /// Uses 1, 2, ... E experts per token.
     Choices,
 }
 
-/// What a sweep has found so far.
+/// Results of a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Swept {
-    /// An expert off.
+    /// Results with one expert off.
     Ablation(Vec<Ablated>),
-    /// Experts a token.
+    /// Results for a number of experts per token.
     Choices(Vec<KPoint>),
 }
 
@@ -186,7 +186,7 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// Whole tokens that run in so many milliseconds at this speed; none while it is not known.
+    /// The number of whole tokens that run in `ms` milliseconds at this speed; 0 while the speed is not known.
     pub fn tokens_in(&self, ms: f64) -> usize {
         if self.ms > 0.0 { (ms * self.tokens as f64 / self.ms) as usize } else { 0 }
     }
@@ -195,18 +195,18 @@ impl Speed {
 /// Why a text was not routed to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overflow {
-    /// The model's context in tokens: as many were routed.
+    /// The model's context in tokens, which is how many were routed.
     pub context: usize,
-    /// Bytes of the text that were routed; the text from there on was not.
+    /// Bytes of the text that were routed; the rest was not.
     pub routed_bytes: usize,
 }
 
 /// Worker to page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// A long piece of work goes on.
+    /// Progress of a long piece of work.
     Progress {
-        /// What is being done, in plain words.
+        /// What is being done, as a text for the visitor.
         what: String,
         /// Bytes done.
         done: u64,
@@ -215,7 +215,7 @@ pub enum Event {
     },
     /// A model is loaded and in use. The trace starts anew.
     Loaded(Box<ModelInfo>),
-    /// A model could not be loaded; what was in use before still is.
+    /// A model could not be loaded; the model in use stays.
     LoadFailed {
         /// What is wrong, where, and what to do.
         message: String,
@@ -237,23 +237,23 @@ pub enum Event {
         /// True in the last answer to the command.
         done: bool,
     },
-    /// The policy in use. The default one where the model does as it does by itself.
+    /// The policy that is now in use; the default policy is the model's own routing.
     PolicySet {
         /// The command's.
         generation: u64,
         /// The policy.
         policy: Policy,
-        /// Layer by layer the most that an expert takes, where that is one limit for the whole text.
+        /// For each layer, the capacity of its experts, where one capacity holds for the whole text.
         limits: Vec<Option<Limit>>,
     },
-    /// A policy cannot be; the one before stays.
+    /// A policy is not valid for this model; the old one stays.
     PolicyRefused {
         /// The command's.
         generation: u64,
         /// What is wrong, where, and what to do.
         message: String,
     },
-    /// More of what the model does with the text by itself, while a policy is on; as `Routed`.
+    /// More of the text under the model's own routing, while a policy is in use; as `Routed`.
     Baseline {
         /// The generation of the text.
         generation: u64,
@@ -263,16 +263,16 @@ pub enum Event {
         more: Trace,
         /// Speed of this run.
         speed: Speed,
-        /// True where the whole text is there.
+        /// True where the whole text has run.
         done: bool,
     },
-    /// More of a sweep.
+    /// More results of a sweep.
     Swept {
         /// The command's.
         request: u64,
-        /// What was found since the last answer.
+        /// The results since the last answer.
         found: Swept,
-        /// Cases done, and all of them.
+        /// The number of cases done, and of all cases.
         progress: (usize, usize),
         /// True in the last answer, also where the sweep was stopped.
         done: bool,
@@ -284,7 +284,8 @@ pub enum Event {
         /// What is wrong, where, and what to do.
         message: String,
     },
-    /// The engine moved (a GPU was lost, say): the model's info anew, its `backend.note` says why.
+    /// Another engine is in use (because a GPU was lost, for example). Has the new model info; its `backend.note` says
+    /// why.
     BackendChanged(Box<ModelInfo>),
     /// Answer to `Trace`: the JSON of `moescope trace`.
     Traced {
@@ -306,7 +307,7 @@ pub enum Event {
     Profiled {
         /// The command's.
         request: u64,
-        /// What the kernels take.
+        /// How long the kernels take.
         profile: Profile,
     },
     /// Answer to `Complete`: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
