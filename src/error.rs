@@ -1,4 +1,4 @@
-//! One error type: each says what is wrong, where, and what to do.
+//! The library's error type. Every message says what is wrong, where, and what to do.
 
 /// What can go wrong with a model, a text or a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,10 +11,10 @@ pub enum Error {
         /// The reason, with what to do about it.
         why: String,
     },
-    /// A model's files are not what they should be.
+    /// A model's file is damaged, or describes something that cannot run.
     #[error("{at}: {why}")]
     Model {
-        /// The file, and what in it.
+        /// The file, and the place in it.
         at: String,
         /// What is wrong with it and what to do.
         why: String,
@@ -28,16 +28,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// An [`Error::Model`].
+    /// Makes an [`Error::Model`].
     pub fn model(at: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Model { at: at.into(), why: why.into() }
     }
 
-    /// An [`Error::Read`].
+    /// Makes an [`Error::Read`].
     pub fn read(at: impl Into<String>, why: impl ToString) -> Self {
         Self::Read { at: at.into(), why: why.to_string() }
     }
 }
 
-/// This crate's results.
+/// The result of a function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,9 +1,9 @@
 //! Moescope: see a sparse Mixture-of-Experts transformer think.
 //!
-//! The way the data goes: text -> [`tokenizer`] -> ids -> [`engine`] step -> [`routing`] trace
-//! (append-only) -> pure functions (balance, cost) -> views. One direction, no way back.
+//! Data flow: text -> [`tokenizer`] -> ids -> [`engine`] step -> [`routing`] trace (append-only) -> pure functions
+//! (balance, cost) -> views. It never flows back.
 //!
-//! A whole program: it opens a model, routes a text, reads how evenly the experts are used, and switches one of them off.
+//! A whole program: it opens a model, routes a text, reads how evenly the experts are used, and switches one off.
 //!
 //! ```
 //! use moescope::engine::Engine;
@@ -46,17 +46,17 @@
 //! # }
 //! ```
 //!
-//! From the ground up; a module imports from those above it in this list, never from those below (tests/layers.rs):
+//! From the ground up; a module imports only from the modules above it in this list (tests/layers.rs):
 //!
 //! - [`shape`]: plain data that describes a computation: architecture, gates, number formats.
-//! - [`model`]: what a checkpoint is: configuration, tensors, loading, checks.
-//! - [`tokenizer`]: text to ids, ids to what is shown of them.
-//! - [`kernels`]: the CPU twin of every WGSL shader, one file a kernel.
+//! - [`model`]: checkpoints: configuration, tensors, loading, checks.
+//! - [`tokenizer`]: turns text into ids, and ids into text to show.
+//! - [`kernels`]: the CPU twin of every WGSL shader, one file for each kernel.
 //! - [`engine`]: two engines with one interface, and the KV cache.
 //! - [`routing`]: policies, traces, balance: pure functions.
 //! - [`session`]: one text on one engine: runs only what an edit changed.
-//!
-//! The page is the crate in `page/`, the worker that owns its engine the one in `page/worker/`.
+//! - [`session`]: one text on one engine; an edit runs only what it changed.
+//! The crate in `page/` is the page; the crate in `page/worker/` is the worker that owns its engine.
 
 pub mod engine;
 pub mod error;

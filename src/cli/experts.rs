@@ -49,7 +49,7 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Counts the first `most` tokens of a text, window after window of the model's context.
+/// Runs at most `most` tokens of a text, one context window after the other, and adds them to the dossiers.
 async fn count(
     census: &mut Census,
     domain: usize,

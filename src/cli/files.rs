@@ -1,16 +1,16 @@
-//! Text files that commands read.
+//! Text files that the commands read.
 
 use moescope::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// A UTF-8 file's text.
+/// The text of a UTF-8 file.
 pub fn read_text(file: &Path) -> Result<String> {
     let at = || file.display().to_string();
     let bytes = std::fs::read(file).map_err(|e| Error::read(at(), e))?;
     String::from_utf8(bytes).map_err(|_| Error::read(at(), "it is not UTF-8 text"))
 }
 
-/// (domain, file) of the texts in a directory, by name.
+/// The (domain, file) pairs of the texts in a directory, sorted by name.
 pub fn domains(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     let at = || dir.display().to_string();
     let entries = std::fs::read_dir(dir).map_err(|e| Error::read(at(), e))?;

@@ -1,4 +1,4 @@
-//! `moescope generate`: continues one or several texts, the same way for the same seed.
+//! `moescope generate`: continues one or several texts. The same seed gives the same continuation.
 
 use clap::Args;
 use moescope::engine::{Engine, Sampling, check_prompt};
@@ -88,7 +88,7 @@ pub async fn run(options: &Options) -> Result<()> {
         let drawn = &session.ids()[ids.len()..];
         let continuation: String = tokenizer.tokens(drawn, 0).into_iter().map(|token| token.text).collect();
         let line = serde_json::to_string(&Continuation { prompt, continuation, ids: drawn }).expect("it is plain data");
-        // A reader that has gone (`| head`) is no error of ours.
+        // The reader may close the pipe early (`| head`); that is not an error.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! `moescope`: reads the routing of a model on the command line. JSON or text on stdout and nothing else
-//! there; `error: ...` in one line on stderr. Exit 1 for bad input, 2 for bad usage.
+//! `moescope`, the command line. Stdout gets only the result (JSON or text). Errors go to stderr as one line, `error:
+//! ...`. The exit status is 1 for bad input and 2 for bad usage.
 
 mod experts;
 mod files;
@@ -26,13 +26,13 @@ enum Command {
     Trace(trace::Options),
     /// Switch each expert of each layer off in turn, and print how the text's loss changes.
     Ablate(policy::AblateOptions),
-    /// Run a text with 1 to E experts a token, and print its loss, its cost and the speed.
+    /// Run a text with 1 to E experts per token, and print its loss, its cost and the speed.
     Choices(subject::Subject),
-    /// Continue a text, or each line of a file, and print the continuations as JSON, a line each.
+    /// Continue a text, or each line of a file, and print one line of JSON for each continuation.
     Generate(generate::Options),
-    /// Count what each expert reads over texts of known domains, and write it down as JSON.
+    /// Count which tokens each expert gets over texts of known domains, and write the counts as JSON.
     Experts(experts::Options),
-    /// Record how the routing of a few texts formed over a training run, from its snapshots.
+    /// Record how the routing of a few texts changed over a training run, from the run's snapshots.
     Record(record::Options),
 }
 

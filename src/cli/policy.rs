@@ -1,4 +1,4 @@
-//! The commands that try policies: `moescope ablate` and `moescope choices`.
+//! The commands that compare policies: `moescope ablate` and `moescope choices`.
 
 use super::subject::{Subject, ids, read_policy};
 use clap::Args;
@@ -15,7 +15,7 @@ use moescope::tokenizer::Tokenizer;
 use std::io::Write;
 use std::time::Instant;
 
-/// A model, a text and a policy, opened.
+/// A model, a text and a policy, loaded.
 struct Opened {
     model: Model,
     tokenizer: Option<Tokenizer>,
@@ -39,7 +39,7 @@ impl Opened {
         Ok(Self { model, tokenizer, ids, policy, settings })
     }
 
-    /// Bytes of the text but for its first token.
+    /// Bytes of the text without its first token.
     fn bytes(&self) -> usize {
         let tokens = self.tokenizer.as_ref().map(|tokenizer| tokenizer.tokens(&self.ids, 1));
         tokens.map_or(0, |tokens| tokens.iter().map(|token| token.text.len()).sum())
@@ -51,7 +51,7 @@ impl Opened {
 pub struct AblateOptions {
     #[command(flatten)]
     text: Subject,
-    /// Also run every case from scratch, and say how long that takes and how far apart the results are
+    /// Also run every case from scratch, and print how long that takes and how much the results differ
     #[arg(long)]
     from_scratch: bool,
 }
@@ -81,7 +81,7 @@ pub async fn ablate(options: &AblateOptions) -> Result<()> {
     Ok(())
 }
 
-/// Runs every case as a whole: seconds, and the largest difference of a loss in bits a token.
+/// Runs every case from scratch. Returns the seconds, and the largest difference of a loss in bits per token.
 async fn from_scratch(opened: &Opened, ablated: &[Ablated], base: f64) -> Result<(f64, f64)> {
     let engine = Engine::cpu(&opened.model)?;
     let mut session = Session::new(engine.fork(opened.settings.clone()).await?);
@@ -96,7 +96,7 @@ async fn from_scratch(opened: &Opened, ablated: &[Ablated], base: f64) -> Result
     Ok((begin.elapsed().as_secs_f64(), difference))
 }
 
-/// Runs `moescope choices`: the text with each number of experts a token.
+/// Runs `moescope choices`: the text with 1, 2, ... E experts per token.
 pub async fn choices(options: &Subject) -> Result<()> {
     let opened = Opened::new(options)?;
     let (model, tokenizer) = (&opened.model.architecture, opened.tokenizer.as_ref());
@@ -119,6 +119,6 @@ pub async fn choices(options: &Subject) -> Result<()> {
 }
 
 fn print(value: &serde_json::Value) {
-    // A reader that has gone (`| head`) is no error of ours.
+    // The reader may close the pipe early (`| head`); that is not an error.
     let _ = writeln!(std::io::stdout(), "{value}");
 }

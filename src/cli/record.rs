@@ -1,4 +1,4 @@
-//! `moescope record`: the routing of a few texts by snapshots of one training run.
+//! `moescope record`: the routing of a few texts at each snapshot of a training run.
 
 use super::files::{domains, read_text};
 use clap::Args;
@@ -21,13 +21,13 @@ pub struct Options {
     /// A JSON list of texts: [{"id": "...", "label": "...", "text": "..."}, ...]
     #[arg(long, value_name = "FILE")]
     texts: PathBuf,
-    /// Which of the texts to record, by id
+    /// Ids of the texts to record
     #[arg(long, value_delimiter = ',', value_name = "ID,ID", default_value = "mixed,same-word")]
     ids: Vec<String>,
     /// A directory of UTF-8 texts for the balance, as in `moescope experts`
     #[arg(long, value_name = "DIR")]
     held_out: PathBuf,
-    /// How many tokens to take from those at most, the same number from each domain
+    /// How many of their tokens to use at most, the same number from each domain
     #[arg(long, default_value_t = 20_000)]
     tokens: usize,
     /// Where to write the recording
@@ -75,7 +75,7 @@ pub async fn run(options: &Options) -> Result<()> {
     })
 }
 
-/// The texts of a file that have these ids, in the order of the ids.
+/// The texts of a file with these ids, in the order of `ids`.
 fn wanted(file: &Path, ids: &[String]) -> Result<Vec<Text>> {
     let at = || file.display().to_string();
     let json = read_text(file)?;
@@ -88,7 +88,7 @@ fn wanted(file: &Path, ids: &[String]) -> Result<Vec<Text>> {
     ids.iter().map(&mut find).collect()
 }
 
-/// The snapshots in a directory, in the order of their training.
+/// The snapshots in a directory, in order of training.
 fn moments(dir: &Path) -> Result<Vec<(Moment, PathBuf)>> {
     let at = || dir.display().to_string();
     let entries = std::fs::read_dir(dir).map_err(|e| Error::read(at(), e))?;
@@ -99,7 +99,7 @@ fn moments(dir: &Path) -> Result<Vec<(Moment, PathBuf)>> {
         let why = |e| Error::read(file.display().to_string(), format!("it should hold step, tokens and loss ({e})"));
         Ok((serde_json::from_str(&json).map_err(why)?, folder))
     };
-    // A name that ends in .part is a snapshot that is being written.
+    // A name that ends in .part belongs to a snapshot that is still being written.
     let whole = folders.filter(|path| path.extension().is_none());
     let mut moments = whole.map(moment).collect::<Result<Vec<_>>>()?;
     moments.sort_by_key(|(moment, _)| moment.step);
@@ -109,7 +109,7 @@ fn moments(dir: &Path) -> Result<Vec<(Moment, PathBuf)>> {
     }
 }
 
-/// The tokenizer of a run's models, which all have the same.
+/// The tokenizer of a run, which is the same for all of its snapshots.
 fn tokenizer(snapshot: &Path) -> Result<Tokenizer> {
     let files = files::read_dir(snapshot)?;
     let missing = || Error::read(snapshot.display().to_string(), "there is no tokenizer.json in it");
@@ -117,7 +117,7 @@ fn tokenizer(snapshot: &Path) -> Result<Tokenizer> {
     Tokenizer::new(json, Model::new(&files)?.architecture.vocabulary)
 }
 
-/// Ids of the beginning of each text in a directory, `tokens` in all at most.
+/// The ids of the beginning of each text in a directory, at most `tokens` in all.
 fn held_out(dir: &Path, tokens: usize, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
     let domains = domains(dir)?;
     let beginning = |(_, path): &(String, PathBuf)| {
@@ -137,7 +137,7 @@ async fn route(texts: &[Vec<u32>], session: &mut Session, tokenizer: &Tokenizer)
     Ok(traces)
 }
 
-/// The routing of texts, window after window of the model's context.
+/// The routing of texts, one context window after the other.
 async fn spread(texts: &[Vec<u32>], session: &mut Session) -> Result<Vec<LayerTrace>> {
     let context = session.engine().architecture().context;
     let mut all = Trace::default();

@@ -1,4 +1,4 @@
-//! What a command runs: `--model`, one of `--text`, `--text-file` and `--tokens`, and `--policy`.
+//! Options that several commands share: `--model`, one of `--text`, `--text-file` and `--tokens`, and `--policy`.
 
 use super::files::read_text;
 use clap::Args;
@@ -9,7 +9,7 @@ use moescope::routing::Policy;
 use moescope::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
-/// What a command runs.
+/// The model, the text and the policy of a command.
 #[derive(Args)]
 pub struct Subject {
     /// A Hugging Face model directory, or a .safetensors file inside one
@@ -18,7 +18,7 @@ pub struct Subject {
     /// The text
     #[command(flatten)]
     pub prompt: Prompt,
-    /// What is changed about the routing: JSON, or a file with it (docs/gates.md)
+    /// What to change about the routing: JSON, or a file with it (docs/gates.md)
     #[arg(long, value_name = "FILE|JSON")]
     pub policy: Option<String>,
 }
@@ -38,7 +38,7 @@ pub struct Prompt {
     tokens: Option<Vec<u32>>,
 }
 
-/// Reads `--policy`: JSON, or a file that holds it.
+/// Reads `--policy`: JSON, or the path of a file with JSON.
 pub fn read_policy(argument: Option<&str>) -> Result<Policy> {
     match argument {
         None => Ok(Policy::default()),
@@ -47,7 +47,7 @@ pub fn read_policy(argument: Option<&str>) -> Result<Policy> {
     }
 }
 
-/// The ids of a prompt, checked.
+/// The token ids of a prompt, checked against the vocabulary and the context.
 pub fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
     let ids = match (&prompt.text, &prompt.text_file, &prompt.tokens) {
         (Some(text), ..) => encode(text, tokenizer)?,

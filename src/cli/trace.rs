@@ -1,4 +1,4 @@
-//! `moescope trace`: one text or list of ids in, its routing out.
+//! `moescope trace`: prints the routing of a text or of a list of ids.
 
 use super::subject::{Subject, ids, read_policy};
 use clap::{Args, ValueEnum};
@@ -16,7 +16,7 @@ use std::io::Write;
 pub struct Options {
     #[command(flatten)]
     subject: Subject,
-    /// Which engine runs it; auto takes the GPU where there is one
+    /// Which engine to use; auto uses the GPU where there is one
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineChoice,
     /// Which logits to print
@@ -77,7 +77,7 @@ pub async fn run(options: &Options) -> Result<()> {
         Format::Json => json(&info, &policy, &trace, &session, options.logits, &logits),
         Format::Text => text(&info, &trace),
     };
-    // A reader that has gone (`| head`) is no error of ours.
+    // The reader may close the pipe early (`| head`); that is not an error.
     let _ = std::io::stdout().write_all(out.as_bytes());
     Ok(())
 }
@@ -107,7 +107,7 @@ fn json(info: &ModelInfo, policy: &Policy, trace: &Trace, session: &Session, wan
     serde_json::to_string(&document).expect("plain data") + "\n"
 }
 
-/// A line a token (its experts in every layer), then the balance of every layer.
+/// One line for each token (its experts in every layer), then the balance of every layer.
 fn text(info: &ModelInfo, trace: &Trace) -> String {
     let mut out = format!("{}: {} experts, top-{}, {} layers\n", info.name, info.experts, info.top_k, info.layers);
     for (position, token) in trace.tokens.iter().enumerate() {

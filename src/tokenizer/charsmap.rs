@@ -1,10 +1,11 @@
-//! The check of a `precompiled_charsmap`, SentencePiece's table of replacements: a search in it must not leave it.
+//! Checks a `precompiled_charsmap`, SentencePiece's table of replacements: a search must not read outside of the
+//! table.
 //!
 //! Base64 of: the trie's size in bytes (u32), the trie (units of u32), and the replacements, each ended by a zero. A
 //! unit is one of a double array (Aoe 1989; darts-clone): its label, whether a leaf follows, and the offset of the next
 //! one.
 
-/// Says what is wrong with it.
+/// Returns an error that says what is wrong with the table.
 pub fn check(base64: &str) -> Result<(), String> {
     let bytes = decode(base64).ok_or("it is no base64")?;
     let (size, rest) = bytes.split_first_chunk::<4>().ok_or("it is too short")?;
@@ -21,7 +22,7 @@ pub fn check(base64: &str) -> Result<(), String> {
     }
 }
 
-/// Whether no search can leave the units, or end in a leaf that points at no replacement.
+/// Whether every search stays within the units and every leaf points at a replacement.
 fn is_closed(units: &[usize], replacements: &str) -> bool {
     let offset = |unit: usize| (unit >> 10) << ((unit & (1 << 9)) >> 6);
     let (mut seen, mut open) = (vec![false; units.len()], vec![offset(units[0])]);

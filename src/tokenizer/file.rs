@@ -1,6 +1,6 @@
-//! `tokenizer.json`, checked before the `tokenizers` crate reads it: that trusts a file in places, and panics, asks for
-//! all memory or never ends where it should not have. What the file saves of an earlier use (`truncation`, `padding`)
-//! is left out, as `AutoTokenizer` does, and so is `dropout`, which is for training.
+//! Checks `tokenizer.json` before the `tokenizers` crate reads it. On some files the crate panics, uses all memory or
+//! never ends. Settings of an earlier use (`truncation`, `padding`) are ignored, as in `AutoTokenizer`, and so is
+//! `dropout`, which is for training.
 
 use super::charsmap;
 use super::parts::{Normalise, Parts, Split};
@@ -13,22 +13,23 @@ use std::sync::atomic::AtomicBool;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, ModelWrapper, PostProcessorWrapper};
 
-/// Sequences of parts in more levels are refused.
+/// Sequences nested deeper are rejected.
 const MOST_DEPTH: usize = 8;
 
-/// A longer word would take WordPiece, whose time grows with the cube of a word's length, too long.
+/// Longest word in characters: WordPiece's time grows with the cube of a word's length.
 const LONGEST_WORD: u64 = 1000;
 
-/// The most ids that a template puts around a text.
+/// The most ids that a template adds to a text.
 const MOST_AROUND: usize = 256;
 
-/// What normalizers may make of one character at most.
+/// The most characters that normalizers may make of one character.
 const MOST_GROWTH: usize = 4096;
 
-/// GPT-2's words, which `ByteLevel` splits by.
+/// GPT-2's word pattern, by which `ByteLevel` splits.
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// Normalizers that need no check. Of a type that it does not know the crate guesses another by the fields, unchecked.
+/// Normalizers that need no check. A type that the crate does not know is rejected: the crate would guess another type
+/// from the fields.
 const NORMALIZERS: [&str; 13] = [
     "Bert",
     "BertNormalizer",
@@ -67,9 +68,9 @@ type Result<T> = std::result::Result<T, String>;
 
 /// Builds the tokenizer that `json` describes. `failed` is set where a pattern takes too long in a normalizer.
 pub fn build(mut json: Value, failed: &Arc<AtomicBool>) -> Result<Parts> {
-    let file = json.as_object_mut().ok_or("it is no object")?;
+    let file = json.as_object_mut().ok_or("it is not a JSON object")?;
     if let Some(version) = file.get("version").filter(|version| **version != "1.0") {
-        return Err(format!("its version is {version}; only \"1.0\" is known"));
+        return Err(format!("its version is {version}; only \"1.0\" is supported"));
     }
     let mut take = |key: &str| file.remove(key).unwrap_or_default();
     let mut tokenizer = Parts::new(model(take("model"))?);
@@ -112,7 +113,7 @@ fn model(mut model: Value) -> Result<ModelWrapper> {
                 merge => merge.as_str().and_then(|pair| pair.split(' ').nth(1)),
             };
             if second.is_some_and(|second| !second.is_char_boundary(prefix.len())) {
-                return Err(format!("continuing_subword_prefix is \"{prefix}\", and the merge {merge} is without it"));
+                return Err(format!("continuing_subword_prefix is \"{prefix}\", but the merge {merge} lacks it"));
             }
         }
     }
@@ -125,7 +126,7 @@ fn kind(part: &str, json: &Value) -> Result<String> {
     kind.map(str::to_owned).ok_or_else(|| format!("{part} has no \"type\""))
 }
 
-/// Refuses a part of another type than those `known`, or with the parts of a type that needs checks.
+/// Rejects a part whose type is not in `known`, and one that has fields of a type that needs checks.
 fn check_kind(part: &str, json: &Value, known: &[&str]) -> Result<()> {
     let kind = kind(part, json)?;
     if !known.contains(&kind.as_str()) {
@@ -148,7 +149,7 @@ fn several(part: &str, json: &mut Value, key: &str, depth: usize) -> Result<Vec<
     }
 }
 
-/// The pattern of a part, for letters or as a regular expression.
+/// The pattern of a part: literal text or a regular expression.
 fn pattern(part: &str, json: &Value) -> Result<(Regex, bool)> {
     let pattern = json.get("pattern").and_then(Value::as_object).filter(|kinds| kinds.len() == 1);
     let string = |kind: &str| pattern.and_then(|kinds| kinds.get(kind)).and_then(Value::as_str);
@@ -160,10 +161,10 @@ fn pattern(part: &str, json: &Value) -> Result<(Regex, bool)> {
         (_, Some(regex)) => (
             regex,
             translate(regex).map_err(|why| {
-                format!("{part}: the pattern {regex:?} has {why}, which is not known here; write it in another way")
+                format!("{part}: the pattern {regex:?} has {why}, which is not supported; write it in another way")
             })?,
         ),
-        _ => return Err(format!("{part}: a pattern is {{\"String\": ...}} or {{\"Regex\": ...}}")),
+        _ => return Err(format!("{part}: a pattern must be {{\"String\": ...}} or {{\"Regex\": ...}}")),
     };
     let regex = Regex::new(&pattern)
         .map_err(|e| format!("{part}: the pattern {given:?} cannot be used ({})", e.to_string().replace('\n', " ")))?;
@@ -233,7 +234,7 @@ fn split(mut json: Value, depth: usize) -> Result<Option<Split>> {
             let bytes = {
                 let mut bytes = json;
                 let given = bytes.get("add_prefix_space").cloned().unwrap_or_default();
-                // A value of another kind is refused by the crate.
+                // The crate rejects a value of another type.
                 if given.is_boolean() {
                     bytes["add_prefix_space"] = false.into();
                 }
@@ -252,7 +253,7 @@ fn split(mut json: Value, depth: usize) -> Result<Option<Split>> {
     }))
 }
 
-/// Refuses a template that lacks what it names, or that takes the text never or twice.
+/// Rejects a template that names a token without describing it, or that does not contain the text exactly once.
 fn check_post_processor(json: &Value, depth: usize) -> Result<()> {
     let wrong = |why: String| Err(format!("post_processor: {why}"));
     let list = |key: &str| json.get(key).and_then(Value::as_array);
@@ -281,7 +282,7 @@ fn check_post_processor(json: &Value, depth: usize) -> Result<()> {
             }
             match (texts, around) {
                 (1, 0..=MOST_AROUND) => Ok(()),
-                (1, _) => wrong(format!("the template has {around} ids around a text; at most {MOST_AROUND} fit")),
+                (1, _) => wrong(format!("the template adds {around} ids to a text; at most {MOST_AROUND} are allowed")),
                 _ => wrong(format!("the template takes the text {texts} times; it must take it once")),
             }
         }

@@ -1,7 +1,7 @@
-//! Panics of the `tokenizers` crate, as errors. In the browser a panic ends the worker: what is known to panic is
-//! refused before ([`super::file`]), and this is for what is not known.
+//! Turns panics of the `tokenizers` crate into errors. In the browser a panic ends the worker. Input that is known to
+//! panic is rejected earlier ([`super::file`]); this catches the rest.
 
-/// Does `work`; a panic's message where it panics (natively).
+/// Calls `work`; where it panics (natively), returns the panic's message.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     use std::cell::Cell;
@@ -10,7 +10,7 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
     thread_local!(static GUARDED: Cell<bool> = const { Cell::new(false) });
     static HOOK: Once = Once::new();
-    // What is caught is not printed too.
+    // A caught panic is not printed as well.
     HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |info| {
@@ -29,7 +29,7 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Does `work`.
+/// Calls `work`; WebAssembly cannot catch a panic.
 #[cfg(target_arch = "wasm32")]
 pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     Ok(work())

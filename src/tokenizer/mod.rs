@@ -1,4 +1,4 @@
-//! Text to ids by `tokenizer.json` (the `tokenizers` crate), and ids to what is shown of them.
+//! Turns text into ids by `tokenizer.json` (the `tokenizers` crate), and ids into text to show.
 //!
 //! ```
 //! use moescope::tokenizer::Tokenizer;
@@ -33,15 +33,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Tokenizer {
     inner: Parts,
     bytes: HashMap<u32, Vec<u8>>,
-    /// Ids of the model's vocabulary that have no name.
+    /// Ids of the model's vocabulary for which the tokenizer has no token.
     nameless: Vec<u32>,
-    /// A pattern took too long in a normalizer.
+    /// Set where a pattern takes too long in a normalizer.
     failed: Arc<AtomicBool>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` for a model whose vocabulary has `vocabulary` entries. Tokens that were added to the
-    /// tokenizer may have ids beyond that, as `transformers` allows: a text with them cannot be run.
+    /// Reads `tokenizer.json` for a model with `vocabulary` entries. As in `transformers`, added tokens may have
+    /// larger ids; a text that contains them is rejected when it runs.
     pub fn new(json: &[u8], vocabulary: usize) -> Result<Self> {
         let wrong = |why: String| Error::model("tokenizer.json", why);
         let refused = |why: String| {
@@ -60,7 +60,7 @@ impl Tokenizer {
         let beyond = vocab.iter().filter(|(_, id)| **id as usize >= vocabulary && !special.contains_key(*id));
         if let Some((token, id)) = beyond.max_by_key(|(_, id)| **id) {
             return Err(wrong(format!(
-                "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; the two do not belong together"
+                "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; use the model's own file"
             )));
         }
         let bytes = vocab.into_iter().map(|(token, id)| match special.contains_key(&id) {
@@ -87,19 +87,19 @@ impl Tokenizer {
         Ok((encoding.get_ids().to_vec(), ends))
     }
 
-    /// Ids of the model's vocabulary that have no name: models often have room for more than their tokenizer has. Empty
-    /// where none has a name.
+    /// Ids of the model's vocabulary for which the tokenizer has no token: the vocabulary is often padded. Empty where
+    /// the tokenizer has no tokens at all.
     pub fn nameless(&self) -> &[u32] {
         &self.nameless
     }
 
-    /// What the token `id` is in bytes; an id that the tokenizer does not know has none.
+    /// The bytes of the token `id`; empty for an unknown id.
     pub fn bytes(&self, id: u32) -> &[u8] {
         self.bytes.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// What the token looks like by itself: its text, its bytes in hexadecimal where they are no whole characters, or
-    /// its id in angle brackets where it has no name.
+    /// The token `id` as text to show: its characters, its bytes in hexadecimal where they are not whole characters,
+    /// or its id in angle brackets where it has no token.
     pub fn show(&self, id: u32) -> String {
         match std::str::from_utf8(self.bytes(id)) {
             Ok("") => format!("<{id}>"),
@@ -108,7 +108,8 @@ impl Tokenizer {
         }
     }
 
-    /// The shown tokens of `ids`, from `from` on; the ids before it only complete characters.
+    /// The tokens `ids[from..]` as they are shown. The ids before `from` only complete a character that spans several
+    /// tokens.
     pub fn tokens(&self, ids: &[u32], from: usize) -> Vec<Token> {
         let mut pieces = Pieces::default();
         let shown = ids.iter().map(|&id| match self.bytes.get(&id) {
@@ -119,10 +120,10 @@ impl Tokenizer {
     }
 }
 
-/// How a panic of the `tokenizers` crate is called.
+/// The message for a panic of the `tokenizers` crate.
 const PANICKED: &str = "the tokenizers library failed";
 
-/// Byte-level where the pre-tokenizer or the decoder is.
+/// How the vocabulary writes bytes: `ByteLevel` where the pre-tokenizer or the decoder is byte-level.
 fn alphabet(tokenizer: &serde_json::Value) -> Alphabet {
     let byte_level = |part: &str| tokenizer[part].to_string().contains("\"ByteLevel\"");
     if byte_level("pre_tokenizer") || byte_level("decoder") { Alphabet::ByteLevel } else { Alphabet::Characters }

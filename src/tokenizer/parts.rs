@@ -1,5 +1,5 @@
-//! The parts of a tokenizer that match patterns, and say where a pattern takes too long. The rest is the `tokenizers`
-//! crate's.
+//! The parts of a tokenizer that match patterns. They report a pattern that takes too long. All other parts are the
+//! `tokenizers` crate's own.
 
 use fancy_regex::Regex;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use tokenizers::{
     PreTokenizerWrapper, TokenizerImpl,
 };
 
-/// A whole tokenizer.
+/// A tokenizer whose normalizer and pre-tokenizer are those of this file.
 pub type Parts = TokenizerImpl<ModelWrapper, Normalise, Split, PostProcessorWrapper, DecoderWrapper>;
 
-/// What is said of a pattern that takes too long.
+/// The message for a pattern that takes too long.
 pub const TOO_LONG: &str = "a pattern of tokenizer.json takes too many steps on this text; shorten the text";
 
 /// Changes a text before it is split.
 pub enum Normalise {
-    /// One after the other.
+    /// Normalizers that run one after the other.
     All(Vec<Normalise>),
-    /// Puts `content` in the place of each match.
+    /// Replaces each match by `content`.
     Replace {
-        /// What is looked for.
+        /// The pattern to look for.
         pattern: Regex,
-        /// What takes its place.
+        /// The replacement.
         content: String,
-        /// Set where the pattern takes too long: the crate does not pass errors of normalizers on.
+        /// Set where the pattern takes too long, because the crate does not pass on errors of normalizers.
         failed: Arc<AtomicBool>,
     },
-    /// Any other.
+    /// Any other normalizer.
     Other(NormalizerWrapper),
 }
 
@@ -50,20 +50,20 @@ impl Normalizer for Normalise {
 
 /// Splits a text into words.
 pub enum Split {
-    /// One after the other.
+    /// Pre-tokenizers that run one after the other.
     All(Vec<Split>),
-    /// By a pattern.
+    /// Splits by a pattern.
     By {
-        /// What is looked for.
+        /// The pattern to look for.
         pattern: Regex,
-        /// What becomes of a match.
+        /// What happens to a match.
         behavior: SplitDelimiterBehavior,
-        /// What does not match is the match.
+        /// Whether the text between the matches counts as the match.
         invert: bool,
-        /// Puts a space before a text that begins with none.
+        /// Whether to put a space before a text that does not start with one.
         space: bool,
     },
-    /// Any other.
+    /// Any other pre-tokenizer.
     Other(PreTokenizerWrapper),
 }
 

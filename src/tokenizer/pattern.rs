@@ -1,20 +1,19 @@
-//! Patterns of `tokenizer.json`, which mean what Oniguruma (Ruby's syntax) makes of them, in the words of
-//! `fancy-regex`.
+//! Translates patterns of `tokenizer.json` from the syntax of Oniguruma (Ruby's) to that of `fancy-regex`.
 //!
-//! The Python tokenizers match with Oniguruma. `fancy-regex` reads some of its syntax in another way: `^` and `$` are
-//! anchors of lines there, `(?m)` lets the dot match newlines, `{1,3}+` repeats a repetition. [`translate`] writes each
-//! part so that both match the same text, and refuses by name what cannot be written.
+//! The Python tokenizers match with Oniguruma. `fancy-regex` gives some of its syntax another meaning: `^` and `$` are
+//! line anchors in Oniguruma, `(?m)` lets the dot match newlines, `{1,3}+` repeats a repetition. [`translate`] writes
+//! each part so that both match the same text, and rejects by name what it cannot translate.
 
 /// A pattern in the syntax of `fancy-regex`.
 #[derive(Debug)]
 pub struct Translated {
     /// The pattern.
     pub pattern: String,
-    /// It may match no characters at all.
+    /// Whether it may match an empty text.
     pub may_be_empty: bool,
 }
 
-/// Translates `pattern`; an error names the part that is not known.
+/// Translates `pattern`; the error names the part that cannot be translated.
 pub fn translate(pattern: &str) -> Result<Translated, String> {
     let mut reader = Reader { chars: pattern.chars().collect(), at: 0 };
     let part = reader.alternation(Options::default(), 0)?;
@@ -24,10 +23,11 @@ pub fn translate(pattern: &str) -> Result<Translated, String> {
     }
 }
 
-/// Deeper groups are refused: the reader recurses.
+/// Groups nested deeper are rejected, because the reader recurses.
 const MOST_DEPTH: usize = 64;
 
-/// What `\s` and other short names of sets match, as items of a class. Oniguruma's `\w` has no joiners of zero width.
+/// What `\s` and the other set escapes match, as items of a class. Oniguruma's `\w` does not include zero-width
+/// joiners.
 const SETS: [(&str, &str); 12] = [
     ("alpha", r"\p{Alphabetic}"),
     ("digit", r"\d"),
@@ -43,7 +43,7 @@ const SETS: [(&str, &str); 12] = [
     ("blank", r"\p{Zs}\t"),
 ];
 
-/// Where `\w` is in the list.
+/// Index of `\w` in [`SETS`].
 const WORD: usize = 6;
 
 #[derive(Clone, Copy, Default)]
@@ -54,10 +54,10 @@ struct Options {
     dot_all: bool,
 }
 
-/// A part of a pattern.
+/// A translated part of a pattern.
 struct Part {
     text: String,
-    /// The fewest characters that it matches.
+    /// The fewest characters that the part matches.
     least: usize,
 }
 
@@ -84,7 +84,7 @@ impl Reader {
         is_next
     }
 
-    /// Branches, up to the end of the group around them.
+    /// Reads alternatives separated by `|`, up to the end of the enclosing group.
     fn alternation(&mut self, options: Options, depth: usize) -> Result<Part, String> {
         if depth > MOST_DEPTH {
             return Err(format!("groups in more than {MOST_DEPTH} levels"));
@@ -99,7 +99,7 @@ impl Reader {
 
     fn branch(&mut self, options: Options, depth: usize) -> Result<Part, String> {
         let mut whole = Part { text: String::new(), least: 0 };
-        // The letter before, where it stands by itself: in any case some pairs match one character.
+        // The previous letter, where it is an atom of its own: under `(?i)` some pairs of letters match one character.
         let mut letter = None;
         while let Some(c) = self.peek().filter(|c| !"|)".contains(*c)) {
             let start = self.at;
@@ -118,7 +118,7 @@ impl Reader {
         Ok(whole)
     }
 
-    /// One atom, without what repeats it.
+    /// Reads one atom, without its quantifiers.
     fn atom(&mut self, options: Options, depth: usize) -> Result<Part, String> {
         let one = |text: String| Ok(Part { text, least: 1 });
         let anchor = |text: &str| Ok(Part { text: text.into(), least: 0 });
@@ -136,7 +136,8 @@ impl Reader {
         }
     }
 
-    /// The rest of a group whose bracket was read. Groups need not be numbered: nothing refers to them.
+    /// Reads the rest of a group after its opening bracket. Groups are not numbered, because back-references are
+    /// rejected.
     fn group(&mut self, options: Options, depth: usize) -> Result<Part, String> {
         if self.takes("?#") {
             while self.next().ok_or("a comment without an end")? != ')' {}
@@ -161,7 +162,7 @@ impl Reader {
         Ok(Part { text: format!("(?:{})", inside.text), ..inside })
     }
 
-    /// `(?i:...)`, or `(?i)`, which holds up to the end of the group around it, later branches included.
+    /// Reads `(?i:...)`, or `(?i)`, which applies up to the end of the enclosing group, later alternatives included.
     fn option_group(&mut self, mut options: Options, depth: usize) -> Result<Part, String> {
         let (start, mut on) = (self.at - 1, true);
         self.next();
@@ -188,7 +189,7 @@ impl Reader {
         if self.takes(")") { Ok(inside) } else { Err("a group without an end".into()) }
     }
 
-    /// `atom` with all that repeats it, and whether anything does.
+    /// Reads the quantifiers of `atom`. Returns the repeated atom, and whether there was a quantifier.
     fn repeated(&mut self, mut atom: Part) -> Result<(Part, bool), String> {
         let mut repeated = false;
         loop {
@@ -203,7 +204,7 @@ impl Reader {
                     Some(most) => format!("{{{least},{most}}}"),
                     None => format!("{{{least},}}"),
                 };
-                // Of a fixed number there is no lazy form; a '+' repeats the repetition.
+                // A fixed number has no lazy form; a '+' after it repeats the repetition.
                 let lazy = most != Some(least) && self.takes("?");
                 (if lazy { text + "?" } else { text }, least)
             } else {
@@ -215,7 +216,7 @@ impl Reader {
         }
     }
 
-    /// `{2}`, `{2,}`, `{,3}` or `{2,3}`; another bracket is a letter.
+    /// Reads `{2}`, `{2,}`, `{,3}` or `{2,3}`; any other brace is a literal character.
     fn interval(&mut self) -> Result<Option<(usize, Option<usize>)>, String> {
         let start = self.at;
         if !self.takes("{") {
@@ -245,7 +246,7 @@ impl Reader {
         number
     }
 
-    /// An escape outside of a class, whose backslash was read.
+    /// Reads an escape outside of a class, after its backslash.
     fn escape(&mut self, options: Options) -> Result<Part, String> {
         let word = format!("[{}]", SETS[WORD].1);
         let (text, least) = match self.peek() {
@@ -268,7 +269,7 @@ impl Reader {
         Ok(Part { text, least })
     }
 
-    /// What an escape stands for that may be in a class; its backslash was read.
+    /// Reads an escape that may be in a class, after its backslash.
     fn item(&mut self, options: Options) -> Result<Item, String> {
         let start = self.at - 1;
         let c = self.next().ok_or("a backslash at the end")?;
@@ -302,7 +303,7 @@ impl Reader {
                 let code = self.hex(8).filter(|_| self.takes("}"));
                 code.and_then(char::from_u32).map(Item::Char).ok_or_else(|| self.named("the character", start))
             }
-            // Two digits are a byte; those above 7F are parts of characters.
+            // Two hexadecimal digits are a byte; bytes above 7F are parts of characters.
             'x' => {
                 let code = self.hex(2).filter(|code| *code < 0x80).and_then(char::from_u32);
                 code.map(Item::Char).ok_or_else(|| self.named("the byte", start))
@@ -337,7 +338,7 @@ impl Reader {
         }))
     }
 
-    /// A class whose bracket was read, as it is written.
+    /// Reads a class after its opening bracket. Returns it as `fancy-regex` writes it.
     fn class(&mut self, options: Options, depth: usize) -> Result<String, String> {
         if depth > MOST_DEPTH {
             return Err(format!("classes in more than {MOST_DEPTH} levels"));
@@ -390,7 +391,7 @@ impl Reader {
         }
     }
 
-    /// `[:alpha:]`, of which the beginning was read.
+    /// Reads the rest of `[:alpha:]` and the like, after `[:`.
     fn posix(&mut self, options: Options, start: usize) -> Result<String, String> {
         let not = self.takes("^");
         let rest = &self.chars[self.at..];
@@ -400,17 +401,17 @@ impl Reader {
         set.ok_or_else(|| self.named("the set in the class", start))
     }
 
-    /// `what`, and the pattern from `start` to here.
+    /// An error: `what`, and the pattern from `start` to here.
     fn named(&self, what: &str, start: usize) -> String {
         let text: String = self.chars[start..self.at].iter().take(40).collect();
         format!("{what} {text}")
     }
 }
 
-/// What stands in a class.
+/// An item of a class.
 enum Item {
     Char(char),
-    /// More than one, as it is written in a class.
+    /// Several characters, as they are written in a class.
     Set(String),
 }
 
@@ -419,8 +420,7 @@ fn named_set(name: &str, not: bool) -> Option<String> {
     Some(if not { format!("[^{set}]") } else { format!("[{set}]") })
 }
 
-/// One character that stands for itself. In any case Oniguruma takes some letters for two others, which nothing here
-/// can.
+/// One literal character. Under `(?i)` Oniguruma lets some letters match two others, which `fancy-regex` cannot do.
 fn literal(c: char, options: Options) -> Result<String, String> {
     match options.any_case && !c.is_ascii() && c.is_alphabetic() {
         true => Err(format!("'{c}' in (?i)")),
@@ -428,7 +428,7 @@ fn literal(c: char, options: Options) -> Result<String, String> {
     }
 }
 
-/// Two letters that in any case Oniguruma also takes for one: ß, and the ligatures of f and t.
+/// Rejects two letters that Oniguruma under `(?i)` also matches with one character: ß, and the ligatures of f and t.
 fn refuse_ligature(a: char, b: char) -> Result<(), String> {
     let pair = [a, b].map(|c| c.to_ascii_lowercase());
     match [['s', 's'], ['s', 't'], ['f', 'f'], ['f', 'i'], ['f', 'l']].contains(&pair) {

@@ -1,17 +1,17 @@
-//! Byte-level pieces back to characters. A byte-level tokenizer may cut a character into several tokens:
-//! the token that completes the character carries it, those before it carry only their bytes. So a token
-//! that is appended never changes how the ones before it are shown, and no replacement character appears.
+//! Joins byte-level tokens into characters. A character may be cut into several tokens: the last of them carries the
+//! character, and those before it carry only their bytes. So an appended token never changes how earlier tokens are
+//! shown, and no replacement character appears.
 
 use super::token::Token;
 
-/// Puts tokens together into characters, one token after the other.
+/// Joins tokens into characters, one token after the other.
 #[derive(Default)]
 pub struct Pieces {
     pending: Vec<u8>,
 }
 
 impl Pieces {
-    /// The next token, `bytes` long, as it is shown.
+    /// Adds the token `id` with its `bytes`. Returns the token as it is shown.
     pub fn push(&mut self, id: u32, bytes: &[u8]) -> Token {
         self.pending.extend_from_slice(bytes);
         let mut text = String::new();
@@ -29,7 +29,7 @@ impl Pieces {
                         self.pending.drain(..valid);
                         break;
                     };
-                    // Bytes that can never become a character (a model may generate them) are no part of the text.
+                    // Bytes that can never become a character are not part of the text. A model may generate them.
                     self.pending.drain(..valid + wrong);
                 }
             }
@@ -44,7 +44,7 @@ impl Pieces {
 pub enum Alphabet {
     /// Each byte as one printable character (GPT-2).
     ByteLevel,
-    /// Characters as they are, a space as U+2581, a lone byte as `<0xE4>` (SentencePiece).
+    /// Each character as itself, a space as U+2581, and a single byte as `<0xE4>` (SentencePiece).
     Characters,
 }
 

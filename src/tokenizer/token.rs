@@ -1,15 +1,15 @@
-//! A token as people see it.
+//! A token with the text that is shown for it.
 
 use serde::{Deserialize, Serialize};
 
-/// A token as it is shown.
+/// A token with the text that is shown for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// Id in the tokenizer's vocabulary.
     pub id: u32,
-    /// The characters that this token completes. Concatenated over the tokens it is the text.
-    /// Empty for a piece of a character: the piece that completes the character carries it.
+    /// The characters that this token completes; empty for a token that ends within a character. Concatenated over all
+    /// tokens this is the text.
     pub text: String,
-    /// This token's own bytes, where they are not `text` to the letter (pieces of a character).
+    /// The token's own bytes, where they differ from `text` (tokens that are a part of a character).
     pub bytes: Option<Vec<u8>>,
 }
