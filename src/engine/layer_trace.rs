@@ -1,11 +1,11 @@
-//! What the router of one layer decided: the part of a step's result that is not logits.
+//! The routing of one layer: the part of a step's result that is not logits.
 
 use crate::kernels::softmax::softmax;
 use crate::shape::NONE;
 use serde::{Deserialize, Serialize};
 
-/// What the router of one layer decided for `T` tokens, with `E` experts and `k` choices a token.
-/// All arrays are row-major, a row a token.
+/// What the router of one layer decided for `T` tokens, with `E` experts and `k` choices per token. All arrays are
+/// row-major, one row for each token.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerTrace {
     /// The layer's number, counted over all layers from 0.
@@ -16,16 +16,16 @@ pub struct LayerTrace {
     pub top_k: usize,
     /// Raw scores before softmax, `[T, E]`.
     pub router_logits: Vec<f32>,
-    /// Expert ids by falling weight, ties by lower id, `[T, k]`. A row that is shorter than others (a policy's) ends
-    /// with [`NONE`].
+    /// Expert ids by falling weight, ties by lower id, `[T, k]`. Where a policy makes a row shorter than `k`, it is
+    /// padded with [`NONE`].
     pub selected: Vec<u32>,
-    /// What multiplies each expert's output, `[T, k]`.
+    /// The factor of each expert's output, `[T, k]`.
     pub weights: Vec<f32>,
-    /// `G`: groups of a hierarchical gate; 0 for others.
+    /// `G`: expert groups of a hierarchical gate; 0 for other gates.
     pub groups: usize,
-    /// Raw scores of the groups, `[T, G]`.
+    /// Raw scores of the expert groups, `[T, G]`.
     pub group_logits: Vec<f32>,
-    /// Which assignments were over their expert's capacity, `[T, k]`; empty where the gate has none.
+    /// Which assignments were over their expert's capacity, `[T, k]`; empty where there is no capacity.
     pub dropped: Vec<bool>,
 }
 
@@ -51,12 +51,12 @@ impl LayerTrace {
         &row[..row.iter().position(|&expert| expert == NONE).unwrap_or(row.len())]
     }
 
-    /// Weights of the token at `position`, of each of its experts.
+    /// Weights of the experts of the token at `position`, in the order of [`Self::selected_of`].
     pub fn weights_of(&self, position: usize) -> &[f32] {
         &self.weights[position * self.top_k..][..self.selected_of(position).len()]
     }
 
-    /// Which choices of the token at `position` were dropped; empty where the gate has no capacity.
+    /// Which assignments of the token at `position` were dropped; empty where there is no capacity.
     pub fn dropped_of(&self, position: usize) -> &[bool] {
         let row = self.dropped.get(position * self.top_k..(position + 1) * self.top_k);
         row.map_or(&[], |row| &row[..self.selected_of(position).len()])
@@ -74,7 +74,7 @@ impl LayerTrace {
         row
     }
 
-    /// Forgets the tokens from position `len` on.
+    /// Removes the tokens from position `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.router_logits.truncate(len * self.experts);
         self.selected.truncate(len * self.top_k);
@@ -83,7 +83,7 @@ impl LayerTrace {
         self.weights.truncate(len * self.top_k);
     }
 
-    /// Forgets the first `count` tokens.
+    /// Removes the first `count` tokens.
     pub fn forget_first(&mut self, count: usize) {
         self.router_logits.drain(..count * self.experts);
         self.selected.drain(..count * self.top_k);
@@ -94,7 +94,7 @@ impl LayerTrace {
         self.weights.drain(..count * self.top_k);
     }
 
-    /// Appends the rows of `more`, which must be of the same layer.
+    /// Appends the rows of `more`, which must belong to the same layer.
     pub fn extend(&mut self, more: &LayerTrace) {
         debug_assert_eq!((self.layer, self.experts, self.top_k), (more.layer, more.experts, more.top_k));
         self.router_logits.extend_from_slice(&more.router_logits);

@@ -1,9 +1,9 @@
-//! Logits after one token, read as a probability distribution over the next.
+//! Logits after one token, as a probability distribution over the next token.
 
 use crate::kernels::softmax::normaliser;
 
-/// Logits after a token, `[V]`, and what makes probabilities of them: `exp(logit - max) / sum`. Empty before the first
-/// token.
+/// Logits after a token, `[V]`, with the maximum and the sum that make them probabilities: `exp(logit - max) / sum`.
+/// Empty before the first token.
 pub struct Logits<'a> {
     logits: &'a [f32],
     max: f32,
@@ -11,7 +11,7 @@ pub struct Logits<'a> {
 }
 
 impl<'a> Logits<'a> {
-    /// Takes a row of [`super::Step::logits`].
+    /// Wraps one row of [`super::Step::logits`].
     pub fn new(logits: &'a [f32]) -> Self {
         let (max, sum) = normaliser(logits);
         Self { logits, max, sum }

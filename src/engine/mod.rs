@@ -1,5 +1,5 @@
-//! Two engines with one interface: [`cpu::CpuEngine`] and [`gpu::GpuEngine`]. Both keep a KV cache,
-//! take tokens in chunks and give back logits and routing.
+//! Two engines with one interface: [`cpu::CpuEngine`] and [`gpu::GpuEngine`]. Both keep a KV cache, take tokens in
+//! chunks, and return logits and routing.
 //!
 //! ```
 //! use moescope::engine::{Engine, Logits, LogitsOf};
@@ -41,29 +41,30 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The CPU engine for a `model` that is here whole.
+    /// The CPU engine for a `model` whose files are complete.
     pub fn cpu(model: &Model) -> Result<Self> {
         Ok(Self::Cpu(Box::new(cpu::CpuEngine::new(model)?)))
     }
 
-    /// As [`Self::cpu`], with the weights rounded to 8 bits: a quarter of the bytes, and not quite the same numbers.
+    /// As [`Self::cpu`], with the weights rounded to 8 bits: a quarter of the bytes, and slightly different results.
     pub fn cpu_int8(model: &Model) -> Result<Self> {
         Ok(Self::Cpu(Box::new(cpu::CpuEngine::packed(model, Stored::int8)?)))
     }
 
-    /// [`Self::cpu`] or, `rounded`, [`Self::cpu_int8`], made while the model's files arrive.
+    /// [`Self::cpu`], or [`Self::cpu_int8`] where `rounded` is set, made while the model's files are downloaded.
     pub async fn cpu_arriving(model: &Model, rounded: bool) -> Result<Self> {
         let pack: Option<cpu::Pack> = if rounded { Some(Stored::int8) } else { None };
         Ok(Self::Cpu(Box::new(cpu::CpuEngine::arriving(model, pack).await?)))
     }
 
-    /// The GPU engine for `model`, whose files may be arriving; an [`Error::Device`] where there is no usable GPU.
+    /// The GPU engine for `model`, whose files may still be downloading; an [`Error::Device`] where there is no usable
+    /// GPU.
     pub async fn gpu(model: &Model) -> Result<Self> {
         Ok(Self::Gpu(Box::new(gpu::GpuEngine::new(model).await?)))
     }
 
-    /// The GPU engine on a real GPU, or the CPU engine and why it is not the other. A software adapter is no GPU
-    /// here: the CPU engine is many times faster.
+    /// The GPU engine on a real GPU; otherwise the CPU engine and the reason. A software adapter does not count as a
+    /// GPU here, because the CPU engine is many times faster.
     pub async fn auto(model: &Model) -> Result<(Self, Option<Error>)> {
         let gpu = async { gpu::GpuEngine::on(gpu::device::Gpu::open_real().await?, model).await };
         match gpu.await {
@@ -72,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// Another engine on the same weights, with no text, whose gates do as `settings` say.
+    /// Another engine on the same weights, with an empty cache, whose gates use `settings`.
     pub async fn fork(&self, settings: Settings) -> Result<Self> {
         Ok(match self {
             Self::Cpu(engine) => Self::Cpu(Box::new(engine.fork(settings))),
@@ -80,7 +81,7 @@ impl Engine {
         })
     }
 
-    /// Makes the gates of an engine that [`Self::fork`] gave do as `settings` say; the text must be run again.
+    /// Changes the gates' settings of an engine made by [`Self::fork`]; the text must run again.
     pub fn set_settings(&mut self, settings: Settings) {
         match self {
             Self::Cpu(engine) => engine.set_settings(settings),
@@ -88,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// What its gates do.
+    /// The settings of its gates.
     pub fn settings(&self) -> &Settings {
         match self {
             Self::Cpu(engine) => engine.settings(),
@@ -96,8 +97,8 @@ impl Engine {
         }
     }
 
-    /// Runs `ids` after what is in the cache: at most [`Self::chunk`] of them, at least one, and no more
-    /// than the context has room for.
+    /// Runs `ids` after the tokens in the cache: at least one, at most [`Self::chunk`], and no more than fit the
+    /// context. Returns the logits of the tokens that `logits` names, and the routing of all `ids`.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
         check_ids(ids, self.architecture().vocabulary)?;
         let (len, context) = (self.len(), self.architecture().context);
@@ -115,7 +116,7 @@ impl Engine {
         }
     }
 
-    /// Tokens in the cache.
+    /// Number of tokens in the cache.
     pub fn len(&self) -> usize {
         match self {
             Self::Cpu(engine) => engine.len(),
@@ -123,12 +124,12 @@ impl Engine {
         }
     }
 
-    /// True where the cache holds no token.
+    /// Whether the cache holds no token.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Keeps the first `len` tokens of the cache.
+    /// Removes the tokens after the first `len` from the cache.
     pub fn truncate(&mut self, len: usize) {
         match self {
             Self::Cpu(engine) => engine.truncate(len),
@@ -136,7 +137,7 @@ impl Engine {
         }
     }
 
-    /// Most tokens of a step that gives such logits.
+    /// The most tokens of a step that returns these logits.
     pub fn chunk(&self, logits: LogitsOf) -> usize {
         match self {
             Self::Cpu(engine) => engine.chunk(),
@@ -144,7 +145,7 @@ impl Engine {
         }
     }
 
-    /// What it computes.
+    /// The architecture that it runs.
     pub fn architecture(&self) -> &Architecture {
         match self {
             Self::Cpu(engine) => engine.architecture(),
@@ -152,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// Which engine it is.
+    /// Which engine it is, and on which device.
     pub fn backend(&self) -> Backend {
         match self {
             Self::Cpu(engine) if engine.is_rounded() => Backend::CpuInt8,
@@ -162,7 +163,8 @@ impl Engine {
     }
 }
 
-/// Refuses a prompt that the model cannot read whole: no ids, more than its context, or unknown ones.
+/// Rejects a prompt that the model cannot run as a whole: no ids, more than the context, or ids outside of the
+/// vocabulary.
 pub fn check_prompt(ids: &[u32], architecture: &Architecture) -> Result<()> {
     check_ids(ids, architecture.vocabulary)?;
     let context = architecture.context;
@@ -175,7 +177,7 @@ pub fn check_prompt(ids: &[u32], architecture: &Architecture) -> Result<()> {
     }
 }
 
-/// Refuses ids that the vocabulary does not have.
+/// Rejects ids outside of the vocabulary.
 fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
     match ids.iter().position(|&id| id as usize >= vocabulary) {
         None => Ok(()),

@@ -1,22 +1,22 @@
-//! Rotary tables, one for each kind of attention that a model has: most models have one for all layers.
+//! Rotary tables. Layers with the same rotary embedding share one; most models have one for all layers.
 
 use crate::error::Result;
 use crate::kernels::qkv::angles;
 use crate::shape::AttentionShape;
 
-/// The tables of one model, in the form `T` in which an engine keeps them.
+/// The rotary tables of one model, in the form `T` in which an engine stores them.
 pub struct RopeTables<T> {
     context: usize,
     made: Vec<((usize, f32), T)>,
 }
 
 impl<T: Clone> RopeTables<T> {
-    /// No tables yet, for texts of at most `context` tokens.
+    /// No tables yet; each table made later has `context` positions.
     pub fn new(context: usize) -> Self {
         Self { context, made: Vec::new() }
     }
 
-    /// The table of a layer with this attention; `keep` converts a new table, [`angles`], to `T`.
+    /// The table of a layer with this attention. A new table ([`angles`]) is converted to `T` by `keep`.
     pub fn of(&mut self, shape: &AttentionShape, keep: impl FnOnce(Vec<[f32; 2]>) -> Result<T>) -> Result<T> {
         let key = (shape.head_dim, shape.rope_theta);
         if let Some((_, table)) = self.made.iter().find(|(made, _)| *made == key) {

@@ -1,18 +1,18 @@
-//! How the next token is chosen: temperature, and the smallest set that reaches `top_p` (nucleus sampling,
-//! Holtzman et al. 2020). The same seed and text give the same continuation.
+//! How the next token is drawn: with a temperature, from the smallest set of tokens whose probabilities reach `top_p`
+//! (nucleus sampling, Holtzman et al. 2020). The same seed and text give the same continuation.
 
 use crate::kernels::sample::sample;
 use crate::kernels::softmax::softmax;
 use serde::{Deserialize, Serialize};
 
-/// How to choose the next token.
+/// How to draw the next token.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 takes the most probable token; higher spreads the choice.
     pub temperature: f32,
-    /// Sample from the smallest set of tokens whose probabilities reach this sum; 1 takes all.
+    /// Draw from the smallest set of tokens whose probabilities reach this sum; 1 allows all tokens.
     pub top_p: f32,
-    /// Same seed, same text.
+    /// The same seed and text give the same token.
     pub seed: u64,
 }
 
@@ -23,7 +23,7 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// The token at `position`, from the `logits` after the one before it, `[V]`.
+    /// Draws the token at `position` from the `logits` after the token before it, `[V]`.
     pub fn choose(&self, logits: &[f32], position: usize) -> u32 {
         if self.takes_all() {
             return sample(logits, self.temperature, self.seed, position);
@@ -31,13 +31,13 @@ impl Sampling {
         sample(&self.nucleus(logits), self.temperature, self.seed, position)
     }
 
-    /// Whether every token may be chosen: then the logits are all that it takes, in whatever order.
+    /// Whether every token may be drawn; then sorting the logits is not needed.
     pub fn takes_all(&self) -> bool {
         self.top_p >= 1.0 || self.temperature <= 0.0
     }
 
-    /// The logits of the most probable tokens, as many as it takes to reach `top_p` and at least one; the others' are
-    /// those of what is impossible.
+    /// The logits of the most probable tokens, as many as are needed to reach `top_p` and at least one; minus infinity
+    /// for the others.
     fn nucleus(&self, logits: &[f32]) -> Vec<f32> {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));

@@ -1,10 +1,10 @@
-//! A step: what is asked of an engine for a few tokens, and what it gives back.
+//! A step: which logits the caller asks an engine for, and what the engine returns.
 
 use super::layer_trace::LayerTrace;
 use crate::error::{Error, Result};
 use crate::shape::{Architecture, Gate, MoeShape, Setting, Settings};
 
-/// After which of a step's tokens the logits are wanted.
+/// The tokens of a step after which logits are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogitsOf {
     /// None.
@@ -17,7 +17,7 @@ pub enum LogitsOf {
 }
 
 impl LogitsOf {
-    /// The first of `tokens` tokens whose logits are wanted.
+    /// The index of the first of `tokens` tokens whose logits are computed.
     pub fn from(self, tokens: usize) -> usize {
         match self {
             Self::None => tokens,
@@ -27,17 +27,17 @@ impl LogitsOf {
     }
 }
 
-/// What a step gives back.
+/// The result of a step.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
-    /// Logits of the tokens that were asked for, row-major, a row of `V` a token.
+    /// Logits of the requested tokens, row-major, one row of `V` for each.
     pub logits: Vec<f32>,
-    /// Routing of the step's tokens, every layer that has experts in order.
+    /// Routing of the step's tokens, one entry for each layer that has experts.
     pub layers: Vec<LayerTrace>,
 }
 
 impl Step {
-    /// A step of no tokens yet, with rows as long as `settings` make them.
+    /// An empty result, with rows as long as `settings` need.
     pub fn new(architecture: &Architecture, settings: &Settings) -> Self {
         let layers = architecture.layers.iter().zip(settings).enumerate();
         let routed = layers.filter_map(|(n, (layer, settings))| Some((n, &layer.moe, settings, layer.moe.gate?)));
@@ -48,7 +48,7 @@ impl Step {
         Self { logits: Vec::new(), layers: routed.map(trace).collect() }
     }
 
-    /// Refuses numbers that are not finite: a model, or a policy, that is beyond what 32 bits hold.
+    /// Rejects numbers that are not finite: the model or the policy leads to values beyond the range of f32.
     pub fn checked(self) -> Result<Self> {
         let bad = |numbers: &[f32]| numbers.iter().any(|x| !x.is_finite());
         let layer = self.layers.iter().find(|layer| bad(&layer.router_logits) || bad(&layer.weights));
@@ -68,17 +68,17 @@ fn longest_row(settings: &[Setting]) -> usize {
     settings.iter().map(Setting::row).max().unwrap_or(1)
 }
 
-/// Whether some setting limits what an expert takes.
+/// Whether some setting has a capacity.
 pub(super) fn is_limited(settings: &[Setting]) -> bool {
     settings.iter().any(|setting| setting.limit.is_some())
 }
 
-/// Whether the gate's choices are not the last word.
+/// Whether the gate's choices can change afterwards, through a capacity or expert choice.
 pub(super) fn needs_settling(settings: &[Setting]) -> bool {
     is_limited(settings) || settings.iter().any(Setting::experts_choose)
 }
 
-/// The architecture with room for as many choices as `settings` make.
+/// The architecture with as many choices as `settings` need.
 pub(super) fn with_room(architecture: &Architecture, settings: &Settings) -> Architecture {
     let mut roomy = architecture.clone();
     for (layer, settings) in roomy.layers.iter_mut().zip(settings) {
@@ -87,8 +87,8 @@ pub(super) fn with_room(architecture: &Architecture, settings: &Settings) -> Arc
     roomy
 }
 
-/// Appends to a layer's trace what its gate decided for the tokens of a step: `router_logits`, `[T, R]`, and
-/// `selected`, `weights` and `dropped`, `[T, choices]`, of which the trace keeps the routed ones.
+/// Appends the routing of a step's tokens to a layer's trace. `router_logits` are `[T, R]`; `selected`, `weights` and
+/// `dropped` are `[T, choices]`, of which the trace keeps the first `k` (without shared experts).
 pub(super) fn record(
     shape: &MoeShape,
     router_logits: &[f32],

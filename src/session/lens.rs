@@ -1,4 +1,4 @@
-//! Looks inside single tokens, on a CPU engine of its own: the text's engine goes on undisturbed.
+//! The logit lens for single tokens. It runs on a CPU engine of its own, so the engine of the text keeps its state.
 
 use super::shown::guesses;
 use crate::engine::cpu::CpuEngine;
@@ -10,14 +10,14 @@ use crate::routing::lens::LayerLens;
 use crate::shape::Settings;
 use crate::tokenizer::Tokenizer;
 
-/// A second engine for looking inside tokens. Walking through a text runs each token once.
+/// A CPU engine that inspects tokens. Inspecting the tokens of a text in order runs each token only once.
 pub struct Lens {
     engine: CpuEngine,
     ids: Vec<u32>,
 }
 
 impl Lens {
-    /// A lens for the `model` that runs on `engine`: with its weights, where that is a CPU engine.
+    /// A lens for `model`, which runs on `engine`. It shares the weights of `engine` where that is a CPU engine.
     pub fn new(model: &Model, engine: &Engine) -> Result<Self> {
         let engine = match engine {
             Engine::Cpu(engine) => engine.fork(engine.settings().clone()),
@@ -26,7 +26,7 @@ impl Lens {
         Ok(Self { engine, ids: Vec::new() })
     }
 
-    /// Looks through gates that do as `settings` say, which must not let the experts choose.
+    /// Uses gates with these `settings`, which must not include expert choice.
     pub fn set_settings(&mut self, settings: &Settings) {
         if self.engine.settings() != settings {
             self.engine = self.engine.fork(settings.clone());
@@ -34,7 +34,7 @@ impl Lens {
         }
     }
 
-    /// Its engine, for forks.
+    /// The lens's engine, for forks.
     pub fn engine(&self) -> &CpuEngine {
         &self.engine
     }

@@ -1,4 +1,4 @@
-//! One text on one engine: runs only what an edit changed, looks inside tokens, and sweeps over policies.
+//! One text on one engine: an edit runs only what it changed; also the logit lens and sweeps over policies.
 //!
 //! ```
 //! use moescope::engine::Engine;
@@ -23,5 +23,5 @@ pub use lens::Lens;
 pub use sweep::{ByChoices, choices_sweep, sweep_point};
 pub use text::Session;
 
-// A session draws tokens as its engine does: how can be named from here too.
+// [`Sampling`] is a parameter of [`Session::draw`], so it can be imported from here too.
 pub use crate::engine::Sampling;

@@ -1,4 +1,4 @@
-//! A text with every number of experts a token: what k buys, and what it costs.
+//! A sweep over k, the number of experts per token: the loss, the cost and the speed of one text for each k.
 
 use super::text::Session;
 use crate::error::{Error, Result};
@@ -7,10 +7,10 @@ use crate::routing::policy::{Policy, Rule};
 use crate::shape::Architecture;
 use crate::tokenizer::Tokenizer;
 
-/// Policies by the number of experts that a token uses under them.
+/// Policies, each with the number of experts per token that it sets.
 pub type ByChoices = Vec<(usize, Policy)>;
 
-/// The policies of a sweep over k = 1 ..= E on top of `policy`; an [`Error::Input`] where the gate has no k of its own.
+/// The policies of a sweep over k = 1 ..= E, each on top of `policy`; an [`Error::Input`] where k cannot be changed.
 pub fn choices_sweep(policy: &Policy, architecture: &Architecture) -> Result<ByChoices> {
     let experts = architecture.layers.iter().filter(|layer| layer.moe.gate.is_some()).map(|layer| layer.moe.experts);
     let Some(most) = experts.min() else {
@@ -28,8 +28,8 @@ pub fn choices_sweep(policy: &Policy, architecture: &Architecture) -> Result<ByC
     }
 }
 
-/// One point of a sweep: runs `ids` on `session`, whose settings are those of `k`. `now` gives the time in
-/// milliseconds.
+/// Runs `ids` on `session`, whose settings use `k` experts per token, and returns one point of the sweep. `now`
+/// returns the time in milliseconds.
 pub async fn sweep_point(
     session: &mut Session,
     model: &Architecture,

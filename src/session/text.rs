@@ -1,5 +1,5 @@
-//! One text on one engine. A change of the text costs only what follows the longest common prefix of
-//! the old ids and the new ones: the KV cache is cut to it and the rest runs, chunk by chunk.
+//! One text on one engine. An edit runs only what follows the longest common prefix of the old and the new ids: the KV
+//! cache is cut to that prefix, and the rest runs chunk by chunk.
 
 use super::shown::{guesses, tokens};
 use crate::engine::{Engine, Logits, LogitsOf, Sampling, Step};
@@ -11,9 +11,9 @@ use crate::tokenizer::Tokenizer;
 /// A text being routed.
 pub struct Session {
     engine: Engine,
-    /// Ids wanted; the engine's cache holds the first `engine.len()` of them.
+    /// Ids of the text; the engine's KV cache holds the first `engine.len()` of them.
     ids: Vec<u32>,
-    /// Logits after the last token that ran, `[V]`; empty where they are not known.
+    /// Logits after the last token that ran, `[V]`; empty after an edit and before the first token.
     last: Vec<f32>,
     /// Tokens to replay: the next tokens to run that are already in the caller's trace, and run again only to rebuild
     /// logits (1) or, under expert choice, the whole window of 64 tokens; 0 otherwise.
@@ -36,21 +36,22 @@ impl Session {
         &mut self.engine
     }
 
-    /// Puts another engine in place of this one; what was routed must be run again.
+    /// Replaces the engine; the whole text must run again.
     pub fn replace_engine(&mut self, engine: Engine) {
         self.engine = engine;
         self.last.clear();
         self.replay = 0;
     }
 
-    /// Makes the gates of an engine that is a fork do as `settings` say; what was routed must be run again.
+    /// Changes the gates' settings of an engine that is a fork; the whole text must run again.
     pub fn set_settings(&mut self, settings: Settings) {
         self.engine.set_settings(settings);
         self.last.clear();
         self.replay = 0;
     }
 
-    /// Refuses what expert choice cannot do: later tokens change the earlier ones of their group.
+    /// Returns an error under expert choice, where a later token may change the routing of earlier ones in its window.
+    /// `what` names what therefore cannot be done.
     pub fn check_causal(&self, what: &str) -> Result<()> {
         if experts_choose(self.engine.settings()) {
             return Err(Error::Input(format!(
@@ -61,7 +62,7 @@ impl Session {
         Ok(())
     }
 
-    /// The ids wanted.
+    /// Ids of the text.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }
@@ -71,8 +72,7 @@ impl Session {
         &self.last
     }
 
-    /// Makes `ids` the text: at most the context's length of them. Returns how many tokens of what was
-    /// routed before still hold.
+    /// Replaces the text by `ids`, cut to the model's context. Returns how many tokens of the old trace stay valid.
     pub fn set(&mut self, mut ids: Vec<u32>) -> usize {
         ids.truncate(self.engine.architecture().context);
         let given = self.given();
@@ -80,7 +80,7 @@ impl Session {
         // The last kept token is replayed: the surprise of the next one needs its logits.
         let mut replay = 1;
         if experts_choose(self.engine.settings()) && (keep, ids.len()) != (given, given) {
-            // Where the experts choose, only whole groups can be kept and run again.
+            // Under expert choice, only whole windows can be kept and replayed.
             (keep, replay) = (keep / GROUP * GROUP, GROUP);
         }
         if keep < given {
@@ -92,22 +92,22 @@ impl Session {
         keep
     }
 
-    /// Tokens whose trace the caller has.
+    /// The number of tokens whose trace the caller has.
     pub fn given(&self) -> usize {
         self.engine.len() + self.replay
     }
 
-    /// Tokens that still have to run.
+    /// The number of tokens that still have to run.
     pub fn pending(&self) -> usize {
         self.ids.len() - self.engine.len()
     }
 
-    /// True where another token fits.
+    /// Whether the context has room for another token.
     pub fn has_room(&self) -> bool {
         self.ids.len() < self.engine.architecture().context
     }
 
-    /// Runs `ids` from scratch and gives their whole trace; the rest as in [`Self::advance`].
+    /// Runs `ids` from scratch and returns their whole trace. For the other parameters see [`Self::advance`].
     pub async fn run(
         &mut self,
         ids: &[u32],
@@ -117,8 +117,7 @@ impl Session {
         self.run_for(LogitsOf::All, ids, tokenizer, &mut on_logits).await
     }
 
-    /// As [`Self::run`], but computes no logits except those after the last token: the trace has neither guesses nor
-    /// surprise.
+    /// As [`Self::run`], but computes only the logits after the last token: the trace has no guesses and no surprise.
     pub async fn run_routing(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Result<Trace> {
         self.run_for(LogitsOf::Last, ids, tokenizer, |_| {}).await
     }
@@ -139,9 +138,9 @@ impl Session {
         Ok(trace)
     }
 
-    /// Runs the next chunk of what is pending, at most `most` tokens, and gives its trace (empty where
-    /// nothing is pending). `tokenizer` names the tokens where there is one; `on_logits` sees the logits of the
-    /// tokens in the trace, `[T, V]`.
+    /// Runs the next chunk of the pending tokens, at most `most`, and returns its trace (empty where nothing is
+    /// pending). `tokenizer` gives the tokens their text. `on_logits` is called with the logits of the tokens in the
+    /// trace, `[T, V]`.
     pub async fn advance(
         &mut self,
         tokenizer: Option<&Tokenizer>,
@@ -168,13 +167,14 @@ impl Session {
         Ok(self.trace_of(step, start, wanted, tokenizer, &mut on_logits))
     }
 
-    /// Draws the next token and runs it. A GPU pipelines up to `ahead` decode steps, this one included, where every
-    /// token may be drawn ([`Sampling::takes_all`]). Nothing may be pending, and there must be room for the token.
+    /// Draws the next token, runs it and returns its trace. A GPU keeps up to `ahead` decode steps in flight, this one
+    /// included, where every token may be drawn ([`Sampling::takes_all`]). Nothing may be pending, and the context
+    /// must have room for the token.
     pub async fn draw(&mut self, sampling: &Sampling, ahead: usize, tokenizer: Option<&Tokenizer>) -> Result<Trace> {
         let start = self.ids.len();
         debug_assert!(self.pending() == 0 && self.has_room() && !self.last.is_empty());
         let room = self.engine.architecture().context - start;
-        // A token without a name is never drawn: models often have room for more than their tokenizer has.
+        // An id for which the tokenizer has no token is never drawn: the vocabulary is often padded.
         let nameless = tokenizer.and_then(|tokenizer| without_nameless(&self.last, tokenizer));
         let first = || sampling.choose(nameless.as_ref().unwrap_or(&self.last), start);
         match &mut self.engine {
@@ -186,13 +186,13 @@ impl Session {
             _ => {
                 self.ids.push(first());
                 let run = self.advance(tokenizer, 1, |_| {}).await;
-                // A token that did not run was not drawn: another engine draws it again.
+                // Where the step failed, the token is removed, so that another engine can draw it again.
                 run.inspect_err(|_| self.ids.truncate(start))
             }
         }
     }
 
-    /// The trace of a step that began at the token `start`.
+    /// Converts the result of a step that began at the position `start` to a trace, without the replayed tokens.
     fn trace_of(
         &mut self,
         mut step: Step,
@@ -220,7 +220,7 @@ impl Session {
     }
 }
 
-/// `logits` with those of tokens without a name impossible; none where all have one.
+/// `logits` with minus infinity for ids that have no token; `None` where every id has one.
 fn without_nameless(logits: &[f32], tokenizer: &Tokenizer) -> Option<Vec<f32>> {
     let nameless = tokenizer.nameless();
     (!nameless.is_empty()).then(|| {

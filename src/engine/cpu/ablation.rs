@@ -8,27 +8,27 @@ use crate::error::{Error, Result};
 use crate::shape::{GateKind, Noise, Setting, Settings, experts_choose};
 use serde::{Deserialize, Serialize};
 
-/// What switching one expert of one layer off does to a text.
+/// The effect of switching one expert of one layer off.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ablated {
     /// The layer's number.
     pub layer: usize,
     /// The expert.
     pub expert: u32,
-    /// Tokens that it served.
+    /// Number of tokens that it served.
     pub tokens: usize,
-    /// The text's loss without it minus the loss with it, in bits a token. Above 0 the expert helps.
+    /// The text's loss without the expert minus the loss with it, in bits per token. Above 0 the expert helps.
     pub bits_per_token: f64,
-    /// The same in bits a byte.
+    /// The same in bits per byte.
     pub bits_per_byte: f64,
 }
 
 /// The base run of a text, and what each case reuses of it.
 pub struct Ablation {
     ids: Vec<u32>,
-    /// Bytes of the text but for its first token.
+    /// Bytes of the text without its first token.
     bytes: usize,
-    /// The engine of the base run; its caches hold the text.
+    /// The engine of the base run; its KV cache holds the text.
     base: CpuEngine,
     /// The engine that runs the cases.
     case: CpuEngine,
@@ -37,12 +37,12 @@ pub struct Ablation {
     mixed: Vec<Vec<f32>>,
     /// Which tokens each expert of each layer served, `[E][..]`.
     served: Vec<Vec<Vec<usize>>>,
-    /// Nats of the token after each token but the last.
+    /// Loss of each token but the first, in nats.
     nats: Vec<f64>,
 }
 
 impl Ablation {
-    /// Refuses settings under which switching one expert off means nothing or needs the whole text.
+    /// Rejects settings under which one expert cannot be switched off alone.
     pub fn check(settings: &Settings) -> Result<()> {
         let why = if settings.iter().all(Vec::is_empty) {
             "the model has no experts to switch off"
@@ -56,8 +56,8 @@ impl Ablation {
         Err(Error::Input(why.into()))
     }
 
-    /// Runs `ids`, a text of `bytes` bytes without its first token, with gates that do as `settings` say (experts must
-    /// not choose).
+    /// The base run: runs `ids` with gates that use `settings` (without expert choice). `bytes` is the length of the
+    /// text without its first token.
     pub fn new(engine: &CpuEngine, settings: Settings, ids: &[u32], bytes: usize) -> Self {
         let mut base = engine.fork(settings.clone());
         let (layers, width) = (base.architecture.layers.len(), base.architecture.hidden);
@@ -92,12 +92,12 @@ impl Ablation {
         routed.flat_map(|(n, settings)| (0..settings[0].experts as u32).map(move |expert| (n, expert))).collect()
     }
 
-    /// The text's loss, in bits a token.
+    /// The text's loss in bits per token.
     pub fn bits_per_token(&self) -> f64 {
         self.nats.iter().sum::<f64>() / std::f64::consts::LN_2 / self.nats.len().max(1) as f64
     }
 
-    /// The text without `expert` of layer `n`.
+    /// Runs the text without `expert` of layer `n`.
     pub fn without(&mut self, n: usize, expert: u32) -> Ablated {
         let served = &self.served[n][expert as usize];
         let mut change = 0.0;
@@ -116,7 +116,8 @@ impl Ablation {
         }
     }
 
-    /// Runs the text from its token `first` and layer `n` on; gives how much larger the loss is, in nats.
+    /// Reruns the text from its token `first` and layer `n` on. Returns the increase of the loss, summed over the
+    /// tokens, in nats.
     fn rerun(&mut self, n: usize, expert: u32, first: usize) -> f64 {
         let (layers, width) = (self.base.memory.len(), self.base.architecture.hidden);
         let alone = self.case.settings[n].iter().all(by_token_alone);
@@ -132,7 +133,7 @@ impl Ablation {
             let here: Vec<usize> = served.iter().copied().filter(|t| (start..end).contains(t)).collect();
             self.case.len = start;
             if alone {
-                // Only the tokens that the expert served have to be mixed anew.
+                // Only the tokens that the expert served have to run through the experts again.
                 let ids: Vec<u32> = here.iter().map(|&t| self.ids[t]).collect();
                 self.case.take(&self.attended[n], width, here.iter().copied());
                 if !here.is_empty() {
@@ -143,7 +144,7 @@ impl Ablation {
                 self.case.mix(n, &self.ids[start..end]);
             }
             if alone && last {
-                // After the last layer, no later token depends on them.
+                // No later token depends on the output of the last layer.
                 let next: Vec<Option<u32>> = here.iter().map(|&t| self.ids.get(t + 1).copied()).collect();
                 let losses = self.case.losses_of(&next);
                 change += here.iter().zip(losses).filter_map(|(&t, nats)| Some(nats? - self.nats[t])).sum::<f64>();
@@ -166,15 +167,15 @@ impl Ablation {
 }
 
 impl CpuEngine {
-    /// Puts these rows of `from`, `[T, D]`, into the residual stream, one after the other.
+    /// Copies the rows of `from`, `[T, D]`, for these `tokens` into the residual stream, one after the other.
     fn take(&mut self, from: &[f32], width: usize, tokens: impl Iterator<Item = usize>) {
         for (row, t) in self.activations.x.chunks_exact_mut(width).zip(tokens) {
             row.copy_from_slice(&from[t * width..][..width]);
         }
     }
 
-    /// The residual stream holds the rows of the tokens `of`, one after the other: moves each to its place among
-    /// `tokens`, and fills the other places from `rest`, `[T, D]`.
+    /// Moves the first rows of the residual stream, which belong to the tokens `of`, to their places among `tokens`,
+    /// and fills the other places from `rest`, `[T, D]`.
     fn spread(&mut self, rest: &[f32], width: usize, tokens: std::ops::Range<usize>, of: &[usize]) {
         let x = &mut self.activations.x;
         let mut left = of.len();
@@ -189,13 +190,13 @@ impl CpuEngine {
         }
     }
 
-    /// Nats of each of `next` after the `tokens` tokens in the residual stream, as far as there are any.
+    /// Loss in nats of each token of `next`, from the `tokens` rows of the residual stream. Stops where `next` ends.
     fn losses(&mut self, tokens: usize, next: &[u32]) -> Vec<f64> {
         let next: Vec<Option<u32>> = (0..tokens).map(|t| next.get(t).copied()).collect();
         self.losses_of(&next).into_iter().flatten().collect()
     }
 
-    /// Nats of the token that follows each token in the residual stream, where one does.
+    /// Loss in nats of the next token, for each row of the residual stream; `None` where there is no next token.
     fn losses_of(&mut self, next: &[Option<u32>]) -> Vec<Option<f64>> {
         let (tokens, vocabulary) = (next.len(), self.architecture.vocabulary);
         if tokens == 0 {
@@ -208,14 +209,14 @@ impl CpuEngine {
     }
 }
 
-/// Whether the choice for a token depends on its id and its router logits alone.
+/// Whether the routing of a token depends only on its id and its router logits.
 fn by_token_alone(setting: &Setting) -> bool {
     let by_place = matches!(setting.gate.kind, GateKind::Random | GateKind::RoundRobin | GateKind::ExpertChoice);
     setting.first == 0 && setting.limit.is_none() && setting.noise == Noise::Off && !by_place
 }
 
-/// The settings of a layer with one more expert off, with fewer choices where too few are left; none where it is the
-/// last one.
+/// The settings of a layer with `expert` off as well, and with a smaller k where fewer experts are left; `None` where
+/// it is the last expert.
 fn without(settings: &[Setting], expert: u32) -> Option<Vec<Setting>> {
     let off = |setting: &Setting| {
         let mut setting = setting.clone();

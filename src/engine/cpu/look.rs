@@ -1,4 +1,4 @@
-//! Looks inside one token: what attention and each expert of every layer added to its residual stream.
+//! Inspects one token: what attention and each expert of every layer added to its residual stream.
 
 use super::{CpuEngine, Stage};
 use crate::kernels::lm_head::lm_head;
@@ -15,14 +15,14 @@ pub struct Contribution {
     pub norm: f32,
 }
 
-/// One layer's part in one token.
+/// What one layer did to one token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerView {
     /// The layer's number.
     pub layer: usize,
     /// Euclidean norm of what attention added to the residual stream.
     pub attention: f32,
-    /// The experts that the token went to, by falling weight.
+    /// The experts of the token, by falling weight.
     pub experts: Vec<Contribution>,
     /// Euclidean norm of the residual stream after the layer.
     pub residual: f32,
@@ -31,8 +31,8 @@ pub struct LayerView {
 }
 
 impl CpuEngine {
-    /// Runs one token and looks inside: what each layer added to the residual stream, and the
-    /// logits of the residual stream after it.
+    /// Runs one token. Returns what each layer added to the residual stream, and the logits of the residual stream
+    /// after each layer.
     pub fn look(&mut self, id: u32) -> Vec<LayerView> {
         let (width, eps) = (self.architecture.hidden, self.architecture.norm_eps);
         let mut before: Vec<f32> = (0..width).map(|col| self.weights.embed.get(id as usize, col)).collect();
@@ -43,7 +43,7 @@ impl CpuEngine {
                 Stage::Attended => attention = norm_of(x.iter().zip(&before).map(|(now, before)| now - before)),
                 Stage::Mixed(choices) => {
                     let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(choices);
-                    // What was dropped has in y whatever was there before.
+                    // The row of a dropped assignment in `y` holds an old value.
                     let experts = rows.filter(|(_, expert)| **expert != NONE).map(|((y, &weight), &expert)| {
                         let norm = if weight == 0.0 { 0.0 } else { norm_of(y.iter().map(|y| weight * y)) };
                         Contribution { expert, norm }

@@ -1,4 +1,4 @@
-//! The adapter, its device, and the few things done with them: buffers, pipelines, bind groups, reading back.
+//! A GPU adapter and its device: makes buffers, pipelines and bind groups, and reads buffers back.
 
 use super::shader::{Access, Kernel};
 use super::software::{self, Form};
@@ -8,7 +8,7 @@ use crate::shape::Dtype;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// What differs from step to step; `shared/step.wgsl`.
+/// The values that change from step to step; the same struct as in `shared/step.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct StepUniform {
@@ -16,7 +16,7 @@ pub struct StepUniform {
     pub start: u32,
     /// Tokens of this step.
     pub count: u32,
-    /// First token whose logits are wanted.
+    /// First token whose logits are computed.
     pub logits_from: u32,
     /// Padding.
     pub unused: u32,
@@ -26,24 +26,24 @@ pub struct StepUniform {
 pub struct Gpu {
     /// The adapter's name.
     pub adapter: String,
-    /// The adapter is emulated by a processor, which runs a model faster by itself.
+    /// Whether the adapter is emulated on the CPU, where the CPU engine is faster.
     pub software: bool,
     /// How kernels divide their work: [`Form::of`] the adapter, unless a caller sets another before it uploads a model.
     pub form: Form,
-    /// Most rounds of loops that it lets an invocation make ([`software::most_rounds`]).
+    /// The most loop iterations that the adapter allows an invocation ([`software::most_rounds`]).
     pub most_rounds: Option<u64>,
     /// The device.
     pub device: wgpu::Device,
     /// Its queue.
     pub queue: wgpu::Queue,
-    /// The uniform of binding 0.
+    /// The uniform buffer of binding 0, a [`StepUniform`].
     pub step: wgpu::Buffer,
-    /// Set once the device is lost or failed, to why.
+    /// Why the device was lost or failed; `None` while it works.
     failure: Arc<Mutex<Option<String>>>,
     cache: Mutex<PipelineCache>,
 }
 
-/// Shader modules, layouts and pipelines, each made once.
+/// Shader modules, layouts and pipelines, each compiled once.
 #[derive(Default)]
 struct PipelineCache {
     modules: HashMap<(&'static str, Dtype, Tile), wgpu::ShaderModule>,
@@ -52,7 +52,7 @@ struct PipelineCache {
 }
 
 impl Gpu {
-    /// Asks for the fastest adapter, with all the limits it has.
+    /// Opens the fastest adapter, with all the limits that it supports.
     pub async fn open() -> Result<Self> {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends =
@@ -69,12 +69,13 @@ impl Gpu {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let form = Form::of(&adapter);
         let required_limits = adapter.limits();
-        // Where the GPU has them: for profile.rs; for the quads of software.rs.
+        // Optional features: timestamps for profile.rs, subgroups for the quads of software.rs.
         let required_features = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP);
         let label = Some("moescope");
         let wanted = wgpu::DeviceDescriptor { label, required_features, required_limits, ..Default::default() };
         let device = adapter.request_device(&wanted).await;
-        let (device, queue) = device.map_err(|e| Error::Device(format!("the GPU refused a device ({e})")))?;
+        let (device, queue) =
+            device.map_err(|e| Error::Device(format!("the GPU driver rejected the request for a device ({e})")))?;
         let failure = watch(&device);
         let step = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step"),
@@ -86,17 +87,17 @@ impl Gpu {
         Ok(Self { adapter: name, software, form, most_rounds, device, queue, step, failure, cache: Mutex::default() })
     }
 
-    /// As [`Self::open`]; an error where there is only a software adapter.
+    /// As [`Self::open`], but returns an error where the only adapter is a software adapter.
     pub async fn open_real() -> Result<Self> {
         let gpu = Self::open().await?;
         if gpu.software {
-            let why = format!("the only adapter, {}, is emulated by the processor", gpu.adapter);
+            let why = format!("the only adapter, {}, is emulated on the CPU", gpu.adapter);
             return Err(Error::Device(why));
         }
         Ok(gpu)
     }
 
-    /// An error once the device was lost or did something wrong.
+    /// Returns an error if the device was lost or reported an error.
     pub fn check(&self) -> Result<()> {
         match self.failure.lock().expect("no panic while it is held").as_ref() {
             None => Ok(()),
@@ -104,7 +105,7 @@ impl Gpu {
         }
     }
 
-    /// A storage buffer of zeros, `bytes` long (at least 16, rounded up to 16).
+    /// A storage buffer of `bytes` zero bytes, at least 16 and rounded up to a multiple of 16.
     pub fn zeros(&self, label: &str, bytes: usize) -> Result<wgpu::Buffer> {
         self.buffer(
             label,
@@ -113,7 +114,7 @@ impl Gpu {
         )
     }
 
-    /// A buffer of zeros for `usage`; an error where the adapter cannot hold it in one piece.
+    /// A zeroed buffer for `usage`; an error where the adapter's limits are smaller.
     pub fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         let size = (bytes.max(16) as u64).next_multiple_of(16);
         let limits = self.device.limits();
@@ -134,7 +135,7 @@ impl Gpu {
         }))
     }
 
-    /// A storage buffer with `content`.
+    /// A storage buffer that holds `content`.
     pub fn filled(&self, label: &str, content: &[u8]) -> Result<wgpu::Buffer> {
         let buffer = self.zeros(label, content.len())?;
         let whole = content.len() / 4 * 4;
@@ -147,7 +148,7 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// The pipeline of a kernel for weights of `dtype`, products of `tile` and these constants.
+    /// The pipeline of a kernel for weights of type `dtype`, product tiles of `tile`, and these WGSL constants.
     pub fn pipeline(
         &self,
         kernel: &'static Kernel,
@@ -187,7 +188,7 @@ impl Gpu {
         pipeline
     }
 
-    /// A bind group of the step and `buffers`, in the order of the kernel's bindings.
+    /// A bind group of the step uniform and `buffers`, in the order of the kernel's bindings.
     pub fn bind(&self, kernel: &'static Kernel, buffers: &[wgpu::BindingResource<'_>]) -> wgpu::BindGroup {
         assert_eq!(buffers.len(), kernel.bindings.len(), "{}", kernel.name);
         let layout = self.cache().layout(&self.device, kernel);
@@ -204,13 +205,13 @@ impl Gpu {
         self.cache.lock().expect("no panic while it is held")
     }
 
-    /// Maps the first `bytes` of a staging buffer, hands them to `read`, and unmaps.
+    /// Maps the first `bytes` of a staging buffer, passes them to `read`, and unmaps it.
     pub async fn read<T>(&self, staging: &wgpu::Buffer, bytes: u64, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let mapping = self.map(staging, bytes);
         self.read_mapped(mapping, read).await
     }
 
-    /// Asks for the first `bytes` of a staging buffer, once all that was submitted so far is done.
+    /// Starts to map the first `bytes` of a staging buffer. The mapping completes after all submitted work.
     pub fn map(&self, staging: &wgpu::Buffer, bytes: u64) -> Mapping {
         let (sender, done) = futures::channel::oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, 0..bytes, move |mapped| {
@@ -219,10 +220,10 @@ impl Gpu {
         Mapping { staging: staging.clone(), bytes, done }
     }
 
-    /// Waits for a mapping, hands its bytes to `read`, and unmaps.
+    /// Waits for a mapping, passes its bytes to `read`, and unmaps the buffer.
     pub async fn read_mapped<T>(&self, mapping: Mapping, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let Mapping { staging, bytes, done } = mapping;
-        // In the browser the event loop does it; natively somebody must ask.
+        // In the browser the event loop drives the mapping; natively the device must be polled.
         #[cfg(not(target_arch = "wasm32"))]
         self.device
             .poll(wgpu::PollType::wait_indefinitely())
@@ -250,7 +251,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Gives the read up, so that the buffer can be written again.
+    /// Cancels the read, so that the buffer can be used again.
     pub fn cancel(self) {
         self.staging.unmap();
     }
@@ -279,7 +280,7 @@ impl PipelineCache {
     }
 }
 
-/// Notes when the device is lost or reports an error.
+/// Records when the device is lost or reports an error.
 fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
     let failure = Arc::new(Mutex::new(None));
     let note = |failure: &Arc<Mutex<Option<String>>>, why: String| {
@@ -310,7 +311,7 @@ fn no_adapter() -> String {
     }
 }
 
-/// The adapter's name; browsers often keep the full one back and tell only vendor and architecture.
+/// The adapter's name. Browsers often hide the full name and give only vendor and architecture.
 async fn adapter_name(info: &wgpu::AdapterInfo) -> String {
     let told = [info.name.trim(), info.driver.trim()].into_iter().find(|name| !name.is_empty()).map(str::to_owned);
     #[cfg(target_arch = "wasm32")]
@@ -321,7 +322,7 @@ async fn adapter_name(info: &wgpu::AdapterInfo) -> String {
     told.unwrap_or_else(|| "unnamed adapter".into())
 }
 
-/// Vendor and architecture from `GPUAdapterInfo`, which `wgpu` does not hand on.
+/// Vendor and architecture from `GPUAdapterInfo`, which `wgpu` does not pass on.
 #[cfg(target_arch = "wasm32")]
 async fn browser_adapter_name() -> Option<String> {
     use js_sys::{Function, Promise, Reflect};

@@ -1,6 +1,6 @@
-//! Pipelined decode steps: the GPU draws each token itself (`shaders/sample.wgsl`) and runs it in the next step,
-//! which is submitted before the results of the step before are read. Every step still has its own submit and its own
-//! readback of routing and logits; what is saved is the round trip to the processor between two tokens.
+//! Pipelined decode steps. The GPU draws each token itself (`shaders/sample.wgsl`) and runs it in the next step, which
+//! is submitted before the results of the previous step are read. Every step still has its own submit and its own
+//! readback of routing and logits. This saves the round trip to the CPU between two tokens.
 
 use super::GpuEngine;
 use super::limits::AHEAD;
@@ -10,11 +10,11 @@ use crate::engine::step::{LogitsOf, Step};
 use crate::error::Result;
 
 impl GpuEngine {
-    /// Runs the next token of a continuation and gives it with its step, logits included. The token is what the GPU
-    /// drew in the step before, or `first()` where no step is in flight. Submits further steps, which draw as
-    /// `sampling` says, until `ahead` are in flight.
+    /// Runs the next token of a continuation, and returns the token and its step with logits. The token is the one
+    /// that the previous step drew, or `first()` where no step is in flight. Submits further steps, which draw with
+    /// `sampling`, until `ahead` are in flight.
     ///
-    /// `sampling` must take all tokens ([`Sampling::takes_all`]), and the text must have room for `ahead` more.
+    /// `sampling` must allow all tokens ([`Sampling::takes_all`]), and the context must have room for `ahead` more.
     pub async fn draw(
         &mut self,
         sampling: &Sampling,
@@ -39,7 +39,7 @@ impl GpuEngine {
         Ok((std::mem::replace(&mut self.in_flight.id, next), step))
     }
 
-    /// Writes how to draw, and the token that the first step runs.
+    /// Writes the sampling parameters, and the token that the first step runs.
     fn start_drawing(&mut self, sampling: &Sampling, id: u32) {
         let (queue, seed) = (&self.shared.gpu.queue, sampling.seed);
         let words = [sampling.temperature.to_bits(), seed as u32, (seed >> 32) as u32];
@@ -48,7 +48,7 @@ impl GpuEngine {
         (self.in_flight.sampling, self.in_flight.id) = (Some(*sampling), id);
     }
 
-    /// Submits a step over the token in `ids`, which draws the one after it.
+    /// Submits a step that runs the token in `ids` and draws the next one.
     fn submit_next(&mut self) -> Result<()> {
         let start = self.len + self.in_flight.steps.len();
         let sections = self.begin_step(1, start, LogitsOf::Last)?.drawing();

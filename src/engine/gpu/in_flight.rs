@@ -1,25 +1,25 @@
-//! Steps of a continuation that were submitted and not read yet.
+//! Decode steps that were submitted and whose results have not been read.
 
 use super::device::Mapping;
 use super::readback::ReadbackLayout;
 use crate::engine::sampling::Sampling;
 use std::collections::VecDeque;
 
-/// Steps that were submitted and not read yet.
+/// Decode steps that were submitted and whose results have not been read.
 #[derive(Default)]
 pub struct InFlight {
-    /// What each of them gives, and its buffer.
+    /// For each step the layout of its results, and the pending read of its buffer.
     pub steps: VecDeque<(ReadbackLayout, Mapping)>,
-    /// How they draw.
+    /// The sampling parameters of these steps.
     pub sampling: Option<Sampling>,
-    /// What the first of them runs.
+    /// The token that the first of these steps runs.
     pub id: u32,
-    /// The next buffer for results.
+    /// Index of the staging buffer for the next step's results.
     pub slot: usize,
 }
 
 impl InFlight {
-    /// Forgets them: what they write is written again before it is read.
+    /// Drops these steps. What they wrote to the KV cache is overwritten before it is read.
     pub fn cancel(&mut self) {
         self.steps.drain(..).for_each(|(_, mapping)| mapping.cancel());
         self.sampling = None;

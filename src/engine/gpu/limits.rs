@@ -1,21 +1,22 @@
-//! How much of a text a GPU takes at once.
+//! How many tokens a GPU step has, and how many steps are in flight.
 
 use crate::shape::Architecture;
 
-/// Most steps in flight.
+/// The most decode steps in flight.
 pub const AHEAD: usize = 8;
 
-/// Tokens that every step may have, and the most whose logits come back.
+/// The most tokens of a step that returns the logits of each; every model can run such a step.
 pub const TOKENS_WITH_LOGITS: usize = 64;
 
-/// Most tokens of a step, where there are no logits of each.
+/// The most tokens of a step that does not return the logits of each.
 const MOST_TOKENS: usize = 256;
 
-/// Multiply-adds of a step of more than [`TOKENS_WITH_LOGITS`] tokens: about a tenth of a second on a small GPU.
-/// Operating systems reset a GPU that does not answer for two seconds.
+/// The most multiply-adds of a step of more than [`TOKENS_WITH_LOGITS`] tokens: about 0.1 s on a small GPU. Operating
+/// systems reset a GPU that does not answer for two seconds.
 const MOST_MULTIPLY_ADDS: u64 = 1 << 33;
 
-/// Most tokens of a step of this architecture. More of them share what an expert's weights take to read.
+/// The most tokens of a step of this architecture. In a longer step, more tokens share each read of an expert's
+/// weights.
 pub fn most_tokens(a: &Architecture) -> usize {
     let of_a_token = a.cost().flops_per_token() / 2;
     usize::try_from(MOST_MULTIPLY_ADDS / of_a_token.max(1))

@@ -1,6 +1,6 @@
-//! The GPU engine (`wgpu`: WebGPU in the browser; Vulkan, Metal or Direct3D 12 natively). A step is one
-//! command encoder, one submit and one readback: the router's decisions never leave the GPU in between.
-//! Buffers, bind groups and pipelines are made once, at load.
+//! The GPU engine (`wgpu`: WebGPU in the browser; Vulkan, Metal or Direct3D 12 natively). A step is one command
+//! encoder, one submit and one readback: the router's decisions stay on the GPU in between. Buffers, bind groups and
+//! pipelines are made once, when a model is loaded.
 
 pub mod device;
 mod draw;
@@ -34,10 +34,10 @@ use std::rc::Rc;
 
 /// The GPU engine.
 pub struct GpuEngine {
-    /// Of the model, but with as many choices as the plan has room for.
+    /// The model's architecture, but with as many choices as the plan has room for.
     architecture: Architecture,
     settings: Settings,
-    /// Whether the settings may change.
+    /// Whether the settings may change (the engine is a fork).
     policy: bool,
     shared: Rc<Shared>,
     plan: Plan,
@@ -45,7 +45,7 @@ pub struct GpuEngine {
     in_flight: InFlight,
 }
 
-/// What engines of one model share.
+/// What the engines of one model share.
 struct Shared {
     gpu: Gpu,
     weights: GpuWeights,
@@ -57,7 +57,7 @@ impl GpuEngine {
         Self::on(Gpu::open().await?, model).await
     }
 
-    /// Uploads the weights to `gpu`, as they arrive, and makes all that steps need.
+    /// Uploads the weights to `gpu` while they are downloaded, and makes the plan of a step.
     pub async fn on(gpu: Gpu, model: &Model) -> Result<Self> {
         let architecture = model.architecture.clone();
         let weights = GpuWeights::arriving(&gpu, &architecture, &model.weights()?).await?;
@@ -65,8 +65,8 @@ impl GpuEngine {
         Self::with(Rc::new(Shared { gpu, weights }), architecture, settings, false).await
     }
 
-    /// Another engine on the same weights, with no text, whose gates do as `settings` say; [`Self::set_settings`] may
-    /// change them. Compiles pipelines with room for as many choices as there are experts.
+    /// Another engine on the same weights, with an empty cache, whose gates use `settings`. They may change later
+    /// ([`Self::set_settings`]), so it compiles pipelines with room for as many choices as there are experts.
     pub async fn fork(&self, settings: Settings) -> Result<Self> {
         let mut roomy = self.architecture.clone();
         for layer in roomy.layers.iter_mut().filter(|layer| layer.moe.gate.is_some()) {
@@ -78,7 +78,7 @@ impl GpuEngine {
     async fn with(shared: Rc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
         let plan = Plan::new(&shared.gpu, &architecture, &shared.weights, &settings, policy)?;
         let mut engine = Self { architecture, settings, policy, shared, plan, len: 0, in_flight: InFlight::default() };
-        // A step of one token, then of two: compiles every pipeline, and finds out whether the GPU can run them.
+        // One step of one token and one of two: they compile every pipeline and show whether the GPU can run them.
         engine.step(&[0], LogitsOf::Last).await?;
         engine.len = 0;
         if engine.architecture.context > 1 {
@@ -88,7 +88,7 @@ impl GpuEngine {
         Ok(engine)
     }
 
-    /// Makes the gates of a [`GpuEngine::fork`] do as `settings` say; the text must be run again.
+    /// Changes the gates' settings of an engine made by [`GpuEngine::fork`]; the text must run again.
     pub fn set_settings(&mut self, settings: Settings) {
         debug_assert!(self.policy);
         self.in_flight.cancel();
@@ -97,7 +97,7 @@ impl GpuEngine {
         self.len = 0;
     }
 
-    /// See [`super::Engine::step`], which also checks `ids`.
+    /// Runs `ids`; see [`super::Engine::step`], which also checks them.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
         self.in_flight.cancel();
         let sections = self.begin(ids, self.len, logits)?;
@@ -109,14 +109,14 @@ impl GpuEngine {
         Ok(step)
     }
 
-    /// Writes the ids and the uniform of the next step.
+    /// Writes the ids and the step uniform of the next step.
     fn begin(&self, ids: &[u32], start: usize, logits: LogitsOf) -> Result<ReadbackLayout> {
         let sections = self.begin_step(ids.len(), start, logits)?;
         self.shared.gpu.queue.write_buffer(&self.plan.ids, 0, bytemuck::cast_slice(ids));
         Ok(sections)
     }
 
-    /// As [`Self::begin`], for ids that are on the GPU.
+    /// As [`Self::begin`], for ids that are already on the GPU.
     fn begin_step(&self, count: usize, start: usize, logits: LogitsOf) -> Result<ReadbackLayout> {
         let from = logits.from(count);
         let uniform = StepUniform { start: start as u32, count: count as u32, logits_from: from as u32, unused: 0 };
@@ -130,8 +130,8 @@ impl GpuEngine {
         Ok(ReadbackLayout::new(&self.architecture, &self.settings, count, count - from, self.policy))
     }
 
-    /// How long each kernel takes in a step over `ids`, the tokens at the position `start` of the text in the cache.
-    /// Running them again leaves the cache as it is, up to rounding.
+    /// Times each kernel in a step over `ids`, which are the text's tokens from the position `start` on. The KV cache
+    /// gets the same values again, up to rounding.
     ///
     /// # Errors
     /// The GPU has no timestamps, or was lost.
@@ -152,33 +152,33 @@ impl GpuEngine {
         Ok(profile::by_kernel(&kernels, &sums))
     }
 
-    /// What its gates do.
+    /// The settings of its gates.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Tokens in the cache.
+    /// Number of tokens in the cache.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// True where the cache holds no token.
+    /// Whether the cache holds no token.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Keeps the first `len` tokens of the cache.
+    /// Removes the tokens after the first `len` from the cache.
     pub fn truncate(&mut self, len: usize) {
         self.in_flight.cancel();
         self.len = self.len.min(len);
     }
 
-    /// Most tokens of a step.
+    /// The most tokens of a step that returns these logits.
     pub fn chunk(&self, logits: LogitsOf) -> usize {
         if logits == LogitsOf::All { TOKENS_WITH_LOGITS } else { most_tokens(&self.architecture) }
     }
 
-    /// Dispatches of a step of so many tokens, the logits among them.
+    /// Number of dispatches in a step of `tokens` tokens, including the logits.
     pub fn dispatches(&self, tokens: usize) -> usize {
         self.plan.dispatches(tokens)
     }
@@ -188,12 +188,12 @@ impl GpuEngine {
         &self.shared.gpu.adapter
     }
 
-    /// What it computes.
+    /// The architecture that it runs.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
 
-    /// Destroys the device, as a driver reset does: the next step is an [`crate::error::Error::Device`].
+    /// Destroys the device, as a driver reset does; the next step returns an [`crate::error::Error::Device`].
     pub fn lose_device(&self) {
         self.shared.gpu.device.destroy();
     }

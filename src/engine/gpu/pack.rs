@@ -1,29 +1,29 @@
-//! Weights as the shaders read them: panels in the file's own width (`shared/panels.wgsl`).
+//! Packs weights as the shaders read them: in panels, at the file's own width (`shared/panels.wgsl`).
 
 use super::shader::ROWS;
 use crate::model::Tensor;
 use crate::shape::{Dtype, Matrix};
 use std::borrow::Cow;
 
-/// Columns of a group.
+/// Columns of a matrix that lie together: four.
 const GROUP: usize = 4;
 
-/// Panels that hold so many rows.
+/// Number of panels that hold `rows` rows.
 pub fn panels(rows: usize) -> usize {
     rows.div_ceil(ROWS)
 }
 
-/// Groups of four numbers that hold `n`.
+/// Number of fours that hold `n` numbers.
 pub fn groups(n: usize) -> usize {
     n.div_ceil(4)
 }
 
-/// `n` rounded up to whole groups.
+/// `n` rounded up to a multiple of four.
 pub fn padded(n: usize) -> usize {
     groups(n) * 4
 }
 
-/// Stacks matrices of the same width on top of each other and packs them as one, as numbers of `dtype`.
+/// Stacks matrices of equal width on top of each other, and packs them as one matrix of type `dtype`.
 pub fn stack(dtype: Dtype, matrices: &[Matrix<'_>]) -> Vec<u8> {
     let rows = matrices.iter().map(|m| m.rows).sum();
     let mut panels = Panels::new(dtype, rows, matrices[0].cols);
@@ -35,8 +35,8 @@ pub fn stack(dtype: Dtype, matrices: &[Matrix<'_>]) -> Vec<u8> {
     panels.bytes
 }
 
-/// Queries, keys and values as one matrix, its rows in the order in which `qkv` turns them: dimensions `i` and
-/// `i + head_dim / 2` of a head are in the same row of two neighbouring panels.
+/// Packs queries, keys and values as one matrix. Dimensions `i` and `i + head_dim / 2` of a head, which `qkv` rotates
+/// together, are in the same row of two neighbouring panels.
 pub fn pairs(dtype: Dtype, matrices: &[Matrix<'_>], head_dim: usize) -> Vec<u8> {
     let half = head_dim / 2;
     let rows: usize = matrices.iter().map(|m| m.rows).sum();
@@ -52,7 +52,7 @@ pub fn pairs(dtype: Dtype, matrices: &[Matrix<'_>], head_dim: usize) -> Vec<u8> 
     panels.bytes
 }
 
-/// Two matrices as one, a panel of the first and a panel of the second in turn.
+/// Packs two matrices as one, a panel of the first and a panel of the second in turn.
 pub fn alternate(dtype: Dtype, pair: &[Matrix<'_>]) -> Vec<u8> {
     let mut panels = Panels::new(dtype, in_turn(pair[0].rows), pair[0].cols);
     for (which, matrix) in pair.iter().enumerate() {
@@ -61,17 +61,17 @@ pub fn alternate(dtype: Dtype, pair: &[Matrix<'_>]) -> Vec<u8> {
     panels.bytes
 }
 
-/// Rows of two matrices of `rows` rows whose panels lie in turn.
+/// Number of rows of two matrices, of `rows` rows each, whose panels alternate.
 fn in_turn(rows: usize) -> usize {
     2 * rows.next_multiple_of(ROWS)
 }
 
-/// Where `row` of the first (0) or the second (1) of two such matrices lies.
+/// The packed row of `row` of the first (0) or the second (1) of two such matrices.
 fn place_in_turn(row: usize, which: usize) -> usize {
     (row / ROWS * 2 + which) * ROWS + row % ROWS
 }
 
-/// The width of numbers that tensors share; f32 where they differ.
+/// The number format that all tensors have; f32 where they differ.
 pub fn common_dtype(tensors: &[&Tensor<'_>]) -> Dtype {
     let first = tensors[0].dtype;
     if tensors.iter().all(|tensor| tensor.dtype == first) { first } else { Dtype::F32 }
@@ -90,7 +90,7 @@ impl Panels {
         Self { dtype, groups, bytes: vec![0; numbers * dtype.size()] }
     }
 
-    /// Puts each row of a matrix where `place` says.
+    /// Copies each row of a matrix to the row that `place` returns.
     fn put_rows(&mut self, matrix: &Matrix<'_>, place: impl Fn(usize) -> usize) {
         let size = self.dtype.size();
         let bytes = if matrix.dtype == self.dtype {

@@ -1,26 +1,26 @@
-//! Settings as the words that `shaders/shared/choose.wgsl` reads.
+//! Encodes settings as the 32-bit words that `shaders/shared/choose.wgsl` reads.
 
 use crate::shape::setting::SETTINGS;
 use crate::shape::{GateKind, Limit, Noise, Setting};
 
-/// Words of a setting before those of its experts.
+/// Words of a setting before the words of its experts.
 const HEADER: usize = 12;
-/// Words of an expert.
+/// Words for each expert.
 const PER_EXPERT: usize = 4;
 
-/// Words that hold any settings of a layer with so many experts.
+/// Number of words that hold any settings of a layer with `experts` experts.
 pub fn room(experts: usize) -> usize {
     2 + SETTINGS * (HEADER + PER_EXPERT * experts)
 }
 
-/// How many settings, the layer, and the settings.
+/// Encodes the number of settings, the layer's number, and the settings.
 pub fn words(layer: usize, settings: &[Setting]) -> Vec<u32> {
     let mut words = vec![settings.len() as u32, layer as u32];
     settings.iter().for_each(|setting| push(setting, &mut words));
     words
 }
 
-/// The number by which `shaders/shared/choose.wgsl` knows how a gate ranks experts.
+/// The number that stands for a gate kind in `shaders/shared/choose.wgsl`.
 pub fn kind(kind: GateKind) -> u32 {
     match kind {
         GateKind::SoftmaxTopK | GateKind::TopKOfSoftmax | GateKind::NoisyTopK | GateKind::Soft => 0,

@@ -1,28 +1,28 @@
-//! How long each kernel takes: steps in which every dispatch is a pass of its own, between two timestamps.
+//! Times each kernel: runs steps in which every dispatch is a pass of its own, between two timestamps.
 //!
-//! Source: <https://gpuweb.github.io/gpuweb/#timestamp>. Browsers blur timestamps (Chrome to 0.1 ms), so several
-//! steps are summed up.
+//! Source: <https://gpuweb.github.io/gpuweb/#timestamp>. Browsers round timestamps (Chrome to 0.1 ms), so the times of
+//! several steps are added up.
 
 use super::device::Gpu;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use wgpu::BufferUsages;
 
-/// Steps that are timed and averaged.
+/// Number of steps that are timed and averaged.
 pub const STEPS: usize = 8;
 
-/// What a kernel takes in one step.
+/// How long one kernel takes in a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KernelTime {
-    /// Its name.
+    /// The kernel's name.
     pub kernel: String,
-    /// How often it runs.
+    /// Number of its dispatches in a step.
     pub dispatches: usize,
-    /// Milliseconds of all of them.
+    /// Milliseconds of all its dispatches.
     pub ms: f64,
 }
 
-/// Timestamps around the dispatches of a step.
+/// The timestamps before and after each dispatch of a step.
 pub struct Clock {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
@@ -31,7 +31,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// For steps of so many dispatches.
+    /// Timestamps for a step of `dispatches` dispatches.
     ///
     /// # Errors
     /// The GPU has no timestamps.
@@ -51,7 +51,7 @@ impl Clock {
         Ok(Self { queries, resolved, staging, bytes })
     }
 
-    /// The pass of dispatch `n`.
+    /// Begins the timed pass of dispatch `n`.
     pub fn pass<'e>(&self, encoder: &'e mut wgpu::CommandEncoder, n: usize) -> wgpu::ComputePass<'e> {
         let first = 2 * n as u32;
         let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
@@ -62,26 +62,26 @@ impl Clock {
         encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes })
     }
 
-    /// Makes the times readable, after all passes.
+    /// Copies the timestamps to a buffer that can be read; called after all passes.
     pub fn stop(&self, encoder: &mut wgpu::CommandEncoder) {
         let count = (self.bytes / u64::from(wgpu::QUERY_SIZE)) as u32;
         encoder.resolve_query_set(&self.queries, 0..count, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, self.bytes);
     }
 
-    /// Milliseconds of each dispatch.
+    /// Milliseconds of each dispatch, in order.
     pub async fn read(&self, gpu: &Gpu) -> Result<Vec<f64>> {
         let tick = f64::from(gpu.queue.get_timestamp_period()) * 1e-6;
         let between = |bytes: &[u8]| {
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
-            // A clock that was set meanwhile says nothing.
+            // The clock may have been set back between two timestamps; such a time counts as 0.
             ticks.chunks_exact(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * tick).collect()
         };
         gpu.read(&self.staging, self.bytes, between).await
     }
 }
 
-/// The times of a step's dispatches, kernel by kernel, the longest first.
+/// Adds up the times of a step's dispatches for each kernel, the slowest kernel first.
 pub fn by_kernel(names: &[&'static str], ms: &[f64]) -> Vec<KernelTime> {
     let mut times: Vec<KernelTime> = Vec::new();
     for (&name, &ms) in names.iter().zip(ms) {

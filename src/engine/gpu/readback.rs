@@ -7,23 +7,24 @@ use bytemuck::pod_collect_to_vec;
 /// Bytes of a number.
 const WORD: usize = 4;
 
-/// What a step's readback holds: for each routed layer router logits `[T, R]`, selected, weights and (with a
-/// limit or a policy) dropped, `[T, choices]`; then logits `[L, V]`; then the token that was drawn, where one was.
+/// The sections of a step's readback: for each routed layer the router logits `[T, R]`, and selected, weights and
+/// (with a capacity or a policy) dropped, each `[T, choices]`; then logits `[L, V]`; then the drawn token, if the step
+/// draws one.
 pub struct ReadbackLayout {
     /// Tokens of the step.
     pub tokens: usize,
-    /// Tokens whose logits are wanted.
+    /// Number of tokens whose logits are read back, `L`.
     pub logits: usize,
     /// Whether the step draws the next token.
     pub draws: bool,
     /// Bytes of each section.
     pub sizes: Vec<u64>,
-    /// All of them.
+    /// Bytes of all sections.
     pub bytes: u64,
 }
 
 impl ReadbackLayout {
-    /// For `tokens` tokens, `logits` of which want logits.
+    /// The layout for `tokens` tokens, with the logits of the last `logits` of them.
     pub fn new(a: &Architecture, settings: &Settings, tokens: usize, logits: usize, policy: bool) -> Self {
         let layers = a.layers.iter().zip(settings);
         let routing = layers.flat_map(|(l, s)| widths(&l.moe, s, policy)).map(|numbers| numbers * tokens);
@@ -31,7 +32,7 @@ impl ReadbackLayout {
         Self { tokens, logits, draws: false, bytes: sizes.iter().sum(), sizes }
     }
 
-    /// The same with the token that is drawn after the last one.
+    /// The same layout with one more word for the token that the step draws.
     pub fn drawing(mut self) -> Self {
         self.draws = true;
         self.sizes.push(WORD as u64);
@@ -39,13 +40,13 @@ impl ReadbackLayout {
         self
     }
 
-    /// The token that was drawn, the last word of `bytes`.
+    /// The token that the step drew, from the last word of `bytes`.
     pub fn drawn(bytes: &[u8]) -> u32 {
         let word = bytes.last_chunk().expect("a token was drawn");
         u32::from_le_bytes(*word)
     }
 
-    /// The step in `bytes`.
+    /// Decodes the step's results from `bytes`.
     pub fn step(&self, a: &Architecture, settings: &Settings, mut bytes: &[u8]) -> Step {
         let mut step = Step::new(a, settings);
         let mut sizes = self.sizes.iter();
@@ -78,7 +79,7 @@ impl ReadbackLayout {
     }
 }
 
-/// Numbers of a token in each section.
+/// Numbers for each token in each section of a layer.
 fn widths(moe: &MoeShape, settings: &[Setting], policy: bool) -> [usize; 4] {
     let routed = if moe.gate.is_some() { moe.choices() } else { 0 };
     let limited = if policy || is_limited(settings) { routed } else { 0 };

@@ -1,14 +1,14 @@
-//! How many tokens and panels of weights a workgroup multiplies.
+//! Tiles: how many tokens and panels of weights a workgroup multiplies.
 
-/// A product's tile: the same kernel for one token, or for several at a time.
+/// The tile of a product; it specialises a kernel to one token or to several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tile {
-    /// For decoding.
+    /// One token, for decoding.
     One,
-    /// For prefill.
+    /// Eight tokens, for a prefill.
     Eight,
-    /// For prefill on software adapters that have quads ([`Form`](super::software::Form)): the four invocations of a
-    /// quad exchange what they loaded.
+    /// Sixteen tokens, for a prefill on software adapters that have quads ([`Form`](super::software::Form)): the four
+    /// invocations of a quad exchange the values that they load.
     Sixteen,
 }
 
@@ -22,7 +22,7 @@ impl Tile {
         }
     }
 
-    /// Workgroups that cover so many panels of a product.
+    /// Number of workgroups that cover `panels` panels of a product.
     pub fn workgroups(self, panels: usize) -> u32 {
         // PANELS of shared/product_one.wgsl; HEIGHT * SET of shared/product_tile.wgsl; SET of
         // shared/product_quads.wgsl.
@@ -34,13 +34,13 @@ impl Tile {
         panels.div_ceil(of_a_workgroup) as u32
     }
 
-    /// The constants of a product with so many panels.
+    /// The WGSL constants of a product with `panels` panels.
     pub fn constants(self, panels: usize) -> Vec<(&'static str, f64)> {
         if self == Self::Sixteen { vec![("SET", set(panels) as f64)] } else { Vec::new() }
     }
 }
 
-/// Panels of a workgroup of `shared/product_quads.wgsl`: sixteen, where that leaves few without work.
+/// Panels of a workgroup of `shared/product_quads.wgsl`: sixteen, or eight where sixteen would leave many lanes idle.
 fn set(panels: usize) -> usize {
     if panels.is_multiple_of(16) || panels > 64 { 16 } else { 8 }
 }
