@@ -1,35 +1,35 @@
-//! Weights rounded to 8 bits, each row with a scale of its own, and products of integers with them: an option that
-//! reads a quarter of the bytes. Rows of x are rounded to 16 bits at most, each with a scale of its own too, so that
-//! what the weights lose is what the product loses.
+//! Weights rounded to 8 bits with one quantisation step for each row, and integer products with them: an option that
+//! reads a quarter of the bytes. Rows of `x` are rounded to at most 16 bits, each with a step of its own, so that
+//! nearly all of the rounding error comes from the weights.
 //!
-//! Plain form: `y[n] = scale[n] * s * sum_c round(W[n][c] / scale[n]) * round(x[c] / s)`; integer sums have no order,
-//! so one token at a time gives the same bits as many at once. Rounding weights so is usual: Dettmers et al. 2022
-//! (LLM.int8()) call it row-wise absmax quantization.
+//! Plain form: `y[n] = scale[n] * s * sum_c round(W[n][c] / scale[n]) * round(x[c] / s)`. Integer sums do not depend
+//! on their order, so a decode step gives the same bits as a prefill. This rounding of weights is the row-wise absmax
+//! quantisation of Dettmers et al. 2022 (LLM.int8()).
 
 use super::panels::{Panels, ROWS};
 use crate::shape::Matrix;
 use std::cell::Cell;
 use wide::{f32x8, i16x8, i32x4};
 
-/// Four columns of a panel, four rows in each part. Words `2r` and `2r + 1` belong to row `r` of the four: columns 0
-/// and 1 are their upper bytes, 2 and 3 their lower ones, which shifts of a whole part bring to where `dot` wants
-/// them.
+/// Four columns of a panel, in four vectors of four rows each. The 16-bit words `2r` and `2r + 1` belong to row `r` of
+/// the four: their upper bytes are the columns 0 and 1, their lower bytes the columns 2 and 3. One shift of the vector
+/// brings them to where `dot` reads them.
 type Columns = [i16x8; ROWS / 4];
 
-/// Columns that lie together.
+/// Matrix columns in one packed column.
 const TOGETHER: usize = 4;
 
-/// The largest number that weights and rows of x are rounded to.
+/// The largest rounded number, of weights and of rows of `x`.
 const MOST_WEIGHT: f32 = 127.0;
 const MOST_X: f32 = 32_767.0;
 
-/// No sum of products may be larger: the most of an `i32`, less what rounding adds.
+/// The largest sum of products that is allowed: the maximum of an `i32`, less what rounding can add.
 const MOST_SUM: f32 = 2_147_000_000.0;
 
-/// Tokens of a tile: as many sums as the processor has registers for.
+/// Tokens of a tile: as many as have sums that fit in the CPU's registers.
 const TOKENS: usize = 2;
 
-/// A matrix `[rows, cols]` of rounded weights.
+/// A matrix `[rows, cols]` of weights rounded to 8 bits.
 pub struct Int8 {
     cols: usize,
     /// Each packed column holds [`TOGETHER`] columns of the matrix.
@@ -39,7 +39,7 @@ pub struct Int8 {
 }
 
 impl Int8 {
-    /// Rounds and packs matrices of the same width, stacked.
+    /// Stacks matrices of equal width on top of each other, rounds them and packs them.
     pub fn stack(matrices: &[Matrix<'_>]) -> Self {
         let (rows, cols) = (matrices.iter().map(|m| m.rows).sum(), matrices[0].cols);
         let mut panels = Panels::<Columns>::zeros(rows, cols.div_ceil(TOGETHER));
@@ -59,12 +59,12 @@ impl Int8 {
         Self { cols, panels, scales }
     }
 
-    /// Outputs of a product with it.
+    /// Number of rows: outputs of a product.
     pub fn rows(&self) -> usize {
         self.scales.len()
     }
 
-    /// Inputs of a product with it.
+    /// Number of columns: inputs of a product.
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -74,7 +74,7 @@ impl Int8 {
         self.panels.bytes() + size_of_val(self.scales.as_slice())
     }
 
-    /// The number at (`row`, `col`), as it was rounded.
+    /// The rounded weight at (`row`, `col`), times its quantisation step.
     pub fn get(&self, row: usize, col: usize) -> f32 {
         let columns = &self.panels.panel(row / ROWS)[col / TOGETHER];
         let bytes: &[i8; TOGETHER * ROWS] = bytemuck::cast_ref(columns);
@@ -82,12 +82,12 @@ impl Int8 {
     }
 }
 
-/// Where the number of a row and a column lies in [`Columns`].
+/// The byte of a weight in [`Columns`], for its row in the panel and its column.
 fn byte(row: usize, col: usize) -> usize {
     4 * row + 2 * (col % 2) + usize::from(col < 2)
 }
 
-/// Rounded rows of x, [`TOGETHER`] numbers at a time, and what each row's numbers count.
+/// Rounded rows of `x`, [`TOGETHER`] numbers at a time, and the quantisation step of each row.
 #[derive(Default)]
 struct Rounded {
     numbers: Vec<[i16; TOGETHER]>,
@@ -124,7 +124,7 @@ pub(super) fn linear(x: &[f32], weights: &Int8, y: &mut [f32]) {
     ROUNDED.set(rounded);
 }
 
-/// The sums of `M` rows of numbers, as long as a panel has columns, with its sixteen rows.
+/// The integer products of `M` rounded rows, each as long as a panel has columns, with the panel's sixteen rows.
 #[inline(always)]
 fn dots<const M: usize>(x: [&[[i16; TOGETHER]]; M], panel: &[Columns]) -> [[i32; ROWS]; M] {
     let x = x.map(|x| &x[..panel.len()]);
@@ -142,7 +142,7 @@ fn dots<const M: usize>(x: [&[[i16; TOGETHER]]; M], panel: &[Columns]) -> [[i32;
 }
 
 impl Rounded {
-    /// Rounds rows of `cols` numbers.
+    /// Rounds the rows of `x`, `cols` numbers each.
     fn round(&mut self, x: &[f32], cols: usize) {
         self.numbers.clear();
         self.scales.clear();
@@ -159,7 +159,7 @@ impl Rounded {
     }
 }
 
-/// The largest size of a number.
+/// The largest absolute value of `numbers`.
 fn largest(numbers: &[f32]) -> f32 {
     let eights = numbers.chunks(8).map(|eight| f32x8::from(eight).abs());
     eights.fold(f32x8::ZERO, f32x8::max).to_array().into_iter().fold(0.0, f32::max)

@@ -1,16 +1,17 @@
-//! `a * b + c`, of which every product is made.
+//! `a * b + c` on vectors, from which all products are made.
 
 use wide::f32x8;
 
-/// `a * b + c` in each place. In a browser with relaxed SIMD (<https://github.com/WebAssembly/relaxed-simd>) it is one
-/// instruction and, where the processor has one for it, one rounding; elsewhere two of each.
+/// `a * b + c` for each element. In a browser with relaxed SIMD (<https://github.com/WebAssembly/relaxed-simd>) this
+/// is one instruction, with one rounding where the CPU has a fused multiply-add; elsewhere it is two instructions and
+/// two roundings.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "relaxed-simd")))]
 #[inline(always)]
 pub fn madd(a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
     a.mul_add(b, c)
 }
 
-/// `a * b + c` in each place: one instruction and, where the processor has one for it, one rounding.
+/// `a * b + c` for each element: one instruction, with one rounding where the CPU has a fused multiply-add.
 #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
 #[inline(always)]
 pub fn madd(a: f32x8, b: f32x8, c: f32x8) -> f32x8 {

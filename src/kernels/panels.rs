@@ -1,17 +1,17 @@
-//! How the CPU engine keeps a matrix: in panels of sixteen rows, read as one sequential stream. Weights are
+//! Matrices in the layout of the CPU engine: panels of sixteen rows, read as one sequential stream. Weights are
 //! [`super::stored`].
 
 use crate::shape::Matrix;
 use wide::f32x8;
 
-/// Rows of a panel: a column of it is a line of the cache, and enough independent sums to hide the latency of an add.
+/// Rows of a panel. A column of it is one cache line, and sixteen independent sums hide the latency of an addition.
 pub const ROWS: usize = 16;
 
 /// A column of a panel.
 pub type Column = [f32x8; ROWS / 8];
 
-/// A matrix `[rows, cols]` in panels: `panels[p * cols + c]` holds column `c` of rows `16p .. 16p + 16`.
-/// A product then reads memory in order and needs no horizontal sums. Missing rows are zero.
+/// A matrix `[rows, cols]` in panels: `panels[p * cols + c]` holds column `c` of rows `16p .. 16p + 16`. A product
+/// reads memory in order and needs no horizontal sums. Rows beyond the matrix are zero.
 #[derive(Clone, Debug, Default)]
 pub struct Panels<C = Column> {
     rows: usize,
@@ -25,12 +25,12 @@ impl<C: Copy + Default> Panels<C> {
         Self { rows, cols, panels: vec![C::default(); rows.div_ceil(ROWS) * cols] }
     }
 
-    /// Outputs of a product with it.
+    /// Number of rows: outputs of a product.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Inputs of a product with it.
+    /// Number of columns: inputs of a product.
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -51,7 +51,7 @@ impl<C: Copy + Default> Panels<C> {
 }
 
 impl Panels {
-    /// Packs matrices of the same width, stacked, widened to f32.
+    /// Stacks matrices of equal width on top of each other, and packs them as f32.
     pub fn stack(matrices: &[Matrix<'_>]) -> Self {
         let cols = matrices[0].cols;
         let mut stacked = Self::zeros(matrices.iter().map(|m| m.rows).sum(), cols);
@@ -77,7 +77,7 @@ impl Panels {
         numbers(&self.panel(row / ROWS)[col])[row % ROWS]
     }
 
-    /// Takes the first `rows` rows (and up to 15 more) of a matrix of the same shape.
+    /// Copies the first `rows` rows (and up to 15 more) from a matrix of the same shape.
     pub fn copy_rows(&mut self, other: &Self, rows: usize) {
         let end = rows.div_ceil(ROWS) * self.cols;
         self.panels[..end].copy_from_slice(&other.panels[..end]);

@@ -1,29 +1,30 @@
-//! Random numbers that are pure functions of where they are used, the same on CPU and GPU (docs/gates.md); their twin
-//! is `shaders/shared/random.wgsl`.
+//! Random numbers as pure functions of a key, the same on CPU and GPU (docs/gates.md). Twin:
+//! `shaders/shared/random.wgsl`.
 
-/// PCG's permutation of 32 bits (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering").
+/// A permutation of the 32-bit numbers from the PCG family (Jarzynski and Olano 2020, "Hash Functions for GPU
+/// Rendering").
 pub fn pcg(v: u32) -> u32 {
     let state = v.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
     let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
     (word >> 22) ^ word
 }
 
-/// 32 bits of four numbers.
+/// 32 random bits for a key of four numbers.
 pub fn draw([a, b, c, d]: [u32; 4]) -> u32 {
     pcg(d.wrapping_add(drawn_with([a, b, c])))
 }
 
-/// What all draws with the same first three numbers have in common.
+/// The part of [`draw`] that depends only on the first three numbers of the key.
 pub fn drawn_with([a, b, c]: [u32; 3]) -> u32 {
     pcg(c.wrapping_add(pcg(b.wrapping_add(pcg(a)))))
 }
 
-/// Uniform in [0, 1).
+/// A uniform number in [0, 1) for a key.
 pub fn uniform(key: [u32; 4]) -> f32 {
     (draw(key) >> 8) as f32 / 16_777_216.0
 }
 
-/// Standard normal (Box and Muller 1958), for expert `e` at (seed, layer, position).
+/// A standard normal number (Box and Muller 1958) for expert `e` at (seed, layer, position).
 pub fn normal([seed, layer, position, e]: [u32; 4]) -> f32 {
     let draw = |n: u32| draw([seed, layer, position, n]) >> 8;
     let (u1, u2) = ((draw(2 * e) + 1) as f32 / 16_777_216.0, draw(2 * e + 1) as f32 / 16_777_216.0);

@@ -1,20 +1,20 @@
-//! Draws the next token with Gumbel noise: the largest of `logits[id] + temperature * g[id]` is a draw from
-//! `softmax(logits / temperature)` (Gumbel 1954; Maddison, Tarlow and Minka 2014, "A* Sampling"), found without
-//! sorting or summing. The noise is a pure function of seed, position and token, so the same seed and text go on in
-//! the same way on every engine.
+//! Draws the next token with Gumbel noise. The index of the largest `logits[id] + temperature * g[id]` is a draw from
+//! `softmax(logits / temperature)` (Gumbel 1954; Maddison, Tarlow and Minka 2014, "A* Sampling"), without sorting or
+//! summing. The noise is a pure function of seed, position and token, so every engine continues the same text in the
+//! same way.
 
 use super::random::{drawn_with, pcg};
 
-/// More than [`gumbel`] ever gives.
+/// An upper bound of [`gumbel`].
 const MOST_NOISE: f32 = 17.0;
 
-/// The token that follows at `position`, from `logits`, `[V]`: the most probable one where `temperature` is 0, and of
-/// equals the first.
+/// Draws the token at `position` from `logits`, `[V]`. With `temperature` 0 it is the most probable token, and the
+/// first of several.
 pub fn sample(logits: &[f32], temperature: f32, seed: u64, position: usize) -> u32 {
     let key = drawn_with([seed as u32, (seed >> 32) as u32, position as u32]);
     let (mut best, mut token) = (f32::MIN, 0);
     for (id, &logit) in (0u32..).zip(logits) {
-        // Most tokens cannot win: they need no logarithms.
+        // A token that cannot win even with the largest noise needs no logarithm.
         if logit + temperature * MOST_NOISE <= best {
             continue;
         }
@@ -26,8 +26,8 @@ pub fn sample(logits: &[f32], temperature: f32, seed: u64, position: usize) -> u
     token
 }
 
-/// `-ln(-ln(1 - v))` for a `v` in (0, 1) made of 23 bits of `word`; a series for small `v`, whose logarithm WGSL may
-/// get wrong by 2^-21.
+/// `-ln(-ln(1 - v))` for a `v` in (0, 1) made of 23 bits of `word`. Small `v` use a series, because WGSL allows an
+/// error of 2^-21 in their logarithm.
 fn gumbel(word: u32) -> f32 {
     let v = ((word >> 9) as f32 + 0.5) / 8_388_608.0;
     if v < 0.031_25 {

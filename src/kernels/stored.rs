@@ -1,14 +1,14 @@
-//! A matrix of weights as the CPU engine keeps it: in panels of f32, or of the 16-bit numbers that the file has.
-//! Those take half the memory, and half the time to read from it; to widen them takes time too, which decides for
-//! small models.
+//! Matrices of weights in the layout of the CPU engine: panels of f32, or of the file's own 16-bit numbers. The latter
+//! take half the memory and half the memory bandwidth, but must be widened, which costs more than it saves in small
+//! models.
 
 use super::int8::Int8;
 use super::panels::{Column, Panels, ROWS, numbers};
 use crate::shape::{Dtype, Matrix};
 use wide::{f32x8, i32x8};
 
-/// A column of a panel of 16-bit numbers: in word `j` the one of row `j` below that of row `j + 8`, so that a shift
-/// or a mask of the whole column finds eight of them.
+/// A column of a panel of 16-bit numbers. Word `j` holds row `j` in its lower half and row `j + 8` in its upper half,
+/// so that one shift or mask of the whole column gives eight rows.
 pub type Pairs = i32x8;
 
 /// A matrix of weights, `[rows, cols]`.
@@ -17,19 +17,20 @@ pub enum Stored {
     F32(Panels),
     /// Half precision.
     F16(Panels<Pairs>),
-    /// The upper halves of singles.
+    /// bfloat16: the upper halves of single-precision numbers.
     Bf16(Panels<Pairs>),
-    /// Rounded.
+    /// Rounded to 8 bits.
     Int8(Int8),
 }
 
 impl Stored {
-    /// Packs matrices of the same width, stacked, widened to f32.
+    /// Stacks matrices of equal width on top of each other, and packs them as f32.
     pub fn wide(matrices: &[Matrix<'_>]) -> Self {
         Self::F32(Panels::stack(matrices))
     }
 
-    /// Packs matrices of the same width, stacked, as they are; widened where they are not of one 16-bit kind.
+    /// Stacks and packs matrices of equal width in their own 16-bit format; as f32 where they are not all of one such
+    /// format.
     pub fn as_is(matrices: &[Matrix<'_>]) -> Self {
         let dtype = matrices[0].dtype;
         match dtype {
@@ -39,12 +40,12 @@ impl Stored {
         }
     }
 
-    /// Packs matrices of the same width, stacked, rounded to 8 bits.
+    /// Stacks and packs matrices of equal width, rounded to 8 bits.
     pub fn int8(matrices: &[Matrix<'_>]) -> Self {
         Self::Int8(Int8::stack(matrices))
     }
 
-    /// Outputs of a product with it.
+    /// Number of rows: outputs of a product.
     pub fn rows(&self) -> usize {
         match self {
             Self::F32(panels) => panels.rows(),
@@ -53,7 +54,7 @@ impl Stored {
         }
     }
 
-    /// Inputs of a product with it.
+    /// Number of columns: inputs of a product.
     pub fn cols(&self) -> usize {
         match self {
             Self::F32(panels) => panels.cols(),
@@ -100,19 +101,19 @@ fn pairs(matrices: &[Matrix<'_>]) -> Panels<Pairs> {
     panels
 }
 
-/// The product of one row `x`, as long as the panel has columns, with sixteen rows of halves, in the order of
+/// The products of one row `x`, as long as the panel has columns, with sixteen rows of f16, summed in the order of
 /// [`super::linear`].
 #[inline(never)] // One copy of it serves all products.
 pub(super) fn by_f16(x: &[f32], panel: &[Pairs]) -> Column {
-    // Halves moved to where a single has its numbers are too small by 2^112. The row makes up for most of that, as
-    // far as no number can overflow, and the sums for the rest: as all are powers of two, the bits are those of
-    // widened weights.
+    // The bits of an f16 at the place of an f32's bits are the number times 2^-112. `x` is multiplied by as much of
+    // 2^112 as cannot overflow, and the sums by the rest. All factors are powers of two, so the result has the same
+    // bits as with widened weights.
     const OF_X: f32 = (1u64 << 63) as f32 * 2.0;
     const OF_SUMS: f32 = (1u64 << 48) as f32;
     by_pairs(x.iter().map(|x| x * OF_X), panel, moved).map(|sum| sum * f32x8::splat(OF_SUMS))
 }
 
-/// As [`by_f16`], with upper halves of singles.
+/// As [`by_f16`], for bf16.
 #[inline(never)]
 pub(super) fn by_bf16(x: &[f32], panel: &[Pairs]) -> Column {
     by_pairs(x.iter().copied(), panel, from_bf16)
@@ -130,7 +131,7 @@ fn by_pairs(x: impl Iterator<Item = f32>, panel: &[Pairs], widen: impl Fn(Pairs)
     sums
 }
 
-/// A panel of halves, widened into `wide`.
+/// Widens a panel of f16 to f32.
 #[inline(never)]
 pub(super) fn widen_f16<'a>(panel: &[Pairs], wide: &'a mut Vec<Column>) -> &'a [Column] {
     wide.clear();
@@ -138,7 +139,7 @@ pub(super) fn widen_f16<'a>(panel: &[Pairs], wide: &'a mut Vec<Column>) -> &'a [
     wide
 }
 
-/// As [`widen_f16`], of upper halves of singles.
+/// As [`widen_f16`], for bf16.
 #[inline(never)]
 pub(super) fn widen_bf16<'a>(panel: &[Pairs], wide: &'a mut Vec<Column>) -> &'a [Column] {
     wide.clear();
@@ -146,22 +147,22 @@ pub(super) fn widen_bf16<'a>(panel: &[Pairs], wide: &'a mut Vec<Column>) -> &'a 
     wide
 }
 
-/// Both halves of a column, widened.
+/// The sixteen numbers of a column, widened.
 #[inline(always)]
 fn from_bf16(pairs: Pairs) -> Column {
     [pairs << 16, pairs & i32x8::splat(0xffff_0000_u32 as i32)].map(bytemuck::cast)
 }
 
-/// Both halves of a column, widened.
+/// The sixteen numbers of a column, widened.
 #[inline(always)]
 fn from_f16(pairs: Pairs) -> Column {
-    /// 2^112, the difference between the exponents of a half and a single.
+    /// 2^112: the difference between the exponent biases of f32 and f16.
     const SCALE: f32 = f32::from_bits((127 + 112) << 23);
     moved(pairs).map(|numbers| numbers * f32x8::splat(SCALE))
 }
 
-/// Halves at the place of a single's bits: sign, exponent and fraction, without the three bits that singles have more
-/// in the exponent. So they are too small by 2^112, the halves below the normal ones as well.
+/// f16 numbers at the place of an f32's bits: sign, exponent and fraction, without the three additional exponent bits
+/// of an f32. The result is the number times 2^-112, also for subnormal numbers.
 #[inline(always)]
 fn moved(pairs: Pairs) -> Column {
     const KEPT: i32 = 0x8fff_e000_u32 as i32;
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
     use std::borrow::Cow;
 
-    /// All halves but those that are no numbers.
+    /// All 16-bit patterns that are finite numbers.
     fn every(kind: Dtype) -> Vec<u16> {
         let widen = |bits: u16| match kind {
             Dtype::F16 => half::f16::from_bits(bits).to_f32(),

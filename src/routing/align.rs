@@ -1,21 +1,21 @@
-//! Two tokenizations of the same text beside each other.
+//! Aligns two tokenizations of the same text.
 
 use crate::tokenizer::Token;
 use std::ops::Range;
 
-/// The shortest stretch of text that both tokenizations cut out alike, as ranges of their tokens.
+/// The shortest piece of text that starts and ends at token boundaries of both tokenizations, as ranges of their
+/// tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// Tokens of the first.
+    /// Tokens of the first tokenization.
     pub first: Range<usize>,
-    /// Tokens of the second.
+    /// Tokens of the second tokenization.
     pub second: Range<usize>,
 }
 
-/// Aligns two tokenizations of `text`, as far as both go: where a token of each ends at the same byte, a stretch ends.
+/// Aligns two tokenizations of `text`, as far as both go. A stretch ends where a token of each ends at the same byte.
 ///
-/// Tokens that are no part of the text, such as one for its beginning (`<s>`), take no bytes of it: they stand with the
-/// next token that does.
+/// Tokens that are not part of the text, such as `<s>`, belong to the stretch of the next token that is.
 pub fn align(text: &str, first: &[Token], second: &[Token]) -> Vec<Stretch> {
     let (first, second) = (ends(text, first), ends(text, second));
     let mut stretches = Vec::new();
@@ -26,7 +26,7 @@ pub fn align(text: &str, first: &[Token], second: &[Token]) -> Vec<Stretch> {
             std::cmp::Ordering::Less => i += 1,
             std::cmp::Ordering::Greater => j += 1,
             std::cmp::Ordering::Equal => {
-                // Several tokens of one side may end here: all belong to the stretch.
+                // Several tokens of one side may end at this byte; all of them belong to the stretch.
                 let next = |ends: &[usize], at: usize| ends.get(at + 1) == Some(&ends[at]);
                 if next(&first, i) || next(&second, j) {
                     i += usize::from(next(&first, i));
@@ -45,14 +45,14 @@ pub fn align(text: &str, first: &[Token], second: &[Token]) -> Vec<Stretch> {
     stretches
 }
 
-/// How far ahead a token is looked for where the ones before it say nothing of the text that they stand for (`<unk>`).
+/// How many bytes ahead a token is searched for where the tokens before it do not show their text (`<unk>`).
 const AHEAD: usize = 64;
 
-/// The end of a token after which no token takes any of the text.
+/// The end of tokens after which no token is part of the text.
 const NOWHERE: usize = usize::MAX;
 
-/// Where each token ends in the text, in bytes. A token that takes none of it, as a piece of a character that a later
-/// one completes, counts as ending with the next one that does.
+/// The byte of the text at which each token ends. A token without text of its own, such as a part of a character that
+/// a later token completes, gets the end of the next token with text.
 fn ends(text: &str, tokens: &[Token]) -> Vec<usize> {
     let mut ends = Vec::with_capacity(tokens.len());
     let mut end = 0;
@@ -67,7 +67,8 @@ fn ends(text: &str, tokens: &[Token]) -> Vec<usize> {
     ends
 }
 
-/// Where the token `piece` ends that follows the byte `start` of `text`; `start` where it is no part of the text.
+/// The byte at which the token `piece` ends if it is searched from the byte `start` of `text`; `start` where it is not
+/// part of the text.
 fn end_of(text: &str, start: usize, piece: &str) -> usize {
     let rest = &text[start..];
     // SentencePiece puts a space before the text.
@@ -125,7 +126,7 @@ mod tests {
         let turned = expected.map(|(first, second)| (second, first));
         assert_eq!(aligned_in(text, &plain, &begun), turned);
         assert_eq!(aligned_in(text, &begun, &begun)[0], (0..2, 0..2));
-        // One after the text belongs to no stretch.
+        // A token after the text belongs to no stretch.
         assert_eq!(aligned_in("The", &["The", "</s>"], &["T", "he"]), [(0..1, 0..2)]);
     }
 
@@ -133,7 +134,7 @@ mod tests {
     fn sentencepiece_begins_with_a_space_that_the_text_has_not() {
         let pieces = ["<s>", " The", " ri", "ver"];
         assert_eq!(aligned_in("The river", &pieces, &["T", "he", " river"]), [(0..2, 0..2), (2..4, 2..3)]);
-        // Where the text begins with one, it is the text's.
+        // A space at the beginning of the text belongs to the text.
         assert_eq!(aligned_in(" The", &[" The"], &[" ", "The"]), [(0..1, 0..2)]);
     }
 

@@ -1,5 +1,5 @@
-//! What follows from a trace beyond balance: how sure the router was, which way tokens went through the
-//! layers, who read what. Pure functions; the page draws what they return.
+//! What else follows from a trace: how sure the router was, the paths of tokens through the layers, and which tokens
+//! each expert handles. Pure functions; the page draws what they return.
 
 use super::dossier::Dossier;
 use super::trace::Trace;
@@ -7,7 +7,7 @@ use crate::engine::LayerTrace;
 use crate::kernels::softmax::softmax;
 use std::collections::HashMap;
 
-/// How undecided the router was about one token: `-sum p ln p / ln E`, 0 (certain) to 1 (no preference).
+/// How unsure the router was about one token: `-sum p ln p / ln E`, from 0 (certain) to 1 (no preference).
 pub fn router_entropy(layer: &LayerTrace, position: usize) -> f32 {
     if layer.experts < 2 {
         return 0.0;
@@ -16,39 +16,39 @@ pub fn router_entropy(layer: &LayerTrace, position: usize) -> f32 {
     (entropy / (layer.experts as f32).ln()).clamp(0.0, 1.0)
 }
 
-/// The path of one token: its first expert in each routed layer, where it has one.
+/// The path of one token: its first expert in each routed layer, where it has an expert.
 pub fn path(trace: &Trace, position: usize) -> Vec<Option<u32>> {
     trace.layers.iter().map(|layer| layer.selected_of(position).first().copied()).collect()
 }
 
-/// The other tokens that took the same path as the token at `position`.
+/// The positions of the other tokens with the same path as the token at `position`.
 pub fn same_path(trace: &Trace, position: usize) -> Vec<usize> {
     let wanted = path(trace, position);
     (0..trace.len()).filter(|&other| other != position && path(trace, other) == wanted).collect()
 }
 
-/// How many different paths the tokens took.
+/// Number of different paths of the tokens.
 pub fn path_count(trace: &Trace) -> usize {
     (0..trace.len()).map(|position| path(trace, position)).collect::<std::collections::HashSet<_>>().len()
 }
 
-/// What goes from an expert of one layer to an expert of the next.
+/// The flow from an expert of one layer to an expert of the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
     /// Expert in the earlier layer.
     pub from: u32,
     /// Expert in the later layer.
     pub to: u32,
-    /// Assignments that go this way, over all tokens.
+    /// Assignments that take this way, over all tokens.
     pub all: f32,
-    /// Assignments that go this way, over the chosen tokens only.
+    /// Assignments that take this way, over the chosen tokens only.
     pub chosen: f32,
 }
 
-/// The flow between routed layers `index` and `index + 1` (indices into `trace.layers`), largest first.
+/// The flows between the routed layers `index` and `index + 1` (indices into `trace.layers`), largest first.
 ///
-/// A token has `k` assignments in each layer. What an assignment hands on is split evenly over the `k`
-/// assignments of the next layer, so that what enters an expert is what it holds: its assignments.
+/// A token has `k` assignments in each layer. Each assignment is split evenly over the token's `k` assignments of the
+/// next layer, so that the flow into an expert is the number of its assignments.
 pub fn flows(trace: &Trace, index: usize, chosen: impl Fn(usize) -> bool) -> Vec<Flow> {
     let (here, next) = (&trace.layers[index], &trace.layers[index + 1]);
     let mut sums = HashMap::<(u32, u32), (f32, f32)>::new();
@@ -69,37 +69,37 @@ pub fn flows(trace: &Trace, index: usize, chosen: impl Fn(usize) -> bool) -> Vec
     flows
 }
 
-/// One kind of token that an expert reads.
+/// One token id that an expert handles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The token's id.
     pub id: u32,
-    /// How often the expert read it.
+    /// Number of its occurrences that the expert handled.
     pub read: usize,
-    /// How often it stands in the text.
+    /// Number of its occurrences in the text.
     pub of: usize,
-    /// Where it stands first among those that the expert read.
+    /// Position of the first occurrence that the expert handled.
     pub first: usize,
 }
 
-/// What one expert did over a text.
+/// What one expert handled over a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reader {
     /// Tokens for which it is one of the selected experts.
     pub read: usize,
-    /// Tokens for which it is the first.
+    /// Tokens for which it is the first of the selected experts.
     pub first: usize,
-    /// Its mean weight over the tokens it read; 0 where it read none.
+    /// Its mean weight over the tokens that it handled; 0 where there are none.
     pub mean_weight: f32,
-    /// The kinds of token it read, most often first, at equal counts the more exclusive first.
+    /// The token ids that it handled, by falling count, then by falling share of their occurrences.
     pub readings: Vec<Reading>,
-    /// The experts that were selected together with it, and for how many tokens; most often first.
+    /// The experts that were selected together with it, and for how many tokens; by falling number of tokens.
     pub partners: Vec<(u32, usize)>,
-    /// Positions of the tokens that it read.
+    /// Positions of the tokens that it handled.
     pub positions: Vec<usize>,
 }
 
-/// What `expert` of `layer` read. `ids` are the tokens' ids, one for each row of the layer.
+/// What `expert` of `layer` handled. `ids` are the tokens' ids, one for each row of the layer.
 pub fn reader(layer: &LayerTrace, ids: &[u32], expert: u32) -> Reader {
     let mut reader = Reader::default();
     let mut kinds = HashMap::<u32, Reading>::new();
@@ -124,7 +124,7 @@ pub fn reader(layer: &LayerTrace, ids: &[u32], expert: u32) -> Reader {
     }
     reader.mean_weight = if reader.read > 0 { weight / reader.read as f32 } else { 0.0 };
     reader.readings = kinds.into_values().filter(|kind| kind.read > 0).collect();
-    // More often first; then the larger read/of (compared as fractions); then in the text's order.
+    // Order: larger `read` first; then larger `read / of`, compared as fractions; then order of the text.
     reader
         .readings
         .sort_by(|a, b| b.read.cmp(&a.read).then((b.read * a.of).cmp(&(a.read * b.of))).then(a.first.cmp(&b.first)));
@@ -133,15 +133,15 @@ pub fn reader(layer: &LayerTrace, ids: &[u32], expert: u32) -> Reader {
     reader
 }
 
-/// The experts of a layer that no token was sent to.
+/// The experts of a layer that got no token.
 pub fn never_fired(layer: &LayerTrace) -> Vec<u32> {
     let mut fired = vec![false; layer.experts];
     layer.assignments().for_each(|expert| fired[expert as usize] = true);
     (0..layer.experts as u32).filter(|&expert| !fired[expert as usize]).collect()
 }
 
-/// Busiest expert against the average (`max_over_mean` of the balance) after each `step` tokens of the text:
-/// does the load even out as the text grows? The last entry is that of the whole text.
+/// `max_over_mean` of the balance after each `step` tokens of the text: does the load even out as the text grows? The
+/// last entry is that of the whole text.
 pub fn history(layer: &LayerTrace, step: usize) -> Vec<f32> {
     let mut counts = vec![0usize; layer.experts];
     let mut history = Vec::new();
@@ -158,8 +158,8 @@ pub fn history(layer: &LayerTrace, step: usize) -> Vec<f32> {
     history
 }
 
-/// Which tokens contain a part of an occurrence of `text`, `[T]`; without regard to ASCII case. All false
-/// where `text` is empty or not there.
+/// Which tokens contain a part of an occurrence of `text`, `[T]`, ignoring ASCII case. All are false where `text` is
+/// empty or does not occur.
 pub fn find(trace: &Trace, text: &str) -> Vec<bool> {
     let mut found = vec![false; trace.len()];
     if text.is_empty() {
@@ -183,12 +183,12 @@ pub fn find(trace: &Trace, text: &str) -> Vec<bool> {
     found
 }
 
-/// Tokens before and after one that speak with it for a kind of text.
+/// Tokens before and after a token that also count for its domain guess.
 const NEIGHBOURS: usize = 3;
 
-/// The kind of text that the experts alone speak for at `position`: the domain whose texts would send tokens to
-/// just these experts most probably, and its probability. Naive Bayes over the selected experts of all layers of
-/// the token and its neighbours, each counted by its weight, with what `dossier` says of whom they read.
+/// Guesses the kind of text at `position` from the chosen experts alone: the most probable domain, and its
+/// probability. It is naive Bayes over the selected experts of the token and its neighbours in all layers. Each expert
+/// counts with its weight; `dossier` has its share of each domain.
 pub fn domain_guess(trace: &Trace, dossier: &Dossier, position: usize) -> Option<(usize, f32)> {
     let mut scores = vec![0.0f32; dossier.domains.len()];
     let around = position.saturating_sub(NEIGHBOURS)..(position + NEIGHBOURS + 1).min(trace.len());

@@ -1,10 +1,10 @@
-//! How evenly a layer's work is spread over its experts.
+//! The balance: how evenly the assignments of a layer are spread over its experts.
 
 use crate::engine::LayerTrace;
 use crate::kernels::softmax::softmax;
 use serde::{Deserialize, Serialize};
 
-/// Balance of one layer over the tokens of a trace. With load `f`, importance `P` and `E` experts.
+/// Balance of one layer over the tokens of a trace, with load `f`, importance `P` and `E` experts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Balance {
     /// `f_i`: expert i's share of the assignments. `[E]`, sums to 1 (all 0 where there are no tokens).
@@ -15,15 +15,14 @@ pub struct Balance {
     pub cv: f32,
     /// `-sum f ln f / ln E`. 1 = even; with one expert it is 1.
     pub entropy: f32,
-    /// `max(f) * E`: the busiest expert against the average. 1 = even.
+    /// `max(f) * E`: the busiest expert's load over the mean load. 1 = even.
     pub max_over_mean: f32,
-    /// `E * sum f_i P_i` (Fedus et al. 2021, "Switch Transformers", equation 4, without its
-    /// coefficient). 1 = even. Hugging Face's figure counts each of the k choices: k times this one.
+    /// `E * sum f_i P_i` (Fedus et al. 2021, "Switch Transformers", equation 4, without its coefficient). 1 = even.
+    /// Hugging Face counts each of the k choices, so its figure is k times this one.
     pub aux_loss: f32,
 }
 
-/// Balance of `layer` over all its tokens. A capacity that dropped assignments does not change the
-/// load: it is what the router asked for.
+/// Balance of `layer` over all its tokens. Dropped assignments count for the load, because the router chose them.
 pub fn balance(layer: &LayerTrace) -> Balance {
     let experts = layer.experts;
     let mut load = vec![0.0f32; experts];
@@ -50,7 +49,7 @@ fn importance(layer: &LayerTrace) -> Vec<f32> {
     mean.iter().map(|m| (m / tokens) as f32).collect()
 }
 
-/// The figures that follow from each expert's share of the assignments and its mean router probability, `[E]` each.
+/// The figures of a balance, from each expert's share of the assignments and its mean router probability, `[E]` each.
 pub(super) fn summarise(load: Vec<f32>, importance: Vec<f32>) -> Balance {
     let experts = load.len() as f32;
     let mean = load.iter().sum::<f32>() / experts;

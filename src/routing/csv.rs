@@ -1,11 +1,11 @@
-//! A trace as CSV (RFC 4180): a line an assignment, for spreadsheets and data frames.
+//! A trace as CSV (RFC 4180), one line for each assignment, for spreadsheets and data frames.
 
 use super::trace::Trace;
 use std::fmt::Write;
 
-/// The trace with the columns `position,token_id,token,layer,rank,expert,weight,probability,surprise_bits`.
-/// `rank` counts a token's experts from 0 by falling weight; `probability` is the router's over all experts;
-/// `surprise_bits` is empty where it is not known.
+/// The trace with the columns `position,token_id,token,layer,rank,expert,weight,probability,surprise_bits`. `rank`
+/// counts a token's experts from 0 by falling weight. `probability` is the router's, over all experts. `surprise_bits`
+/// is empty where it was not computed.
 pub fn csv(trace: &Trace) -> String {
     let mut csv = String::from("position,token_id,token,layer,rank,expert,weight,probability,surprise_bits\r\n");
     for (position, token) in trace.tokens.iter().enumerate() {

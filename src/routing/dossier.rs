@@ -1,9 +1,10 @@
-//! Expert dossiers: what each expert of a model reads, counted over texts of known domains.
+//! Expert dossiers: which tokens each expert of a model gets, counted over texts of known domains.
 //!
-//! With `n(e)` assignments of expert e, `n(e, v)` of them on token id v and `n(e, d)` in domain d, over `N` tokens:
-//! mutual information in bits, `I(X; Y) = sum p(x, y) log2(p(x, y) / (p(x) p(y)))`, where X is either "which
-//! expert" over a layer's assignments, or "this expert or not" over its tokens. A token id is *specific* for an
-//! expert by its term of that sum, `n(e, v) log2(p(v | e) / p(v))`: common enough to matter, and drawn to the expert.
+//! An expert e has `n(e)` assignments over `N` tokens: `n(e, v)` of them on the token id v, and `n(e, d)` in the
+//! domain d. Mutual information in bits is `I(X; Y) = sum p(x, y) log2(p(x, y) / (p(x) p(y)))`. X is either "which
+//! expert", over a layer's assignments, or "this expert or not", over its tokens. A token id's *specificity* for an
+//! expert is its term of that sum, `n(e, v) log2(p(v | e) / p(v))`: it is large for an id that is frequent and that
+//! goes to the expert more often than by chance.
 
 use crate::engine::LayerTrace;
 use crate::tokenizer::Token;
@@ -14,9 +15,9 @@ use std::collections::HashMap;
 const TOKENS: usize = 30;
 /// Example contexts kept for each expert.
 const CONTEXTS: usize = 10;
-/// Tokens of a context before and after the one that the expert read.
+/// Tokens of a context before and after the expert's token.
 const AROUND: usize = 12;
-/// Seen less often, a token says nothing about an expert.
+/// Rarer token ids are not listed as specific.
 const LEAST_COUNT: u32 = 5;
 
 /// The dossiers of a model.
@@ -26,9 +27,9 @@ pub struct Dossier {
     pub schema: u32,
     /// The model's name.
     pub model: String,
-    /// Tokens counted.
+    /// Number of tokens counted.
     pub tokens: u64,
-    /// The domains, and how many of the tokens each has.
+    /// The domains, with the number of tokens of each.
     pub domains: Vec<Domain>,
     /// The routed layers, in order.
     pub layers: Vec<LayerDossier>,
@@ -39,7 +40,7 @@ pub struct Dossier {
 pub struct Domain {
     /// Its name.
     pub name: String,
-    /// Its tokens.
+    /// Number of its tokens.
     pub tokens: u64,
 }
 
@@ -73,28 +74,28 @@ pub struct ExpertDossier {
     pub token_information: f32,
     /// The token ids that are most specific for it.
     pub tokens: Vec<SpecificToken>,
-    /// Of its tokens, the share that expert i reads too, `[E]`; 1 for itself.
+    /// For each expert i, the share of this expert's tokens that also go to expert i, `[E]`; 1 for itself.
     pub with: Vec<f32>,
-    /// Where it read its most specific tokens, at its greatest weight.
+    /// Contexts of its most specific tokens, at its greatest weight.
     pub contexts: Vec<Context>,
 }
 
-/// A token id that an expert is drawn to.
+/// A token id that is specific for an expert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpecificToken {
     /// The id.
     pub id: u32,
-    /// What it looks like.
+    /// Its text as it is shown.
     pub text: String,
-    /// How often the expert read it.
+    /// Number of its occurrences that went to the expert.
     pub count: u32,
-    /// The share of its occurrences that the expert read.
+    /// The share of its occurrences that went to the expert.
     pub share: f32,
-    /// `p(v | e) / p(v)`: how many times more often than chance.
+    /// `p(v | e) / p(v)`: how many times more often it goes to the expert than by chance.
     pub lift: f32,
 }
 
-/// A place in the texts.
+/// A token in its context.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Context {
     /// The text before the token.
@@ -109,7 +110,7 @@ pub struct Context {
     pub weight: f32,
 }
 
-/// Counts traces into dossiers.
+/// Counts traces, from which it makes dossiers.
 pub struct Census {
     domains: Vec<Domain>,
     tokens: Vec<(Token, usize)>,
@@ -134,18 +135,18 @@ struct ExpertCensus {
 #[derive(Clone, Copy)]
 struct IdCensus {
     count: u32,
-    /// Greatest weight, and the token's number in the whole census.
+    /// The greatest weight, and the index of that token over all texts.
     best: (f32, usize),
 }
 
 impl Census {
-    /// A census over texts of these domains.
+    /// A census over texts of these domains, with nothing counted yet.
     pub fn new(domains: &[String]) -> Self {
         let domains = domains.iter().map(|name| Domain { name: name.clone(), tokens: 0 }).collect();
         Self { domains, tokens: Vec::new(), id_counts: HashMap::new(), layers: Vec::new() }
     }
 
-    /// Counts a text of domain number `domain`.
+    /// Counts a text of the domain with the index `domain`.
     pub fn add(&mut self, domain: usize, tokens: &[Token], layers: &[LayerTrace]) {
         if self.layers.is_empty() {
             let domains = self.domains.len();
@@ -164,7 +165,7 @@ impl Census {
         }
     }
 
-    /// The dossiers of what was counted. `show` gives a token id's looks.
+    /// The dossiers of the tokens counted so far. `show` returns the text of a token id.
     pub fn dossier(&self, model: &str, show: impl Fn(u32) -> String) -> Dossier {
         Dossier {
             schema: 1,
@@ -204,7 +205,7 @@ impl Census {
         }
     }
 
-    /// The ids that are most specific for an expert, most specific first.
+    /// The ids that are specific for an expert, most specific first.
     fn ranked(&self, expert: &ExpertCensus) -> Vec<(u32, IdCensus, f64)> {
         let lift = |id: u32, n: u32| {
             let chance = f64::from(self.id_counts[&id]) / self.tokens.len() as f64;
@@ -277,12 +278,12 @@ fn ratio(part: u64, whole: u64) -> f32 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64) as f32 }
 }
 
-/// The tokens that an expert did not read, where all tokens are counted once.
+/// For each column, the tokens that did not go to the expert; `all` counts each token once.
 fn rest(all: &[u64], read: &[u64]) -> Vec<u64> {
     all.iter().zip(read).map(|(all, read)| all - read).collect()
 }
 
-/// Mutual information of row and column of a table of counts, in bits.
+/// Mutual information in bits of row and column in a table of counts.
 pub fn mutual_information(table: &[&[u64]]) -> f32 {
     let columns = table.first().map_or(0, |row| row.len());
     let row_totals: Vec<u64> = table.iter().map(|row| row.iter().sum()).collect();

@@ -1,20 +1,20 @@
-//! What a policy changed: two traces of one text, side by side; and what sweeps over policies find.
+//! The effect of a policy: two traces of one text compared, and the results of sweeps over policies.
 
 use super::balance::{Balance, balance};
 use super::trace::Trace;
 pub use crate::engine::cpu::ablation::Ablated;
 use serde::{Deserialize, Serialize};
 
-/// Mean surprise over a text's tokens but the first, before which there is nothing to guess from.
+/// Mean surprise over the tokens of a text, without the first token, for which there is no prediction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bits {
-    /// Bits a token.
+    /// Bits per token.
     pub per_token: f64,
-    /// Bits a byte of the text.
+    /// Bits per byte of the text.
     pub per_byte: f64,
 }
 
-/// Mean surprise of the tokens of `trace` but the first; 0 where there are none.
+/// Mean surprise of the tokens of `trace` without the first; 0 where there are no others.
 pub fn mean_bits(trace: &Trace) -> Bits {
     bits_over(trace, trace.len())
 }
@@ -31,14 +31,14 @@ fn bits_over(trace: &Trace, count: usize) -> Bits {
     Bits { per_token: bits / number.max(1) as f64, per_byte: bits / bytes.max(1) as f64 }
 }
 
-/// One layer, before and after.
+/// The effect on one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerEffect {
     /// The layer's number.
     pub layer: usize,
-    /// Tokens whose experts are others than before, in whatever order.
+    /// Tokens whose set of experts changed.
     pub rerouted: usize,
-    /// Assignments over capacity.
+    /// Assignments that are dropped after the change.
     pub dropped: usize,
     /// Balance before.
     pub before: Balance,
@@ -46,12 +46,12 @@ pub struct LayerEffect {
     pub after: Balance,
 }
 
-/// Two traces of one text compared.
+/// The comparison of two traces of one text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effect {
     /// Tokens compared: those that both traces have.
     pub tokens: usize,
-    /// Tokens that some layer sends to other experts than before.
+    /// Tokens whose set of experts changed in some layer.
     pub rerouted: usize,
     /// Loss before.
     pub before: Bits,
@@ -59,11 +59,11 @@ pub struct Effect {
     pub after: Bits,
     /// Each token's surprise after minus before, in bits.
     pub change: Vec<f32>,
-    /// Layer by layer.
+    /// The effect on each layer.
     pub layers: Vec<LayerEffect>,
 }
 
-/// Compares what a policy does (`after`) with what the model does by itself (`before`) on the same text.
+/// Compares the trace under a policy (`after`) with that of the model's own routing (`before`), on the same text.
 pub fn effect(before: &Trace, after: &Trace) -> Effect {
     let same = before.tokens.iter().zip(&after.tokens).take_while(|(a, b)| a.id == b.id).count();
     let tokens = same.min(before.surprise.len()).min(after.surprise.len());
@@ -93,18 +93,18 @@ fn sorted(experts: &[u32]) -> Vec<u32> {
     experts
 }
 
-/// A text with k experts a token.
+/// One point of a sweep over k: a text with k experts per token.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KPoint {
-    /// Experts a token, in every layer.
+    /// Experts per token, in every layer.
     pub k: usize,
-    /// Mean surprise of a token, in bits.
+    /// Mean surprise in bits per token.
     pub bits_per_token: f64,
-    /// The same over the bytes of the text, in bits a byte.
+    /// Mean surprise in bits per byte of the text.
     pub bits_per_byte: f64,
     /// Parameters that a token uses; a token takes twice as many floating-point operations.
     pub active_parameters: u64,
-    /// As measured over the whole text.
+    /// Speed over the whole text, measured.
     pub tokens_per_second: f64,
 }
 

@@ -1,25 +1,26 @@
-//! How the experts of a layer fill up under a capacity: which place each token took, and who came too late.
+//! How the experts of a layer fill up under a capacity: when each is full, and which tokens it drops.
 
 use crate::engine::LayerTrace;
 use crate::shape::Limit;
 
-/// One expert's places over the text.
+/// How one expert fills up over the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filling {
-    /// Places taken in the group of tokens, after each token, `[T]`.
+    /// Assignments of the expert in the current window, after each token, `[T]`.
     pub taken: Vec<usize>,
-    /// Positions of the tokens that were dropped because it was full.
+    /// Positions of the tokens that were dropped because the expert was full.
     pub dropped: Vec<usize>,
 }
 
 impl Filling {
-    /// The first token after which no place was left in its group.
+    /// The first position at which the expert is full.
     pub fn full_at(&self, limit: &Limit) -> Option<usize> {
         self.taken.iter().position(|&taken| taken >= limit.most)
     }
 }
 
-/// The experts of a layer, `[E]`. Every `limit.group` tokens the count begins anew; dropped assignments take no place.
+/// The filling of each expert of a layer, `[E]`. Counting starts again every `limit.group` tokens; dropped assignments
+/// do not count.
 pub fn fillings(layer: &LayerTrace, limit: &Limit) -> Vec<Filling> {
     let mut fillings = vec![Filling::default(); layer.experts];
     let mut taken = vec![0; layer.experts];

@@ -7,7 +7,7 @@ use crate::engine::LayerTrace;
 use crate::model::{Backend, ModelInfo};
 use serde::Serialize;
 
-/// The document.
+/// The JSON document of a trace.
 #[derive(Serialize)]
 pub struct Document<'a> {
     schema: u32,

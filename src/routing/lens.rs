@@ -1,18 +1,18 @@
-//! What each layer did to one token: how much attention and each expert added to the residual stream, and what
-//! the model would guess next if it stopped there (the "logit lens", nostalgebraist 2020).
+//! What each layer did to one token: how much attention and each expert added to the residual stream, and the next
+//! token that the model would guess if it stopped there (the "logit lens", nostalgebraist 2020).
 
 use super::trace::Guess;
 pub use crate::engine::cpu::look::Contribution;
 use serde::{Deserialize, Serialize};
 
-/// One layer's part in one token.
+/// What one layer did to one token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerLens {
     /// The layer's number.
     pub layer: usize,
     /// Euclidean norm of what attention added to the residual stream.
     pub attention: f32,
-    /// The experts that the token went to, by falling weight.
+    /// The experts of the token, by falling weight.
     pub experts: Vec<Contribution>,
     /// Euclidean norm of the residual stream after the layer.
     pub residual: f32,

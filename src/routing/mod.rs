@@ -1,4 +1,4 @@
-//! What the router decided, and what follows from it: pure functions, no wasm, no GPU.
+//! The trace of the router's decisions, and what follows from it: pure functions without a browser and a GPU.
 //!
 //! ```
 //! use moescope::routing::{LayerTrace, balance};
@@ -28,7 +28,7 @@ pub use policy::Policy;
 pub use recording::Recording;
 pub use trace::{Guess, Trace};
 
-// What a trace and a policy are made of can be named from here too.
+// Parts of a trace, which can be imported from here too.
 pub use crate::engine::LayerTrace;
 pub use crate::shape::{Limit, Setting};
 pub use crate::tokenizer::Token;

@@ -1,5 +1,5 @@
-//! A policy: what a visitor changes about the routing. Plain data, the same in Rust, on the command line, in the
-//! page's address and in JavaScript; docs/gates.md says what each field does.
+//! A policy: what a visitor changes about the routing. It is plain data, the same in Rust, on the command line, in the
+//! page's address and in JavaScript. docs/gates.md describes each field.
 
 use crate::error::{Error, Result};
 use crate::shape::setting::SETTINGS;
@@ -9,20 +9,20 @@ use crate::shape::{
 use GateKind::{ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, RoundRobin, SigmoidBias, Soft, TopKOfSoftmax};
 use serde::{Deserialize, Serialize};
 
-/// Larger numbers, and products with their inverses, would leave what an f32 holds.
+/// Upper limit of numbers in a policy. Products of larger numbers and their inverses would exceed the range of f32.
 const LARGEST: f32 = 1e30;
 
-/// Rules, of which later ones go over earlier ones.
+/// Rules in order; a later rule overrides an earlier one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Policy(pub Vec<Rule>);
 
-/// One rule. What it leaves empty stays as it is.
+/// One rule. Fields that are empty change nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
-    /// Layers where it holds; all where it is none.
+    /// Layers to which it applies; all where it is `None`.
     pub layers: Option<Vec<usize>>,
-    /// Positions for which it holds, `from <= position < to`.
+    /// Positions to which it applies, `from <= position < to`.
     pub tokens: Option<[usize; 2]>,
     /// Experts that are removed.
     pub off: Vec<u32>,
@@ -30,35 +30,35 @@ pub struct Rule {
     pub force: Vec<u32>,
     /// Pairs of experts that exchange their tokens.
     pub swap: Vec<[u32; 2]>,
-    /// Experts that a token uses.
+    /// Experts per token.
     pub top_k: Option<usize>,
     /// Divides the router logits.
     pub temperature: Option<f32>,
-    /// Is added to the experts' scores, `[E]`.
+    /// Added to the experts' scores, `[E]`.
     pub bias: Vec<f32>,
     /// Standard deviation of noise on the router logits.
     pub noise: Option<f32>,
-    /// Seed of noise and chance.
+    /// Seed of the noise and of random gates.
     pub seed: Option<u32>,
-    /// An expert's capacity over that of an even load, in every group of 64 tokens.
+    /// An expert's capacity, as a multiple of an even share of each window of 64 tokens.
     pub capacity_factor: Option<f32>,
-    /// What becomes of tokens over the capacity.
+    /// What happens to tokens over the capacity.
     pub overflow: Option<Overflow>,
-    /// Whether the chosen experts' weights are made to sum to 1.
+    /// Whether the weights of the chosen experts are divided by their sum.
     pub renormalise: Option<bool>,
-    /// Another gate than the model's.
+    /// The gate that replaces the model's.
     pub gate: Option<GateKind>,
 }
 
-/// What becomes of tokens over the capacity.
+/// What happens to tokens over the capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
-    /// They pass through the residual stream.
+    /// They are dropped: only the residual stream carries them on.
     Drop,
     /// They go to the best expert that has room.
     NextBest,
-    /// There is no limit.
+    /// There is no capacity.
     Keep,
 }
 
@@ -91,13 +91,13 @@ impl Policy {
         rules.into_iter().enumerate().map(read).collect::<Result<_>>().map(Self)
     }
 
-    /// As short JSON: what is empty is left out; null for no rule.
+    /// As JSON without empty fields; `null` where there is no rule.
     pub fn to_json(&self) -> serde_json::Value {
         let short = |rule: &Rule| {
             let mut value = serde_json::to_value(rule).expect("plain data");
             if let Some(fields) = value.as_object_mut() {
                 fields.retain(|_, v| !v.is_null() && v.as_array().is_none_or(|list| !list.is_empty()));
-                // As they were typed: 0.1 and not its neighbour among the f32.
+                // Numbers as they were typed: 0.1, and not the nearest f32.
                 fields.iter_mut().for_each(|(_, v)| shorten(v));
             }
             value
@@ -109,8 +109,8 @@ impl Policy {
         }
     }
 
-    /// What each layer's gate does; none where that is what the model does by itself. An [`Error::Input`] says what
-    /// cannot be done.
+    /// The settings of each layer's gate; `None` where they are the model's own. An [`Error::Input`] says what is not
+    /// possible.
     pub fn settings(&self, architecture: &Architecture) -> Result<Option<Settings>> {
         self.0.iter().try_for_each(|rule| rule.check(architecture))?;
         let context = architecture.context;
@@ -130,12 +130,12 @@ impl Policy {
         Ok(changes.then_some(settings))
     }
 
-    /// As [`Self::settings`], but what the model does by itself where the policy changes nothing.
+    /// As [`Self::settings`], with the model's own settings where the policy changes nothing.
     pub fn settings_or_own(&self, architecture: &Architecture) -> Result<Settings> {
         Ok(self.settings(architecture)?.unwrap_or_else(|| own_settings(architecture)))
     }
 
-    /// This policy, and one expert of one layer off.
+    /// This policy, with one more expert of one layer off.
     pub fn without(&self, layer: usize, expert: u32) -> Self {
         let mut policy = self.clone();
         policy.0.push(Rule { layers: Some(vec![layer]), off: vec![expert], ..Rule::default() });
@@ -143,7 +143,7 @@ impl Policy {
     }
 }
 
-/// Numbers with the digits of an f32.
+/// Writes numbers with as many digits as an f32 has.
 fn shorten(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Number(number) if number.is_f64() => {
@@ -166,7 +166,7 @@ impl Rule {
         self.tokens.is_none_or(|[from, to]| (from..to).contains(&position))
     }
 
-    /// Where it holds, and its numbers.
+    /// Checks the layers, the positions and the ranges of the numbers.
     fn check(&self, architecture: &Architecture) -> Result<()> {
         let routed = |n: usize| architecture.layers[n].moe.gate.is_some();
         let count = architecture.layers.len();
@@ -193,7 +193,9 @@ impl Rule {
         ];
         for (name, value, wanted, fits) in numbers {
             if let Some(value) = value.filter(|&x| !(x.is_finite() && fits(x))) {
-                return wrong(format!("{name} is {value}; it must be {wanted}, and no power that 32 bits cannot hold"));
+                return wrong(format!(
+                    "{name} is {value}; it must be {wanted}, and within the range of 32-bit numbers"
+                ));
             }
         }
         if let Some(at) = self.bias.iter().position(|b| b.abs() >= LARGEST || b.is_nan()) {
@@ -207,7 +209,7 @@ fn wrong<T>(why: impl Into<String>) -> Result<T> {
     Err(Error::Input(format!("policy: {}", why.into())))
 }
 
-/// The settings of one layer: one for each range of tokens that is routed in its own way.
+/// The settings of one layer, one for each range of tokens with its own rules.
 fn layer_settings(rules: &[&Rule], n: usize, moe: &MoeShape, context: usize) -> Result<Vec<Setting>> {
     let mut firsts: Vec<usize> =
         rules.iter().filter_map(|rule| rule.tokens).flatten().chain([0]).filter(|&first| first < context).collect();
@@ -224,14 +226,14 @@ fn layer_settings(rules: &[&Rule], n: usize, moe: &MoeShape, context: usize) -> 
     }
     if settings.len() > SETTINGS {
         return wrong(format!(
-            "layer {n} has {} ranges of tokens with rules of their own; at most {SETTINGS} fit",
+            "layer {n} has {} ranges of tokens with rules of their own; at most {SETTINGS} are possible",
             settings.len()
         ));
     }
     Ok(settings)
 }
 
-/// Rules put together: lists add up, and of the others the last counts.
+/// Rules merged into one: lists are joined, and of other fields the last one counts.
 struct Wanted(Rule);
 
 impl Wanted {
@@ -240,7 +242,7 @@ impl Wanted {
         for &rule in rules {
             all.off.extend(&rule.off);
             all.swap.extend(&rule.swap);
-            // Lengths are checked against the layer.
+            // The length is checked later, against the layer.
             all.bias.resize(all.bias.len().max(rule.bias.len()), 0.0);
             all.bias.iter_mut().zip(&rule.bias).for_each(|(sum, b)| *sum += b);
             if !rule.force.is_empty() {
@@ -279,19 +281,19 @@ impl Wanted {
         if let Some(renormalise) = rule.renormalise {
             if matches!(setting.gate.kind, Hierarchical | Hash | Random | RoundRobin) {
                 return wrong(
-                    "renormalise means nothing to this gate, whose weights are no shares of scores; leave it out",
+                    "renormalise means nothing to this gate, whose weights are not computed from scores; leave it out",
                 );
             }
             setting.renormalise = renormalise;
         }
-        // Chance and noise alone know a seed.
+        // Only noise and random gates depend on the seed.
         if setting.noise == Noise::Off && !matches!(setting.gate.kind, Hash | Random) {
             setting.seed = 0;
         }
         Ok(setting)
     }
 
-    /// Another gate, and the noise.
+    /// Sets the gate and the noise.
     fn gate(&self, own: Setting, moe: &MoeShape) -> Setting {
         let rule = &self.0;
         let (gate, renormalise) = match rule.gate {
@@ -317,7 +319,7 @@ impl Wanted {
         Setting { gate, renormalise, noise, seed: rule.seed.unwrap_or(0), ..own }
     }
 
-    /// Marks the experts that are off; gives how many are left.
+    /// Marks the experts that are off; returns how many are left.
     fn switch_off(&self, setting: &mut Setting, n: usize) -> Result<usize> {
         let off = &self.0.off;
         in_range(off, "off", n, setting.experts)?;
@@ -350,7 +352,7 @@ impl Wanted {
         setting.top_k = rule.top_k.unwrap_or(moe.top_k);
         match rule.top_k {
             Some(0) => wrong("top_k is 0; a token needs at least one expert"),
-            // Where the experts choose, k is a mean.
+            // Under expert choice, k is a mean.
             _ if setting.experts_choose() => Ok(()),
             Some(k) if k > left => {
                 wrong(format!("top_k is {k}, and layer {n} has {left} experts that are not off; take at most {left}"))

@@ -1,5 +1,6 @@
-//! A recording: how a model's routing formed while it was trained. A few texts routed by snapshots of one run, and each
-//! snapshot's balance over held-out text. The file's format stands in docs/model-format.md.
+//! A recording: how the routing of a few texts changed while a model was trained. It holds snapshots of one training
+//! run; each has the routing of the texts, and the balance over held-out text. docs/model-format.md describes the
+//! file.
 
 use super::balance::{Balance, balance, summarise};
 use super::trace::Trace;
@@ -11,10 +12,10 @@ use serde::{Deserialize, Serialize};
 /// Version of the format.
 const SCHEMA: u32 = 1;
 
-/// Experts that one base-36 digit can name.
+/// The most experts of a layer, because one base-36 digit stands for an expert.
 pub const MOST_EXPERTS: usize = 36;
 
-/// Texts routed by snapshots of one training run.
+/// Texts routed at the snapshots of one training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
     schema: u32,
@@ -31,27 +32,27 @@ pub struct Recording {
 pub struct RecordedText {
     /// Its short name.
     pub id: String,
-    /// Its name for people.
+    /// Its name on the page.
     pub label: String,
     /// Its tokens.
     pub tokens: Vec<Token>,
 }
 
-/// Where in its training a snapshot was taken.
+/// When in its training a snapshot was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moment {
-    /// Steps done.
+    /// Training steps done.
     pub step: u64,
-    /// Tokens seen.
+    /// Tokens trained on.
     pub tokens: u64,
-    /// Training loss, nats a token.
+    /// Training loss in nats per token.
     pub loss: f64,
 }
 
-/// The model at one moment of its training.
+/// The routing at one moment of the training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// When.
+    /// The moment.
     #[serde(flatten)]
     pub moment: Moment,
     /// Each routed layer's balance over held-out text.
@@ -69,25 +70,24 @@ struct Spread {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct RoutedText {
-    /// Hundredths of a bit a token.
+    /// Hundredths of a bit, one for each token.
     surprise: Vec<u32>,
     layers: Vec<RoutedLayer>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct RoutedLayer {
-    /// A base-36 digit an assignment.
+    /// One base-36 digit for each assignment.
     selected: String,
-    /// Percent, one an assignment.
+    /// Percent, one for each assignment.
     weights: Vec<u8>,
-    /// 0 or 1 an assignment; empty where the gate has no capacity.
+    /// 0 or 1 for each assignment; empty where there is no capacity.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     dropped: String,
 }
 
 impl Snapshot {
-    /// The snapshot of a model that routed the recording's texts as `traces` say, with the balance of `held_out`'s
-    /// layers.
+    /// The snapshot with `traces` as the routing of the recording's texts, and the balance of the `held_out` layers.
     ///
     /// # Errors
     /// The model has more experts than one digit can name.
@@ -110,7 +110,7 @@ impl Snapshot {
     }
 }
 
-/// To four decimals, which is what a picture can show.
+/// Rounds to four decimals, which is as precise as a picture.
 fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|v| (v * 1e4).round() / 1e4).collect()
 }
@@ -136,10 +136,10 @@ impl RoutedLayer {
 }
 
 impl Recording {
-    /// A recording of `snapshots`, in the order of their training. `layers` are of any trace of the model.
+    /// A recording of `snapshots`, in order of training. `layers` come from any trace of the model.
     ///
     /// # Errors
-    /// The parts do not fit to each other, as in [`Self::read`].
+    /// The parts do not match; see [`Self::read`].
     pub fn new(layers: &[LayerTrace], texts: Vec<RecordedText>, snapshots: Vec<Snapshot>) -> Result<Self> {
         let (experts, top_k) = layers.first().map_or((0, 0), |layer| (layer.experts, layer.top_k));
         let layers = layers.iter().map(|layer| layer.layer).collect();
@@ -148,10 +148,10 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Reads the text of a recording's file and checks it.
+    /// Parses and checks the text of a recording file.
     ///
     /// # Errors
-    /// It is no JSON of this format, or its parts do not fit to each other: an [`Error::Model`] that says where.
+    /// It is not JSON of this format, or its parts do not match: an [`Error::Model`] that says where.
     pub fn read(json: &str) -> Result<Self> {
         let damaged =
             |e: serde_json::Error| Error::model("recording.json", format!("is damaged ({e}); record it again"));
@@ -160,7 +160,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Its file's text.
+    /// The text of the recording file.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain data") + "\n"
     }
@@ -190,8 +190,8 @@ impl Recording {
         spreads.map(|spread| summarise(spread.load.clone(), spread.importance.clone())).collect()
     }
 
-    /// The routing of text number `text` at snapshot number `snapshot`. Weights are whole percents. What a recording
-    /// does not keep is empty: `router_logits`, `group_logits` and `guesses`.
+    /// The routing of text number `text` at snapshot number `snapshot`. Weights are rounded to percents.
+    /// `router_logits`, `group_logits` and `guesses` are empty, because a recording does not keep them.
     ///
     /// # Panics
     /// There is no such snapshot or text.
@@ -260,7 +260,7 @@ impl Recording {
 mod tests {
     use super::*;
 
-    /// Two tokens on two of three experts of one layer, the second assignment of each dropped.
+    /// Two tokens, each with two of the three experts of one layer; the second assignment of each is dropped.
     fn layer() -> LayerTrace {
         LayerTrace {
             router_logits: vec![2.0, 1.0, 0.0, 0.0, 1.0, 2.0],

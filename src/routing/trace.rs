@@ -1,5 +1,5 @@
-//! The trace: everything the router decided over a text. The product's main data type, append-only
-//! but for [`Trace::truncate`], which an edit of the text needs.
+//! The trace: everything that the router decided over a text. It is the main data type, and append-only but for
+//! [`Trace::truncate`], which edits of the text need.
 
 use crate::engine::layer_trace::LayerTrace;
 use crate::tokenizer::Token;
@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 /// A next-token guess.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guess {
-    /// The token guessed.
+    /// Id of the guessed token.
     pub id: u32,
-    /// What it looks like by itself.
+    /// Its text as it is shown.
     pub text: String,
     /// Its probability, 0 to 1.
     pub probability: f32,
 }
 
-/// Everything decided over a text: the tokens, and every routed layer's decisions.
+/// The tokens of a text, and the routing of every routed layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// `T` tokens.
     pub tokens: Vec<Token>,
     /// The layers that have experts, in order.
     pub layers: Vec<LayerTrace>,
-    /// What the model expects after each token, most probable first. `[T]`, or empty where
-    /// no guesses were asked for.
+    /// The most probable next tokens after each token, by falling probability. `[T]`, or empty where guesses were not
+    /// computed.
     pub guesses: Vec<Vec<Guess>>,
-    /// Surprise of each token, in bits: `-log2 p(token | tokens before it)`. `[T]` or empty; the
-    /// first token has none (nothing came before it) and holds 0.
+    /// Surprise of each token, in bits: `-log2 p(token | tokens before it)`. `[T]` or empty. The first token has no
+    /// prediction and holds 0.
     pub surprise: Vec<f32>,
 }
 
 impl Trace {
-    /// How many tokens have been routed.
+    /// Number of tokens that have been routed.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// True where nothing has been routed yet.
+    /// Whether no token has been routed yet.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
@@ -47,7 +47,7 @@ impl Trace {
         self.layers.iter().find(|l| l.layer == layer)
     }
 
-    /// Forgets the tokens from position `len` on.
+    /// Removes the tokens from position `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.tokens.truncate(len);
         self.guesses.truncate(len);
@@ -55,8 +55,8 @@ impl Trace {
         self.layers.iter_mut().for_each(|l| l.truncate(len));
     }
 
-    /// Appends what was routed next. An empty trace takes the layers of `more`, which under another policy may have
-    /// other rows.
+    /// Appends the trace of the next tokens. An empty trace takes over the layers of `more`, whose shape can differ
+    /// under another policy.
     pub fn extend(&mut self, more: &Trace) {
         let empty = self.is_empty() && !more.is_empty();
         self.tokens.extend_from_slice(&more.tokens);
