@@ -1,4 +1,4 @@
-//! The shaders as the program carries them: without comments and indentation, which no browser needs to download.
+//! Copies the shaders to the build directory without comments and indentation, to make the download smaller.
 
 use std::path::Path;
 use std::{env, fs, io};
@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// WGSL has no strings, so `//` always begins a comment.
+/// Removes comments, indentation and empty lines. WGSL has no strings, so `//` always starts a comment.
 fn bare(wgsl: &str) -> String {
     let lines = wgsl.lines().map(|line| line.split("//").next().unwrap_or_default().trim());
     lines.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()

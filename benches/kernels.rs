@@ -1,6 +1,6 @@
-//! Every kernel of the CPU engine by itself, on the shapes of a Mixtral of width 512 with 8 experts of 1,024 and a
-//! vocabulary of 8,192, for one token and for a prompt; and what a token's routing costs to record: `cargo bench
-//! --bench kernels`.
+//! Times every kernel of the CPU engine, on the shapes of a Mixtral of width 512 with 8 experts of width 1,024 and a
+//! vocabulary of 8,192, for one token and for a prompt. Also times what recording a token's routing adds. Run it with
+//! `cargo bench --bench kernels`.
 #![allow(missing_docs, reason = "criterion_group! makes a function without a comment")]
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -23,7 +23,7 @@ const VOCABULARY: usize = 8192;
 const CONTEXT: usize = 512;
 const ATTENTION: AttentionShape =
     AttentionShape { heads: 8, kv_heads: 8, head_dim: 64, rope_theta: 10_000.0, window: None };
-/// Tokens of a step: one that is decoded, and a prompt.
+/// Tokens of a step: a decode step and a prefill step.
 const TOKENS: [usize; 2] = [1, 256];
 
 type Group<'a> = BenchmarkGroup<'a, criterion::measurement::WallTime>;
@@ -32,7 +32,7 @@ fn experts_shape() -> MoeShape {
     MoeShape::mixtral(8, 2, 1024)
 }
 
-/// Numbers in `-0.5..0.5`, the same on every run.
+/// Numbers in `-0.5..0.5`, the same in every run.
 fn floats(count: usize) -> Vec<f32> {
     (0..count as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 16) as f32 / 65_536.0 - 0.5).collect()
 }
@@ -41,7 +41,7 @@ fn panels(rows: usize, cols: usize) -> Stored {
     Stored::F32(Panels::from_rows(rows, cols, &floats(rows * cols)))
 }
 
-/// Measures a kernel that reads these weights once in a step.
+/// Times a kernel that reads `weights` weights once in a step.
 fn each(criterion: &mut Criterion, name: &str, weights: usize, mut case: impl FnMut(&mut Group<'_>, String, usize)) {
     let mut group = criterion.benchmark_group(name);
     for tokens in TOKENS {
@@ -103,7 +103,7 @@ fn attention(criterion: &mut Criterion) {
     });
 }
 
-/// The kernels of a layer's experts, each on what the one before it leaves.
+/// Times the kernels of a layer's experts, each on the output of the one before it.
 fn experts(criterion: &mut Criterion) {
     let shape = experts_shape();
     let (experts, choices, inner) = (shape.experts, shape.top_k, shape.intermediate);
@@ -166,7 +166,8 @@ fn experts(criterion: &mut Criterion) {
     }
 }
 
-/// A token of the shipped model by the engine alone, and by a session, which records its routing for the trace.
+/// Times a decode step of the shipped model by the engine alone, and by a session, which records the routing in a
+/// trace.
 fn recording(criterion: &mut Criterion) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models/main");
     let model = Model::new(&files::read_dir(&directory).expect("the shipped model")).expect("it is whole");

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Tensors start at multiples of so many bytes.
+/// Tensors start at multiples of 32 bytes.
 const ALIGNMENT: usize = 32;
 
 /// Writes a model of `shape` to `path`, its matrices as f16, f32 or (for I8) llama.cpp's Q8_0.

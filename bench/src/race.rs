@@ -172,7 +172,7 @@ impl Stage {
     }
 
     /// Opens a model on the page with the engine `backend`.
-    /// Gives the milliseconds until the first token after a short prompt.
+    /// Returns the milliseconds until the first token after a short prompt.
     async fn open(&self, entry: &Entry, backend: &str) -> Result<f64> {
         self.browser.switch_to_window(self.own.clone()).await?;
         let load = "
@@ -183,7 +183,7 @@ impl Stage {
         self.page.promise(load, vec![json!(entry.address()), json!(backend), json!(prompt(PROMPTS[0]))]).await
     }
 
-    /// As [`Self::open`], for the peer; `None` if it does not open its file. wllama fails now and then, so it is tried
+    /// As [`Self::open`], for the peer; `None` if it does not open its file. wllama fails occasionally, so it is tried
     /// three times.
     async fn open_peer(&self, entry: &Entry) -> Result<Option<f64>> {
         let Some(file) = entry.peer_file() else { return Ok(None) };
@@ -295,7 +295,7 @@ fn decoded_after(prompt: usize) -> usize {
     if prompt == PROMPTS[0] { DECODED } else { 1 }
 }
 
-/// A prompt of that many ids, which does not repeat itself soon.
+/// A prompt of `tokens` ids without early repetition.
 fn prompt(tokens: usize) -> Vec<u32> {
     (0..tokens as u32).map(|n| 300 + n * n * 7 % 1500).collect()
 }

@@ -19,24 +19,24 @@ pub struct Limits {
     pub multiply_add: f64,
 }
 
-/// A measurement over the rounds.
+/// The spread of a measurement over the rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
     /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub least: f64,
-    /// The most.
+    /// The maximum.
     pub most: f64,
 }
 
 impl Spread {
-    /// Tokens a second, from milliseconds a token; `None` if there are none.
+    /// Tokens per second, from milliseconds per token; `None` if there are none.
     fn of(times: &[f64]) -> Option<Self> {
         Self::over(times.iter().map(|ms| 1e3 / ms).collect())
     }
 
-    /// Of numbers; `None` if there are none.
+    /// The spread of `numbers`; `None` if there are none.
     fn over(numbers: Vec<f64>) -> Option<Self> {
         let least = numbers.iter().copied().min_by(f64::total_cmp)?;
         let most = numbers.iter().copied().max_by(f64::total_cmp)?;
@@ -73,7 +73,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// From milliseconds a token; `most` is the limit in tokens a second.
+    /// A row from milliseconds per token; `most` is the limit in tokens per second.
     pub fn new(model: &str, what: String, own: &[f64], peer: &[f64], most: f64) -> Self {
         let own = Spread::of(own).expect("Moescope ran");
         let peer = Spread::of(peer);
@@ -102,7 +102,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// From the value of each round.
+    /// A row from the value of each round.
     pub fn new(model: &str, what: &'static str, own: &[f64], peer: &[f64]) -> Self {
         let own = Spread::over(own.to_vec()).expect("Moescope ran");
         let peer = Spread::over(peer.to_vec());
@@ -157,7 +157,7 @@ impl Race {
         text
     }
 
-    /// As a picture: a bar a row, Moescope's speed over the peer's.
+    /// As a picture: a bar for each row, with Moescope's speed over the peer's.
     pub fn picture(&self) -> String {
         const ROW: usize = 26;
         const LEFT: usize = 170;
@@ -224,7 +224,7 @@ impl Outcome {
         text
     }
 
-    /// The ratios to the peer, by the name of their row: what is compared with the committed ones.
+    /// The ratios to the peer, by the name of their row; these are compared with the committed ones.
     fn ratios(&self) -> BTreeMap<String, f64> {
         let figures = [&self.cpu, &self.gpu].into_iter().flatten().flat_map(|race| &race.figures);
         figures.filter_map(|figure| Some((figure.name(), figure.ratio?))).collect()
@@ -244,7 +244,7 @@ impl Outcome {
     /// Compares the ratios with those in the file `committed`.
     ///
     /// # Errors
-    /// A ratio is more than 15 % lower, or the file cannot be read. A row that was not measured is named, and no error.
+    /// A ratio is more than 15 % lower, or the file cannot be read. A row that was not measured is named on stderr.
     pub fn check(&self, committed: &Path) -> Result<()> {
         let committed = read_ratios(committed)?;
         let worse = worse(&self.ratios(), &committed);

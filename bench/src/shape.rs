@@ -39,7 +39,7 @@ pub const S: Shape = Shape {
 /// The model that ships.
 pub const MAIN: Shape = Shape { name: "main", context: 512, ..S };
 
-/// Too large for the caches, so that decoding waits for memory: 117 M parameters.
+/// A model too large for the caches, so that decoding is limited by memory bandwidth: 117 M parameters.
 pub const M: Shape = Shape {
     name: "M",
     hidden: 512,
@@ -55,7 +55,7 @@ pub const M: Shape = Shape {
 /// Two layers of M.
 pub const FEW: Shape = Shape { name: "8-experts", layers: 2, ..M };
 
-/// The same with 64 experts: a token costs the same.
+/// The same with 64 experts; the work for a token is the same.
 pub const MANY: Shape = Shape { name: "64-experts", experts: 64, ..FEW };
 
 /// Epsilon of every RMS norm.

@@ -1,11 +1,11 @@
-//! The static site: the page's shell, its assets, the models and the WebAssembly in one directory.
+//! Assembles the static site: the page's shell, its assets, the models and the WebAssembly in one directory.
 //!
-//! All links in it are relative, so any static host serves it, in a sub-path too. A build writes only what
-//! changed: file times, and with them the server's ETags, stay as long as the contents do.
+//! All links in the site are relative, so any static host can serve it, also under a sub-path. A build writes only
+//! files whose contents changed, so file times, and the server's ETags with them, change only with the contents.
 //!
-//! The program, its styles, messages and examples lie in one directory, `build/HASH/`, named after the hash of all that
-//! is in it: files of two versions never have one address, and a cache may keep them for ever. Only index.html says
-//! which version it is.
+//! The program, its styles, messages and examples are in one directory, `build/HASH/`, named after the hash of all of
+//! them. Files of two versions therefore never share an address, and caches may keep them for ever. Only index.html
+//! names the version.
 
 use crate::wasm::{self, MODULE, Profile, RELAXED_PROGRAM};
 use crate::{licences, workspace};
@@ -18,28 +18,29 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Files that may come with a model: what its experts read, how its training went, and how its routing formed.
+/// Files that a model directory may have besides the model: dossiers, training curves, training configuration,
+/// recording.
 const EXTRAS: [&str; 4] = ["experts.json", "curves.json", "training.json", "recording.json"];
 
-/// Where index.html wants the size of the program in bytes, for its progress bar.
+/// Placeholder in index.html for the size of the program in bytes, for its progress bar.
 const PROGRAM_BYTES: &str = "{{program-bytes}}";
 
-/// Where it wants the opening example, which stands in the text box while the program loads.
+/// Placeholder for the opening example, which is in the text box while the program loads.
 const OPENING_TEXT: &str = "{{opening-text}}";
 
-/// Where it wants the names of the models, with a slash between them.
+/// Placeholder for the names of the models, separated by slashes.
 const MODELS: &str = "{{models}}";
 
-/// Where it wants the directory of this version's files, with a slash at its end.
+/// Placeholder for the directory of this version's files, with a slash at its end.
 const BUILD: &str = "{{build}}";
 
-/// The names of the files in that directory, for the service worker.
+/// The file that lists the files of that directory, for the service worker.
 const FILE_LIST: &str = "files.json";
 
-/// The service worker. Its address stays the same from version to version, as browsers demand.
+/// The service worker. Browsers require that its address is the same in every version.
 const KEEPER: &str = "keeper.js";
 
-/// The parts of `www/` that have an address of their own in every version.
+/// The parts of `www/` whose address is the same in every version.
 const UNVERSIONED: [&str; 2] = [KEEPER, "models"];
 
 /// A site that was built.
@@ -47,13 +48,13 @@ const UNVERSIONED: [&str; 2] = [KEEPER, "models"];
 pub struct Site {
     /// Its directory.
     pub directory: PathBuf,
-    /// The directory of the program in it: `build/HASH`.
+    /// The program's directory in the site: `build/HASH`.
     pub build: PathBuf,
-    /// How many files it has, compressed siblings not counted.
+    /// Number of files, without the compressed copies.
     pub files: usize,
-    /// The program (WebAssembly and JavaScript) as it is, in bytes.
+    /// Bytes of the program (WebAssembly and JavaScript), uncompressed.
     pub program: u64,
-    /// The program compressed with brotli, in bytes; `None` in a development build.
+    /// Bytes of the program compressed with brotli; `None` in a development build.
     pub program_brotli: Option<u64>,
 }
 
@@ -93,10 +94,10 @@ impl Contents {
     }
 }
 
-/// Builds the whole site in `out` (relative to the repository's root).
+/// Builds the whole site in `out`, a path relative to the repository's root.
 ///
 /// # Errors
-/// The code does not compile, a source is missing, or `out` holds something else than a site.
+/// The code does not compile, a source is missing, or `out` contains files of something else.
 pub fn build(profile: Profile, out: &Path) -> Result<Site> {
     let out = workspace::root().join(out);
     refuse_foreign_directory(&out)?;
@@ -110,7 +111,7 @@ pub fn build(profile: Profile, out: &Path) -> Result<Site> {
     assemble(workspace::root(), &bindgen, profile, &out)
 }
 
-/// A build removes files that no longer belong to the site, so it must not run over someone's other files.
+/// Rejects a directory with other files, because a build removes files that do not belong to the site.
 fn refuse_foreign_directory(out: &Path) -> Result<()> {
     if out.exists() && !out.is_dir() {
         bail!("{} is a file: name a directory for the site", out.display());
@@ -122,7 +123,7 @@ fn refuse_foreign_directory(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts the site together from the sources in `root` and wasm-bindgen's output in `bindgen`.
+/// Assembles the site from the sources in `root` and wasm-bindgen's output in `bindgen`.
 ///
 /// # Errors
 /// A source cannot be read or the site cannot be written.
@@ -146,8 +147,8 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     let page = index_html(&template, root, bindgen, &build)?;
     assets.push(Asset { path: "index.html".into(), contents: Contents::Bytes(page) });
 
-    // The service worker marks the directory as a site; the page is last, so that it never names files that are still
-    // to come.
+    // The service worker is written first, because it marks the directory as a site. The page is written last, so that
+    // it never names files that do not exist yet.
     assets.sort_by_key(|asset| (asset.path != Path::new(KEEPER), asset.path == Path::new("index.html")));
     for asset in &assets {
         write_asset(asset, out)?;
@@ -158,7 +159,7 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     }
     remove_others(out, Path::new(""), &expected)?;
 
-    // A browser takes one of the two.
+    // A browser loads one of the two programs.
     let program = [RELAXED_PROGRAM.to_owned(), format!("{MODULE}.js")];
     let size = |suffix: &str| -> Option<u64> {
         let file = |name| out.join(&build).join(format!("{name}{suffix}"));
@@ -173,7 +174,7 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     })
 }
 
-/// The directory of the program in the site at `directory`, as its index.html names it: `build/HASH`.
+/// The program's directory in the site at `directory`, as index.html names it: `build/HASH`.
 ///
 /// # Errors
 /// There is no site.
@@ -189,11 +190,11 @@ pub fn build_of(directory: &Path) -> Result<PathBuf> {
 fn file_list(assets: &[Asset]) -> Result<Asset> {
     let names = assets.iter().map(|asset| asset.path.to_str().map(|path| path.replace('\\', "/")));
     let names: Option<Vec<String>> = names.collect();
-    let names = names.context("a file of the site has a name that is no Unicode")?;
+    let names = names.context("a file of the site has a name that is not Unicode")?;
     Ok(Asset { path: FILE_LIST.into(), contents: Contents::Bytes(serde_json::to_vec_pretty(&names)?) })
 }
 
-/// The hash of a version: its page and its files, names and contents.
+/// The hash of a version, over its page and the names and contents of its files.
 fn hash(template: &str, assets: &[Asset]) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -209,7 +210,7 @@ fn hash(template: &str, assets: &[Asset]) -> Result<String> {
     Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// All files below `source`, to lie below `target` in the site.
+/// All files below `source`, with their paths below `target` in the site.
 fn copies(source: &Path, target: &Path) -> Result<Vec<Asset>> {
     let mut assets = Vec::new();
     let entries = fs::read_dir(source).with_context(|| format!("cannot read {}", source.display()))?;
@@ -225,8 +226,8 @@ fn copies(source: &Path, target: &Path) -> Result<Vec<Asset>> {
     Ok(assets)
 }
 
-/// Leaves out the tokenizers that are links to one that models share, and names that one in their config.json, where
-/// the page looks for it (docs/model-format.md).
+/// Leaves out tokenizers that are links to a shared one, and writes the shared file's path to the model's config.json,
+/// where the page looks for it (docs/model-format.md).
 fn share_tokenizers(assets: &mut Vec<Asset>) -> Result<()> {
     let mut named = Vec::new();
     let mut linked = BTreeSet::new();
@@ -245,7 +246,7 @@ fn share_tokenizers(assets: &mut Vec<Asset>) -> Result<()> {
             let config = fs::read_to_string(source.with_file_name("config.json"));
             let config = config.with_context(|| format!("{} has no config.json beside it", source.display()))?;
             let mut config: serde_json::Value = serde_json::from_str(&config)
-                .with_context(|| format!("the config.json beside {} is no JSON", source.display()))?;
+                .with_context(|| format!("the config.json beside {} is not JSON", source.display()))?;
             config["tokenizer_file"] = target.to_string_lossy().into();
             named.push((asset.path.with_file_name("config.json"), serde_json::to_vec_pretty(&config)?));
         }
@@ -263,7 +264,7 @@ fn read_to_string(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The page, with the directory of the program, its size, the opening example and the models' names filled in.
+/// The page with all placeholders filled in.
 fn index_html(template: &str, root: &Path, bindgen: &Path, build: &Path) -> Result<Vec<u8>> {
     for place in [PROGRAM_BYTES, BUILD] {
         if !template.contains(place) {
@@ -278,12 +279,12 @@ fn index_html(template: &str, root: &Path, bindgen: &Path, build: &Path) -> Resu
     Ok(text.replace(OPENING_TEXT, &html(&opening_text(root)?)).replace(MODELS, &html(&models)).into_bytes())
 }
 
-/// A text as it is written in HTML.
+/// Escapes a text for HTML.
 fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The first of the examples.
+/// The text of the first example.
 fn opening_text(root: &Path) -> Result<String> {
     let path = root.join("www/examples.json");
     let text = read_to_string(&path)?;
@@ -294,7 +295,7 @@ fn opening_text(root: &Path) -> Result<String> {
     Ok(opening.to_owned())
 }
 
-/// The model directories there are, `main` first, then by name.
+/// The names of the model directories: `main` first, the others in alphabetical order.
 fn model_names(models: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     if models.is_dir() {
@@ -302,7 +303,7 @@ fn model_names(models: &Path) -> Result<Vec<String>> {
             let entry = entry?;
             if entry.path().join("config.json").is_file() {
                 names.push(entry.file_name().into_string().map_err(|name| {
-                    anyhow::anyhow!("the model directory {} has a name that is no Unicode", name.display())
+                    anyhow::anyhow!("the model directory {} has a name that is not Unicode", name.display())
                 })?);
             }
         }
@@ -311,8 +312,8 @@ fn model_names(models: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// `[{"name", "about", "files"}]` of [`model_names`]. `about` is the first
-/// line under the title of the model's card.md, or empty; `files` are those of [`EXTRAS`] that come with it.
+/// `[{"name", "about", "files"}]` for the models of [`model_names`]. `about` is the first line under the title of the
+/// model's card.md, or empty; `files` are the [`EXTRAS`] that the model has.
 fn models_index(models: &Path) -> Result<Vec<u8>> {
     let list: Vec<_> = model_names(models)?
         .iter()
@@ -320,7 +321,7 @@ fn models_index(models: &Path) -> Result<Vec<u8>> {
             let card = fs::read_to_string(models.join(name).join("card.md")).unwrap_or_default();
             let is_text = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
             let about = card.lines().find(is_text).unwrap_or_default().trim();
-            // What a page may ask for besides the model itself.
+            // The files that the page may request besides the model itself.
             let extras: Vec<&str> = EXTRAS.into_iter().filter(|file| models.join(name).join(file).is_file()).collect();
             serde_json::json!({ "name": name, "about": about, "files": extras })
         })
@@ -328,7 +329,7 @@ fn models_index(models: &Path) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec_pretty(&list)?)
 }
 
-/// Writes a file of the site, unless it is there with the same contents.
+/// Writes a file of the site, unless it exists with the same contents.
 fn write_asset(asset: &Asset, out: &Path) -> Result<()> {
     let path = out.join(&asset.path);
     let bytes = asset.contents.read()?;
@@ -346,11 +347,10 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Smaller files gain nothing: the answer fits one packet anyway.
+/// Smaller files are not compressed, because they fit into one network packet anyway.
 const LEAST_TO_COMPRESS: usize = 1024;
 
-/// Writes `.br` and `.gz` beside every text-like file; gives their paths. Weights stay as they are: their bits
-/// are close to random.
+/// Writes `.br` and `.gz` copies of all files but the weights, whose bits are close to random. Returns their paths.
 fn compress(paths: &BTreeSet<PathBuf>, out: &Path) -> Result<Vec<PathBuf>> {
     let compressible: Vec<&PathBuf> = paths
         .iter()
@@ -375,7 +375,7 @@ fn compress(paths: &BTreeSet<PathBuf>, out: &Path) -> Result<Vec<PathBuf>> {
     })
 }
 
-/// Compresses one file, unless its siblings are newer than it already; gives the siblings that are worth having.
+/// Compresses one file, unless its compressed copies are newer. Returns the copies that are smaller than the file.
 fn compress_file(path: &Path, out: &Path) -> Result<Vec<PathBuf>> {
     let source = out.join(path);
     let bytes = fs::read(&source)?;
@@ -414,18 +414,18 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// Removes what an earlier build left and this one does not want.
+/// Removes files of an earlier build that are not in `expected`.
 fn remove_others(out: &Path, directory: &Path, expected: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(out.join(directory))? {
         let entry = entry?;
         let path = directory.join(entry.file_name());
         if entry.path().is_dir() {
             remove_others(out, &path, expected)?;
-            // Succeeds only where nothing is left in it.
+            // Fails where the directory is not empty.
             let _ = fs::remove_dir(entry.path());
         } else if !expected.contains(&path) {
             fs::remove_file(entry.path())
-                .with_context(|| format!("cannot remove {}, which is no longer of the site", entry.path().display()))?;
+                .with_context(|| format!("cannot remove {}, a file of an earlier build", entry.path().display()))?;
         }
     }
     Ok(())
@@ -435,7 +435,7 @@ fn remove_others(out: &Path, directory: &Path, expected: &BTreeSet<PathBuf>) -> 
 mod tests {
     use super::*;
 
-    /// A directory of its own for a test, removed at its end.
+    /// A temporary directory for a test, removed when it is dropped.
     struct Scratch(PathBuf);
 
     impl Scratch {
@@ -561,7 +561,7 @@ mod tests {
             assert!(!seen.contains(&site.build), "{file}");
             seen.push(site.build);
         }
-        // The models have addresses of their own.
+        // The addresses of models do not depend on the version.
         scratch.write("www/models/main/config.json", "{ }");
         assert_eq!(Some(&assemble_in(&scratch, Profile::Dev).build), seen.last());
     }

@@ -6,12 +6,12 @@
 #
 # Needs: Linux on x86-64 with a C library as new as the building machine's, a GPU with its Vulkan driver, and the Vulkan
 # loader (libvulkan.so.1, of Debian's package libvulkan1). A loader that is not installed can be unpacked beside this
-# script: `dpkg -x libvulkan1_*.deb DIR/loader`. With NVIDIA's driver in a container, the driver's graphics libraries must
-# be there (NVIDIA_DRIVER_CAPABILITIES=all); where they are and only their manifest is missing, this script writes one.
+# script: `dpkg -x libvulkan1_*.deb DIR/loader`. With NVIDIA's driver in a container, the driver's graphics libraries
+# must be there (NVIDIA_DRIVER_CAPABILITIES=all). Where only their manifest is missing, this script writes one.
 #
-# GPU_CHECK_ANY=1 goes on with a software adapter, to try the script.
+# GPU_CHECK_ANY=1 accepts a software adapter, to try the script.
 #
-# Ends with 0 if all tests pass on a real GPU, with 1 if a test fails, with 2 if there is no real GPU to test.
+# Exit status: 0 if all tests pass on a real GPU, 1 if a test fails, 2 if there is no real GPU to test.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 results=${1:-$here/results}
@@ -19,8 +19,9 @@ mkdir -p "$results"
 results=$(cd "$results" && pwd)
 export MOESCOPE_ROOT=$here/root
 export RUST_BACKTRACE=1
-# Drivers and fontconfig want a folder of their own for caches.
-export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$results} XDG_CACHE_HOME=${XDG_CACHE_HOME:-$results/cache} HOME=${HOME:-$results}
+# Drivers and fontconfig need folders for their caches.
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$results} XDG_CACHE_HOME=${XDG_CACHE_HOME:-$results/cache}
+export HOME=${HOME:-$results}
 chmod +x "$here/golden" "$here/parity" 2>/dev/null
 
 say() { printf '%s\n' "$*" | tee -a "$results/summary.txt"; }
@@ -33,7 +34,8 @@ if [ -n "$loader" ]; then
 fi
 
 # NVIDIA's driver without its manifest.
-manifests=$(find /etc/vulkan/icd.d /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d -name '*nvidia*.json' 2>/dev/null)
+folders='/etc/vulkan/icd.d /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d'
+manifests=$(find $folders -name '*nvidia*.json' 2>/dev/null)
 if [ -z "$manifests" ] && [ -z "${VK_ICD_FILENAMES:-}${VK_DRIVER_FILES:-}" ]; then
     nvidia=$(find /usr/lib /usr/lib64 /usr/local /lib -name 'libGLX_nvidia.so.0' 2>/dev/null | head -n 1)
     if [ -n "$nvidia" ]; then
@@ -44,7 +46,7 @@ if [ -z "$manifests" ] && [ -z "${VK_ICD_FILENAMES:-}${VK_DRIVER_FILES:-}" ]; th
     fi
 fi
 
-# What helps to find out why there is no adapter.
+# Information that helps to find out why there is no adapter.
 {
     date -u
     uname -a
@@ -55,7 +57,7 @@ fi
     env | grep -E '^(VK_|LD_LIBRARY|NVIDIA|XDG_)'
 } >"$results/machine.txt" 2>&1
 
-# run NAME SECONDS PROGRAM ARGUMENTS...: the log is NAME.txt
+# run NAME SECONDS PROGRAM ARGUMENTS...: runs the program with a time limit; its log is NAME.txt
 run() {
     local name=$1 seconds=$2 begin=$SECONDS code
     shift 2
@@ -76,12 +78,13 @@ fi
 say "$(grep -a '^adapter:' "$results/adapter.txt")"
 
 failed=0
-# One test at a time: tests share the GPU, and a lost device must not take others with it.
+# One test at a time: the tests share the GPU, and a lost device must not fail other tests.
 run parity "${PARITY_SECONDS:-150}" "$here/parity" --test-threads 1 || failed=1
 run golden "${GOLDEN_SECONDS:-300}" "$here/golden" --test-threads 2 || failed=1
 run speed "${SPEED_SECONDS:-90}" "$here/golden" --ignored --nocapture --test-threads 1 speed || failed=1
 for name in parity golden; do
-    grep -a -E '^test .*(FAILED|failed)' "$results/$name.txt" | head -n 40 | while read -r line; do say "$name: $line"; done
+    grep -a -E '^test .*(FAILED|failed)' "$results/$name.txt" | head -n 40 |
+        while read -r line; do say "$name: $line"; done
 done
 grep -a '^speed:' "$results/speed.txt" | while read -r line; do say "$line"; done
 [ "$failed" = 0 ] && say "all tests pass on this adapter" || say "some tests fail: see the logs in $results"

@@ -1,4 +1,4 @@
-//! A folder that tests a real GPU on a machine without Rust: the tests' programs, what they read, and a script.
+//! Makes a folder that tests a real GPU on a machine without Rust: test programs, their data, and a script.
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The script that runs the tests; its head says how.
+/// The script that runs the tests; the comment at its top describes how to use it.
 const SCRIPT: &str = include_str!("gpu-check.sh");
 
-/// What the tests read, from the repository's root.
+/// The files that the tests read, relative to the repository's root.
 const FILES: [&str; 7] = [
     "tests/golden/fixtures",
     "tests/golden/policies",
@@ -20,13 +20,13 @@ const FILES: [&str; 7] = [
     "src/kernels",
 ];
 
-/// Most bytes of the folder: it must travel.
+/// The most bytes of the folder, so that it is quick to copy.
 const MOST: u64 = 40 << 20;
 
-/// Makes the folder `to`, which must not exist or be one that this made before; gives its size in bytes.
+/// Makes the folder `to`, which must not exist or must be a folder made by this function. Returns its size in bytes.
 ///
 /// # Errors
-/// The tests do not compile, `strip` is missing, or the folder becomes larger than it may.
+/// The tests do not compile, `strip` is missing, or the folder becomes too large.
 pub fn pack(to: &Path) -> Result<u64> {
     if to.exists() && !to.join("gpu-check.sh").exists() {
         bail!("{} exists and is no folder that this command made; name another", to.display());
@@ -56,7 +56,7 @@ pub fn pack(to: &Path) -> Result<u64> {
     Ok(size)
 }
 
-/// The programs of the tests that need a GPU, by name.
+/// Builds the test programs that need a GPU; returns their names and paths.
 fn programs() -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = workspace::cargo();
     cargo.args(["test", "--no-run", "--package", "moescope", "--test", "golden", "--test", "parity"]);
@@ -72,12 +72,12 @@ fn programs() -> Result<Vec<(String, PathBuf)>> {
     };
     let programs: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().filter_map(program).collect();
     if programs.len() != 2 {
-        bail!("cargo named {} programs in place of golden and parity", programs.len());
+        bail!("cargo named {} programs instead of golden and parity", programs.len());
     }
     Ok(programs)
 }
 
-/// Copies a file, or a folder and what is in it.
+/// Copies a file, or a folder with its contents.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let what = || format!("cannot copy {} to {}", from.display(), to.display());
     if from.is_dir() {
@@ -93,7 +93,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of a file, or of all in a folder.
+/// Bytes of a file, or of all files in a folder.
 fn size(path: &Path) -> Result<u64> {
     if !path.is_dir() {
         return Ok(path.metadata()?.len());

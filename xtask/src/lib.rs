@@ -1,14 +1,14 @@
 //! The project's chores: `cargo xtask --help`.
 //!
-//! - [`workspace`]: where the repository is, and how other programs are run.
-//! - [`setup`]: what the chores need of the machine: found, installed or named.
-//! - [`wasm`]: Rust to WebAssembly and its JavaScript.
-//! - [`licences`]: the licences of the dependencies: a check, and the list that the site ships.
-//! - [`relaxed`]: one program with relaxed SIMD, one without.
-//! - [`dist`]: the static site, put together from the page, its assets and the WebAssembly.
-//! - [`serve`]: the site over HTTP on this machine.
-//! - [`mod@test`]: every check and test there is.
-//! - [`gpu_check`]: a folder that tests a real GPU on a machine without Rust.
+//! - [`workspace`]: finds the repository and runs other programs.
+//! - [`setup`]: finds or installs the programs that the chores need.
+//! - [`wasm`]: compiles Rust to WebAssembly and JavaScript.
+//! - [`licences`]: checks the licences of the dependencies and writes the list that the site ships.
+//! - [`relaxed`]: makes one program with relaxed SIMD and one without.
+//! - [`dist`]: assembles the static site.
+//! - [`serve`]: serves the site on this machine.
+//! - [`mod@test`]: runs every check and test.
+//! - [`gpu_check`]: makes a folder that tests a real GPU on a machine without Rust.
 
 pub mod dist;
 pub mod gpu_check;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// The name of the list in the site.
+/// The file name of the list in the site.
 pub const FILE: &str = "licences.html";
 
 /// Licences under which a dependency may be used. All of them allow the page to ship under MIT or Apache 2.0, as long
@@ -18,22 +18,22 @@ pub const FILE: &str = "licences.html";
 const ALLOWED: [&str; 10] =
     ["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "ISC", "MIT", "Unicode-3.0", "Unlicense", "Zlib"];
 
-/// How the files of a package begin that hold its licence.
+/// The first letters of the names of licence files in a package.
 const TEXT_FILES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"];
 
-/// The text of Apache 2.0, for packages that name it as a choice and come without a text.
+/// The text of Apache 2.0, for packages that offer this licence and contain no text.
 const STANDARD: &str = "LICENSE-APACHE";
 
-/// A package that is not of this workspace.
+/// A package that is not a member of this workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Package {
     name: String,
     version: String,
-    /// The SPDX expression, as the package has it.
+    /// The SPDX expression in the package's manifest.
     licence: Option<String>,
     /// Where its code is developed.
     repository: Option<String>,
-    /// Where its files are.
+    /// The directory of its files.
     directory: PathBuf,
 }
 
@@ -51,7 +51,7 @@ impl Package {
         })
     }
 
-    /// Why its licence does not suit; `None` where it does.
+    /// Why the licence is not allowed; `None` where it is.
     fn problem(&self) -> Option<String> {
         let name = format!("{} {}", self.name, self.version);
         let Some(licence) = &self.licence else {
@@ -64,7 +64,7 @@ impl Package {
         }
     }
 
-    /// The texts of its licence. Of a choice that includes MIT the text of MIT alone, which names the authors.
+    /// The texts of its licence. Where MIT is one of the choices, only the MIT text, because it names the authors.
     fn texts(&self) -> Result<Vec<String>> {
         let entries = fs::read_dir(&self.directory)
             .with_context(|| format!("cannot read the files of {} in {}", self.name, self.directory.display()))?;
@@ -84,12 +84,12 @@ impl Package {
     }
 }
 
-/// Whether one licence of an expression may be used. An exception, as LLVM's, only permits more.
+/// Whether a single licence of an expression is allowed. An exception such as LLVM's only adds permissions.
 fn is_allowed(requirement: &LicenseReq) -> bool {
     requirement.license.id().is_some_and(|id| ALLOWED.contains(&id.name))
 }
 
-/// Checks every dependency of the workspace, for this machine and for the page; gives how many there are.
+/// Checks every dependency of the workspace, for this machine and for the page. Returns how many there are.
 ///
 /// # Errors
 /// A dependency has a licence that is not allowed, or cargo cannot list them.
@@ -108,7 +108,7 @@ pub fn check() -> Result<usize> {
     Ok(packages.len())
 }
 
-/// The page with the licence of every package that is compiled into the site's program.
+/// The HTML page with the licence of every package that is compiled into the program.
 ///
 /// # Errors
 /// Cargo cannot list the packages, or a package's files cannot be read.
@@ -134,7 +134,7 @@ pub fn page() -> Result<String> {
     Ok(html(&packages, &texts))
 }
 
-/// All packages of other people that `target` needs.
+/// All packages outside of the workspace that `target` needs.
 fn packages(target: &str) -> Result<BTreeSet<Package>> {
     let arguments = ["metadata", "--format-version", "1", "--filter-platform", target];
     let metadata: Value = serde_json::from_str(&cargo_prints(&arguments)?).context("cargo printed no JSON")?;
@@ -142,7 +142,7 @@ fn packages(target: &str) -> Result<BTreeSet<Package>> {
     Ok(entries.iter().filter_map(Package::read).collect())
 }
 
-/// Name and version of all that is compiled into the program. What only runs while it is compiled is left out.
+/// Name and version of every package in the program; build dependencies and procedural macros are left out.
 fn shipped() -> Result<BTreeSet<(String, String)>> {
     let arguments = ["tree", "--package", "moescope-entry", "--target", setup::WASM_TARGET];
     let edges = ["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"];
@@ -154,7 +154,7 @@ fn shipped() -> Result<BTreeSet<(String, String)>> {
     Ok(tree.lines().filter_map(package).collect())
 }
 
-/// The target of this machine.
+/// The target triple of this machine.
 fn host() -> Result<String> {
     let mut rustc = std::process::Command::new("rustc");
     let output = rustc.args(["--print", "host-tuple"]).current_dir(workspace::root()).output();
@@ -162,7 +162,7 @@ fn host() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// What `cargo` prints with these arguments.
+/// The output of `cargo` with these arguments.
 fn cargo_prints(arguments: &[&str]) -> Result<String> {
     let mut command = workspace::cargo();
     command.args(arguments).stderr(Stdio::inherit());
@@ -170,10 +170,10 @@ fn cargo_prints(arguments: &[&str]) -> Result<String> {
     if !output.status.success() {
         bail!("`{}` failed; its own message is above", workspace::words(&command));
     }
-    String::from_utf8(output.stdout).context("cargo printed no Unicode")
+    String::from_utf8(output.stdout).context("the output of cargo is not Unicode")
 }
 
-/// The page: a table of the packages, then each text once, with the packages that have it.
+/// The page: a table of the packages, then each licence text once, with the packages that use it.
 fn html(packages: &BTreeSet<Package>, texts: &[(&Package, String)]) -> String {
     let mut page = String::from(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -205,7 +205,7 @@ fn html(packages: &BTreeSet<Package>, texts: &[(&Package, String)]) -> String {
     page
 }
 
-/// Each text once, whatever its line breaks, with the names of the packages that have it; in the order of the names.
+/// Each text once (line breaks are ignored) with the names of its packages, in the order of the names.
 fn by_text<'a>(texts: &'a [(&Package, String)]) -> Vec<(&'a str, BTreeSet<&'a str>)> {
     let mut groups: BTreeMap<String, (&str, BTreeSet<&str>)> = BTreeMap::new();
     for (package, text) in texts {
@@ -217,7 +217,7 @@ fn by_text<'a>(texts: &'a [(&Package, String)]) -> Vec<(&'a str, BTreeSet<&'a st
     groups
 }
 
-/// Text as HTML.
+/// Escapes a text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

@@ -36,31 +36,31 @@ enum Command {
         /// The directory to write and serve.
         #[arg(long, value_name = "DIR", default_value = "dist")]
         dist: PathBuf,
-        /// Serve the directory as it is.
+        /// Serve the directory without building it.
         #[arg(long)]
         no_build: bool,
     },
     /// Check and test everything, stopping at the first failure.
     Test {
-        /// Run only the tests whose name contains one of these, and none of the other checks.
+        /// Run only the tests whose name contains one of these words, and no other checks.
         filters: Vec<String>,
     },
-    /// Make a folder that tests a real GPU on a machine without Rust: its gpu-check.sh says how.
+    /// Make a folder that tests a real GPU on a machine without Rust; its gpu-check.sh describes how to use it.
     GpuCheck {
         /// The folder to make.
         #[arg(long, value_name = "DIR")]
         pack: PathBuf,
     },
-    /// Measure the built page in a browser, all of it or what is named: sizes, start, speed, policy, typing,
-    /// lighthouse.
+    /// Measure the built page in a browser: all figures or the named ones (sizes, start, speed, policy, typing,
+    /// lighthouse).
     Measure {
-        /// What to measure.
+        /// The figures to measure.
         figures: Vec<String>,
     },
-    /// Race the built page against other engines in one browser: `cargo xtask bench --help`.
+    /// Race the built page against other engines in one browser; `cargo xtask bench --help` lists the options.
     #[command(disable_help_flag = true)]
     Bench {
-        /// Passed on.
+        /// Options and arguments of the tool.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -69,28 +69,28 @@ enum Command {
     /// Collect the training corpus: `cargo xtask corpus --help`.
     #[command(disable_help_flag = true)]
     Corpus {
-        /// Passed on.
+        /// Options and arguments of the tool.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Write the model of a training run as its newest checkpoint has it: `cargo xtask export --help`.
+    /// Write the model of a training run from its newest checkpoint: `cargo xtask export --help`.
     #[command(disable_help_flag = true)]
     Export {
-        /// Passed on.
+        /// Options and arguments of the tool.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
     /// Write docs/models.md and its picture from the finished models: `cargo xtask models --help`.
     #[command(disable_help_flag = true)]
     Models {
-        /// Passed on.
+        /// Options and arguments of the tool.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
     /// Train a model: `cargo xtask train --help`.
     #[command(disable_help_flag = true)]
     Train {
-        /// Passed on.
+        /// Options and arguments of the tool.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -130,7 +130,7 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Serve { profile, port, dist: directory, no_build } => {
-            // A taken port is better known before the build than after it.
+            // Fails before the build where the port is in use.
             let listener = serve::bind(port)?;
             if !no_build {
                 println!("{}", dist::build(profile.profile(), &directory)?);
@@ -162,8 +162,8 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Runs the trainer, built for this machine's own processor (so in a target directory of its own): it works for an
-/// hour, and every instruction set that the compiler may use counts.
+/// Runs the trainer, built for this machine's own CPU and therefore in a target directory of its own: it runs for an
+/// hour, and every instruction set that the compiler may use makes it faster.
 fn trainer(command: &str, args: &[OsString]) -> Result<()> {
     workspace::run(
         workspace::cargo()

@@ -1,4 +1,4 @@
-//! Two programs from one compilation: one with relaxed SIMD, and one without for browsers that have none.
+//! Makes two programs from one compilation: one with relaxed SIMD, and one for browsers that do not have it.
 
 use anyhow::{Context, Result, ensure};
 use walrus::ir::{
@@ -7,13 +7,12 @@ use walrus::ir::{
 use walrus::{FunctionKind, LocalId, Module, ValType};
 use wasmparser::{Validator, WasmFeatures};
 
-/// Writes the module without relaxed SIMD: `a * b + c` in two instructions in the place of one, and the smaller and
-/// the greater of two numbers by comparing them, which is one of the ways that relaxed SIMD leaves to browsers. Gives
-/// its bytes.
+/// Removes relaxed SIMD from the module. `a * b + c` becomes two instructions. The relaxed minimum and maximum become
+/// `pmin` and `pmax`, whose results the specification of relaxed SIMD allows. Returns the module's bytes.
 ///
 /// # Errors
-/// There is no relaxed `a * b + c`, so that the program was compiled for something else; or there is another
-/// instruction of relaxed SIMD, for which there is no rule here.
+/// The module has no relaxed `a * b + c`, so it was compiled with other flags; or it has another relaxed instruction,
+/// for which there is no rule here.
 pub fn without(module: &mut Module) -> Result<Vec<u8>> {
     let mut count = 0;
     let locals = &mut module.locals;
@@ -33,9 +32,9 @@ pub fn without(module: &mut Module) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces the instructions of a function.
+/// Replaces the relaxed instructions of a function.
 struct Lower {
-    /// Keeps `c` while `a * b` is on the stack.
+    /// A local variable that holds `c` while `a * b` is computed.
     addend: LocalId,
     count: usize,
 }

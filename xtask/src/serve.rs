@@ -1,4 +1,4 @@
-//! The site over HTTP: what a static host does, on this machine.
+//! Serves the site on this machine over HTTP, as a static host would.
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
@@ -13,17 +13,17 @@ use std::path::Path;
 use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-/// Listens on this machine's own address only.
+/// Listens on the loopback address only.
 ///
 /// # Errors
-/// The port is taken, or is not to be had without more rights.
+/// The port is in use, or this user may not use it.
 pub fn bind(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => {
             anyhow::anyhow!("port {port} is taken by another program: end that one, or choose another with --port")
         }
         ErrorKind::PermissionDenied => {
-            anyhow::anyhow!("port {port} is not for ordinary users: choose one above 1023 with --port")
+            anyhow::anyhow!("port {port} needs administrator rights: choose one above 1023 with --port")
         }
         _ => anyhow::anyhow!("cannot listen on port {port}: {error}"),
     })
@@ -47,7 +47,7 @@ pub fn run(listener: TcpListener, directory: &Path) -> Result<()> {
     })
 }
 
-/// The site in `directory`: MIME types, compressed siblings, ranges, ETags, and the headers below.
+/// A router for the site in `directory`: MIME types, compressed copies, ranges, ETags, and the headers below.
 ///
 /// # Errors
 /// The directory holds no site.
@@ -63,8 +63,8 @@ pub fn router(directory: &Path) -> Result<Router> {
         .layer(middleware::from_fn(cache_control)))
 }
 
-/// What is in `build/` never changes: its address has the hash of it. Anything else may be kept, but must be asked for
-/// each time: a 304 costs nothing here, and a new build shows at once.
+/// Files in `build/` never change, because their address contains a hash of them. All other files must be revalidated
+/// at each request: a 304 is cheap here, and a new build is visible at once.
 async fn cache_control(request: Request, next: Next) -> Response {
     let is_versioned = request.uri().path().contains("/build/");
     let mut response = next.run(request).await;
@@ -74,8 +74,7 @@ async fn cache_control(request: Request, next: Next) -> Response {
     response
 }
 
-/// The policy that index.html states for static hosts. As a header it holds for the worker too, which does not
-/// see the page's `<meta>`.
+/// The policy from the `<meta>` of index.html, as a header, so that it also holds for the worker.
 fn content_security_policy(directory: &Path) -> Result<HeaderValue> {
     let path = directory.join("index.html");
     let Ok(page) = fs::read_to_string(&path) else {

@@ -1,4 +1,4 @@
-//! The programs that the tasks need: finds them, installs them where that is safe, or names them.
+//! The programs that the chores need: finds them, installs them where that is safe, or names them.
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -41,16 +41,17 @@ pub fn wasm_target() -> Result<()> {
     Ok(())
 }
 
-/// What the tests drive: a browser, its WebDriver, npm (for axe-core) and a Vulkan adapter that needs no GPU.
+/// The programs that the tests use: a browser, its WebDriver, axe-core, and a Vulkan driver that needs no GPU.
 #[derive(Debug)]
 pub struct TestTools {
     /// Chromium or Chrome.
     pub browser: PathBuf,
-    /// The ChromeDriver that goes with it.
+    /// The ChromeDriver of the browser's version.
     pub driver: PathBuf,
-    /// axe-core's script, which looks for barriers in a page.
+    /// The script of axe-core, which checks a page for accessibility.
     pub axe: PathBuf,
-    /// The manifest of Mesa's CPU driver for Vulkan; `None` where the system is not Linux and has its own API.
+    /// The manifest of Mesa's software driver for Vulkan; `None` on other systems than Linux, which have their own
+    /// API.
     pub vulkan_driver: Option<PathBuf>,
 }
 
@@ -95,7 +96,7 @@ fn axe_core(npm: &Path) -> Result<PathBuf> {
     from_npm(npm, "tests/e2e", "node_modules/axe-core/axe.min.js")
 }
 
-/// Lighthouse's command line. It is large, and only measuring needs it.
+/// The command line of Lighthouse. It is large, so only measuring installs it.
 ///
 /// # Errors
 /// There is no npm, or its registry cannot be reached.
@@ -105,7 +106,7 @@ pub fn lighthouse() -> Result<PathBuf> {
     from_npm(&npm, "tests/e2e/lighthouse", "node_modules/lighthouse/cli/index.js")
 }
 
-/// The `node_modules` of the engines that the race is against.
+/// The `node_modules` directory of the engines that the race compares with.
 ///
 /// # Errors
 /// There is no npm, or its registry cannot be reached.
@@ -116,8 +117,8 @@ pub fn peers() -> Result<PathBuf> {
     Ok(modules.expect("it was just looked for there").to_owned())
 }
 
-/// Fetches what the package-lock.json in `sources` names, in just those versions, and runs none of its scripts; gives
-/// the path of `script` in it.
+/// Installs exactly the versions of the package-lock.json in `sources`, without running install scripts. Returns the
+/// path of `script` in the installed packages.
 fn from_npm(npm: &Path, sources: &str, script: &str) -> Result<PathBuf> {
     let directory = workspace::target_directory().join("chores/npm").join(sources);
     let script = directory.join(script);
@@ -140,7 +141,7 @@ fn from_npm(npm: &Path, sources: &str, script: &str) -> Result<PathBuf> {
     Ok(script)
 }
 
-/// Debian's names of the packages that the tests need and this machine does not have.
+/// The Debian packages that the tests need and that are not installed.
 fn missing_packages() -> Vec<&'static str> {
     let mut missing = Vec::new();
     if browser().is_none() {
@@ -174,7 +175,7 @@ fn driver() -> Option<PathBuf> {
     find_program(&["chromedriver"])
 }
 
-/// Mesa's Vulkan driver that computes on the CPU: the tests' adapter, the same on every machine.
+/// Mesa's software driver for Vulkan, which the tests use on every machine.
 fn lavapipe() -> Option<PathBuf> {
     let mut found: Vec<PathBuf> = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"]
         .iter()
@@ -184,7 +185,8 @@ fn lavapipe() -> Option<PathBuf> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with("lvp_icd") && name.ends_with(".json")
         })
-        // A system with several architectures has one for each; the others' names say theirs.
+        // Systems with several architectures have a manifest for each; the names of the other ones contain the
+        // architecture.
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             name == "lvp_icd.json" || name.contains(std::env::consts::ARCH)
@@ -207,7 +209,7 @@ fn can_apt_install() -> bool {
     is_root && find_program(&["apt-get"]).is_some()
 }
 
-/// The path of the first of these programs that is in PATH.
+/// The path of the first of these programs that is found in PATH.
 fn find_program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();

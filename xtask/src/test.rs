@@ -1,7 +1,7 @@
-//! All checks and tests in one command, which stops at the first failure.
+//! Runs all checks and tests, and stops at the first failure.
 //!
-//! All native steps share one target directory and one profile, so nothing is compiled twice: the checks (clippy,
-//! rustdoc) use one set of results, the tests another.
+//! All native steps share one target directory and one profile, so nothing is compiled twice. The checks (clippy,
+//! rustdoc) share one set of build results, the tests another.
 
 use crate::setup::{self, TestTools};
 use crate::wasm::Profile;
@@ -12,16 +12,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where the browser tests find the site.
+/// The site that the browser tests open.
 const SITE: &str = "dist";
 
-/// Where the guide's pictures are.
+/// The directory of the guide's pictures.
 const PICTURES: &str = "docs/pictures";
 
-/// Runs everything; with `filters` only the tests whose names contain one of them.
+/// Runs everything; with `filters`, only the tests whose names contain one of them.
 ///
 /// # Errors
-/// The first step that fails.
+/// The first step that failed.
 pub fn run(filters: &[String]) -> Result<()> {
     let mut steps = Steps::default();
     let mut tools = None;
@@ -41,7 +41,7 @@ pub fn run(filters: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Licences, formatting, lints and documentation.
+/// Checks licences, formatting, lints and documentation.
 fn checks(steps: &mut Steps) -> Result<()> {
     steps.run("licences", || {
         println!("{} dependencies have a licence that is allowed", licences::check()?);
@@ -64,7 +64,7 @@ fn checks(steps: &mut Steps) -> Result<()> {
     )
 }
 
-/// The native tests and those of the documentation, then the site, then the tests in the browser.
+/// Runs the native tests and the doctests, builds the site, and runs the browser tests.
 fn tests(steps: &mut Steps, tools: &TestTools, filters: &[String]) -> Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = workspace::cargo();
@@ -81,8 +81,8 @@ fn tests(steps: &mut Steps, tools: &TestTools, filters: &[String]) -> Result<()>
             bail!("no test has a name with {} in it", filters.join(" or "));
         }
     }
-    // Builds the command line too, which the browser tests hold the page to: a build of its own would compile its
-    // dependencies anew, without the features that tests switch on.
+    // This also builds the command line, with which the browser tests compare the page. A build of its own would
+    // compile the dependencies again, without the features that the tests enable.
     steps.command("native tests", cargo(&[]).arg("--").args(filters))?;
     steps.run("site", || {
         println!("{}", dist::build(Profile::Release, Path::new(SITE))?);
@@ -91,7 +91,7 @@ fn tests(steps: &mut Steps, tools: &TestTools, filters: &[String]) -> Result<()>
     steps.command("browser tests", cargo(&["--test", "browser"]).arg("--").args(filters))
 }
 
-/// Measures the site in a browser and prints the figures, all or those named; nothing is asserted.
+/// Measures the site in a browser and prints the figures: all, or the named ones. It checks no limits.
 ///
 /// # Errors
 /// The tools are missing, or the page does not run.
@@ -104,10 +104,10 @@ pub fn measure(figures: &[String]) -> Result<()> {
     workspace::run(&mut command)
 }
 
-/// Races the site's engine against others in a browser; `arguments` are those of the bench.
+/// Races the site's engine against others in a browser; `arguments` go to the bench.
 ///
 /// # Errors
-/// The tools are missing, the page does not run, or the bench finds what it was asked to fail for.
+/// The tools are missing, the page does not run, or the bench fails a check that its arguments ask for.
 pub fn bench(arguments: &[OsString]) -> Result<()> {
     let tools = setup::test_tools()?;
     let probe = wasm::probe()?;
@@ -124,7 +124,7 @@ pub fn bench(arguments: &[OsString]) -> Result<()> {
     workspace::run(&mut command)
 }
 
-/// Takes the guide's pictures from the site, in a browser.
+/// Takes the guide's pictures of the site in a browser.
 ///
 /// # Errors
 /// The tools are missing, or a view cannot be shown.
@@ -137,7 +137,8 @@ pub fn pictures() -> Result<()> {
     workspace::run(&mut command)
 }
 
-/// Sets the environment: where the tools are, and Vulkan's software adapter, the same on every machine.
+/// Sets environment variables: the paths of the tools, and the Vulkan software driver, which is the same on every
+/// machine.
 fn test_environment(command: &mut Command, tools: &TestTools) {
     command
         .env("MOESCOPE_SITE", workspace::root().join(SITE))
@@ -150,13 +151,13 @@ fn test_environment(command: &mut Command, tools: &TestTools) {
     {
         command.env("VK_ICD_FILENAMES", driver);
     }
-    // Without this directory Mesa warns at every start; it does not need it.
+    // Without this directory Mesa prints a warning at every start, although it does not need it.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     }
 }
 
-/// The number of tests that `cargo test ... -- --list` names.
+/// The number of tests in the output of `cargo test ... -- --list`.
 fn count_tests(command: &mut Command) -> Result<usize> {
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
@@ -165,7 +166,7 @@ fn count_tests(command: &mut Command) -> Result<usize> {
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(": test")).count())
 }
 
-/// The steps that have run, and the time of each.
+/// The steps that have run, each with its duration.
 #[derive(Default)]
 struct Steps {
     done: Vec<(&'static str, Duration)>,
@@ -191,7 +192,7 @@ impl Steps {
         self.done.push((name, start.elapsed()));
         if result.is_err() {
             self.summary();
-            eprintln!("\nFAILED at: {name}. What comes after it did not run.");
+            eprintln!("\nFAILED at: {name}. The later steps did not run.");
         }
         result
     }

@@ -1,4 +1,4 @@
-//! Compiles Rust to WebAssembly, with the JavaScript that loads it.
+//! Compiles Rust to WebAssembly, and makes the JavaScript that loads it.
 
 use crate::{relaxed, setup, workspace};
 use anyhow::{Context, Result, bail};
@@ -10,9 +10,9 @@ use wasm_bindgen_cli_support::Bindgen;
 /// How to compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Optimised, without debug checks and names; assets are compressed.
+    /// Optimised, without debug checks and function names; assets are compressed.
     Release,
-    /// Quicker to build, with debug checks and function names in stack traces.
+    /// Faster to build, with debug checks, and with function names in stack traces.
     Dev,
 }
 
@@ -35,8 +35,8 @@ pub const PROGRAM: &str = "moescope_bg.wasm";
 /// The program for browsers with relaxed SIMD.
 pub const RELAXED_PROGRAM: &str = "moescope_relaxed.wasm";
 
-/// Compiles the page's code and writes `moescope.js`, both programs and the JavaScript snippets of its dependencies to
-/// `out`, which is emptied first.
+/// Compiles the page's code. Empties `out` and writes `moescope.js`, both programs and the JavaScript snippets of the
+/// dependencies to it.
 ///
 /// # Errors
 /// The target is missing and cannot be added, or the code does not compile.
@@ -46,7 +46,7 @@ pub fn build(profile: Profile, out: &Path) -> Result<()> {
     if out.exists() {
         std::fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
     }
-    // The names are removed here: rustc's own `strip` removes sections that wasm-bindgen reads.
+    // Function names are removed here, because rustc's own `strip` removes sections that wasm-bindgen reads.
     let release = profile == Profile::Release;
     let mut output = Bindgen::new()
         .input_path(&compiled)
@@ -77,7 +77,7 @@ pub fn probe() -> Result<PathBuf> {
 fn compile(package: &str, profile: Profile) -> Result<PathBuf> {
     let library = package.replace('-', "_");
     let mut command = workspace::cargo();
-    // Only this package: features that other members switch on would get into the page.
+    // Only this package, because features that other members enable would be enabled in the page too.
     command
         .args(["build", "--package", package, "--lib", "--target", setup::WASM_TARGET])
         .args(["--profile", profile.cargo_name(), "--message-format", "json-render-diagnostics"])

@@ -1,4 +1,4 @@
-//! Where the repository is, and how other programs are run from it.
+//! Finds the repository and runs other programs in it.
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the repository")
 }
 
-/// The target directory of cargo and of these tasks.
+/// The target directory of cargo and of the chores.
 pub fn target_directory() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// A call of the `cargo` that runs this program, in the repository's root.
+/// A command that runs this `cargo` in the repository's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
-/// Runs a program to its end with its output on the terminal.
+/// Runs a program to its end, with its output on the terminal.
 ///
 /// # Errors
-/// It cannot be started, or ends with a failure.
+/// The program cannot be started, or fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run `{}`", words(command)))?;
     if !status.success() {
@@ -33,7 +33,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// A command as a person would type it.
+/// A command line as a person would type it.
 pub fn words(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     std::iter::once(program)

@@ -8,7 +8,7 @@ use madd::madd;
 use std::hint::black_box;
 use wide::f32x8;
 
-/// Independent sums while reading: enough that no addition waits for another.
+/// Independent sums while reading, so that no addition waits for the one before it.
 const STREAMS: usize = 4;
 
 /// Independent sums of [`multiply_add`]: as many as a tile of the engine has, enough to hide the latency of an
@@ -25,7 +25,7 @@ const A_ROUND: usize = SUMS * 8;
 /// A block of memory that is too large for any cache.
 pub struct Block(Vec<f32x8>);
 
-/// Allocates and fills a block of so many MiB, which is never freed.
+/// Allocates and fills a block of `mebibytes` MiB, which is never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn make_block(mebibytes: usize) -> *mut Block {
     let numbers = (mebibytes << 20) / size_of::<f32x8>();
@@ -35,7 +35,7 @@ pub extern "C" fn make_block(mebibytes: usize) -> *mut Block {
 /// Reads a block once, in order, and returns the sum of its numbers, so that no read can be optimised away.
 ///
 /// # Safety
-/// `block` is what [`make_block`] gave.
+/// `block` must come from [`make_block`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn read_block(block: *const Block) -> f32 {
     // SAFETY: the caller's promise; a block is never freed.
