@@ -1,13 +1,13 @@
 //! Causal attention of one sequence, all heads, with grouped keys and values.
 //!
 //! Per head, with queries Q, keys K, values V (tokens x head_dim) and `s = 1 / sqrt(head_dim)`:
-//! `P = softmax(s Q K^T + causal mask)`, `O = P V`. Queries are taken in blocks of [`BLOCK`] rows, and a block meets
-//! only the keys up to its last row, so about half of the full square is never computed. P is not kept: the backward
+//! `P = softmax(s Q K^T + causal mask)`, `O = P V`. Queries are processed in blocks of [`BLOCK`] rows. A block uses
+//! only the keys up to its last row, so about half of the full square is never computed. P is not stored: the backward
 //! pass computes it again from the log-sum-exp of each row, as FlashAttention does (Dao et al. 2022).
 
 use crate::linalg::{dot, exp, exp_in_place, max, product, strided, strided_mut};
 
-/// Rows of queries that are taken together.
+/// Rows of queries that are processed together.
 const BLOCK: usize = 64;
 
 /// The sizes of one attention layer.
@@ -37,7 +37,7 @@ impl AttentionShape {
         self.kv_heads * self.head_dim
     }
 
-    /// Where a query head's queries, keys and values begin in a token's row.
+    /// The first element of a query head's queries, keys and values in a token's row.
     fn offsets(&self, head: usize) -> (usize, usize, usize) {
         let kv_head = head / (self.heads / self.kv_heads);
         let keys = self.q_width() + kv_head * self.head_dim;
@@ -49,21 +49,21 @@ impl AttentionShape {
     }
 }
 
-/// Room for one block's probabilities and their gradient, reused by every call.
+/// Buffers for one block's probabilities and their gradient, reused by every call.
 pub struct AttentionScratch {
     probabilities: Vec<f32>,
     gradient: Vec<f32>,
 }
 
 impl AttentionScratch {
-    /// For sequences of at most `tokens` tokens.
+    /// Buffers for sequences of at most `tokens` tokens.
     pub fn new(tokens: usize) -> Self {
         Self { probabilities: vec![0.0; BLOCK * tokens], gradient: vec![0.0; BLOCK * tokens] }
     }
 }
 
-/// `qkv` is tokens x qkv_width (after RoPE), `out` tokens x q_width; `log_sum` (heads x tokens) is kept for the
-/// backward pass.
+/// Computes `out`, tokens x q_width, from `qkv`, tokens x qkv_width (after RoPE). `log_sum` (heads x tokens) is kept
+/// for the backward pass.
 pub fn forward(
     shape: AttentionShape,
     qkv: &[f32],

@@ -1,5 +1,6 @@
-//! Checkpoints: everything that a run needs to continue as if it had never stopped. A checkpoint is written whole or
-//! not at all, with a checksum. The one before is kept in case the newest is damaged.
+//! Checkpoints: the complete state of a run, from which it continues exactly as it would have without a stop. A
+//! checkpoint is written as a whole or not at all, with a checksum. The previous one is kept in case the newest is
+//! damaged.
 
 use std::collections::HashMap;
 use std::fs;
@@ -46,10 +47,10 @@ pub struct About {
 
 const NEWEST: &str = "newest.ckpt";
 const BEFORE: &str = "before.ckpt";
-/// The name of a checkpoint that is complete, but not the newest yet.
+/// The name of a complete checkpoint that has not replaced the newest one yet.
 const NEXT: &str = "next.ckpt";
 
-/// Writes a checkpoint into `folder`; the newest one so far becomes the one before.
+/// Writes a checkpoint into `folder`; the newest one so far becomes the previous one.
 pub fn write(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
     fn tensor(values: &[f32]) -> Result<TensorView<'_>> {
         Ok(TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?)
@@ -71,7 +72,7 @@ pub fn write(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
     fs::rename(&next, &newest).with_context(|| format!("cannot write {}", newest.display()))
 }
 
-/// The newest whole checkpoint in `folder`, if there is any; says on stderr when the newest was damaged.
+/// The newest undamaged checkpoint in `folder`, if there is any. Prints a warning if the newest one was damaged.
 pub fn read(folder: &Path) -> Result<Option<Checkpoint>> {
     let mut damaged = Vec::new();
     for name in [NEWEST, BEFORE] {

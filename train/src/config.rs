@@ -39,8 +39,8 @@ pub struct Config {
 pub struct Training {
     /// Tokens to see; the run ends with the first step that reaches it.
     pub tokens: usize,
-    /// Shorter sequences to begin with: smaller batches and so more steps where the model learns the most, at less
-    /// attention (the curriculum of Li et al. 2021).
+    /// A phase of shorter sequences at the beginning. Its batches are smaller, so there are more steps while the model
+    /// learns the most, and attention costs less (the curriculum of Li et al. 2021).
     pub short: Option<Short>,
     /// Seed of the weights and of the text's order.
     pub seed: u64,

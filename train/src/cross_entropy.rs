@@ -1,18 +1,18 @@
-//! The loss over the vocabulary with the tied embedding, fused: a chunk of tokens gets its logits, its loss and its
-//! gradient before the next chunk begins, so the full tokens x vocabulary matrix never exists.
+//! The loss over the vocabulary with the tied embedding, fused. Logits, loss and gradient are computed for one chunk
+//! of tokens after the other, so the full tokens x vocabulary matrix never exists.
 
 use crate::linalg::{Linear, exp_in_place, max};
 
-/// Tokens whose logits exist at one time.
+/// Tokens whose logits exist at the same time.
 const CHUNK: usize = 128;
 
-/// Room for one chunk's logits, reused by every call.
+/// Buffers for one chunk's logits, reused by every call.
 pub struct LossScratch {
     logits: Vec<f32>,
 }
 
 impl LossScratch {
-    /// For a vocabulary of this size.
+    /// Buffers for a vocabulary of this size.
     pub fn new(vocabulary: usize) -> Self {
         Self { logits: vec![0.0; CHUNK * vocabulary] }
     }

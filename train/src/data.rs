@@ -1,9 +1,10 @@
-//! The order of the training text: a pure function of the seed, the same for every model, nothing to save.
+//! The order of the training text. It is a pure function of the seed and the same for every model, so a checkpoint
+//! does not have to store it.
 //!
-//! Every batch holds, for every replica, one sequence of every domain, or several of a domain that the configuration
-//! repeats. A domain's text is cut into windows of the
-//! context's length; in each pass over it the windows come in another order and are cut at another place. Some
-//! sequences are pieces of several domains in a row, so that a model also sees text that changes from one to another.
+//! For every replica, a batch has one sequence of every domain, or several of a domain that the configuration repeats.
+//! A domain's text is cut into windows of the context's length. In each pass over the text the windows start at other
+//! places and come in another order. Some sequences are pieces of several domains in a row, so that a model also sees
+//! text that changes from one domain to another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,7 +71,8 @@ pub fn texts_of_today(folder: &Path, manifest: &Manifest) -> Result<Vec<Stream>>
     manifest.evaluations.iter().map(stream).collect()
 }
 
-/// Text that no file holds: `domains` streams of `length` ids, the same everywhere, with something to learn.
+/// Generated text: `domains` streams of `length` ids, the same on every machine, with regularities that a model can
+/// learn.
 pub fn made_up(domains: usize, length: usize, vocabulary: usize) -> Vec<Stream> {
     let id = |d: usize, i: usize| {
         let place = if i.is_multiple_of(5) { i } else { i % 97 };
@@ -81,7 +83,7 @@ pub fn made_up(domains: usize, length: usize, vocabulary: usize) -> Vec<Stream> 
     (0..domains).map(stream).collect()
 }
 
-/// Which part of the corpus.
+/// The two parts of the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// For training.
@@ -90,7 +92,7 @@ pub enum Kind {
     HeldOut,
 }
 
-/// One sequence of every part: the `nth` of `of` sequences of a domain.
+/// A sequence in a replica's part of a batch: the `nth` of the `of` sequences of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
     domain: usize,
@@ -98,7 +100,7 @@ struct Slot {
     of: usize,
 }
 
-/// The sequences of a part, domain by domain. `repeat` names domains with more than one sequence.
+/// The sequences in a replica's part of a batch, domain by domain. `repeat` names domains with more than one sequence.
 fn slots(streams: &[Stream], repeat: &BTreeMap<String, usize>) -> Result<Vec<Slot>> {
     for (name, &count) in repeat {
         ensure!(
@@ -179,8 +181,8 @@ impl Data {
         self.slots[(hash(self.seed ^ 2, place) % self.sequences() as u64) as usize]
     }
 
-    /// Where the window of this slot and turn begins. `k -> (a k + b) mod n` with `a` prime to `n` visits every window
-    /// once.
+    /// The start of the window for this slot and turn. The map `k -> (a k + b) mod n` with `a` prime to `n` visits
+    /// every window once.
     fn window(&self, Slot { domain, nth, of }: Slot, turn: usize) -> usize {
         let turn = turn * of + nth;
         let windows = (self.streams[domain].ids.len() - 1) / self.context - 1;
@@ -203,7 +205,7 @@ fn gcd(a: usize, b: usize) -> usize {
 pub mod tests {
     use super::*;
 
-    /// Domains of counting tokens: domain `d` has the ids `d * 1000 + i % 1000`.
+    /// Domains of consecutive token ids: domain `d` has the ids `d * 1000 + i % 1000`.
     pub fn counting(domains: usize, length: usize) -> Vec<Stream> {
         let ids = |d: usize| (0..length).map(|i| (d * 1000 + i % 1000) as u16).collect();
         (0..domains).map(|d| Stream { name: format!("d{d}"), ids: ids(d), bytes: length }).collect()

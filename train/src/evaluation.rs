@@ -22,7 +22,7 @@ pub struct DomainResult {
     pub tokens: usize,
     /// Cross-entropy in nats a token.
     pub nats_per_token: f64,
-    /// Bits for a byte of text; the separators between documents cost bits and count as no byte.
+    /// Bits per byte of text. Separators between documents cost bits but count as no bytes.
     pub bits_per_byte: f64,
 }
 
@@ -82,14 +82,14 @@ impl LayerLoad {
     }
 }
 
-/// One row of a pass: where its inputs begin, and which of its positions count.
+/// One row of a pass: the start of its inputs, and the positions whose predictions count.
 struct Window {
     start: usize,
     counted: std::ops::Range<usize>,
 }
 
-/// Windows over `ids` of which each predicts what the one before has not, `stride` tokens with at least
-/// `context - stride` before them (but at the text's beginning).
+/// Windows that cover `ids`; each counts only the predictions that the one before did not. A window adds `stride`
+/// tokens, with at least `context - stride` tokens before them, except at the text's beginning.
 fn windows(length: usize, context: usize, stride: usize) -> Vec<Window> {
     let targets = length.saturating_sub(1);
     let mut windows = Vec::new();
@@ -104,8 +104,8 @@ fn windows(length: usize, context: usize, stride: usize) -> Vec<Window> {
     windows
 }
 
-/// Measures on the first `limit` tokens of each stream; `stride` says how much of each window is new text. The
-/// replicas work side by side.
+/// Measures on the first `limit` tokens of each stream; each window adds `stride` tokens. The replicas run in
+/// parallel.
 pub fn evaluate(
     replicas: &mut [Replica],
     parameters: &[f32],

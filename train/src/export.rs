@@ -1,5 +1,4 @@
-//! Writes a finished model as a Hugging Face directory. It is written beside the old one and replaces it when it is
-//! complete.
+//! Writes a finished model as a Hugging Face directory. The new directory replaces the old one when it is complete.
 
 use std::fmt::Write;
 use std::fs;
@@ -40,13 +39,13 @@ pub struct Export<'a> {
     pub evaluation: &'a Evaluation,
     /// The corpus.
     pub manifest: &'a Manifest,
-    /// The card that trained it; none for this trainer's threads.
+    /// The GPU that trained it; `None` for this trainer's CPU threads.
     pub machine: Option<&'a str>,
-    /// `model.safetensors` as it was trained elsewhere; made from `values`, in f16, where there is none.
+    /// `model.safetensors` of a model trained elsewhere; where it is `None`, it is made from `values`, in f16.
     pub file: Option<&'a [u8]>,
-    /// How well the texts of today are predicted, which no training source resembles.
+    /// The results on the evaluation texts of today, which no training source resembles.
     pub today: &'a [DomainResult],
-    /// How many tokens of each text were measured, from its start; none where all were.
+    /// How many tokens of each text were measured, from its start; `None` for all tokens.
     pub measured: Option<usize>,
 }
 
@@ -129,7 +128,7 @@ impl Export<'_> {
         }
     }
 
-    /// The numbers' width and the file's size.
+    /// The number format of the weights and the file's size.
     fn stored(&self, parameters: usize) -> String {
         match self.file {
             Some(file) => {
@@ -153,7 +152,7 @@ impl Export<'_> {
         out + "\n"
     }
 
-    /// What to run for the same.
+    /// The command that trains the model again.
     fn command(&self) -> String {
         match self.machine {
             Some(_) => format!("python train/gpu/train.py --models {}", self.name),
@@ -178,7 +177,8 @@ impl Export<'_> {
              | optimiser | Muon {} (momentum {}) for hidden matrices, AdamW {} for embedding, router and norms, decay \
              {}, clip {}; warm-up {:.1} M tokens, linear decay over the last {:.0} % |\n\
              | made by | `cargo xtask corpus`, then `{}` (configuration: `train/configs/{}.toml`) |\n\
-             | licence | that of the project; the texts it learned from have licences of their own: see ../LICENSE |\n\n",
+             | licence | that of the project; the texts it learned from have licences of their own: see \
+             ../LICENSE |\n\n",
             self.name,
             self.config.shows,
             m.layers,
@@ -268,9 +268,9 @@ impl Export<'_> {
 /// The directory of the tokenizer that the models beside it share.
 const SHARED: &str = "tokenizer";
 
-/// Replaces the tokenizer's files in `folder` by links to the equal ones in the directory [`SHARED`] beside it; what is
-/// not there yet goes there first. A file that differs from the shared one stays the model's own, as does every file on
-/// a system without symbolic links.
+/// Replaces the tokenizer's files in `folder` by links to equal files in the directory [`SHARED`] next to it. Files
+/// that are missing there are moved there first. A file that differs from the shared one stays in `folder`, and so do
+/// all files on a system without symbolic links.
 fn share_tokenizer(folder: &Path) -> Result<()> {
     let shared = folder.parent().unwrap_or(Path::new("")).join(SHARED);
     for name in ["tokenizer.json", "tokenizer_config.json"] {
@@ -289,7 +289,7 @@ fn share_tokenizer(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes what a reader of the model needs into `folder`: configuration, weights in f16, tokenizer.
+/// Writes configuration, weights in f16 and tokenizer into `folder`.
 pub fn write_model(folder: &Path, config: &Config, values: &[f32], tokenizer: &Path) -> Result<()> {
     let m = &config.model;
     let json = |name: &str, value: serde_json::Value| -> Result<()> {
@@ -312,8 +312,8 @@ pub fn write_model(folder: &Path, config: &Config, values: &[f32], tokenizer: &P
     Ok(())
 }
 
-/// `config.json`. Mixtral's keys; a network of one expert is a Llama. The rotary base is given both ways: older
-/// readers look for `rope_theta`, newer ones for `rope_parameters`.
+/// `config.json` with Mixtral's keys; a network of one expert is a Llama. The rotary base is written in both forms:
+/// older readers expect `rope_theta`, newer ones `rope_parameters`.
 fn config_json(m: &ModelShape) -> serde_json::Value {
     let mut config = json!({
         "vocab_size": m.vocabulary,
@@ -365,7 +365,7 @@ fn config_json(m: &ModelShape) -> serde_json::Value {
     config
 }
 
-/// What Moescope's own family says of its router (docs/model-format.md); none for Mixtral's way.
+/// The description of a router in Moescope's own family (docs/model-format.md); `None` for Mixtral's router.
 fn router_json(m: &ModelShape) -> Option<serde_json::Value> {
     let mut router = match m.router {
         GateKind::SoftmaxTopK if m.shared_experts == 0 => return None,
@@ -386,7 +386,7 @@ fn router_json(m: &ModelShape) -> Option<serde_json::Value> {
     Some(router)
 }
 
-/// The name that Hugging Face's class gives a parameter; none for the router of a network of one expert.
+/// The name of a parameter in Hugging Face's class; `None` for the router of a network of one expert.
 fn file_name(m: &ModelShape, name: &str) -> Option<String> {
     if m.experts > 1 {
         return Some(name.to_string());
@@ -427,8 +427,8 @@ fn from_e4m3(byte: u8) -> f32 {
     if byte < 0x80 { size } else { -size }
 }
 
-/// The parameters of a `model.safetensors` in f16 or F8_E4M3, laid out as in training. What a file does not hold (the router of a
-/// network of one expert) is 0.
+/// Reads the parameters from a `model.safetensors` in f16 or F8_E4M3, in the layout of the trainer. Parameters that
+/// the file does not have (the router of a network of one expert) are 0.
 pub fn read_weights(m: &ModelShape, bytes: &[u8]) -> Result<Vec<f32>> {
     let file = safetensors::SafeTensors::deserialize(bytes)?;
     let layout = Layout::new(m);

@@ -1,4 +1,4 @@
-//! Files that are either complete or not there, and their checksums.
+//! Writes files either completely or not at all, and computes checksums.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,14 +19,14 @@ pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// The name under which something is written before it is complete.
+/// The temporary name of a file or folder that is not complete yet.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
     path.with_file_name(name)
 }
 
-/// Writes beside, syncs, renames: whoever opens `path` sees the old file or the new one, never a part of it.
+/// Writes a temporary file, syncs it and renames it, so that `path` is always the old file or the complete new one.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = beside(path);
     let write = || -> io::Result<()> {
@@ -54,8 +54,8 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Writes a folder beside and renames: `target` is the old folder or the new one, whole. Where `write` fails, nothing
-/// is left of what it wrote.
+/// Writes a temporary folder and renames it, so that `target` is always the old folder or the complete new one. Where
+/// `write` fails, the temporary folder is removed.
 pub fn replace_folder(target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let part = beside(target);
     let _ = fs::remove_dir_all(&part);

@@ -1,4 +1,5 @@
-//! A model that train/gpu trained: measured on held-out text by this trainer and written like any other.
+//! Finishes a model that train/gpu trained: measures it on held-out text and writes its directory, as for other
+//! models.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +16,8 @@ use crate::export::{Export, read_weights};
 use crate::replica::Replica;
 use crate::trainer::summary;
 
-/// Tokens of each text that are measured, from its start: a quarter of a million in all, so that nine models take
-/// minutes.
+/// Tokens of each text that are measured, from its start: a quarter of a million in all, which takes minutes for nine
+/// models.
 const MEASURED: usize = 16 * 1024;
 /// Sequences that one thread measures at a time.
 const SEQUENCES: usize = 8;
@@ -24,7 +25,7 @@ const SEQUENCES: usize = 8;
 /// `training.json`: how a model was trained.
 #[derive(Deserialize)]
 struct Training {
-    /// The configuration with the card's batches and rates.
+    /// The configuration, with the batches and rates that were used on the GPU.
     config: Config,
     /// Steps done.
     step: usize,
@@ -32,7 +33,7 @@ struct Training {
     tokens: usize,
     /// Seconds of training.
     seconds: f64,
-    /// The card's name.
+    /// The name of the GPU.
     machine: String,
 }
 

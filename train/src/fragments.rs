@@ -1,4 +1,4 @@
-//! How the tokenizer divides text: bytes a token in every domain, fragments a word in the examples.
+//! Measures how the tokenizer divides text: bytes per token in every domain, and fragments per word in the examples.
 
 use std::fmt::Write;
 use std::fs;
@@ -24,11 +24,11 @@ struct Example {
 /// How the words of a text are divided.
 #[derive(Debug, Default, PartialEq)]
 struct Fragments {
-    /// Its words: longest runs of letters, those of scripts without spaces apart.
+    /// Number of words: longest runs of letters, without those of scripts that have no spaces.
     words: usize,
-    /// Tokens that hold letters of these words.
+    /// Number of tokens that contain letters of these words.
     fragments: usize,
-    /// Words of one or two tokens.
+    /// Number of words of one or two tokens.
     short: usize,
 }
 
@@ -70,7 +70,7 @@ pub fn report(corpus: &Path, tokenizer: &Path, examples: &Path) -> Result<String
     Ok(out)
 }
 
-/// Bytes a token in the first [`SAMPLE`] bytes of a file, without the tokens between documents.
+/// Bytes per token in the first [`SAMPLE`] bytes of a file, without the separators of documents.
 fn bytes_per_token(tokenizer: &Tokenizer, path: &Path) -> Result<f64> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (mut bytes, mut tokens) = (0, 0);
@@ -84,7 +84,7 @@ fn bytes_per_token(tokenizer: &Tokenizer, path: &Path) -> Result<f64> {
     Ok(bytes as f64 / tokens.max(1) as f64)
 }
 
-/// Where each token of a text begins and ends, in bytes.
+/// The first byte and the end of each token of a text.
 fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<(usize, usize)>> {
     let encoding = tokenizer.encode(text, false).map_err(|e| anyhow!("cannot encode: {e}"))?;
     Ok(encoding.get_offsets().to_vec())
@@ -103,8 +103,8 @@ fn fragments(tokenizer: &Tokenizer, text: &str) -> Result<(Fragments, usize)> {
     Ok((found, tokens.len()))
 }
 
-/// Where each word begins and ends, in bytes: a longest run of letters. Characters from U+2E80 on, which are those of
-/// Chinese and Japanese for the most part, belong to scripts without spaces and to no word.
+/// The first byte and the end of each word: a longest run of letters. Characters from U+2E80 on (mostly Chinese and
+/// Japanese) belong to scripts without spaces, so they are not part of a word.
 fn words(text: &str) -> Vec<(usize, usize)> {
     let mut words: Vec<(usize, usize)> = Vec::new();
     for (at, c) in text.char_indices().filter(|(_, c)| c.is_alphabetic() && *c < '\u{2e80}') {

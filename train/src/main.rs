@@ -3,14 +3,14 @@
 //! - `corpus`: text of several domains from packages, cleaned, split, balanced;
 //! - `tokenizer`: one byte-level BPE for all models; `fragments`: how it divides the text;
 //! - `data`: the order of the text, the same for every model;
-//! - `model`: sizes and layout; for tests, `reference`: the model written plainly, and `parity`: exports in the engine;
-//! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: a layer's forward and backward pass, side by
-//!   side;
-//! - `replica`: the whole network over a part of a batch, on one thread;
+//! - `model`: sizes and layout; for tests, `reference`: a simple implementation, and `parity`: exports run by the
+//! engine;
+//! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: the forward and backward passes of a layer;
+//! - `replica`: the whole network for a part of a batch, on one thread;
 //! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
 //! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
-//! - `finish`: the same for a model that train/gpu trained;
-//! - `words`: which share of the words that a model writes are words;
+//! - `finish`: the same for a model that was trained by train/gpu;
+//! - `words`: the share of real words in what a model writes;
 //! - `table`, `picture`: all finished models on one page.
 
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ struct Arguments {
     /// The corpus folder
     #[arg(long, default_value = "target/corpus", global = true)]
     corpus: PathBuf,
-    /// Where runs keep their checkpoints
+    /// The folder of the runs' checkpoints
     #[arg(long, default_value = "target/train", global = true)]
     runs: PathBuf,
     #[command(subcommand)]
@@ -72,7 +72,7 @@ struct Arguments {
 enum Command {
     /// Collects the corpus from packages and trains the tokenizer
     Corpus {
-        /// The file that describes it
+        /// The file that describes the corpus
         #[arg(long, default_value = "www/models/CORPUS.md")]
         report: PathBuf,
         /// Collect this domain alone, without the tokenizer; may be given several times
@@ -98,16 +98,16 @@ enum Command {
     Run {
         /// The model's name
         name: String,
-        /// Where the finished model goes [default: www/models/NAME]
+        /// Where to write the finished model [default: www/models/NAME]
         #[arg(long)]
         to: Option<PathBuf>,
     },
     /// Writes docs/models.md and its picture from the finished models
     Models {
-        /// Where the models are
+        /// The folder of the models
         #[arg(long, default_value = "www/models")]
         models: PathBuf,
-        /// Where the page goes
+        /// Where to write the page
         #[arg(long, default_value = "docs")]
         docs: PathBuf,
     },
@@ -115,26 +115,26 @@ enum Command {
     Finish {
         /// The model's name
         name: String,
-        /// What train/gpu wrote: config.json, model.safetensors, curves.json, training.json
+        /// The output of train/gpu: config.json, model.safetensors, curves.json, training.json
         #[arg(long)]
         from: PathBuf,
-        /// Where the finished model goes [default: www/models/NAME]
+        /// Where to write the finished model [default: www/models/NAME]
         #[arg(long)]
         to: Option<PathBuf>,
     },
-    /// Prints the losses of the first steps on made-up text as JSON, to which train/gpu is held
+    /// Prints the losses of the first steps on generated text as JSON, with which train/gpu is compared
     Losses {
         /// The configuration
         config: PathBuf,
-        /// Steps
+        /// The number of steps
         #[arg(long, default_value_t = 20)]
         steps: usize,
     },
-    /// Writes the model of a run as its newest checkpoint has it
+    /// Writes the model of a run from its newest checkpoint
     Export {
         /// The model's name
         name: String,
-        /// Where it goes
+        /// Where to write it
         #[arg(long)]
         to: PathBuf,
         /// Measure on a part of the held-out text only
@@ -195,8 +195,8 @@ fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Trains for some steps on made-up text and prints `{"losses": [..], "norms": [..]}`: nats a token, and the norm of each
-/// step's gradient.
+/// Trains for some steps on generated text and prints `{"losses": [..], "norms": [..]}`: the loss in nats per token
+/// and the norm of the gradient of each step.
 fn losses(config: config::Config, steps: usize) -> Result<()> {
     let streams = data::made_up(3, 4000, config.model.vocabulary);
     let mut trainer = trainer::Trainer::new(config, streams, Vec::new(), String::new())?;
@@ -207,7 +207,7 @@ fn losses(config: config::Config, steps: usize) -> Result<()> {
     Ok(())
 }
 
-/// `LANGUAGE=FILE` of the command line.
+/// Parses a command-line argument of the form `LANGUAGE=FILE`.
 fn language_and_file(argument: &str) -> Result<(String, PathBuf), String> {
     let (language, file) = argument.split_once('=').ok_or("give a language and a file, as in german=german.jsonl")?;
     Ok((language.to_owned(), file.into()))

@@ -1,7 +1,8 @@
-//! The sizes of a model, and where each parameter is in one flat vector.
+//! The sizes of a model, and the place of each parameter in one flat vector.
 //!
-//! The layout is Hugging Face's Mixtral with tied embeddings. Queries, keys and values lie one after the other, and so
-//! do an expert's W1 and W3, so that one product computes them together. A dense network is the case of one expert.
+//! The layout is Hugging Face's Mixtral with tied embeddings. Queries, keys and values are stored one after the other,
+//! so that one product computes them together; W1 and W3 of an expert are too. A dense network is the case of one
+//! expert.
 
 use std::ops::Range;
 
@@ -30,9 +31,9 @@ pub struct ModelShape {
     pub ff: usize,
     /// Experts of a layer; 1 is a dense network.
     pub experts: usize,
-    /// Experts a token uses by choice.
+    /// Experts that are selected for a token.
     pub top_k: usize,
-    /// Experts that every token uses, beside the others and of their size.
+    /// Experts that every token uses besides the selected ones; they have the same size.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shared_experts: usize,
     /// Tokens a text may have.
@@ -170,7 +171,8 @@ impl ModelShape {
         ExpertShape { width: self.width, ff: self.ff }
     }
 
-    /// Parameters of the experts that a token does not use, and of the noise, which only training has.
+    /// Parameters that do not work on a token: those of experts that it does not use, and of the noise, which only
+    /// training has.
     pub fn idle_parameters(&self) -> usize {
         let expert = self.expert().w13() + self.expert().w2();
         let noise = if matches!(self.router, GateKind::NoisyTopK { .. }) { self.experts * self.width } else { 0 };
@@ -200,15 +202,15 @@ pub struct Parameter {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
-    /// Place in the flat vector.
+    /// How the optimiser treats it.
     pub range: Range<usize>,
     /// How it is optimised.
     pub kind: Kind,
-    /// Standard deviation at the start; the weight of a norm starts at 1.
+    /// Standard deviation of the initial values; the weight of a norm starts at 1.
     pub deviation: f64,
 }
 
-/// Where one layer's parameters lie.
+/// The places of one layer's parameters.
 #[derive(Clone, Debug)]
 pub struct LayerLayout {
     /// Weight of the norm before attention.
@@ -219,9 +221,9 @@ pub struct LayerLayout {
     pub output: Range<usize>,
     /// Weight of the norm before the experts.
     pub expert_norm: Range<usize>,
-    /// Router, experts x width, then what else it scores: groups, or the noise's size.
+    /// Router: experts x width, then the rows for the groups or for the noise.
     pub router: Range<usize>,
-    /// The gate's bias, one an expert; empty where the kind has none.
+    /// The gate's bias, one for each expert; empty where the kind has none.
     pub bias: Range<usize>,
     /// W1 and W3 of all experts, the shared ones last.
     pub w13: Range<usize>,
@@ -229,7 +231,7 @@ pub struct LayerLayout {
     pub w2: Range<usize>,
 }
 
-/// Where everything lies.
+/// The places of all parameters.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// Token embedding and output head, vocabulary x width.
@@ -299,7 +301,7 @@ impl Layout {
     }
 }
 
-/// The router of layer `n`, whose rows lie one after the other, and its bias.
+/// Adds the router of layer `n`, whose rows are contiguous, and its bias.
 fn add_router(list: &mut ParameterList, shape: &ModelShape, n: usize) -> (Range<usize>, Range<usize>) {
     let (d, experts) = (shape.width, shape.experts);
     let name = |rest: &str| format!("model.layers.{n}.block_sparse_moe.{rest}");

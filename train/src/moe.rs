@@ -1,5 +1,5 @@
-//! The sparse layer: tokens are grouped by expert, each expert is a SwiGLU network over its group, and the outputs are
-//! added up again by token, times the gate's weights.
+//! The sparse layer. Tokens are grouped by expert, each expert is a SwiGLU network over its group, and the outputs are
+//! multiplied by the gate's weights and added up for each token.
 //!
 //! Expert `e`: `h1 = x W1^T`, `h3 = x W3^T`, `a = silu(h1) * h3`, `y = a W2^T`; the layer's output for a token is
 //! `sum over its experts of w_e y_e`. W1 and W3 lie one after the other, so that one product computes both.
@@ -43,13 +43,13 @@ impl ExpertShape {
 pub struct Dispatch {
     /// `starts[e]..starts[e + 1]` are expert `e`'s assignments.
     pub starts: Vec<usize>,
-    /// For each place in that order, the assignment `token * choices + choice`.
+    /// The assignment `token * choices + choice` at each place in that order.
     pub order: Vec<usize>,
 }
 
 impl Dispatch {
-    /// Counting sort of a routing's assignments by expert, the shared ones last, without those that were dropped;
-    /// tokens keep their order within an expert.
+    /// Sorts the assignments of a routing by expert with a counting sort, shared experts last, without dropped
+    /// assignments. Tokens keep their order within an expert.
     pub fn fill(&mut self, gate: GateShape, routing: &Routing) {
         let kept = |a: usize| !routing.dropped.get(a).copied().unwrap_or(false);
         let assignments = || routing.selected.iter().enumerate().filter(|(a, _)| kept(*a));
@@ -70,7 +70,7 @@ impl Dispatch {
     }
 }
 
-/// What a layer keeps for the backward pass, in dispatch order (assignments x ...).
+/// The data of the forward pass that the backward pass needs, in dispatch order (assignments x ...).
 pub struct MoeState {
     /// The groups of this batch.
     pub dispatch: Dispatch,
@@ -79,13 +79,13 @@ pub struct MoeState {
 }
 
 impl MoeState {
-    /// Room for `assignments` assignments.
+    /// Buffers for `assignments` assignments.
     pub fn new(shape: ExpertShape, assignments: usize) -> Self {
         Self { dispatch: Dispatch::default(), hidden: vec![0.0; assignments * 2 * shape.ff] }
     }
 }
 
-/// Room for one chunk of an expert's group, reused by every call.
+/// Buffers for one chunk of an expert's group, reused by every call.
 pub struct MoeScratch {
     rows: Vec<f32>,
     activation: Vec<f32>,
@@ -94,11 +94,11 @@ pub struct MoeScratch {
     out: Vec<f32>,
 }
 
-/// Assignments of one expert that are taken together: few enough that a chunk's matrices stay in the cache.
+/// Assignments of one expert that are processed together, few enough that a chunk's matrices stay in the cache.
 const CHUNK: usize = 256;
 
 impl MoeScratch {
-    /// For experts of this shape.
+    /// Buffers for experts of this shape.
     pub fn new(shape: ExpertShape) -> Self {
         Self {
             rows: vec![0.0; CHUNK * shape.width],
@@ -118,7 +118,7 @@ fn chunks(starts: &[usize]) -> impl Iterator<Item = (usize, std::ops::Range<usiz
     })
 }
 
-/// Copies the tokens' rows of these assignments together.
+/// Gathers the tokens' rows of these assignments.
 fn gather(x: &[f32], width: usize, choices: usize, assignments: &[usize], rows: &mut [f32]) {
     for (row, a) in rows.chunks_exact_mut(width).zip(assignments) {
         row.copy_from_slice(&x[a / choices * width..][..width]);
@@ -170,13 +170,13 @@ pub fn forward(
 
 /// The gradients that [`backward`] adds to or writes.
 pub struct MoeGradients<'a> {
-    /// Of the layer's input, tokens x width: added to.
+    /// Gradient of the layer's input, tokens x width: added to.
     pub x: &'a mut [f32],
-    /// Of W1 and W3 of all experts: added to.
+    /// Gradient of W1 and W3 of all experts: added to.
     pub w13: &'a mut [f32],
-    /// Of W2 of all experts: added to.
+    /// Gradient of W2 of all experts: added to.
     pub w2: &'a mut [f32],
-    /// Of the gate's weights, tokens x choices: written, but for those of dropped assignments.
+    /// Gradient of the gate's weights, tokens x choices: written, except for dropped assignments.
     pub weights: &'a mut [f32],
 }
 

@@ -22,7 +22,7 @@ pub struct Rates {
     pub betas: [f32; 2],
     /// Decoupled weight decay; norms have none.
     pub decay: f32,
-    /// The gradient's largest norm; a longer one is scaled down.
+    /// The largest norm of the gradient; a larger gradient is scaled down.
     pub clip: f32,
 }
 
@@ -36,7 +36,7 @@ pub struct Optimizer {
     pub second: Vec<f32>,
 }
 
-/// One parameter with its gradient and moments.
+/// One parameter with its gradient and its moments.
 struct Piece<'a> {
     parameter: &'a Parameter,
     values: &'a mut [f32],
@@ -46,7 +46,7 @@ struct Piece<'a> {
 }
 
 impl Optimizer {
-    /// All moments zero.
+    /// An optimiser whose moments are zero.
     pub fn new(layout: Layout, rates: Rates) -> Self {
         let zeros = vec![0.0; layout.total];
         Self { first: zeros.clone(), second: zeros, layout, rates }

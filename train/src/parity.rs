@@ -1,4 +1,4 @@
-//! Tests that an exported model computes in Moescope's CPU engine what the trainer computes, for every kind of router.
+//! Tests that Moescope's CPU engine computes the same as the trainer, with an exported model of every kind of router.
 
 use half::f16;
 use moescope::engine::Engine;
@@ -12,7 +12,7 @@ use crate::model::{Kind, Layout};
 use crate::random::{hash, normal};
 use crate::replica::Replica;
 
-/// A small configuration of each kind of router, with every parameter that the kind has.
+/// A small configuration for each kind of router, with every parameter that the kind has.
 fn configs() -> Vec<Config> {
     let with = |experts, top_k, shared_experts, router| {
         let mut config = tiny();
@@ -31,7 +31,7 @@ fn configs() -> Vec<Config> {
     ]
 }
 
-/// Parameters large enough that every path changes the result, rounded to f16 as the file keeps them.
+/// Parameters that are large enough to make every path change the result, rounded to f16 as in the file.
 fn parameters(layout: &Layout) -> Vec<f32> {
     let mut values: Vec<f32> = (0..layout.total).map(|i| (0.3 * normal(8, i as u64)) as f32).collect();
     for p in layout.parameters.iter().filter(|p| p.kind == Kind::Gain) {

@@ -9,12 +9,12 @@ const RIGHT: f64 = WIDTH - 96.0;
 const TOP: f64 = 20.0;
 const BOTTOM: f64 = HEIGHT - 48.0;
 
-/// Losses above this, which the first steps have, are not drawn.
+/// Higher losses, as in the first steps, are not drawn.
 const HIGHEST: f64 = 5.0;
-/// Between two lines of the grid.
+/// Distance between two lines of the grid, in nats.
 const GRID: f64 = 0.4;
 
-/// One model's line.
+/// The line of one model.
 pub struct Line {
     /// The model.
     pub name: String,
@@ -31,9 +31,9 @@ impl Line {
     }
 }
 
-/// Maps numbers to places in the picture: FLOPs on a logarithmic scale, losses on a linear one.
+/// Maps numbers to coordinates in the picture: FLOPs on a logarithmic scale, losses on a linear one.
 struct Frame {
-    /// Logarithms of the least and the most FLOPs.
+    /// Logarithms of the smallest and the largest number of FLOPs.
     from: f64,
     to: f64,
     lowest: f64,
@@ -56,7 +56,7 @@ impl Frame {
     }
 }
 
-/// The whole picture.
+/// Draws the whole picture.
 pub fn draw(lines: &[Line]) -> String {
     let frame = Frame::around(lines);
     let mut out = format!(
@@ -79,7 +79,7 @@ pub fn draw(lines: &[Line]) -> String {
     out + "</svg>\n"
 }
 
-/// The grid's lines across.
+/// Draws the horizontal lines of the grid.
 fn losses(frame: &Frame, out: &mut String) {
     let count = ((HIGHEST - frame.lowest) / GRID).floor() as usize;
     for loss in (0..=count).map(|n| HIGHEST - GRID * n as f64) {
@@ -94,7 +94,7 @@ fn losses(frame: &Frame, out: &mut String) {
     }
 }
 
-/// The grid's lines upwards: 1, 2 and 5 times each power of ten.
+/// Draws the vertical lines of the grid: 1, 2 and 5 times each power of ten.
 fn computation(frame: &Frame, out: &mut String) {
     for exponent in frame.from.floor() as i32..=frame.to.ceil() as i32 {
         for (factor, grey) in [(1.0, "#bbb"), (2.0, "#e4e4e4"), (5.0, "#e4e4e4")] {
@@ -115,7 +115,7 @@ fn computation(frame: &Frame, out: &mut String) {
     }
 }
 
-/// A model's line, with its name at its end.
+/// Draws the line of a model, with its name at the end.
 fn curve(frame: &Frame, line: &Line, out: &mut String) {
     let points: Vec<String> =
         line.shown().map(|(flops, loss)| format!("{:.1} {:.1}", frame.x(flops), frame.y(loss))).collect();

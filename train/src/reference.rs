@@ -1,5 +1,5 @@
-//! The reference for tests: the model written plainly in `f64`, one token after the other, without blocks, groups or
-//! buffers. It shares only the layout with the fast code.
+//! The reference for tests: a simple implementation of the model in `f64`, one token after the other, without blocks,
+//! groups or buffers. It shares only the layout of the parameters with the fast code.
 
 use crate::gate::{GateKind, GateLosses};
 use crate::model::{Layout, ModelShape};
@@ -10,7 +10,7 @@ pub struct Outcome {
     pub loss: f64,
     /// `-log p(target)` of each token.
     pub token_losses: Vec<f64>,
-    /// Per layer and token: the chosen experts and their weights, 0 where one is full.
+    /// The chosen experts of each layer and token, with their weights; the weight is 0 where the expert is full.
     pub routing: Vec<Vec<Vec<(usize, f64)>>>,
 }
 
@@ -39,10 +39,10 @@ fn rotate(x: &mut [f64], head_dim: usize, position: usize, theta: f64) {
     }
 }
 
-/// The noise of (layer, token, expert).
+/// The noise for a layer, a token and an expert.
 pub type Noise<'a> = &'a dyn Fn(usize, usize, usize) -> f64;
 
-/// A gate's decisions and what its losses need, gathered over the tokens of a layer.
+/// The decisions of a gate and the values that its losses need, for the tokens of a layer.
 #[derive(Default)]
 struct Gathered {
     /// Each token's chosen experts and weights.
@@ -50,13 +50,13 @@ struct Gathered {
     /// Each token's probability of each expert, and of each group.
     probabilities: Vec<Vec<f64>>,
     groups: Vec<Vec<f64>>,
-    /// Each token's squared log-sum-exp, of both levels where there are two.
+    /// Each token's squared log-sum-exp; a sum over both levels where there are two.
     squares: Vec<f64>,
-    /// Each token's probability of choosing each expert under new noise.
+    /// Each token's probability of choosing each expert if that expert's noise were drawn again.
     smooth: Vec<Vec<f64>>,
 }
 
-/// Places by falling key, ties by lower place.
+/// Indices by falling key, ties by lower index.
 fn ranked(keys: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by(|&a, &b| keys[b].total_cmp(&keys[a]));
@@ -83,7 +83,7 @@ fn squared_variation(x: &[f64]) -> f64 {
     x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64 / (mean * mean)
 }
 
-/// One token's choice from the router's scores; `noise` gives each expert's.
+/// One token's choice from the router's scores; `noise` returns the noise of an expert.
 fn choose(shape: &ModelShape, scores: &[f64], bias: &[f64], noise: &dyn Fn(usize) -> f64, g: &mut Gathered) {
     let (experts, k) = (shape.experts, shape.top_k);
     let (logits, extra) = scores.split_at(experts);
@@ -147,7 +147,7 @@ fn choose(shape: &ModelShape, scores: &[f64], bias: &[f64], noise: &dyn Fn(usize
     }
 }
 
-/// `n sum f p` over these tokens, `place` saying where an expert counts.
+/// `n sum f p` over these tokens; `place` returns the index under which an expert counts.
 fn even(n: usize, k: usize, chosen: &[Vec<(usize, f64)>], p: &[Vec<f64>], place: impl Fn(usize) -> usize) -> f64 {
     let tokens = chosen.len() as f64;
     let share = |i: usize| chosen.iter().flatten().filter(|(e, _)| place(*e) == i).count() as f64 / (tokens * k as f64);
@@ -155,7 +155,7 @@ fn even(n: usize, k: usize, chosen: &[Vec<(usize, f64)>], p: &[Vec<f64>], place:
     n as f64 * (0..n).map(|i| share(i) * mean(i)).sum::<f64>()
 }
 
-/// The gate's losses, and the weights of full experts set to 0.
+/// Computes the gate's losses, and sets the weights of full experts to 0.
 fn settle(shape: &ModelShape, context: usize, factors: GateLosses, g: &mut Gathered) -> f64 {
     let (experts, k, tokens) = (shape.experts, shape.top_k, g.chosen.len());
     let (balance, z) = (f64::from(factors.balance), f64::from(factors.z));
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// Every kind of router, with sizes that are odd where they may be.
+    /// Every kind of router, with odd sizes where that is possible.
     fn shapes() -> Vec<ModelShape> {
         let with =
             |experts, top_k, shared_experts, router| ModelShape { experts, top_k, shared_experts, router, ..shape() };
@@ -332,7 +332,7 @@ mod tests {
         ]
     }
 
-    /// The noise that a replica draws.
+    /// The noise that a replica uses.
     fn drawn(experts: usize) -> impl Fn(usize, usize, usize) -> f64 {
         move |layer, t, e| normal(hash(SEED, layer as u64), (t * experts + e) as u64)
     }
@@ -345,7 +345,7 @@ mod tests {
         targets: Vec<Vec<u16>>,
     }
 
-    /// Two sequences longer than one block of attention, and parameters large enough that every path matters.
+    /// Two sequences longer than a block of attention, with parameters large enough to make every path matter.
     fn case(shape: ModelShape) -> Case {
         let layout = Layout::new(&shape);
         let parameters = (0..layout.total).map(|i| (0.35 * normal(5, i as u64)) as f32);
@@ -415,7 +415,7 @@ mod tests {
         }
     }
 
-    /// Every parameter of every kind, against central differences of the `f64` reference.
+    /// Compares the gradient of every parameter of every kind with central differences of the `f64` reference.
     #[test]
     fn gradient_equals_central_differences_of_the_reference() {
         for shape in shapes() {

@@ -1,7 +1,7 @@
-//! The whole network over a part of a batch: one replica, one thread, all its buffers made once.
+//! A replica: the whole network for a part of a batch, on one thread. All its buffers are allocated once.
 //!
-//! A block is `x + attention(norm(x))` and then `x + experts(norm(x))`; after the last one a norm and the tied
-//! embedding give the logits. The backward pass takes the layers in the opposite order.
+//! A block is `x + attention(norm(x))` and then `x + experts(norm(x))`. After the last block a norm and the tied
+//! embedding give the logits. The backward pass goes through the layers in the opposite order.
 
 use crate::attention::{self, AttentionScratch};
 use crate::cross_entropy::{self, LossScratch};
@@ -13,7 +13,7 @@ use crate::random::hash;
 use crate::rms_norm;
 use crate::rope::Rope;
 
-/// What one layer keeps for the backward pass; each buffer is tokens x its width.
+/// The activations of one layer that the backward pass needs; each buffer is tokens x its width.
 struct LayerState {
     input: Vec<f32>,
     input_inverse: Vec<f32>,
@@ -33,13 +33,13 @@ struct LayerState {
 pub struct Losses {
     /// Sum over the tokens of `-log p(target)`, in nats.
     pub cross_entropy: f64,
-    /// Balancing losses of all layers without their factor: 1 a layer is even.
+    /// Balancing losses of all layers without their factor; 1 for each layer with an even load.
     pub balance: f64,
     /// The gates' losses of all layers, times their factors.
     pub gates: f64,
 }
 
-/// One copy of the activations, for `sequences` sequences of `context` tokens.
+/// The activations and gradients of `sequences` sequences of `context` tokens.
 pub struct Replica {
     shape: ModelShape,
     layout: Layout,
@@ -64,7 +64,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// All buffers for batches of `sequences` x `context` tokens.
+    /// A replica for batches of `sequences` x `context` tokens.
     pub fn new(shape: &ModelShape, sequences: usize, context: usize) -> Self {
         let layout = Layout::new(shape);
         let tokens = sequences * context;
@@ -112,7 +112,7 @@ impl Replica {
         &self.shape
     }
 
-    /// Sequences of one pass.
+    /// Number of sequences in a pass.
     pub fn sequences(&self) -> usize {
         self.sequences
     }
@@ -122,26 +122,27 @@ impl Replica {
         self.context
     }
 
-    /// Tokens of one pass.
+    /// Number of tokens in a pass.
     pub fn tokens(&self) -> usize {
         self.sequences * self.context
     }
 
-    /// What each layer's gate decided in the last pass.
+    /// The routing of each layer in the last pass.
     pub fn routing(&self) -> impl Iterator<Item = &Routing> {
         self.layers.iter().map(|l| &l.routing)
     }
 
-    /// Each token's loss in nats, without a gradient. `inputs` and `targets` are sequences x context token ids.
+    /// Computes each token's loss in nats, without a gradient. `inputs` and `targets` are sequences x context token
+    /// ids.
     pub fn evaluate(&mut self, parameters: &[f32], inputs: &[u16], targets: &[u16], loss: &mut [f32]) {
         self.forward(parameters, inputs, None);
         let embedding = &parameters[self.layout.embedding.clone()];
         cross_entropy::forward(&self.last_normed, embedding, self.shape.width, targets, loss, &mut self.loss_scratch);
     }
 
-    /// One forward and backward pass. `share` is this replica's part of the whole batch (1 / replicas for equal parts):
-    /// the gradient is that of `share * (mean cross-entropy + the gates' losses)`, so replicas' gradients add up.
-    /// `noise` is the seed of what gates draw in this pass.
+    /// Runs one forward and backward pass. `share` is this replica's share of the whole batch (1 / replicas for equal
+    /// parts). The gradient is that of `share * (mean cross-entropy + the gates' losses)`, so the gradients of the
+    /// replicas add up. `noise` is the seed of the gates' noise in this pass.
     pub fn train(
         &mut self,
         parameters: &[f32],
@@ -168,7 +169,7 @@ impl Replica {
         losses
     }
 
-    /// How the tokens of a pass are grouped; each layer draws its own noise.
+    /// How the tokens of a pass are grouped; each layer has other noise.
     fn batch(&self, noise: Option<u64>) -> Batch {
         Batch { context: self.context, noise }
     }
@@ -188,7 +189,7 @@ impl Replica {
         rms_norm::forward(&self.last, gain, self.shape.norm_eps, &mut self.last_normed, &mut self.last_inverse);
     }
 
-    /// From the stream in `last` to the layer's `middle`.
+    /// Computes the layer's `middle` from the residual stream in `last`.
     fn forward_attention(&mut self, n: usize, parameters: &[f32]) {
         let attention = self.shape.attention();
         let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
@@ -217,7 +218,7 @@ impl Replica {
         output.forward(&s.attended, &parameters[at.output.clone()], 1.0, &mut s.middle);
     }
 
-    /// From the layer's `middle` to the stream in `last`.
+    /// Computes the residual stream in `last` from the layer's `middle`.
     fn forward_experts(&mut self, n: usize, parameters: &[f32], noise: Option<u64>) {
         let (gate, batch) = (self.shape.gate(), self.batch(noise));
         let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
@@ -240,7 +241,7 @@ impl Replica {
         );
     }
 
-    /// Loss and last norm; leaves the stream's gradient in `d_stream`.
+    /// Computes the loss and the gradient of the last norm's input, which goes to `d_stream`.
     fn backward_head(&mut self, parameters: &[f32], targets: &[u16], share: f32) -> f64 {
         let at = self.layout.embedding.clone();
         let loss = cross_entropy::forward_backward(
@@ -266,7 +267,7 @@ impl Replica {
         loss
     }
 
-    /// `d_stream` is the gradient after the layer and becomes that of its `middle`.
+    /// Changes `d_stream` from the gradient of the layer's output to that of its `middle`.
     fn backward_experts(&mut self, n: usize, parameters: &[f32], factors: GateLosses, share: f32) {
         let (gate, batch) = (self.shape.gate(), self.batch(None));
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);
@@ -304,7 +305,7 @@ impl Replica {
         );
     }
 
-    /// `d_stream` is the gradient of the layer's `middle` and becomes that of its input.
+    /// Changes `d_stream` from the gradient of the layer's `middle` to that of its input.
     fn backward_attention(&mut self, n: usize, parameters: &[f32]) {
         let (d, attention) = (self.shape.width, self.shape.attention());
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);

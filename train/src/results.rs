@@ -1,4 +1,4 @@
-//! `results.json`: a finished model's figures, for programs; `card.md` has the same for people.
+//! `results.json`: the figures of a finished model, for programs; `card.md` has the same figures as text.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub struct Results {
     pub active: usize,
     /// Tokens seen in training.
     pub tokens: usize,
-    /// Of these, how many in shorter sequences at the beginning, and how long those were.
+    /// The tokens that were seen in shorter sequences at the beginning, and the length of those sequences.
     pub short: Option<(usize, usize)>,
     /// Seconds of training.
     pub seconds: f64,
@@ -66,7 +66,7 @@ impl Layer {
     }
 }
 
-/// Rounds to five decimals, so that two machines write the same file.
+/// Rounds to five decimals, so that all machines write the same file.
 pub fn rounded(x: f64) -> f64 {
     (x * 1e5).round() / 1e5
 }
@@ -94,24 +94,24 @@ impl Results {
         }
     }
 
-    /// Mean over the domains of the bits per byte.
+    /// Mean of the bits per byte over the domains.
     pub fn mean(&self) -> f64 {
         self.domains.iter().map(|d| d.bits_per_byte).sum::<f64>() / self.domains.len().max(1) as f64
     }
 }
 
-/// Parameters in the file, and those of them that a token uses.
+/// Number of parameters in the file, and of those that one token uses.
 pub fn parameters(m: &ModelShape) -> (usize, usize) {
     let layout = Layout::new(m);
-    // A network of one expert has a router here and none in the file.
+    // A network of one expert has a router in the trainer but not in the file.
     let unwritten = if m.experts == 1 { layout.layers.iter().map(|l| l.router.len()).sum() } else { 0 };
     let total = layout.total - unwritten;
     (total, total - m.idle_parameters())
 }
 
-/// Training FLOPs for a token in sequences of `context`: a multiply and an add for each weight of a matrix that the
-/// token uses (the tied embedding once, as the output head) and for each number that attention reads, of half a
-/// sequence on the average, and twice that for the backward pass.
+/// Training FLOPs per token in sequences of `context` tokens. The forward pass has a multiply and an add for each
+/// weight of a matrix that the token uses (the tied embedding once, as the output head), and for each number that
+/// attention reads, which is half a sequence on average. The backward pass takes twice as many.
 pub fn flops(m: &ModelShape, context: usize) -> f64 {
     let (_, active) = parameters(m);
     let gains = m.width * (2 * m.layers + 1);

@@ -3,7 +3,8 @@
 
 use crate::linalg::dot;
 
-/// `x` and `out` are tokens x `gain.len()`; `inverse` keeps `1 / rms` of every token for the backward pass.
+/// Writes `out` from `x`, both tokens x `gain.len()`; keeps `1 / rms` of every token in `inverse` for the backward
+/// pass.
 pub fn forward(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32], inverse: &mut [f32]) {
     let width = gain.len();
     for ((x, out), inverse) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)).zip(inverse) {
@@ -14,7 +15,7 @@ pub fn forward(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32], inverse: &mut
     }
 }
 
-/// Adds to `dx` and to `d_gain`. With `r = 1 / rms`, `g` the gain and `n` the width:
+/// Adds to `dx` and to `d_gain`. With `r = 1 / rms`, the weight `g` and the width `n`:
 /// `dx_i = r g_i dy_i - x_i r^3 / n * sum_j g_j dy_j x_j` and `dg_i = sum over tokens of dy_i x_i r`.
 pub fn backward(x: &[f32], gain: &[f32], inverse: &[f32], dy: &[f32], dx: &mut [f32], d_gain: &mut [f32]) {
     let width = gain.len();

@@ -1,7 +1,7 @@
-//! The learning rate over the tokens: warm-up, a stable phase, and a linear decay to zero (WSD, Hu et al. 2024).
+//! The learning rate over the tokens: warm-up, a stable phase and a linear decay to zero (WSD, Hu et al. 2024).
 //!
-//! While it is stable nothing depends on how long the run will be, so a run can be made longer or shorter, and the
-//! shorter run has the same weights, bit by bit.
+//! In the stable phase nothing depends on the length of the run. A run can therefore be made longer or shorter, and up
+//! to the decay of the shorter run both have the same weights, bit by bit.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 pub struct Schedule {
     /// Tokens over which the rate rises from zero.
     pub warmup_tokens: usize,
-    /// Part of all tokens over which it falls to zero at the end.
+    /// The share of all tokens over which it falls to zero at the end.
     pub decay: f64,
 }
 
 impl Schedule {
-    /// The factor on every learning rate, in [0, 1], for the step that ends after `tokens` of `total` and sees `step`.
+    /// The factor of every learning rate, in [0, 1], for a step of `step` tokens that ends after `tokens` of `total`
+    /// tokens.
     pub fn factor(&self, tokens: usize, step: usize, total: usize) -> f32 {
         let rise = tokens as f64 / self.warmup_tokens.max(step) as f64;
         let falling = (self.decay * total as f64).max(step as f64);

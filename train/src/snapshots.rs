@@ -1,7 +1,7 @@
-//! Snapshots: the model as it was at some steps of its training, so that its routing can be watched as it forms.
+//! Snapshots: the model at some steps of its training, from which a recording of its routing is made.
 //!
-//! A snapshot is a model directory in f16 named by the tokens seen, with a `training.json` beside the weights. It is
-//! written before the checkpoint of a later step, so a run that continues has all the earlier snapshots.
+//! A snapshot is a model directory in f16, named after the tokens seen, with a `training.json` next to the weights. It
+//! is written before the checkpoint of a later step, so a run that continues has all earlier snapshots.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ use crate::config::Config;
 use crate::export::write_model;
 use crate::files::replace_folder;
 
-/// Steps of the first snapshot after step 0, as a part of the whole run.
+/// The step of the first snapshot after step 0, as a share of the whole run.
 const FIRST: f64 = 1.0 / 300.0;
 
 /// Which snapshots a run keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recording {
-    /// How many: the untrained model, the finished one, and those between them on a logarithmic scale.
+    /// The number of snapshots: the untrained model, the finished one, and others in between on a logarithmic scale.
     pub snapshots: usize,
 }
 
@@ -30,12 +30,12 @@ pub struct Moment {
     pub step: usize,
     /// Tokens seen.
     pub tokens: usize,
-    /// Cross-entropy in nats a token on the batch that follows; of the finished model, over its last steps.
+    /// Cross-entropy in nats per token on the next batch; for the finished model, over its last steps.
     pub loss: f64,
 }
 
-/// The steps after which `count` snapshots of a run of `steps` steps are kept: 0, and from a 300th of the run to its
-/// end by equal factors. Short runs have fewer, since each step counts once.
+/// The steps after which `count` snapshots of a run of `steps` steps are kept: 0, and steps from a 300th of the run to
+/// its end, on a logarithmic scale. Short runs have fewer, because each step counts once.
 pub fn steps(count: usize, steps: usize) -> Vec<usize> {
     let rest = count - 1;
     let place = |n: usize| {
@@ -47,7 +47,7 @@ pub fn steps(count: usize, steps: usize) -> Vec<usize> {
     chosen
 }
 
-/// The snapshots of a run: when they are kept, where they go, and what is copied into each.
+/// When and where the snapshots of a run are written, and with which tokenizer.
 pub struct Album<'a> {
     /// The folder of the snapshots.
     pub folder: PathBuf,
@@ -63,7 +63,7 @@ impl Album<'_> {
         self.steps.contains(&step)
     }
 
-    /// Keeps a model.
+    /// Writes the snapshot of a model.
     pub fn keep(&self, config: &Config, values: &[f32], moment: &Moment) -> Result<()> {
         std::fs::create_dir_all(&self.folder)?;
         replace_folder(&self.folder.join(moment.tokens.to_string()), |folder| {

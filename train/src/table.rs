@@ -1,4 +1,4 @@
-//! Writes `docs/models.md` and its picture from the files beside the models: `results.json` and `curves.json`.
+//! Writes `docs/models.md` and its picture from each model's `results.json` and `curves.json`.
 
 use std::fmt::Write;
 use std::fs;
@@ -28,7 +28,7 @@ struct Model {
     curves: Curves,
 }
 
-/// The page and the picture for the models in a folder.
+/// The page and its picture.
 pub struct Pages {
     /// `docs/models.md`.
     pub text: String,
@@ -36,21 +36,21 @@ pub struct Pages {
     pub picture: String,
 }
 
-/// Writes both into `docs`.
+/// Writes the page and its picture into the folder `docs`.
 pub fn write(models: &Path, docs: &Path) -> Result<()> {
     let pages = pages(models)?;
     write_whole(&docs.join("models.md"), pages.text.as_bytes())?;
     write_whole(&docs.join("models.svg"), pages.picture.as_bytes())
 }
 
-/// Makes both.
+/// Makes the page and its picture from the models in a folder.
 pub fn pages(models: &Path) -> Result<Pages> {
     let found = find(models)?;
     ensure!(!found.is_empty(), "there is no model with a results.json in {}; train one", models.display());
     Ok(Pages { text: page(&found), picture: picture(&found) })
 }
 
-/// The models of a folder in the order of [`ORDER`], others by name after them.
+/// The models of a folder in the order of [`ORDER`], then the others by name.
 fn find(folder: &Path) -> Result<Vec<Model>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut models = Vec::new();
@@ -90,12 +90,12 @@ fn kind(m: &ModelShape) -> String {
     format!("{size}; {} x ff {}, top-{}{shared}, {how}", m.experts, m.ff, m.top_k)
 }
 
-/// `a / b / c` of a figure of every layer.
+/// A figure of every layer, as `a / b / c`.
 fn by_layer(results: &Results, figure: impl Fn(&crate::results::Layer) -> String) -> String {
     results.layers.iter().map(figure).collect::<Vec<_>>().join(" / ")
 }
 
-/// The table of the texts of today; empty where no model was measured on them.
+/// The table of the evaluation texts of today; empty where no model was measured on them.
 fn today(models: &[Model]) -> String {
     let languages = &models[0].results.today;
     if languages.is_empty() {
@@ -193,7 +193,7 @@ fn page(models: &[Model]) -> String {
     out
 }
 
-/// The picture's lines: (FLOPs so far, loss), means over neighbouring points of the curve.
+/// The points of a model's line: (FLOPs so far, loss), averaged over neighbouring points of the curve.
 fn line(model: &Model) -> Vec<(f64, f64)> {
     const JOINED: usize = 5;
     let r = &model.results;
@@ -209,7 +209,7 @@ fn line(model: &Model) -> Vec<(f64, f64)> {
     model.curves.training.chunks(JOINED).map(point).collect()
 }
 
-/// Loss against FLOPs of the models in [`DRAWN`].
+/// Draws the loss against the FLOPs of the models in [`DRAWN`].
 fn picture(models: &[Model]) -> String {
     let drawn = DRAWN.iter().filter_map(|(name, colour)| Some((models.iter().find(|m| m.name == *name)?, *colour)));
     let line = |(model, colour): (&Model, &'static str)| Line { name: model.name.clone(), colour, points: line(model) };

@@ -18,44 +18,44 @@ use tokenizers::{
 
 use crate::corpus;
 
-/// The size of its vocabulary; ids fit 16 bits.
+/// The size of the vocabulary; ids fit into 16 bits.
 pub const VOCABULARY: usize = 8192;
-/// The token between two documents and before the first.
+/// The token between two documents and before the first one.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// Its id.
 pub const END_OF_TEXT_ID: u16 = 0;
-/// Text of each domain that the words are counted in, bytes.
+/// Bytes of each domain's text in which words are counted.
 const SAMPLE: usize = 6_000_000;
-/// Bytes of each domain that the counts of its words stand for. The library counts pairs in 31 bits.
+/// Each domain's counts are scaled to a text of this many bytes, because the library counts pairs in 31 bits.
 const COUNTED: f64 = 1e8;
 
-/// The runs of characters that merges stay within. No run has letters of two scripts, and none has a letter beside a
-/// digit or a punctuation mark, except the underscore before a part of a name and the apostrophes in a word, which
+/// The runs of characters within which merges stay. No run has letters of two scripts. No run has a letter next to a
+/// digit or a punctuation mark, except the underscore before a part of a name and the apostrophes within a word, which
 /// [`APOSTROPHES`] separates.
 ///
-/// There is no look-around in it: the `regex` crate, which the page uses through `fancy-regex`, takes time that is
-/// linear in the text, and Oniguruma, which Python's `tokenizers` uses, reads the same pattern in the same way.
+/// The pattern has no look-around. The `regex` crate, which the page uses through `fancy-regex`, therefore takes time
+/// that is linear in the length of the text, and Oniguruma, which Python's `tokenizers` uses, gives the same matches.
 const RUNS: &str = concat!(
-    // Words with the space before them, or the underscore inside a name.
+    // Words with the space before them, or with the underscore within a name.
     r"[ _]?\p{Latin}[\p{Latin}\p{M}]*(?:['’]\p{Latin}[\p{Latin}\p{M}]*)*",
     r"| ?\p{Greek}[\p{Greek}\p{M}]*",
     r"| ?\p{Cyrillic}[\p{Cyrillic}\p{M}]*",
     r"| ?\p{Arabic}[\p{Arabic}\p{M}]*",
     r"| ?\p{Hebrew}[\p{Hebrew}\p{M}]*",
     r"| ?\p{Hangul}+",
-    // Scripts without spaces. The sign that makes a vowel long belongs to both kinds of kana.
+    // Scripts without spaces. The sign for a long vowel occurs in both kinds of kana.
     r"|\p{Han}+|\p{Hiragana}[\p{Hiragana}ー]*|\p{Katakana}[\p{Katakana}ー]*",
     // A letter of any other script, a digit.
     r"| ?\p{L}\p{M}*",
     r"| ?\p{N}",
-    // Punctuation and symbols with the line end and the indentation after them.
+    // Punctuation and symbols, with the line end and the indentation after them.
     r"| ?[^\s\p{L}\p{N}]+(?:[\r\n]+[ \t]*)?",
-    // Other line ends with the indentation after them, other white space.
+    // Other line ends with the indentation after them, and other white space.
     r"|[ \t]*[\r\n]+[ \t]*|\s+",
 );
 
-/// Divides a word at its apostrophes: the French article or pronoun before one stays with it ("l'", "qu'"), and so does
-/// the English or German ending after one ("'s", "'ll").
+/// Splits a word at its apostrophes. A French article or pronoun before an apostrophe keeps it ("l'", "qu'"), and so
+/// does an English or German ending after one ("'s", "'ll").
 const APOSTROPHES: &str = concat!(
     r"\A ?(?:[cdjlmnstCDJLMNST]|\p{Latin}*[qQ]u)['’]",
     r"|['’](?:[dmstDMST]|ll|re|ve|LL|RE|VE)\z",
@@ -64,9 +64,9 @@ const APOSTROPHES: &str = concat!(
 
 type ByteLevelBpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
-/// How much the words of a domain count when merges are chosen, against 1 for a domain that is not named. German words
-/// are many and long, so they need more pieces than English ones; code, notations and old texts need few. Each
-/// character of Chinese would be a piece: with this weight the frequent ones are.
+/// The weight of a domain's words when merges are chosen; 1 for a domain that is not named. German words are many and
+/// long, so they need more tokens than English ones; code, notations and old texts need few. Without a weight, each
+/// Chinese character would be several tokens; with this one, frequent characters are one token.
 pub fn weight(domain: &str) -> f64 {
     match domain {
         "german" => 4.0,
@@ -115,7 +115,7 @@ fn train_to(vocabulary: usize, texts: &[(f64, String)]) -> Result<String> {
     tokenizer.to_string(true).map_err(|e| anyhow!("the tokenizer could not be written: {e}"))
 }
 
-/// Runs, then words at their apostrophes, then bytes.
+/// Splits into runs, then words at their apostrophes, then bytes.
 fn pre_tokenizer() -> Result<PreTokenizerWrapper> {
     let split = |pattern: &str| {
         let split = Split::new(SplitPattern::Regex(pattern.into()), SplitDelimiterBehavior::Isolated, false);
@@ -125,7 +125,8 @@ fn pre_tokenizer() -> Result<PreTokenizerWrapper> {
     Ok(PreTokenizerWrapper::Sequence(Sequence::new(vec![split(RUNS)?, split(APOSTROPHES)?, bytes])))
 }
 
-/// How often each word would occur in [`COUNTED`] bytes of each domain's text, times the domain's weight.
+/// The number of times that each word would occur in [`COUNTED`] bytes of each domain's text, times the domain's
+/// weight.
 fn count(texts: &[(f64, String)], pre_tokenizer: &PreTokenizerWrapper) -> Result<AHashMap<CompactString, u64>> {
     let mut all = AHashMap::<CompactString, u64>::new();
     for (weight, text) in texts {
@@ -155,7 +156,7 @@ pub fn read(path: &Path) -> Result<Tokenizer> {
     Tokenizer::from_file(path).map_err(|e| anyhow!("{e}")).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// All documents as one stream of ids, each after [`END_OF_TEXT`].
+/// Encodes all documents as one stream of ids, each after [`END_OF_TEXT`].
 pub fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u16>> {
     let documents: Vec<&str> = corpus::documents(text).collect();
     let mut ids = Vec::with_capacity(text.len() / 3);
@@ -180,7 +181,7 @@ pub mod tests {
         Ok(json.parse().expect("what was written can be read"))
     }
 
-    /// A tokenizer of the separator, the bytes and some merges.
+    /// A tokenizer with the separator, the bytes and some merges.
     pub fn small(merges: usize, text: &str) -> Tokenizer {
         trained(257 + merges, text).unwrap()
     }

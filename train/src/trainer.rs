@@ -23,9 +23,9 @@ use crate::snapshots::{self, Album, Moment};
 
 /// Steps between two points of the training curve.
 const POINT: usize = 20;
-/// Between two checkpoints.
+/// Time between two checkpoints.
 const CHECKPOINT: Duration = Duration::from_secs(120);
-/// Between two measurements on held-out text.
+/// Time between two measurements on held-out text.
 const MEASURE: Duration = Duration::from_secs(600);
 /// Held-out tokens of each domain in a measurement while training.
 const MEASURED: usize = 16 * 1024;
@@ -51,7 +51,7 @@ pub struct Trainer {
     pub curves: Curves,
 }
 
-/// A part of a run with sequences of one length.
+/// A part of a run whose sequences all have the same length.
 struct Phase {
     data: Data,
     replicas: Vec<Replica>,
@@ -72,7 +72,7 @@ impl Phase {
 pub struct StepReport {
     /// Tokens of the batch.
     pub tokens: usize,
-    /// Nats a token.
+    /// Loss in nats per token.
     pub loss: f64,
     /// Balancing loss without its factor, mean over the layers.
     pub balance: f64,
@@ -83,7 +83,7 @@ pub struct StepReport {
 }
 
 impl Trainer {
-    /// A fresh run. `corpus` is the checksum of what it trains on.
+    /// A new run. `corpus` is the checksum of its training text.
     pub fn new(config: Config, train: Vec<Stream>, held_out: Vec<Stream>, corpus: String) -> Result<Self> {
         config.check()?;
         let layout = Layout::new(&config.model);
@@ -160,7 +160,7 @@ impl Trainer {
         if self.config.training.tokens <= last.tokens_before { steps(first) } else { steps(last) }
     }
 
-    /// The phase of the next step.
+    /// The index of the phase of the next step.
     fn phase(&self) -> usize {
         self.phases.iter().rposition(|p| p.begins <= self.step).unwrap_or(0)
     }
@@ -206,7 +206,7 @@ impl Trainer {
         }
     }
 
-    /// Assignments of each expert over the whole batch, layer by layer.
+    /// Assignments of each expert over the whole batch, for each layer.
     fn counts(&self, phase: usize) -> Vec<Vec<usize>> {
         let mut sums = vec![vec![0; self.config.model.experts]; self.config.model.layers];
         for replica in &self.phases[phase].replicas {
@@ -217,12 +217,12 @@ impl Trainer {
         sums
     }
 
-    /// Over the whole batch, the worst layer.
+    /// Busiest expert's load over the mean, over the whole batch, for the worst layer.
     fn max_over_mean(&self, phase: usize) -> f32 {
         self.counts(phase).iter().map(|counts| max_over_mean(counts)).fold(0.0, f32::max)
     }
 
-    /// Moves the gates' biases against the load of the whole batch, where the kind has them.
+    /// Moves the gates' biases against the load of the whole batch, for kinds that have biases.
     fn move_biases(&mut self, phase: usize) {
         let GateKind::SigmoidBias { bias_rate } = self.config.model.router else { return };
         for (counts, layer) in self.counts(phase).iter().zip(&self.layout.layers) {
@@ -230,8 +230,8 @@ impl Trainer {
         }
     }
 
-    /// Bits per byte and load on held-out text: quickly on a part with windows side by side, or on all of it with
-    /// windows that overlap by half.
+    /// Measures bits per byte and load on held-out text. With `all` it uses all of the text and windows that overlap
+    /// by half; otherwise it uses a part of the text and windows without overlap, which is faster.
     pub fn measure(&mut self, all: bool) -> Evaluation {
         let context = self.config.model.context;
         let (limit, stride) = if all { (usize::MAX, context / 2) } else { (MEASURED, context) };
@@ -239,8 +239,9 @@ impl Trainer {
         evaluate(&mut self.phases[last].replicas, &self.values, &self.held_out, limit, stride)
     }
 
-    /// Trains to the end or until `stop`, with checkpoints in `folder` and the snapshots that the configuration asks
-    /// for beside them; `tokenizer` goes into each snapshot. Returns whether it reached the end.
+    /// Trains to the end or until `stop`. Checkpoints go into `folder`, and the snapshots that the configuration asks
+    /// for into a folder next to it; `tokenizer` is copied into each snapshot. Returns whether the run reached its
+    /// end.
     pub fn run(&mut self, folder: &Path, tokenizer: &Path, stop: &Arc<AtomicBool>) -> Result<bool> {
         let steps = self.steps();
         let album = self.album(folder, tokenizer);
@@ -275,7 +276,7 @@ impl Trainer {
         Ok(self.step >= steps)
     }
 
-    /// One step; keeps the model as it was before it, where the album wants that. The step's loss is that model's.
+    /// Runs one step. Before it, writes a snapshot if `album` has one at this step, with this step's loss.
     fn recorded_step(&mut self, album: &Album) -> Result<StepReport> {
         let kept = album.holds(self.step).then(|| (self.values.clone(), self.step, self.tokens));
         let report = self.train_step();

@@ -1,4 +1,4 @@
-//! Which share of the words that a model writes are words of the language.
+//! Measures the share of real words in the texts that a model writes.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -14,9 +14,9 @@ use crate::corpus::sources::Package;
 struct Language {
     name: &'static str,
     package: Package,
-    /// The list in the package: a word a line, or a dictionary of `hunspell` with its rules beside it.
+    /// The list in the package: one word on a line, or a dictionary of `hunspell` with its affix rules.
     list: &'static str,
-    /// Runs of letters that are words only before an apostrophe, so that no list has them.
+    /// Runs of letters that are words only before an apostrophe and are therefore not in any list.
     elided: &'static [&'static str],
 }
 
@@ -34,7 +34,7 @@ const LANGUAGES: &[Language] = &[
         list: "usr/share/dict/french",
         elided: &["c", "d", "j", "l", "m", "n", "s", "t", "qu", "jusqu", "lorsqu", "puisqu", "quoiqu"],
     },
-    // The plain list of Spanish words has no plurals and no forms of verbs.
+    // The plain list of Spanish words has no plurals and no verb forms.
     Language {
         name: "spanish",
         package: Package::Deb("hunspell-es"),
@@ -43,17 +43,17 @@ const LANGUAGES: &[Language] = &[
     },
 ];
 
-/// The words of a text: its longest runs of letters (and combining marks), in lower case. A run beside a digit or an
-/// underscore is a name of something else and no word.
+/// The words of a text in lower case: its longest runs of letters (and combining marks). A run next to a digit or an
+/// underscore does not count as a word.
 fn words(text: &str) -> Vec<String> {
     let parts = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || ('\u{300}'..'\u{370}').contains(&c)));
     let spelt = parts.filter(|part| !part.is_empty() && !part.contains(|c: char| c.is_numeric() || c == '_'));
     spelt.map(str::to_lowercase).collect()
 }
 
-/// A table: for each text (its language and its file) how many words it has and which share of them is in the word list
-/// of its language. Word lists are fetched into `folder` once. The evaluation text there, which people wrote, is
-/// measured too: no list has every word.
+/// A table with the number of words in each text (given by its language and its file), and the share of them that is
+/// in the word list of its language. Missing word lists are fetched into `folder`. The evaluation text there, which
+/// people wrote, is measured as well, because no list is complete.
 ///
 /// # Errors
 /// A language has no list, a file cannot be read, or the package of a list cannot be fetched.
@@ -80,7 +80,7 @@ pub fn report(folder: &Path, texts: &[(String, PathBuf)]) -> Result<String> {
     Ok(out)
 }
 
-/// The share of words that are in a list.
+/// The share of `words` that are in `list`.
 fn known(words: &[String], list: &HashSet<String>) -> f64 {
     words.iter().filter(|w| list.contains(*w)).count() as f64 / words.len().max(1) as f64
 }
@@ -92,7 +92,7 @@ fn continuations(text: &str) -> String {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         let written = line["continuation"].as_str()?;
         let end = written.rfind(|c: char| !c.is_alphanumeric()).unwrap_or(0);
-        // The first letters may go on with the prompt's last word.
+        // The first letters may belong to the last word of the prompt.
         let goes_on = written.starts_with(char::is_alphanumeric);
         let start = line["prompt"].as_str().filter(|_| goes_on).map_or("", last_word);
         Some(format!("{start}{}", &written[..end]))
@@ -125,19 +125,20 @@ fn list(language: &str, folder: &Path) -> Result<HashSet<String>> {
     Ok(list)
 }
 
-/// A rule of a `hunspell` dictionary: an ending (or a beginning) that replaces another one where the word fits.
+/// A rule of a `hunspell` dictionary: an ending (or a beginning) that replaces another one if a condition on the word
+/// holds.
 struct Affix<'a> {
     flag: char,
     prefix: bool,
     strip: &'a str,
     add: &'a str,
-    /// Rules for what comes out.
+    /// Rules for the new word.
     further: &'a str,
     condition: Vec<(bool, Vec<char>)>,
 }
 
-/// All forms of all words of a `hunspell` dictionary whose flags are single characters, a form a line: each word with
-/// the endings of its rules, with those of the rules of an ending, and with its prefixes.
+/// All forms of all words of a `hunspell` dictionary whose flags are single characters, one form on a line: each word
+/// with the endings of its rules, with endings added to those endings, and with its prefixes.
 fn inflected(dictionary: &str, rules: &str) -> String {
     let rules: Vec<Affix> = rules.lines().filter_map(affix).collect();
     let apply = |word: &str, flags: &str| -> Vec<(String, String)> {
@@ -150,7 +151,7 @@ fn inflected(dictionary: &str, rules: &str) -> String {
         let entry = line.split_whitespace().next().unwrap_or("");
         let (word, flags) = entry.split_once('/').unwrap_or((entry, ""));
         let mut forms = vec![(word.to_string(), flags.to_string())];
-        // An ending, its own ending, a prefix before them.
+        // An ending, an ending of the result, and a prefix before all of them.
         for _ in 0..2 {
             let more: Vec<_> = forms.iter().flat_map(|(word, flags)| apply(word, flags)).collect();
             forms.extend(more);
@@ -163,7 +164,8 @@ fn inflected(dictionary: &str, rules: &str) -> String {
     out
 }
 
-/// `SFX A r ción/S ar`: of the group A, "ción" in place of "r" after "ar", and the rules of S for what comes out.
+/// Parses a rule. `SFX A r ción/S ar` belongs to group A: after "ar", "ción" replaces "r", and the rules of S apply to
+/// the new word.
 fn affix(line: &str) -> Option<Affix<'_>> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let &[kind @ ("SFX" | "PFX"), flag, strip, add, condition, ..] = fields.as_slice() else { return None };
@@ -180,7 +182,7 @@ fn affix(line: &str) -> Option<Affix<'_>> {
     })
 }
 
-/// `[^ab]c` as sets, each with whether its characters are excluded.
+/// Parses `[^ab]c` as a list of character sets, each with whether its characters are excluded.
 fn character_sets(condition: &str) -> Vec<(bool, Vec<char>)> {
     let mut sets = Vec::new();
     let mut characters = condition.chars();
@@ -195,7 +197,7 @@ fn character_sets(condition: &str) -> Vec<(bool, Vec<char>)> {
 }
 
 impl Affix<'_> {
-    /// The word under this rule; none where the rule is not for it.
+    /// The word under this rule; `None` where the rule does not apply to it.
     fn apply(&self, word: &str) -> Option<String> {
         let fits = |(c, (excluded, set)): (char, &(bool, Vec<char>))| set.contains(&c) != *excluded;
         let length = self.condition.len();

@@ -1,13 +1,13 @@
-//! From markup to plain text.
+//! Converts markup to plain text.
 
-/// Plain text of an HTML page: scripts, styles, heads and navigation are removed, blocks become lines.
+/// The plain text of an HTML page, without scripts, styles, heads and navigation. Each block becomes a line.
 pub fn html(page: &str) -> String {
     const HIDDEN: [&str; 9] = ["head", "script", "style", "nav", "header", "footer", "aside", "noscript", "pre"];
     const BLOCKS: &str = " p div br li ul ol tr table h1 h2 h3 h4 h5 h6 pre dt dd dl section td th blockquote ";
     markup(page, &HIDDEN, BLOCKS)
 }
 
-/// Plain text of a DocBook file: what is about the file, listings and tables go, blocks become lines.
+/// The plain text of a DocBook file, without metadata, listings and tables. Each block becomes a line.
 pub fn docbook(page: &str) -> String {
     const HIDDEN: [&str; 14] = [
         "bookinfo",
@@ -33,7 +33,7 @@ pub fn docbook(page: &str) -> String {
     named_words(&plain)
 }
 
-/// Entities that stand for a program's name become that name.
+/// Replaces entities that stand for a program's name by that name.
 fn named_words(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -64,7 +64,7 @@ fn named_words(text: &str) -> String {
     out + rest
 }
 
-/// Text without the tags that stand inside it.
+/// Removes the tags within a text.
 pub fn inline_markup(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -90,7 +90,8 @@ pub fn inline_markup(text: &str) -> String {
     named_words(&entities(&out))
 }
 
-/// Plain text of a file in reStructuredText: directives, underlines, tables and field lists go, roles lose their marks.
+/// The plain text of a reStructuredText file, without directives, underlines, tables and field lists. Roles lose their
+/// markup.
 pub fn rst(page: &str) -> String {
     let mut out = String::new();
     for line in page.lines() {
@@ -100,7 +101,7 @@ pub fn rst(page: &str) -> String {
             continue;
         }
         let field = start.starts_with(':') && start[1..].contains(": ") && !start.starts_with(":ref:");
-        // Listings are indented by more than a list.
+        // Listings are indented further than lists.
         if field || line.starts_with("\t\t") || line.starts_with("        ") {
             continue;
         }
@@ -113,7 +114,7 @@ pub fn rst(page: &str) -> String {
     unwrap(&out)
 }
 
-/// Roles (a text with its target between angle brackets) and literals of reStructuredText, without their marks.
+/// Removes the markup of roles (a text with its target between angle brackets) and of literals in reStructuredText.
 fn rst_inline(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
@@ -136,7 +137,7 @@ fn rst_inline(line: &str) -> String {
     out.replace("**", "").replace("\\", "")
 }
 
-/// Plain text of Perl's POD: commands and listings go, `C<code>` loses its marks.
+/// The plain text of Perl's POD, without commands and listings. `C<code>` loses its markup.
 pub fn pod(page: &str) -> String {
     let mut out = String::new();
     for paragraph in page.split("\n\n") {
@@ -178,7 +179,7 @@ fn pod_inline(text: &str) -> String {
     out
 }
 
-/// Plain text of markup: hidden elements go, blocks become lines, everything else loses its tags.
+/// The plain text of markup without `hidden` elements and without tags. Each of the `blocks` becomes a line.
 fn markup(page: &str, hidden: &[&str], blocks: &str) -> String {
     let mut out = String::new();
     let mut rest = page;
@@ -257,7 +258,7 @@ fn entities(text: &str) -> String {
     out + rest
 }
 
-/// Plain text of a manual page in roff: fonts and layout are removed, headings and text stay, filled lines are joined.
+/// The plain text of a manual page in roff, without fonts and layout. Headings stay, and filled lines are joined.
 pub fn roff(page: &str) -> String {
     let mut out = Roff::default();
     let mut skip_until: Option<&str> = None;
@@ -383,7 +384,7 @@ fn words(arguments: &str) -> Vec<String> {
     words
 }
 
-/// A line of text with its escapes resolved: `\fB`, `\-`, `\(em`, `\[u00E9]`, `\*(lq`, comments.
+/// A line of text with its escapes replaced: `\fB`, `\-`, `\(em`, `\[u00E9]`, `\*(lq`, comments.
 fn inline(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut characters = line.chars().peekable();

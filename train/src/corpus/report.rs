@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Manifest;
 use super::split::HELD_OUT_BYTES;
 
-/// A line for each domain.
+/// A table for the terminal with a line for each domain.
 pub fn table(manifest: &Manifest) -> String {
     let mut out = format!("{:<12} {:>9} {:>9} {:>9} {:>8}\n", "domain", "documents", "train kB", "held kB", "xz bpb");
     for d in &manifest.domains {
@@ -18,7 +18,7 @@ pub fn table(manifest: &Manifest) -> String {
     out
 }
 
-/// CORPUS.md.
+/// The contents of CORPUS.md.
 pub fn markdown(manifest: &Manifest) -> String {
     let total: usize = manifest.domains.iter().map(|d| d.train_bytes).sum();
     let mut out = format!(

@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 /// Held-out text of one domain, bytes.
 pub const HELD_OUT_BYTES: usize = 200_000;
-/// A document is cut after this many bytes, at a line's end, so that none dominates.
+/// A document is cut at a line end after this many bytes, so that no document dominates.
 const LONGEST: usize = 40_000;
-/// A shorter document is left out, in bytes.
+/// The least size of a document in bytes; shorter ones are left out.
 const SHORTEST: usize = 150;
 
 /// The documents of one domain.
@@ -18,7 +18,7 @@ pub struct Split {
     pub train: Vec<String>,
     /// For measuring only.
     pub held_out: Vec<String>,
-    /// Bytes each source gave, in the domain's order.
+    /// Bytes taken from each source, in the domain's order.
     pub bytes_by_source: Vec<usize>,
     /// Near-duplicates that were left out.
     pub duplicates: usize,
@@ -56,7 +56,7 @@ pub fn split(sources: Vec<(f64, Vec<String>)>, size: usize) -> Split {
     let mut bytes = 0;
     let mut given = vec![0usize; queues.len()];
     while bytes < size {
-        // The source that is furthest behind its share and still has text goes next.
+        // Next is the source that is furthest behind its share and still has text.
         let behind = |n: usize| given[n] as f64 / queues[n].0;
         let next =
             (0..queues.len()).filter(|&n| !queues[n].1.is_empty()).min_by(|&a, &b| behind(a).total_cmp(&behind(b)));
@@ -77,8 +77,8 @@ pub fn split(sources: Vec<(f64, Vec<String>)>, size: usize) -> Split {
     result
 }
 
-/// Unix line ends, no spaces at line ends, at most one empty line, no control characters; nothing for text that is no
-/// UTF-8, too short, or longer than it has line ends to cut at.
+/// Normalises a document: Unix line ends, no spaces at line ends, at most one empty line, no control characters.
+/// `None` for a text that is not UTF-8, too short, or too long without a line end at which it can be cut.
 fn tidy(document: &str) -> Option<String> {
     if document.contains('\u{fffd}') {
         return None;
@@ -101,8 +101,8 @@ fn tidy(document: &str) -> Option<String> {
     (out.len() >= SHORTEST).then(|| format!("{out}\n"))
 }
 
-/// Hashes of sampled runs of eight words (or, where a text has few words, of 24 characters). A document of whose runs
-/// more than half were seen is a near-duplicate.
+/// Hashes of sampled runs of eight words (or of 24 characters in a text of few words). A document is a near-duplicate
+/// if more than half of its runs were seen before.
 #[derive(Default)]
 struct Shingles {
     seen: HashSet<u64>,
@@ -120,7 +120,7 @@ impl Shingles {
     }
 }
 
-/// One in four of the runs, chosen by their own hash, so that equal text chooses equal runs.
+/// A quarter of the runs, chosen by their hash, so that equal texts have equal samples.
 fn sample(document: &str) -> Vec<u64> {
     let words: Vec<&str> = document.split_whitespace().collect();
     let hash = |bytes: &mut dyn Iterator<Item = u8>| {

@@ -2,8 +2,8 @@
 
 use super::{Batch, GateLosses, GateShape, Routing};
 
-/// How many tokens are balanced together: a sequence where a capacity counts over it, as in Switch Transformers, where
-/// loss and capacity see the same tokens; else all of the pass.
+/// How many tokens are balanced together: a sequence where there is a capacity, as in Switch Transformers, so that
+/// loss and capacity cover the same tokens; otherwise all tokens of the pass.
 fn group(shape: GateShape, routing: &Routing, batch: Batch) -> usize {
     if shape.capacity.is_some() { batch.context } else { routing.log_sum.len() }
 }

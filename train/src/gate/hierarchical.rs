@@ -1,14 +1,14 @@
-//! Two levels (Shazeer et al. 2017, appendix B): a gate over groups of experts, and a gate in each group. The router's
-//! first rows are the experts' logits `l`, the others the groups' `g`. Chosen are the largest groups, and in each the
-//! same number of the largest experts; a weight is the softmax over the chosen groups times that over the group's
-//! chosen experts.
+//! A hierarchical gate (Shazeer et al. 2017, appendix B): a gate over groups of experts, and a gate in each group. The
+//! router's first rows are the experts' logits `l`, the others the groups' logits `g`. The largest groups are chosen,
+//! and in each the same number of largest experts. A weight is the softmax over the chosen groups times the softmax
+//! over the chosen experts of the group.
 //!
 //! An expert's probability is `p = P_G(group) P(expert in group)`, both plain softmaxes; the balancing loss is the mean
 //! of the one over experts, `E sum f p`, and of the one over groups, `G sum F P_G`.
 
 use super::{GateKind, GateLosses, GateShape, Routing, select, softmax_in_place, sort_by_weight};
 
-/// Choice and weights; probabilities are those of both levels.
+/// Computes choice, weights and the probabilities of both levels.
 pub fn forward(shape: GateShape, routing: &mut Routing) {
     let GateKind::Hierarchical { groups, groups_per_token } = shape.kind else { return };
     let (experts, top_k, choices) = (shape.experts, shape.top_k, shape.choices());

@@ -24,8 +24,8 @@ pub enum GateKind {
     SoftmaxTopK,
     /// The `top_k` largest scores' share of the softmax over all (Switch Transformers).
     TopKOfSoftmax {
-        /// Where there is one, an expert takes `ceil(factor * top_k * context / experts)` tokens of a text, in its
-        /// order.
+        /// If it is set, an expert takes `ceil(factor * top_k * context / experts)` tokens of a text, the earliest
+        /// ones.
         capacity_factor: Option<f64>,
     },
     /// As `SoftmaxTopK`, with noise of a learned size on the scores while training (Shazeer et al. 2017).
@@ -56,16 +56,16 @@ pub struct GateShape {
     pub kind: GateKind,
     /// Experts to choose from.
     pub experts: usize,
-    /// Experts a token uses by choice.
+    /// Experts that are selected for a token.
     pub top_k: usize,
-    /// Experts every token uses, numbered after the others.
+    /// Experts that every token uses, numbered after the others.
     pub shared: usize,
     /// The most tokens of a text that an expert takes.
     pub capacity: Option<usize>,
 }
 
 impl GateShape {
-    /// Scores the router gives a token: one an expert, then the groups' or the noise's.
+    /// Number of router scores for a token: one for each expert, then those for the groups or the noise.
     pub fn rows(&self) -> usize {
         self.experts
             + match self.kind {
@@ -75,7 +75,7 @@ impl GateShape {
             }
     }
 
-    /// Experts a token goes to.
+    /// Number of experts that a token uses, with the shared ones.
     pub fn choices(&self) -> usize {
         self.top_k + self.shared
     }
@@ -105,13 +105,13 @@ pub struct Batch {
 pub struct Routing {
     /// The router's scores, tokens x rows.
     pub scores: Vec<f32>,
-    /// Scores of the experts as the choice sees them, tokens x experts.
+    /// Scores of the experts with noise, from which the choice is made, tokens x experts.
     pub logits: Vec<f32>,
     /// The gate's probability of each expert, tokens x experts.
     pub probabilities: Vec<f32>,
     /// Experts by falling weight, then the shared ones, tokens x choices.
     pub selected: Vec<u16>,
-    /// What multiplies each selected expert's output, tokens x choices.
+    /// The factor of each selected expert's output, tokens x choices.
     pub weights: Vec<f32>,
     /// Which assignments are dropped because their expert is full, tokens x choices; empty without a capacity.
     pub dropped: Vec<bool>,
@@ -168,8 +168,8 @@ pub fn forward(shape: GateShape, bias: &[f32], batch: Batch, routing: &mut Routi
     }
 }
 
-/// Drops what is over an expert's share of a sequence, in the sequence's order: a token is dropped when as many before
-/// it asked for the same expert.
+/// Drops the assignments over an expert's capacity in a sequence. A token's assignment is dropped if `most` tokens
+/// before it have the same expert.
 fn drop_overflow(shape: GateShape, most: usize, context: usize, routing: &mut Routing) {
     let choices = shape.choices();
     let mut asked = vec![0; shape.experts];

@@ -23,7 +23,7 @@ fn deviation(score: f32) -> (f32, f32) {
     (softplus(score) + LEAST, 1.0 / (1.0 + (-score).exp()))
 }
 
-/// Choice and weights.
+/// Computes choice and weights.
 pub fn forward(shape: GateShape, batch: Batch, routing: &mut Routing) {
     let (experts, top_k, choices) = (shape.experts, shape.top_k, shape.choices());
     for t in 0..routing.log_sum.len() {
@@ -66,13 +66,14 @@ fn importance(shape: GateShape, routing: &Routing) -> Vec<f32> {
     sums
 }
 
-/// One token's `(c - threshold) / s` of each expert, and which expert is its threshold. Needs more experts than
-/// `top_k`.
+/// One token's margin `(c - threshold) / s` for each expert, and the expert that is the threshold. Needs more experts
+/// than `top_k`.
 fn margins(shape: GateShape, routing: &Routing, t: usize) -> Vec<(f32, usize)> {
     let experts = shape.experts;
     let (clean, spread) = routing.scores[t * 2 * experts..][..2 * experts].split_at(experts);
     let logits = &routing.logits[t * experts..][..experts];
-    // The top_k largest and the next one: the threshold of those inside is the next, of those outside the last inside.
+    // The `top_k` largest and the next one. The threshold of a selected expert is the next one; that of any other
+    // expert is the last selected one.
     let mut order = vec![0u16; shape.top_k + 1];
     select(logits, 0, &mut order);
     let (last, next) = (usize::from(order[shape.top_k - 1]), usize::from(order[shape.top_k]));

@@ -1,4 +1,5 @@
-//! Sigmoid scores with a bias an expert (DeepSeek-AI 2024, "DeepSeek-V3", section 2.1.2, balancing without a loss):
+//! Sigmoid scores with a bias for each expert (DeepSeek-AI 2024, "DeepSeek-V3", section 2.1.2, balancing without a
+//! loss):
 //! `s = sigmoid(l)`, the `top_k` largest `s + b` are selected, weights are `s` over the sum of the selected. After each
 //! step every bias moves by a fixed amount against its expert's load ([`move_bias`]).
 
@@ -9,7 +10,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Choice and weights. Probabilities are the scores over the sum of all.
+/// Computes choice and weights. The probabilities are the scores divided by their sum.
 pub fn forward(shape: GateShape, bias: &[f32], routing: &mut Routing) {
     let (experts, top_k, choices) = (shape.experts, shape.top_k, shape.choices());
     routing.logits.copy_from_slice(&routing.scores);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{GROUP, files, group, only, text};
 
-/// The text of every file with this ending whose path holds none of `without`.
+/// The texts of all files with this ending whose path contains none of `without`.
 fn source_files(dir: &Path, ending: &str, without: &[&str]) -> Result<Vec<String>> {
     let wanted = |p: &PathBuf| !without.iter().any(|w| p.to_string_lossy().contains(w));
     files(dir, &[ending])?.iter().filter(|p| wanted(p)).map(|p| text(p)).collect()
@@ -25,14 +25,14 @@ pub fn python(dir: &Path) -> Result<Vec<String>> {
 
 /// C files and headers.
 pub fn c(dir: &Path) -> Result<Vec<String>> {
-    // Tables of characters are numbers, not code.
+    // Character tables are numbers rather than code.
     let without = ["unicode-width", "/tests/unit", "/sha1dc/"];
     let mut all = source_files(dir, ".c", &without)?;
     all.extend(source_files(dir, ".h", &without)?);
     Ok(all)
 }
 
-/// JavaScript files as people wrote them: no bundles, no minified files, no second copy for another module system.
+/// JavaScript files as people wrote them: no bundles, no minified files, no copies for another module system.
 pub fn javascript(dir: &Path) -> Result<Vec<String>> {
     let without =
         ["/dist/", "/build/", "/min/", ".min.js", "/cjs/", "/libs/", "/mode/", "/locale/", "/schemas/", "/fp/"];
@@ -41,13 +41,13 @@ pub fn javascript(dir: &Path) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Whether the lines are as short as in a file that a person wrote.
+/// Whether the lines are as short as in a file written by a person.
 fn is_readable(text: &str) -> bool {
     let lines = text.lines().count().max(1);
     text.len() / lines < 80 && text.lines().all(|line| line.len() < 600)
 }
 
-/// HTML pages with their tags. Style sheets and scripts go, and so do long lines that many pages share.
+/// HTML pages with their tags, but without style sheets, scripts and long lines that many pages share.
 pub fn html_source(dir: &Path) -> Result<Vec<String>> {
     let mut pages = Vec::new();
     for path in files(dir, &[".html"])? {
@@ -63,7 +63,7 @@ pub fn html_source(dir: &Path) -> Result<Vec<String>> {
     Ok(pages.iter().map(|p| p.lines().filter(keep).collect::<Vec<_>>().join("\n")).collect())
 }
 
-/// A page without any element of this name.
+/// A page without the elements of this name.
 fn without_element(page: &str, name: &str) -> String {
     let (open, close) = (format!("<{name}"), format!("</{name}>"));
     let mut out = String::with_capacity(page.len());
@@ -90,7 +90,7 @@ pub fn github_api(dir: &Path) -> Result<Vec<String>> {
 }
 
 fn json_file(path: &Path) -> Result<Vec<String>> {
-    // Files with comments, which JSON does not know, are left out.
+    // Files with comments, which JSON does not allow, are left out.
     let Ok(value) = serde_json::from_str(&text(path)?) else { return Ok(Vec::new()) };
     let mut documents = Vec::new();
     json_documents(value, &mut documents)?;
@@ -98,8 +98,8 @@ fn json_file(path: &Path) -> Result<Vec<String>> {
     Ok(documents)
 }
 
-/// The value on several lines. One that is larger than a document should be becomes several: neighbouring members of an
-/// object or elements of an array stay together up to that size, a member or element that is larger by itself is
+/// The value as text on several lines. A value that is larger than a document should be is divided: neighbouring
+/// members of an object or elements of an array stay together up to that size, and larger members or elements are
 /// divided in turn.
 fn json_documents(value: Value, documents: &mut Vec<String>) -> Result<()> {
     let whole = serde_json::to_string_pretty(&value)?;
@@ -133,7 +133,7 @@ fn json_documents(value: Value, documents: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Members as an object, elements as an array.
+/// Joins members to an object, or elements to an array.
 fn joined(parts: Vec<(Option<String>, Value)>) -> Value {
     if parts.iter().any(|(key, _)| key.is_none()) {
         return parts.into_iter().map(|(_, value)| value).collect();
@@ -141,7 +141,7 @@ fn joined(parts: Vec<(Option<String>, Value)>) -> Value {
     Value::Object(parts.into_iter().filter_map(|(key, value)| Some((key?, value))).collect())
 }
 
-/// Whether it is a table of numbers, which has no language in it.
+/// Whether the text is a table of numbers without language.
 fn is_mostly_numbers(text: &str) -> bool {
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
@@ -163,7 +163,7 @@ pub fn metamath(dir: &Path) -> Result<Vec<String>> {
     Ok(group(paragraphs.filter(|p| !p.trim().is_empty()), "\n\n"))
 }
 
-/// Chess games, one a document: players, result, opening, and the moves on one line as PGN is usually written.
+/// Chess games, one in each document: players, result, opening, and the moves on one line in the usual form of PGN.
 pub fn chess(dir: &Path) -> Result<Vec<String>> {
     let whole = text(&only(dir, ".pgn")?)?;
     let whole = whole.replace("\r\n", "\n");
@@ -180,7 +180,7 @@ pub fn chess(dir: &Path) -> Result<Vec<String>> {
     Ok(games)
 }
 
-/// `1.e4 e5 2.Nf3` on several lines, broken anywhere, as `1. e4 e5 2. Nf3`.
+/// Rewrites `1.e4 e5 2.Nf3`, with line breaks anywhere, as `1. e4 e5 2. Nf3`.
 fn moves(part: &str) -> String {
     let spaced: Vec<String> = part
         .split_whitespace()

@@ -1,4 +1,4 @@
-//! How each package's documents are read: one function for a kind of package.
+//! Reads the documents of packages: one function for each kind of package.
 
 pub mod code;
 pub mod po;
@@ -32,7 +32,7 @@ pub(super) fn files(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A file's text, unpacked where it is gzipped; bytes that are no UTF-8 become the replacement character.
+/// A file's text, unpacked where it is gzipped. Bytes that are not UTF-8 become the replacement character.
 pub(super) fn text(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -45,7 +45,7 @@ pub(super) fn text(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The one file of this name, or, where the name begins with a dot, of this ending.
+/// The only file with this name, or with this ending where `name` starts with a dot.
 pub(super) fn only(dir: &Path, name: &str) -> Result<PathBuf> {
     let fits = |p: &PathBuf| name.starts_with('.') || p.file_name().is_some_and(|n| n == name);
     files(dir, &[name])?

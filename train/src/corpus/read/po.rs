@@ -1,4 +1,4 @@
-//! Readers of translations: the entries of a PO file that are sentences, in file order.
+//! Reads translations: the sentences of a PO file, in the order of the file.
 
 use std::fs;
 use std::path::Path;
@@ -16,8 +16,8 @@ struct Entry {
     fuzzy: bool,
 }
 
-/// The sentences of one language: of every file `LANGUAGE.po`, or below a folder of the language's name, whose path
-/// holds one of `within` (any, where `within` is empty). The files of one folder keep their order.
+/// The sentences of one language, from every file `LANGUAGE.po` or below a folder of the language's name whose path
+/// contains one of `within` (any path where `within` is empty). Files of a folder keep their order.
 pub fn translations(dir: &Path, language: &str, within: &[&str]) -> Result<Vec<String>> {
     let mut documents = Vec::new();
     for path in files(dir, &[".po"])? {
@@ -44,7 +44,7 @@ pub fn originals(dir: &Path, within: &[&str]) -> Result<Vec<String>> {
     Ok(documents)
 }
 
-/// The sentences of one language in compiled form (`LANGUAGE/LC_MESSAGES/*.mo`), in the order of what they translate.
+/// The sentences of one language from compiled files (`LANGUAGE/LC_MESSAGES/*.mo`), in the order of the originals.
 pub fn compiled(dir: &Path, language: &str) -> Result<Vec<String>> {
     let mut documents = Vec::new();
     for path in files(dir, &[".mo"])? {
@@ -58,8 +58,8 @@ pub fn compiled(dir: &Path, language: &str) -> Result<Vec<String>> {
     Ok(documents)
 }
 
-/// The entries of a little-endian MO file: the magic number, a revision, how many strings there are, and where the
-/// tables of lengths and places of the originals and of the translations begin.
+/// The entries of a little-endian MO file. It starts with the magic number, a revision, the number of strings, and the
+/// places of the two tables, of the originals and of the translations, that have the length and place of each string.
 fn messages(file: &[u8]) -> Option<Vec<Entry>> {
     let word = |at: usize| Some(u32::from_le_bytes(file.get(at..at + 4)?.try_into().ok()?) as usize);
     if word(0)? != 0x9504_12de {
@@ -68,7 +68,7 @@ fn messages(file: &[u8]) -> Option<Vec<Entry>> {
     let string = |table: usize, n: usize| {
         let (length, start) = (word(table + 8 * n)?, word(table + 8 * n + 4)?);
         let text = String::from_utf8_lossy(file.get(start..start.checked_add(length)?)?).into_owned();
-        // Plural forms stand one after another.
+        // Plural forms are separated by zero bytes.
         Some(text.split('\0').next().unwrap_or_default().to_string())
     };
     let (originals, translations) = (word(12)?, word(16)?);

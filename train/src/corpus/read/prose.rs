@@ -1,4 +1,4 @@
-//! Readers of natural language.
+//! Reads natural language.
 
 use std::fs;
 use std::io::Read;
@@ -15,12 +15,12 @@ pub fn manpages(dir: &Path, language: &str) -> Result<Vec<String>> {
     files(&dir, &[".gz"])?.iter().map(|p| Ok(clean::roff(&text(p)?))).collect()
 }
 
-/// HTML pages below `folder` whose path has one of these endings and none of `without`, a page a document.
+/// HTML pages below `folder` whose path has one of these endings and contains none of `without`, one in each document.
 pub fn pages(dir: &Path, folder: &str, endings: &[&str], without: &[&str]) -> Result<Vec<String>> {
     markup_pages(&dir.join(folder), endings, without, clean::html)
 }
 
-/// DocBook files of one language: below a folder of the language's name.
+/// DocBook files of one language, from a folder with the language's name.
 pub fn docbook(dir: &Path, language: &str) -> Result<Vec<String>> {
     let documents = markup_files(dir, &[".docbook"], &[], clean::docbook, |path| {
         path.contains(&format!("/HTML/{language}/"))
@@ -31,13 +31,14 @@ pub fn docbook(dir: &Path, language: &str) -> Result<Vec<String>> {
     Ok(without_shared_lines(&documents))
 }
 
-/// GNOME's help in one language (`C` is English), a page a document.
+/// GNOME's help in one language (`C` is English), one page in each document.
 pub fn mallard(dir: &Path, language: &str) -> Result<Vec<String>> {
     let folder = dir.join("usr/share/help").join(language);
     markup_pages(&folder, &[".page"], &[], clean::docbook)
 }
 
-/// Files of markup whose path has one of these endings, passes `wanted` and holds none of `without`, as plain text.
+/// Files of markup, as plain text, whose path has one of these endings, passes `wanted` and contains none of
+/// `without`.
 fn markup_files(
     dir: &Path,
     endings: &[&str],
@@ -59,7 +60,7 @@ fn markup_pages(dir: &Path, endings: &[&str], without: &[&str], plain: fn(&str) 
     Ok(without_shared_lines(&markup_files(dir, endings, without, plain, |_| true)?))
 }
 
-/// A long page as parts of some 12 kB, cut at line ends.
+/// Splits a long page at line ends into parts of about 12 kB.
 fn parts(page: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     for line in page.lines() {
@@ -106,7 +107,7 @@ fn running_text<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     kept.join("\n")
 }
 
-/// Mostly letters: no table, formula, command or address.
+/// Whether a line is mostly letters, unlike a table, a formula, a command or an address.
 pub fn is_prose(line: &str) -> bool {
     let (mut letters, mut others) = (0, 0);
     for c in line.chars() {
@@ -119,7 +120,7 @@ pub fn is_prose(line: &str) -> bool {
     letters > 7 * others && !line.contains("://") && !line.contains("--")
 }
 
-/// Texts separated by lines of `%`, some a document.
+/// Texts separated by lines of `%`, several in each document.
 pub fn fortunes(dir: &Path, folder: &str) -> Result<Vec<String>> {
     let mut documents = Vec::new();
     for path in files(&dir.join(folder), &[""])? {
@@ -134,7 +135,7 @@ pub fn fortunes(dir: &Path, folder: &str) -> Result<Vec<String>> {
     Ok(documents)
 }
 
-/// Documents in reStructuredText, their directives, roles and underlines taken away.
+/// Documents in reStructuredText, without directives, roles and underlines.
 pub fn rst(dir: &Path, folder: &str, without: &[&str]) -> Result<Vec<String>> {
     let endings = [".rst", ".rst.gz", ".rst.txt", ".txt.gz"];
     markup_pages(&dir.join(folder), &endings, without, clean::rst)
@@ -146,20 +147,20 @@ pub fn pod(dir: &Path) -> Result<Vec<String>> {
     markup_pages(dir, &[".pod"], &without, clean::pod)
 }
 
-/// Sentences, one a line, some a document.
+/// Sentences, one on each line, several in each document.
 pub fn lines(dir: &Path, name: &str) -> Result<Vec<String>> {
     let whole = text(&only(dir, name)?)?;
     Ok(group(whole.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()), "\n"))
 }
 
-/// Reviews of books, hotels and goods, one a line.
+/// Reviews of books, hotels and goods, one on each line.
 pub fn reviews(dir: &Path) -> Result<Vec<String>> {
     let mut documents = lines(dir, "neg.txt")?;
     documents.extend(lines(dir, "pos.txt")?);
     Ok(documents)
 }
 
-/// Conversations and descriptions of a space game: what stands between backticks.
+/// Conversations and descriptions of a space game: the texts between backticks.
 pub fn endless_sky(dir: &Path) -> Result<Vec<String>> {
     let mut documents = Vec::new();
     for path in files(dir, &[".txt"])?.iter().filter(|p| p.to_string_lossy().contains("/data/")) {
@@ -190,9 +191,9 @@ pub fn encyclopaedia(dir: &Path, name: &str) -> Result<Vec<String>> {
     Ok(group(entries.skip(8).filter(|e| e.len() > 80), "\n\n"))
 }
 
-/// Jane Austen's novels, a chapter a document, out of R's data file: zlib streams, each after the big-endian length of
-/// what it holds, of R's serialised character vectors. A string there is the flags 0x00040009 (or with another
-/// encoding bit), its length, its bytes.
+/// Jane Austen's novels, one chapter in each document, from R's data file. The file has zlib streams, each after the
+/// big-endian length of its contents: R's serialised character vectors. A string there is the flags 0x00040009 (or
+/// with another encoding bit), its length and its bytes.
 pub fn austen(dir: &Path) -> Result<Vec<String>> {
     let packed = fs::read(only(dir, "Rdata.rdb")?)?;
     let mut chapters = Vec::new();
@@ -234,18 +235,18 @@ fn r_strings(data: &[u8]) -> Vec<String> {
     strings
 }
 
-/// Moby Dick, a chapter a document.
+/// Moby Dick, one chapter in each document.
 pub fn moby_dick(dir: &Path) -> Result<Vec<String>> {
     files(&dir.join("package/data"), &[".txt"])?.iter().map(|p| Ok(clean::unwrap(&text(p)?))).collect()
 }
 
-/// Addresses on the state of the Union, one a document, with the spaces of scanned text corrected.
+/// Speeches on the state of the Union, one in each document, with the spaces of scanned text corrected.
 pub fn speeches(dir: &Path) -> Result<Vec<String>> {
     let speeches = files(&dir.join("package/data"), &[".txt"])?;
     let mut parts = Vec::new();
     for path in speeches {
         let whole = text(&path)?;
-        // A speech can be 150 kB in one line: cut between sentences into parts of about 8 kB.
+        // A speech can be 150 kB on one line; it is split between sentences into parts of about 8 kB.
         let words = whole.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut part = String::new();
         for sentence in words.split_inclusive(". ") {
@@ -259,7 +260,8 @@ pub fn speeches(dir: &Path) -> Result<Vec<String>> {
     Ok(parts)
 }
 
-/// The Bible, a chapter a document, a verse a line, through the reader that belongs to the data.
+/// The Bible, one chapter in each document and one verse on each line, extracted by the program that belongs to the
+/// data.
 pub fn bible(dir: &Path) -> Result<Vec<String>> {
     let archives = dir.join("../../archives");
     let reader = crate::corpus::sources::Package::Deb("bible-kjv");
@@ -282,7 +284,7 @@ pub fn bible(dir: &Path) -> Result<Vec<String>> {
     Ok(chapters)
 }
 
-/// The dictionary, some entries a document, without the notes of which edition an entry came from.
+/// The dictionary, several entries in each document, without notes on the edition of an entry.
 pub fn dictionary(dir: &Path) -> Result<Vec<String>> {
     let whole = text(&only(dir, "gcide.dict.dz")?)?;
     let note = |l: &&str| {

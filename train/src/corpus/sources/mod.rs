@@ -1,4 +1,4 @@
-//! What the corpus is made of: every domain with its packages, their licences and how their text is read.
+//! The sources of the corpus: every domain with its packages, their licences and the functions that read them.
 
 mod code;
 mod prose;
@@ -30,7 +30,7 @@ pub struct Source {
     pub licence: &'static str,
     /// Its share of the domain where all sources have enough text.
     pub share: f64,
-    /// From the unpacked package to its documents.
+    /// Reads the documents from the unpacked package.
     pub read: fn(&Path) -> Result<Vec<String>>,
 }
 
@@ -38,7 +38,7 @@ pub struct Source {
 pub struct Domain {
     /// Short name, used for files and tables.
     pub name: &'static str,
-    /// Its name for people.
+    /// Its name in tables and reports.
     pub title: &'static str,
     /// Bytes of training text, where its sources have enough.
     pub bytes: usize,
@@ -46,11 +46,11 @@ pub struct Domain {
     pub sources: &'static [Source],
 }
 
-/// Text that is only measured.
+/// A text that is measured and never trained on.
 pub struct Evaluation {
-    /// The domain of natural language whose text of today it is.
+    /// The domain of natural language that it belongs to.
     pub language: &'static str,
-    /// Where it comes from.
+    /// Its source.
     pub source: Source,
 }
 
