@@ -85,8 +85,8 @@ fn known(words: &[String], list: &HashSet<String>) -> f64 {
     words.iter().filter(|w| list.contains(*w)).count() as f64 / words.len().max(1) as f64
 }
 
-/// What a model wrote: the `continuation` of each line of JSON (as `moescope generate` gives them), a line each; any
-/// other text as it is. The last word of a continuation may be cut off in its middle and is left out.
+/// The text that a model wrote: the `continuation` of each line of JSON (as `moescope generate` prints them), one on a
+/// line; any other text unchanged. The last word of a continuation may be incomplete and is left out.
 fn continuations(text: &str) -> String {
     let continuation = |line: &str| -> Option<String> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;

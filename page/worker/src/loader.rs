@@ -13,7 +13,7 @@ use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 
 /// The answer to a load that a newer one ended.
-const SUPERSEDED: &str = "another model was requested before this one was loaded";
+const SUPERSEDED: &str = "another model was asked for before this one was loaded";
 
 /// Sends an event to the page.
 pub type Send = Rc<dyn Fn(Event)>;

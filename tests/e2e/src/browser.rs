@@ -1,4 +1,4 @@
-//! ChromeDriver, and the browsers that it opens.
+//! Runs ChromeDriver, and opens browsers with it.
 
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,7 @@ impl Driver {
     /// Starts ChromeDriver.
     ///
     /// # Errors
-    /// It does not start or does not say on which port it listens.
+    /// It does not start, or does not print the port on which it listens.
     pub fn start(tools: &Tools) -> Result<Self> {
         let mut process = Command::new(&tools.driver)
             .arg("--port=0")
@@ -34,7 +34,7 @@ impl Driver {
             let _ = process.kill();
             bail!("{} ended without saying on which port it listens", tools.driver.display());
         };
-        // Its further output is read, so that it never blocks on a full pipe.
+        // Its output is read to the end, so that it never blocks on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Ok(Self { process, url: format!("http://localhost:{port}") })
     }
@@ -47,7 +47,7 @@ impl Drop for Driver {
     }
 }
 
-/// What the visitor's browser is like.
+/// The properties of a visitor's browser.
 #[derive(Clone, Copy, Debug)]
 pub struct Visitor {
     /// Whether WebGPU has an adapter: SwiftShader, which computes on the CPU.
@@ -63,11 +63,11 @@ pub struct Visitor {
 }
 
 impl Visitor {
-    /// At a desk, with WebGPU.
+    /// A desktop with WebGPU.
     pub const WEBGPU: Self = Self { webgpu: true, width: 1440, height: 900, dark: false, pages: None };
-    /// At a desk, without WebGPU.
+    /// A desktop without WebGPU.
     pub const NO_WEBGPU: Self = Self { webgpu: false, ..Self::WEBGPU };
-    /// With a phone, without WebGPU.
+    /// A phone without WebGPU.
     pub const PHONE: Self = Self { webgpu: false, width: 390, height: 844, dark: false, pages: None };
 }
 

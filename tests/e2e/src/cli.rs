@@ -5,14 +5,14 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::process::Command;
 
-/// The part of `moescope trace`'s JSON that is compared.
+/// The part of the JSON of `moescope trace` that the tests compare.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Trace {
     /// The text's tokens.
     pub tokens: Vec<Token>,
     /// The layers that have experts.
     pub layers: Vec<Layer>,
-    /// `[T][V]`, where they were asked for.
+    /// `[T][V]`, where logits were requested.
     #[serde(default)]
     pub logits: Vec<Vec<f64>>,
 }
@@ -26,10 +26,10 @@ pub struct Token {
     pub text: String,
 }
 
-/// What a layer's router decided.
+/// The routing of one layer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Layer {
-    /// Counted from 0.
+    /// The layer's number, from 0.
     pub layer: usize,
     /// `[T][E]`: scores before softmax.
     pub router_logits: Vec<Vec<f64>>,
@@ -37,7 +37,7 @@ pub struct Layer {
     pub selected: Vec<Vec<usize>>,
     /// `[T][k]`: the weights of the experts' outputs.
     pub weights: Vec<Vec<f64>>,
-    /// How even the load is.
+    /// The balance of the layer.
     pub balance: Balance,
 }
 
@@ -48,11 +48,11 @@ pub struct Balance {
     pub load: Vec<f64>,
     /// The busiest expert's load over the mean.
     pub max_over_mean: f64,
-    /// 1 is even.
+    /// Entropy of the load; 1 is even.
     pub entropy: f64,
-    /// Standard deviation over mean.
+    /// Standard deviation of the load over its mean.
     pub cv: f64,
-    /// 1 is even.
+    /// Balancing loss; 1 is even.
     pub aux_loss: f64,
 }
 
@@ -65,7 +65,7 @@ impl Trace {
     /// The layer with that number.
     ///
     /// # Panics
-    /// It has no experts or is not there.
+    /// The layer has no experts or does not exist.
     pub fn layer(&self, number: usize) -> &Layer {
         self.layers.iter().find(|layer| layer.layer == number).expect("the layer has experts")
     }
@@ -74,7 +74,7 @@ impl Trace {
 /// Runs `moescope trace` on a text.
 ///
 /// # Errors
-/// It fails, or prints something else than its JSON.
+/// The command fails, or does not print its JSON.
 pub fn trace(tools: &Tools, model: &str, text: &str, engine: &str) -> Result<Trace> {
     run(tools, model, &format!("--text={text}"), engine)
 }

@@ -1,4 +1,4 @@
-//! A model of many layers, and how the pictures of its routing follow the pointer.
+//! A model of many layers, and measurements of its routing map under a moving pointer.
 
 use crate::page::Page;
 use crate::tools::Tools;
@@ -17,24 +17,24 @@ pub const LAYERS: usize = 32;
 /// The model's context, in tokens.
 pub const CONTEXT: usize = 512;
 
-/// Where [`router`] serves it.
+/// The path at which [`router`] serves it.
 pub const PATH: &str = "/deep";
 
-/// Time between two events of the pointer.
+/// Time between two pointer events.
 const STEP: Duration = Duration::from_millis(16);
 
-/// How a movement over the routing map went.
+/// The result of a pointer movement over the routing map.
 #[derive(Debug)]
 pub struct Moved {
-    /// What moved.
+    /// Name of the movement.
     pub what: &'static str,
-    /// Frames a second.
+    /// Frames per second.
     pub frames: f64,
     /// The longest task of the page's thread, in ms. A task under 50 ms is not reported and counts as 0.
     pub longest: f64,
 }
 
-/// The model's files on a server.
+/// Serves the model's files.
 ///
 /// # Errors
 /// The site has no `main`.
@@ -57,7 +57,7 @@ pub fn router(tools: &Tools) -> Result<Router> {
     }))
 }
 
-/// The weights of [`LAYERS`] layers, repeated from those of `layers` layers.
+/// The weights of [`LAYERS`] layers, made by repeating those of `layers` layers.
 fn repeated(weights: &[u8], layers: usize) -> Result<Vec<u8>> {
     let weights = SafeTensors::deserialize(weights)?;
     let names = weights.names().into_iter().flat_map(|name| match layer_of(name) {
@@ -70,7 +70,7 @@ fn repeated(weights: &[u8], layers: usize) -> Result<Vec<u8>> {
     Ok(serialize(tensors.collect::<Result<Vec<_>>>()?, None)?)
 }
 
-/// `model.layers.2.norm.weight` is (`model.layers`, 2, `norm.weight`).
+/// Splits the name of a layer's tensor: `model.layers.2.norm.weight` gives (`model.layers`, 2, `norm.weight`).
 fn layer_of(name: &str) -> Option<(&str, usize, &str)> {
     let (before, rest) = name.split_once(".layers.")?;
     let (layer, after) = rest.split_once('.')?;

@@ -1,4 +1,4 @@
-//! The page as a visitor and a script see it, by the hooks that the design promises.
+//! The page as visitors and scripts use it, through its documented hooks (`data-testid` and others).
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use thirtyfour::prelude::*;
 
-/// How long anything may take before a test gives up: the machine may be slow and busy.
+/// Time limit of every wait; the machine may be slow and busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An open page.
@@ -21,15 +21,15 @@ pub struct Page {
 pub struct View {
     /// `loading`, `ready`, `running` or `error`.
     pub state: String,
-    /// The layer whose experts are shown; `None` where all are, or none yet.
+    /// The layer whose experts are shown; `None` where all layers or none are shown.
     pub layer: Option<usize>,
-    /// What is in the text box.
+    /// The contents of the text box.
     pub text: String,
     /// The tokens, in order.
     pub tokens: Vec<Token>,
     /// The shown layer's load bars.
     pub bars: Vec<Bar>,
-    /// Where the model runs, in the page's words.
+    /// The device that runs the model, as the page names it.
     pub backend: String,
     /// The error or notice that is shown; empty if none.
     pub error: String,
@@ -38,7 +38,7 @@ pub struct View {
 /// A token in the strip.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Token {
-    /// Counted from 0.
+    /// Its position, from 0.
     pub position: usize,
     /// Its id in the vocabulary.
     pub id: u32,
@@ -49,7 +49,7 @@ pub struct Token {
 /// An expert's load bar.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Bar {
-    /// Counted from 0.
+    /// The expert's number, from 0.
     pub expert: usize,
     /// Its share of the layer's assignments.
     pub load: f64,
@@ -86,7 +86,7 @@ impl View {
         self.tokens.iter().map(|token| token.experts.clone()).collect()
     }
 
-    /// Whether the text is routed to its end.
+    /// Whether the whole text has been routed.
     pub fn is_settled(&self) -> bool {
         self.state == "ready" && self.tokens.iter().all(|token| !token.experts.is_empty())
     }
@@ -98,7 +98,7 @@ impl Page {
         Self { browser }
     }
 
-    /// The browser, for what this type has no words for.
+    /// The browser, for what this type does not offer.
     pub fn browser(&self) -> &WebDriver {
         &self.browser
     }
@@ -195,7 +195,7 @@ impl Page {
         self.wait("a routed text", |view| view.is_settled() && !view.tokens.is_empty()).await
     }
 
-    /// Types into the text box, key by key, after what is in it.
+    /// Types into the text box, key by key, after its contents.
     ///
     /// # Errors
     /// There is no text box, or the text has a character that no key gives.
@@ -203,7 +203,7 @@ impl Page {
         Ok(self.find("text-input").await?.send_keys(text).await?)
     }
 
-    /// Puts a text in the place of the text box's, as a paste over everything does.
+    /// Replaces the contents of the text box, as pasting over everything does.
     ///
     /// # Errors
     /// There is no text box.
@@ -220,7 +220,7 @@ impl Page {
         .await
     }
 
-    /// What the engine says of the text on the page, as the command line's JSON has it.
+    /// The trace of the page's text, in the JSON of the command line.
     ///
     /// # Errors
     /// The text cannot be routed.
@@ -230,7 +230,7 @@ impl Page {
         self.promise(call, vec![json!(logits)]).await
     }
 
-    /// Opens the menu or the page of the drawer that holds a control, where it is not shown.
+    /// Opens the menu or the drawer page that contains a control, where the control is not visible.
     ///
     /// # Errors
     /// There is no such menu.
@@ -253,7 +253,7 @@ impl Page {
         Ok(self.browser.find(By::Css(opener)).await?.click().await?)
     }
 
-    /// Chooses the entry with that value in a list.
+    /// Chooses the entry with this value in a list.
     ///
     /// # Errors
     /// There is no such list or entry.
@@ -264,7 +264,7 @@ impl Page {
         Ok(entry.with_context(|| format!("{testid} has no {value}"))?.click().await?)
     }
 
-    /// Turns a row of choices to the one with that value.
+    /// Chooses the button with this value in a row of choices.
     ///
     /// # Errors
     /// There is no such row or choice.
@@ -273,7 +273,7 @@ impl Page {
         Ok(self.browser.find(choice).await.with_context(|| format!("{testid} has no {value}"))?.click().await?)
     }
 
-    /// Clicks the first token, where nothing that is fixed to an edge of the screen covers it.
+    /// Clicks the first token, after scrolling it to where no fixed bar covers it.
     ///
     /// # Errors
     /// There is none, or it cannot be clicked.
@@ -292,10 +292,10 @@ impl Page {
         Ok(self.find(testid).await?.click().await?)
     }
 
-    /// Runs a function body again and again until it gives something else than `null` or `false`; gives that.
+    /// Runs a function body repeatedly until it returns something else than `null` or `false`; returns that.
     ///
     /// # Errors
-    /// It does not within [`PATIENCE`].
+    /// That does not happen within [`PATIENCE`].
     pub async fn until<T: DeserializeOwned>(&self, what: &str, body: &str, arguments: Vec<Value>) -> Result<T> {
         let start = Instant::now();
         loop {
@@ -338,12 +338,12 @@ impl Page {
             .await
             .with_context(|| format!("the page offers no layer {layer}"))?;
         choice.click().await?;
-        // The page acts on it when the event is over, and has drawn it a frame later.
+        // The page handles it after the event, and has drawn it one frame later.
         let drawn = "await new Promise(done => setTimeout(() => requestAnimationFrame(() => setTimeout(done))));";
         self.promise(drawn, Vec::new()).await
     }
 
-    /// Waits until the address is what is wanted; gives it.
+    /// Waits until the address satisfies `wanted`; returns the address.
     ///
     /// # Errors
     /// It is not within [`PATIENCE`].

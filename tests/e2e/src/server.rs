@@ -1,4 +1,4 @@
-//! The site as a static host would serve it, and hosts that go wrong, each on a free port of this machine.
+//! Servers for the tests: the site as a static host serves it, and faulty hosts, each on a free port of this machine.
 
 use crate::tools::Tools;
 use anyhow::{Context, Result};
@@ -22,8 +22,8 @@ use tower_http::services::ServeFile;
 use tower_http::set_header::SetResponseHeaderLayer;
 use xtask::wasm::{PROGRAM, RELAXED_PROGRAM};
 
-/// A server. It outlives what a test holds of it: a page that is still open may ask for something, and would write an
-/// error to its console.
+/// A server. It keeps running when the test drops it, because an open page may still send a request and would log an
+/// error if nothing answered.
 pub struct Server {
     port: u16,
     task: JoinHandle<()>,
@@ -33,15 +33,15 @@ impl Server {
     /// Serves `router` on a free port.
     ///
     /// # Errors
-    /// No port is to be had.
+    /// There is no free port.
     pub async fn start(router: Router) -> Result<Self> {
         Self::start_at(0, router).await
     }
 
-    /// Serves `router` on that port, which another server of the test had; 0 for a free one.
+    /// Serves `router` on a port that an earlier server of the test had; 0 for a free port.
     ///
     /// # Errors
-    /// The port is taken.
+    /// The port is in use.
     pub async fn start_at(port: u16, router: Router) -> Result<Self> {
         let listener = xtask::serve::bind(port)?;
         listener.set_nonblocking(true)?;
@@ -58,7 +58,7 @@ impl Server {
         self.port
     }
 
-    /// Ends it.
+    /// Stops it.
     pub fn stop(self) {
         self.task.abort();
     }
@@ -72,11 +72,11 @@ impl Server {
 /// The path below which [`site`] serves the same site again.
 pub const SUB_PATH: &str = "/some/sub-path";
 
-/// The site at `/` and once more in a sub-path, beside models that cannot be loaded: `/broken/html` answers every
-/// request with a page, as hosts of single-page applications do; `/broken/cut` has a weights file that ends in its
-/// middle; on the way from `/broken/off` the connection breaks off in the middle of the weights, and goes on where it
-/// is asked to; `/broken/endless` is of another shape than its config says, and its weights never end. `/shards` is the
-/// main model in more files than a browser has connections to a server.
+/// The site at `/` and again under a sub-path, with models that cannot be loaded. `/broken/html` answers every request
+/// with a web page, as hosts of single-page applications do. `/broken/cut` has a truncated weights file. `/broken/off`
+/// closes the connection in the middle of the weights, and continues when it is asked for a range. `/broken/endless`
+/// has another shape than its config says, and its weights never end. `/shards` has the main model in more files than
+/// a browser opens connections to one server.
 ///
 /// # Errors
 /// The site was not built.
@@ -115,10 +115,10 @@ pub fn site(tools: &Tools) -> Result<Router> {
     Ok(router.fallback_service(site))
 }
 
-/// Files of [`site`]'s model in shards.
+/// Number of files of the model in shards.
 const SHARDS: usize = 9;
 
-/// The tensors of a safetensors file in several, dealt out in turn, and the index that says which are where.
+/// Distributes the tensors of a safetensors file over several files in turn; the index names the file of each tensor.
 fn shards(file: &[u8]) -> Result<Router> {
     let tensors = SafeTensors::deserialize(file)?.tensors();
     let name = |shard: usize| format!("model-{:05}-of-{SHARDS:05}.safetensors", shard + 1);
@@ -133,7 +133,7 @@ fn shards(file: &[u8]) -> Result<Router> {
     Ok(router)
 }
 
-/// The whole breaks off in its middle; the rest, asked for with `Range`, comes whole.
+/// A request for the whole file is cut off in the middle; a `Range` request is answered completely.
 async fn breaking_off(headers: HeaderMap, file: Vec<u8>) -> axum::response::Response {
     let length = file.len();
     let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -154,10 +154,10 @@ async fn breaking_off(headers: HeaderMap, file: Vec<u8>) -> axum::response::Resp
     answer.expect("legal headers")
 }
 
-/// The version of the file whose connection breaks off.
+/// The ETag of the file whose connection is cut off.
 const VERSION: &str = "\"1\"";
 
-/// The site's files, with leave to be read from pages of other origins or without.
+/// The site's files, with or without the CORS headers that let pages of other origins read them.
 ///
 /// # Errors
 /// The site was not built.
@@ -171,7 +171,7 @@ pub fn other_origin(tools: &Tools, allowed: bool) -> Result<Router> {
     })
 }
 
-/// The site, with the program that does without relaxed SIMD under the name of the other.
+/// The site, with the program without relaxed SIMD under the name of the one with it.
 ///
 /// # Errors
 /// The site was not built.
@@ -182,7 +182,7 @@ pub fn without_relaxed_simd(tools: &Tools) -> Result<Router> {
     Ok(Router::new().route_service(&path, plain).fallback_service(site))
 }
 
-/// The site on connections that end with every answer: when this server is stopped, nothing answers any more.
+/// The site over connections that close after every answer, so that no connection is left when the server is stopped.
 ///
 /// # Errors
 /// The site was not built.
@@ -191,7 +191,7 @@ pub fn leaving(tools: &Tools) -> Result<Router> {
     Ok(site(tools)?.layer(close))
 }
 
-/// The site, and the addresses (path and query) that it was asked for.
+/// The site, and the addresses (path and query) that were requested from it.
 ///
 /// # Errors
 /// The site was not built.
@@ -205,8 +205,8 @@ pub fn listening(tools: &Tools) -> Result<(Router, Arc<Mutex<Vec<String>>>)> {
     Ok((xtask::serve::router(&tools.site)?.layer(middleware::from_fn(listen)), addresses))
 }
 
-/// The site, which gives its program to the second who asks for it, the worker, once weights have been asked for; and
-/// how often they were.
+/// The site, which answers the second request for its program (the worker's) only after weights were requested. Also
+/// returns the number of requests for weights.
 ///
 /// # Errors
 /// The site was not built.
@@ -229,7 +229,7 @@ pub fn weights_before_program(tools: &Tools) -> Result<(Router, Arc<AtomicUsize>
     Ok((xtask::serve::router(&tools.site)?.layer(middleware::from_fn(wait)), asked))
 }
 
-/// The site, with something else in the place of the file `name` of its program.
+/// The site, with `answer` in place of the program's file `name`.
 ///
 /// # Errors
 /// The site was not built.
@@ -247,7 +247,7 @@ pub fn instead_of(tools: &Tools, name: &str, answer: Instead) -> Result<Router> 
     Ok(Router::new().route(&path, any(answer)).fallback_service(xtask::serve::router(&tools.site)?))
 }
 
-/// The site, whose service worker runs `script` first.
+/// The site, with `script` before its service worker's own script.
 ///
 /// # Errors
 /// The site was not built.
@@ -257,23 +257,23 @@ pub fn keeper_after(tools: &Tools, script: &str) -> Result<Router> {
     Ok(Router::new().route("/keeper.js", answer).fallback_service(xtask::serve::router(&tools.site)?))
 }
 
-/// What a server may send for a file.
+/// What a server sends instead of a file.
 #[derive(Clone, Copy, Debug)]
 pub enum Instead {
-    /// 404.
+    /// Status 404.
     Nothing,
     /// A web page, as hosts of single-page applications do.
     Page,
-    /// The file, with the MIME type of unknown files.
+    /// The file with the MIME type of unknown files.
     OtherType,
     /// A web page with the MIME type of a script.
     Garbage,
-    /// The script, after another one.
+    /// The script, with another one before it.
     After(&'static str),
 }
 
-/// Two versions of the site, of which the second differs in its title and its directory; and which of them is served:
-/// 0, 1, or none with another number.
+/// Two versions of the site, which differ in title and directory, and the number of the version that is served: 0 or
+/// 1, and neither for any other number.
 ///
 /// # Errors
 /// The site was not built, or `directory` cannot be written.
@@ -293,7 +293,7 @@ pub fn two_versions(tools: &Tools, directory: &Path) -> Result<(Router, Arc<Atom
     let versions = [site(tools)?.layer(close()), xtask::serve::router(directory)?.layer(close())];
     let old = format!("/{build}/");
     let choose = move |request: Request| {
-        // As hosts of single-page applications do for what is not there any more.
+        // Hosts of single-page applications answer so for files that no longer exist.
         let is_gone = which.load(Ordering::SeqCst) == 1 && request.uri().path().starts_with(&old);
         let version = versions.get(which.load(Ordering::SeqCst)).cloned();
         async move {
@@ -321,7 +321,7 @@ fn copy_directory(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The site in a frame with `sandbox="allow-scripts"`, at `/frame`; with leave to be read from any origin or without.
+/// The site in a frame with `sandbox="allow-scripts"`, at `/frame`, with or without CORS headers for any origin.
 ///
 /// # Errors
 /// The site was not built.
@@ -333,10 +333,10 @@ pub fn sandboxed(tools: &Tools, allowed: bool) -> Result<Router> {
         .fallback_service(other_origin(tools, allowed)?))
 }
 
-/// Hosts with habits of their own, each with the main model: `/keyed/` gives files only to those who send `?k=1`;
-/// `/forbidding/` answers 403 for what is missing, and has the weights in shards; `/pages/` answers with a web page for
-/// it, and has no tokenizer; `/waiting/` never ends its weights; `/begun/` has a tokenizer that puts a token before the
-/// text.
+/// Hosts with unusual behaviour, each with the main model. `/keyed/` serves files only for requests with `?k=1`.
+/// `/forbidding/` answers 403 for missing files and has the weights in shards. `/pages/` answers with a web page for
+/// missing files and has no tokenizer. `/waiting/` never ends its weights. `/begun/` has a tokenizer that puts a token
+/// before the text.
 ///
 /// # Errors
 /// The site was not built.
@@ -411,8 +411,8 @@ fn with_first_token(tokenizer: &[u8]) -> Result<Vec<u8>> {
     Ok(tokenizer.to_string().into_bytes())
 }
 
-/// The site, with a recording of the main model's training: the last of its snapshots is the model itself on the first
-/// example, in those before it every expert has another's place. Gives the recording too.
+/// The site with a recording of the main model's training, and the recording. The last snapshot is the model itself on
+/// the first example; in earlier ones all experts have other numbers.
 ///
 /// # Errors
 /// The site was not built, or the model cannot be run.
@@ -422,7 +422,7 @@ pub fn recorded(tools: &Tools) -> Result<(Router, Value)> {
     Ok((with_recording(tools, text)?, recording))
 }
 
-/// The site, with a recording that ends in its middle.
+/// The site with a truncated recording.
 ///
 /// # Errors
 /// As [`recorded`].
@@ -446,7 +446,7 @@ fn with_recording(tools: &Tools, recording: String) -> Result<Router> {
         .fallback_service(xtask::serve::router(&tools.site)?))
 }
 
-/// Snapshots in a recording of the tests.
+/// Number of snapshots in the recording.
 const SNAPSHOTS: usize = 4;
 
 fn recording(tools: &Tools) -> Result<Value> {

@@ -1,9 +1,9 @@
-//! Where the site and the programs are.
+//! The paths of the site and the programs.
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
-/// What `cargo xtask test` sets up and names in the environment.
+/// The paths that `cargo xtask test` sets in the environment.
 #[derive(Clone, Debug)]
 pub struct Tools {
     /// The built site.
@@ -22,7 +22,7 @@ impl Tools {
     /// Reads the environment.
     ///
     /// # Errors
-    /// A tool is not named, or not where it is said to be.
+    /// A variable is not set, or its file does not exist.
     pub fn from_environment() -> Result<Self> {
         Ok(Self {
             site: existing("MOESCOPE_SITE")?,
@@ -33,7 +33,7 @@ impl Tools {
         })
     }
 
-    /// The directory of this version's files, seen from the site: `build/HASH`.
+    /// The directory of this version's files, relative to the site: `build/HASH`.
     ///
     /// # Errors
     /// The site was not built.
@@ -41,7 +41,7 @@ impl Tools {
         Ok(xtask::dist::build_of(&self.site)?.to_string_lossy().trim_end_matches('/').to_owned())
     }
 
-    /// A file of this version.
+    /// The path of a file of this version.
     ///
     /// # Errors
     /// The site was not built.
@@ -49,7 +49,7 @@ impl Tools {
         Ok(self.site.join(self.build()?).join(name))
     }
 
-    /// The directory of a model that the site ships, in the sources: with its tokenizer, which the site has once.
+    /// The source directory of a model that the site ships. It includes the tokenizer, which the site has only once.
     pub fn model(&self, name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../www/models").join(name)
     }

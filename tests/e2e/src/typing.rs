@@ -1,4 +1,4 @@
-//! How long the page's thread is blocked while someone types in a long text, changes the layer, or pastes.
+//! Measures how long the page's thread is blocked while someone types in a long text, changes the layer, or pastes.
 
 use crate::page::Page;
 use anyhow::{Context, Result, bail};
@@ -9,10 +9,10 @@ use thirtyfour::prelude::*;
 /// Tokens of the long text.
 pub const TOKENS: usize = 400;
 
-/// Time between two keys: ten a second.
+/// Time between two keys: ten keys per second.
 const KEY: Duration = Duration::from_millis(100);
 
-/// Where in the text something is typed.
+/// Where in the text the typing happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Where {
     /// At the end: only the new tokens are routed.
@@ -29,7 +29,7 @@ pub(crate) const WATCH: &str = "
     });
     window.watcher.observe({ type: 'longtask' });";
 
-/// Puts a text of some [`TOKENS`] tokens into the page.
+/// Puts a text of about [`TOKENS`] tokens into the page.
 ///
 /// # Errors
 /// It is not routed.
@@ -45,8 +45,8 @@ pub async fn fill(page: &Page) -> Result<()> {
     Ok(())
 }
 
-/// Types 30 characters, ten a second; the longest task of the page's thread until all is routed, in ms. A task under
-/// 50 ms is not seen and counts as 0.
+/// Types 30 characters, ten per second. Returns the longest task on the page's thread until all is routed, in ms. A
+/// task under 50 ms is not reported and counts as 0.
 ///
 /// # Errors
 /// The text is not routed.
@@ -76,7 +76,7 @@ pub async fn longest_task_of_layers(page: &Page) -> Result<f64> {
     watched(page).await
 }
 
-/// Pastes so many characters. Returns the longest task, in ms, with the browser's own layout of the text box.
+/// Pastes `characters` characters. Returns the longest task, in ms, including the browser's layout of the text box.
 ///
 /// # Errors
 /// The text is not routed.

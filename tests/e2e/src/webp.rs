@@ -1,4 +1,4 @@
-//! Moving pictures: stills in WebP, as the browser takes them, put into one animated WebP.
+//! Joins WebP stills from the browser to one animated WebP.
 //!
 //! The browser has encoded each frame, so only the container is written here
 //! (<https://developers.google.com/speed/webp/docs/riff_container>) and no codec needs to be compiled.
@@ -18,13 +18,13 @@ pub struct Frame {
 const ANIMATED: u8 = 0x02;
 const WITH_ALPHA: u8 = 0x10;
 
-/// Flag of a frame that takes the place of what is below it, its transparent parts too.
+/// Flag of a frame that replaces everything below it, also where it is transparent.
 const NO_BLENDING: u8 = 0x02;
 
-/// An animated WebP that repeats for ever. Frames that are the same one after the other become one.
+/// An animated WebP that repeats for ever. Equal consecutive frames become one.
 ///
 /// # Errors
-/// There is no frame, a frame is no WebP still, or not all have the same size.
+/// There is no frame, a frame is not a WebP still, or not all have the same size.
 pub fn animation(frames: &[Frame]) -> Result<Vec<u8>> {
     let mut merged: Vec<Frame> = Vec::new();
     for frame in frames {
@@ -40,7 +40,7 @@ pub fn animation(frames: &[Frame]) -> Result<Vec<u8>> {
     let alpha = if stills.iter().any(|still| still.has_alpha) { WITH_ALPHA } else { 0 };
     let size = [less_one(width)?, less_one(height)?].concat();
     chunk(&mut body, *b"VP8X", &[&[ANIMATED | alpha, 0, 0, 0], &size[..]].concat());
-    // No background, and no end.
+    // No background colour, and infinite repetition.
     chunk(&mut body, *b"ANIM", &[0; 6]);
     for (frame, still) in merged.iter().zip(&stills) {
         if (still.width, still.height) != (width, height) {
@@ -55,7 +55,7 @@ pub fn animation(frames: &[Frame]) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-/// What a still's file holds.
+/// The parts of a still's file.
 struct Still {
     width: u32,
     height: u32,
@@ -67,7 +67,7 @@ struct Still {
 impl Still {
     fn read(file: &[u8]) -> Result<Self> {
         if file.len() < 12 || &file[..4] != b"RIFF" || &file[8..12] != b"WEBP" {
-            bail!("a frame is no WebP file");
+            bail!("a frame is not a WebP file");
         }
         let mut still = Self { width: 0, height: 0, has_alpha: false, data: Vec::new() };
         let mut rest = &file[12..];
@@ -108,7 +108,7 @@ fn lossy_size(data: &[u8]) -> Result<(u32, u32)> {
     Ok((number(3), number(5)))
 }
 
-/// A size as the container has it: less one, in three bytes.
+/// A size in the container's form: minus one, in three bytes.
 fn less_one(size: u32) -> Result<[u8; 3]> {
     let [a, b, c, rest] = size.checked_sub(1).context("a frame has no width or no height")?.to_le_bytes();
     if rest > 0 {
@@ -131,7 +131,7 @@ fn chunk(to: &mut Vec<u8>, name: [u8; 4], data: &[u8]) {
 mod tests {
     use super::*;
 
-    /// A still of an image that only its header is true of; `mark` tells images apart.
+    /// A still of which only the header is valid; `mark` makes images different.
     fn still(width: u16, height: u16, mark: u8) -> Vec<u8> {
         let [w, h] = [width.to_le_bytes(), height.to_le_bytes()];
         let image = [&[0, 0, 0, 0x9d, 0x01, 0x2a], &w[..], &h, &[mark]].concat();
@@ -146,7 +146,7 @@ mod tests {
         Frame { still: still(300, 20, mark), milliseconds }
     }
 
-    /// Names and contents of the chunks after the file's head.
+    /// Names and contents of the chunks after the file's header.
     fn chunks(file: &[u8]) -> Vec<(String, Vec<u8>)> {
         let mut rest = &file[12..];
         let mut chunks = Vec::new();

@@ -1,5 +1,5 @@
-//! Measures the built page in a browser and prints the figures, all or those named: `cargo xtask measure`. Nothing is
-//! asserted.
+//! Measures the built page in a browser and prints the figures, all or the named ones: `cargo xtask measure`. It
+//! checks no limits.
 
 use anyhow::{Context, Result, bail};
 use moescope_e2e::browser::{self, Driver, Visitor};
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
-/// Visits of each kind; the middle one of their times is printed.
+/// Number of visits of each kind; the median of their times is printed.
 const VISITS: usize = 5;
 
 /// Tokens generated for the decoding speed.
 const DECODED: usize = 96;
 
-/// Notes when the first routed token is drawn, in milliseconds after the start of the navigation.
+/// Records when the first routed token is drawn, in milliseconds after the start of the navigation.
 const WATCH: &str = r#"
 new MutationObserver((_, observer) => {
   const token = document.querySelector("[data-testid=token]");
@@ -30,7 +30,7 @@ new MutationObserver((_, observer) => {
 }).observe(document, { childList: true, subtree: true, attributes: true });
 "#;
 
-/// What there is to measure.
+/// The figures that can be measured.
 const FIGURES: [&str; 7] = ["sizes", "start", "speed", "policy", "typing", "map", "lighthouse"];
 
 fn main() -> Result<()> {
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
             }
         }
         if wants("start") {
-            // What a visitor gets who has a GPU.
+            // The default for a visitor with a GPU.
             let name = "the CPU until WebGPU is ready";
             first_routed_token(&tools, &driver, name, &site.url("/"), "WebGPU").await?;
         }
@@ -90,9 +90,9 @@ fn sizes(site: &Path) -> Result<()> {
     Ok(())
 }
 
-/// From navigation to the first token with its experts on the screen, in new browsers and with a warm cache.
-/// `backend` is what the badge names in the end: a GPU that still compiles for a page that is gone would hold up the
-/// next.
+/// Measures from the navigation to the first token with its experts on the screen, in new browsers and with a warm
+/// cache. Then waits until the badge shows `backend`: a GPU that still compiled for a closed page would slow down the
+/// next one.
 async fn first_routed_token(tools: &Tools, driver: &Driver, name: &str, url: &str, backend: &str) -> Result<()> {
     let (mut first, mut again) = (Vec::new(), Vec::new());
     for _ in 0..VISITS {
@@ -122,7 +122,7 @@ struct Generated {
     decode_ms: f64,
 }
 
-/// Prefill over the half of the context that the opening example repeated fills, decoding after it.
+/// Measures prefill, with the opening example repeated until it fills half of the context, and decoding after it.
 async fn speed(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url: &str) -> Result<()> {
     let browser = browser::open(tools, driver, visitor).await?;
     let page = Page::new(browser.clone());
@@ -150,9 +150,9 @@ async fn speed(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url
     Ok(())
 }
 
-/// From a change of the routing to its result on the page, beside what the engine took of that time (the page says
-/// it, with the loss of every token); a prefill of the same text that computes no losses; and what a policy that
-/// changes nothing costs.
+/// Measures the time from a change of the routing to its result on the page, the engine's part of that time (which the
+/// page shows; it includes the losses of all tokens), a prefill of the same text without losses, and what a policy
+/// that changes nothing costs.
 async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url: &str) -> Result<()> {
     let browser = browser::open(tools, driver, visitor).await?;
     let page = Page::new(browser.clone());
@@ -164,9 +164,9 @@ async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, ur
     page.paste(&start).await?;
     let ids = page.routed().await?.ids();
     let prompt: Vec<Value> = ids.iter().take(256).map(|&id| json!(id)).collect();
-    // The first policy makes the engine that the others use.
+    // The first policy makes the engine that later ones use.
     let change = "
-        // A timer that is set when the last of it is in the document comes after the painting that follows.
+        // A timer that is set when the last element is in the document fires after the next paint.
         const settled = () => new Promise(resolve => {
           const watcher = new MutationObserver(() => {
             if (document.body.dataset.state !== 'ready') return;
@@ -209,7 +209,7 @@ async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, ur
     Ok(())
 }
 
-/// The longest tasks on the page's thread while it is worked with; browsers report none under 50 ms.
+/// Measures the longest tasks on the page's thread in different uses; browsers report no task under 50 ms.
 async fn responsiveness(tools: &Tools, driver: &Driver, url: &str) -> Result<()> {
     let browser = browser::open(tools, driver, Visitor::WEBGPU).await?;
     let page = Page::new(browser.clone());
@@ -233,7 +233,7 @@ async fn responsiveness(tools: &Tools, driver: &Driver, url: &str) -> Result<()>
     Ok(())
 }
 
-/// The routing map of a model of many layers with a text that fills its context, under the pointer.
+/// Measures the routing map under the pointer, for a model of many layers with a text that fills its context.
 async fn map(tools: &Tools, driver: &Driver) -> Result<()> {
     let site = Server::start(server::site(tools)?.merge(deep::router(tools)?)).await?;
     let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
@@ -257,7 +257,7 @@ async fn map(tools: &Tools, driver: &Driver) -> Result<()> {
     Ok(())
 }
 
-/// What is said of the longest task, in ms; one that was not seen is 0.
+/// The longest task in ms, as text; 0 means that none was reported.
 fn longest_of(ms: f64) -> String {
     if ms == 0.0 {
         "no task of 50 ms or more on the page's thread".into()
@@ -266,7 +266,7 @@ fn longest_of(ms: f64) -> String {
     }
 }
 
-/// Lighthouse's scores, as on a desk and on a phone, out of 100.
+/// Prints Lighthouse's scores for a desktop and for a phone, out of 100.
 fn lighthouse(tools: &Tools, url: &str) -> Result<()> {
     let script =
         std::env::var_os("MOESCOPE_LIGHTHOUSE").context("MOESCOPE_LIGHTHOUSE is not set: run `cargo xtask measure`")?;

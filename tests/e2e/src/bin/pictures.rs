@@ -82,14 +82,14 @@ const PICTURES: [Picture; 25] = [
     Picture { name: "cost", first: "document.querySelector('.calculator').open = true;", card: ".cost-card", ..DESK },
 ];
 
-/// The README's moving picture: prose, then code, then German, a word at a time.
+/// The text of the README's animation, typed word by word: prose, then code, then German.
 const TYPED: &str = "The river was wide and slow.\nfn main() { let x = 41 + 1; }\nDer Hund schläft unter dem Tisch.";
 
-/// Its window, and how much smaller it is drawn.
+/// The window of the animation, and the factor by which it is scaled down.
 const MOVING: Visitor = Visitor { width: 1200, height: 760, ..Visitor::NO_WEBGPU };
 const MOVING_SCALE: f64 = 0.7;
 
-/// How long each word is shown, and how long the whole text, in milliseconds.
+/// How long each word is shown, and how long the whole text is shown at the end, in milliseconds.
 const WORD: u32 = 350;
 const WHOLE: u32 = 2500;
 
@@ -122,7 +122,7 @@ async fn take(tools: &Tools, driver: &Driver, picture: &Picture, site: &Server, 
         let there = "return !!document.querySelector(arguments[0])";
         page.until::<bool>(picture.card, there, vec![json!(picture.card)]).await?;
     }
-    // Wait for animations to end and for fetched files.
+    // Wait until animations end and fetched files are there.
     tokio::time::sleep(std::time::Duration::from_millis(800)).await;
     let [x, y, width, height]: [f64; 4] = page
         .script(
@@ -139,7 +139,7 @@ async fn take(tools: &Tools, driver: &Driver, picture: &Picture, site: &Server, 
     Ok(())
 }
 
-/// The page while a text is typed: a frame a word, as an animated WebP.
+/// The page while a text is typed, as an animated WebP with one frame for each word.
 async fn moving(tools: &Tools, driver: &Driver, site: &Server) -> Result<Vec<u8>> {
     let browser = browser::open(tools, driver, MOVING).await?;
     let page = Page::new(browser.clone());
@@ -158,7 +158,7 @@ async fn moving(tools: &Tools, driver: &Driver, site: &Server) -> Result<Vec<u8>
     webp::animation(&frames)
 }
 
-/// A picture of part of the page, as WebP of that quality.
+/// A picture of a part of the page, as WebP of this quality.
 async fn still(browser: &WebDriver, clip: Value, quality: u32) -> Result<Vec<u8>> {
     let shot: Value = browser
         .cdp()

@@ -11,19 +11,19 @@ tests![bars_figures_and_history_follow_from_the_trace, all_layers_are_small_mult
 
 #[derive(Deserialize)]
 struct Card {
-    /// Each bar's height, in CSS pixels.
+    /// The height of each bar, in CSS pixels.
     heights: Vec<f64>,
     loads: Vec<f64>,
-    /// Where their feet are.
+    /// The lower edge of each bar.
     feet: Vec<f64>,
-    /// How far the even line lies above the bars' feet.
+    /// The distance of the even line from the lower edge of the bars.
     even: f64,
-    /// The figures by their names, as they are written.
+    /// The figures by name, as they are shown.
     max: String,
     entropy: String,
     cv: String,
     aux: String,
-    /// The curve's points, from its height's share.
+    /// The curve's points, as shares of its height.
     curve: Vec<(f64, f64)>,
     text: String,
 }
@@ -44,7 +44,7 @@ const CARD: &str = "
 
 async fn bars_figures_and_history_follow_from_the_trace(stage: &Stage) -> Result<()> {
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    // With 8 and with 32 experts, of which only some have a number.
+    // Models with 8 and with 32 experts; with 32, only some bars have a number.
     for model in ["main", "fine-grained"] {
         page.goto(&stage.url(&format!("/?tab=balance&model={model}"))).await?;
         page.routed().await?;
@@ -64,7 +64,7 @@ async fn follow_from_the_trace(page: &Page) -> Result<()> {
         let tallest = card.heights.iter().copied().fold(0.0, f64::max);
         for (expert, load) in balance.load.iter().enumerate() {
             assert!((card.loads[expert] - load).abs() < 1e-4, "expert {expert}: {} for {load}", card.loads[expert]);
-            // An idle expert's bar keeps two pixels, so that it can be pointed at.
+            // The bar of an idle expert has two pixels, so that it can be pointed at.
             let height = (tallest * load / busiest).max(2.0);
             assert!(
                 (card.heights[expert] - height).abs() < 1.0,
@@ -90,7 +90,7 @@ async fn follow_from_the_trace(page: &Page) -> Result<()> {
     Ok(())
 }
 
-/// The curve's height is the busiest expert against the average over the text so far.
+/// The height of the curve is the busiest expert's load over the mean, over the text so far.
 fn history(layer: &Layer, card: &Card) {
     let tokens = layer.selected.len();
     let step = tokens.div_ceil(60).max(1);
@@ -104,7 +104,7 @@ fn history(layer: &Layer, card: &Card) {
         }
     }
     assert_eq!(card.curve.len(), wanted.len());
-    // 1 lies at 28, the most at 2.
+    // The value 1 is drawn at 28, the maximum at 2.
     let most = wanted.iter().copied().fold(1.0, f64::max);
     for ((_, y), value) in card.curve.iter().zip(&wanted) {
         let height = 28.0 - (value - 1.0) / (most - 1.0).max(0.1) * 26.0;

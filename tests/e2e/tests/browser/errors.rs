@@ -1,4 +1,4 @@
-//! Bad input gets one clear sentence, and what worked before still does.
+//! Bad input gives one clear message, and the page keeps working.
 
 use crate::harness::{Stage, tests};
 use crate::links::encoded;
@@ -31,12 +31,12 @@ tests![
     a_paste_of_a_megabyte_leaves_the_page_alive_and_the_text_whole,
 ];
 
-/// Opens the page with a model that cannot be loaded; gives what it says.
+/// Opens the page with a model that cannot be loaded; returns the message.
 async fn failed_start(stage: &Stage, model: &str) -> Result<String> {
     let page = stage.open(Visitor::NO_WEBGPU, &format!("/?model={}", encoded(model))).await?;
     let view = page.wait("an error", |view| view.state == "error" && !view.error.is_empty()).await?;
     assert!(view.tokens.is_empty(), "tokens without a model");
-    // Neither is a model on its way, nor is there a context to count tokens in.
+    // No model is being loaded, and there is no context for which tokens could be counted.
     assert_eq!(page.find("model-select").await?.text().await?.trim(), "no model yet");
     assert_eq!(page.find("token-count").await?.text().await?, "");
     Ok(view.error)
@@ -134,10 +134,10 @@ async fn a_failed_load_keeps_the_model_in_use(stage: &Stage) -> Result<()> {
 }
 
 async fn a_model_larger_than_memory_leaves_the_page_alive(stage: &Stage) -> Result<()> {
-    // What a program that broke off leaves behind.
+    // Messages of a program that ran out of memory.
     stage.expect_in_console("RefCell already borrowed");
     stage.expect_in_console("unreachable");
-    // 111 MB: enough for the main model, not for its layers five times.
+    // 111 MB: enough for the main model, but not for five times its layers.
     let site = Server::start(server::site(stage.tools())?.merge(deep::router(stage.tools())?)).await?;
     let page = stage.browser(Visitor { pages: Some(1700), ..Visitor::NO_WEBGPU }).await?;
     page.goto(&site.url("/?text=hello")).await?;
@@ -151,7 +151,7 @@ async fn a_model_larger_than_memory_leaves_the_page_alive(stage: &Stage) -> Resu
     assert!(refused.contains("need 153 MB of memory, more than there is"), "{refused}");
     let view = page.wait("the error", |view| view.error.contains("MB of memory")).await?;
     assert_eq!(view.tokens, before.tokens);
-    // What rounded weights take is not known before.
+    // The memory for rounded weights is not known before loading.
     let refused = load("cpu-int8").await;
     assert!(refused.contains("the engine stopped"), "{refused}");
     let view = page.wait("the model that was in use", |view| view.is_settled() && view.tokens == before.tokens).await?;
@@ -235,13 +235,13 @@ async fn routes_like_the_command_line(stage: &Stage, text: &str) -> Result<()> {
     routes(stage, text).await.map(drop)
 }
 
-/// Pastes a text and compares the page's tokens with the command line's; no piece may show as `U+FFFD` that is
-/// not one.
+/// Pastes a text and compares the page's tokens with the command line's; no token may show a `U+FFFD` that is not in
+/// the text.
 async fn routes(stage: &Stage, text: &str) -> Result<Page> {
     let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
     page.routed().await?;
     page.paste(text).await?;
-    // A text box has its own mind about line ends; what it holds is the text.
+    // A text box changes line ends; the text that it holds counts.
     let held: String =
         page.script("return document.querySelector('[data-testid=text-input]').value;", Vec::new()).await?;
     let trace = cli::trace(stage.tools(), "main", &held, "cpu")?;
@@ -261,7 +261,7 @@ async fn routes(stage: &Stage, text: &str) -> Result<Page> {
 async fn a_paste_of_a_megabyte_leaves_the_page_alive_and_the_text_whole(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
     page.routed().await?;
-    // Frames and long tasks from before the paste to the end of its routing.
+    // Observe frames and long tasks from before the paste to the end of its routing.
     page.script::<()>(
         r#"
         window.longest = 0;
@@ -284,7 +284,7 @@ async fn a_paste_of_a_megabyte_leaves_the_page_alive_and_the_text_whole(stage: &
     let longest: f64 = page.script("return window.longest;", Vec::new()).await?;
     println!("longest task on the page's thread after a paste of 1 MB: {longest:.0} ms");
     assert!(longest < 2000.0, "the page stood still for {longest:.0} ms");
-    // It still answers: a short text in its place is routed as ever.
+    // The page still answers: a short text is routed as usual.
     page.paste("hello").await?;
     page.wait("the short text routed", |view| view.is_settled() && view.text == "hello" && view.tokens.len() < 6)
         .await?;

@@ -1,4 +1,4 @@
-//! What a visitor sees first: headline, stage, drawer, and an expert that can be taken hold of.
+//! The first view: headline, stage, drawer, and switching an expert off.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ tests![
     the_first_view_is_calm,
 ];
 
-/// The stage's token, its open layer, and which experts work there.
+/// The token on the stage, its open layer, and the experts that it uses there.
 async fn on_stage(page: &Page) -> Result<(usize, usize, Vec<usize>)> {
     let read = "const stage = document.querySelector('[data-testid=stage]');
         const on = [...stage.querySelectorAll('[data-testid=stage-expert][data-on=true]')];
@@ -32,14 +32,14 @@ async fn the_stage_shows_the_token_that_is_looked_at(stage: &Stage) -> Result<()
         experts.sort_unstable();
         experts
     };
-    // The newest, then the one chosen.
+    // First the newest token, then the chosen one.
     let last = view.tokens.len() - 1;
     assert_eq!(on_stage(&page).await?, (last, 1, sorted(last)));
     page.browser().find(By::Css("[data-testid=token][data-position='0']")).await?.click().await?;
     let chosen = "return document.querySelector('[data-testid=stage]').dataset.token === '0'";
     page.until::<bool>("the first token", chosen, Vec::new()).await?;
     assert_eq!(on_stage(&page).await?, (0, 1, sorted(0)));
-    // The picture says the same in words.
+    // The text says the same as the picture.
     let words: String =
         page.script("return document.querySelector('[data-testid=stage] svg').ariaLabel", Vec::new()).await?;
     for expert in sorted(0) {
@@ -87,7 +87,7 @@ async fn pointing_at_an_expert_marks_its_tokens(stage: &Stage) -> Result<()> {
     let marked: Vec<bool> = page.until("the marks", marked, vec![json!(expert)]).await?;
     let wanted: Vec<bool> = view.tokens.iter().map(|token| token.experts.contains(&expert)).collect();
     assert_eq!(marked, wanted);
-    // A click chooses it: its page opens in the drawer.
+    // A click opens the expert's page in the drawer.
     page.browser().find(By::Css(format!("[data-testid=stage-expert][data-expert='{expert}']"))).await?.click().await?;
     let shown = "return document.querySelector('[data-testid=expert-inspector]').getClientRects().length > 0";
     page.until::<bool>("its page", shown, Vec::new()).await?;
@@ -113,7 +113,7 @@ async fn the_headline_is_true_for_the_model(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The first view at 1440 x 900: no more words and controls than there are today, and nothing small.
+/// The first view at 1440 x 900: a limit on words and controls, and no small text.
 async fn the_first_view_is_calm(stage: &Stage) -> Result<()> {
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.browser().set_window_rect(0, 0, 1440, 900 + 140).await?;

@@ -24,7 +24,7 @@ async fn continues_on_the_cpu(stage: &Stage) -> Result<()> {
     continues(stage, &stage.open(Visitor::NO_WEBGPU, "/?text=The%20river").await?).await
 }
 
-/// Tokens come one after the other, each with its routing, and the text box has them too.
+/// Tokens appear one after the other, each with its routing, and are added to the text box.
 async fn continues(stage: &Stage, page: &Page) -> Result<()> {
     let before = page.routed().await?;
     page.find("generate").await?.click().await?;
@@ -35,14 +35,14 @@ async fn continues(stage: &Stage, page: &Page) -> Result<()> {
         .await?;
     assert_eq!(after.tokens[..before.tokens.len()], before.tokens[..]);
     assert!(after.text.starts_with(&before.text) && after.text.len() > before.text.len());
-    // Routing while generating is what routing the same tokens in one go is.
+    // The routing while generating equals that of the same tokens in one run.
     let layer = after.layer.expect("one layer is shown");
     let again = cli::trace_ids(stage.tools(), "main", &after.ids(), "cpu")?;
     assert_eq!(after.experts(), again.layer(layer).selected);
     Ok(())
 }
 
-/// A GPU, which draws tokens itself while others are on their way, and the CPU: the same seed, the same tokens.
+/// A GPU, which draws tokens itself with several steps in flight, and the CPU give the same tokens for the same seed.
 async fn every_engine_continues_in_the_same_way(stage: &Stage) -> Result<()> {
     let call = "return (await window.moescope.generate('The river', { tokens: 24, temperature: 0.8, seed: 11 })).ids;";
     let mut ids: Vec<Value> = Vec::new();
@@ -58,7 +58,8 @@ async fn every_engine_continues_in_the_same_way(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The whole text runs again on the CPU, and the continuation goes on to the token it would have ended with.
+/// After the crash the whole text runs again on the CPU, and the continuation has the same tokens as without the
+/// crash.
 async fn a_gpu_that_crashes_leaves_the_rest_to_the_cpu(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::WEBGPU, "/?text=The%20river&backend=webgpu").await?;
     stage.expect_in_console("external Instance reference");

@@ -1,4 +1,4 @@
-//! Runs the tests: each in its own browsers, with one server and one ChromeDriver for all.
+//! Runs the tests: each in browsers of its own, with one server and one ChromeDriver for all.
 
 use anyhow::{Context, Result, bail};
 use futures_util::FutureExt;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use thirtyfour::WebDriver;
 use tokio::runtime::Runtime;
 
-/// A test that takes longer than this hangs.
+/// Time limit of a test.
 const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 /// A test by name.
@@ -39,7 +39,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// What all tests share.
+/// What the tests share.
 struct Shared {
     runtime: Runtime,
     tools: Tools,
@@ -50,14 +50,14 @@ struct Shared {
 /// The environment of one test.
 pub struct Stage {
     shared: Arc<Shared>,
-    /// The browsers it opened.
+    /// The browsers that the test opened.
     browsers: Mutex<Vec<WebDriver>>,
     /// Parts of console messages that the test expects.
     expected: Mutex<Vec<&'static str>>,
 }
 
 impl Stage {
-    /// Where the site and the programs are.
+    /// The paths of the site and the programs.
     pub fn tools(&self) -> &Tools {
         &self.shared.tools
     }
@@ -90,7 +90,7 @@ impl Stage {
         self.browsers.lock().expect("no panic holds it").clone()
     }
 
-    /// Console messages of the browser itself without a WebGPU adapter.
+    /// Messages that the browser itself logs without a WebGPU adapter.
     const NO_ADAPTER: &'static str = "No available adapters.";
 
     async fn unexpected_console_errors(&self) -> Result<Vec<String>> {
@@ -107,7 +107,7 @@ impl Stage {
         Ok(messages)
     }
 
-    /// Saves a screenshot of every open page, to show what went wrong.
+    /// Saves a screenshot of every open page.
     async fn keep_pictures(&self, name: &str) -> Vec<PathBuf> {
         let mut pictures = Vec::new();
         for (number, browser) in self.opened().iter().enumerate() {
@@ -154,9 +154,9 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// Runs the tests that the command line asks for.
+/// Runs the tests that the command line selects.
 pub fn run(tests: Vec<Test>) -> ExitCode {
-    // The message is part of the test's result; of the stack only the location is printed.
+    // The message is part of the test's result; of the stack, only the location is printed.
     std::panic::set_hook(Box::new(|panic| {
         if let Some(place) = panic.location() {
             eprintln!("failed at {place}");
@@ -164,7 +164,7 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     }));
     let (options, filters): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.starts_with('-'));
     let mut arguments = Arguments::from_iter(std::iter::once("browser".to_owned()).chain(options));
-    // Two: while one waits for its browser, the other computes.
+    // Two threads: while one waits for its browser, the other computes.
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let wanted = |test: &Test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter));
     let tests: Vec<_> = tests.into_iter().filter(wanted).collect();

@@ -1,4 +1,4 @@
-//! The inspectors of a token and of an expert say what the trace and the model's dossier say.
+//! The inspectors of a token and of an expert show what the trace and the model's dossier contain.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
@@ -10,15 +10,15 @@ tests![a_chosen_token_shows_its_choices_and_what_each_layer_added, an_expert_sho
 
 #[derive(Deserialize)]
 struct Inspected {
-    /// Each layer's chosen experts and weights, as they are written: `5 87%`.
+    /// Each layer's chosen experts and weights, as they are shown: `5 87%`.
     weights: Vec<Vec<String>>,
-    /// Each layer's probabilities, as wide as they are drawn: expert and share.
+    /// Each layer's probabilities, by the widths drawn: expert and share.
     stacks: Vec<Vec<(usize, f64)>>,
-    /// The most probable next tokens, the first first.
+    /// The most probable next tokens, by falling probability.
     guesses: Vec<String>,
-    /// Experts that added something, layer by layer.
+    /// For each layer, the experts that added something.
     added: Vec<Vec<usize>>,
-    /// What the model would guess after each layer.
+    /// The model's guess after each layer.
     lens: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ async fn a_chosen_token_shows_its_choices_and_what_each_layer_added(stage: &Stag
         }
         assert_eq!(shown.added[index], *experts, "layer {index}");
     }
-    // After the last layer the lens is the model itself.
+    // After the last layer, the lens shows the model's own guess.
     assert_eq!(shown.lens.len(), trace.layers.len());
     assert_eq!(shown.lens.last(), shown.guesses.first());
     Ok(())
@@ -95,7 +95,7 @@ async fn an_expert_shows_what_it_reads(stage: &Stage) -> Result<()> {
     let token = expert["tokens"][0]["text"].as_str().context("its most specific token")?.trim();
     assert!(card.contains(token), "{token:?}: {card}");
 
-    // A bar leads to its expert.
+    // A click on a bar opens its expert.
     page.reach("load-bar").await?;
     page.browser().find(thirtyfour::By::Css("[data-testid=load-bar][data-expert='3']")).await?.click().await?;
     page.until::<bool>(

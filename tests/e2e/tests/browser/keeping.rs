@@ -1,4 +1,4 @@
-//! Nothing is lost: exports, the text kept in the browser, links, and going back.
+//! Keeping things: exports, the text kept in the browser, links, and the history.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result, ensure};
@@ -19,7 +19,7 @@ tests![
     a_clipboard_that_is_refused_or_missing_is_told,
 ];
 
-/// What a button saves: its name and, for pictures, width and height, else the text.
+/// The file that a button saves: its name, and width and height for pictures, otherwise the text.
 async fn saved(page: &Page, button: &str) -> Result<(String, Value)> {
     page.promise(
         "const click = HTMLAnchorElement.prototype.click;
@@ -43,7 +43,7 @@ async fn the_next_visit_needs_no_network(stage: &Stage) -> Result<()> {
     page.goto(&server.url("/?text=A%20first%20visit.")).await?;
     page.routed().await?;
     are_kept(&page, &["models/main/model.safetensors", "moescope.js", "worker.js"]).await?;
-    // What the visit loads later is kept too.
+    // Files that the visit loads later are kept too.
     page.promise::<Value>("return await moescope.load('switch');", Vec::new()).await?;
     are_kept(&page, &["models/switch/model.safetensors"]).await?;
     let next = server.url("/?text=The%20server%20is%20gone.");
@@ -87,7 +87,7 @@ async fn a_clipboard_that_is_refused_or_missing_is_told(stage: &Stage) -> Result
     Ok(())
 }
 
-/// Waits until files of the site are kept.
+/// Waits until files of the site are in the cache.
 async fn are_kept(page: &Page, files: &[&str]) -> Result<()> {
     let missing = "const names = (await caches.keys()).filter(name => name.startsWith('moescope'));
         const kept = (await Promise.all(names.map(async name => (await caches.open(name)).keys()))).flat()
@@ -236,7 +236,7 @@ async fn undo_goes_back_and_forth(stage: &Stage) -> Result<()> {
     page.wait_for_address(|address| address.contains("layer=1") && !address.contains("view=load")).await?;
     page.press_with_control("y").await?;
     page.wait_for_address(|address| address.contains("layer=4") && !address.contains("view=load")).await?;
-    // In the text box it is the text's own undo.
+    // In the text box, undo is the text box's own.
     let before = page.view().await?.text;
     page.type_keys(" more").await?;
     page.wait("the words", |view| view.text.ends_with(" more")).await?;

@@ -1,4 +1,4 @@
-//! The page fits its window, and has no barriers that axe-core knows.
+//! The page fits its window, and axe-core finds no accessibility problems.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;
@@ -61,12 +61,12 @@ async fn no_barriers(stage: &Stage, visitor: Visitor) -> Result<()> {
     let page = stage.open(visitor, "/").await?;
     page.routed().await?;
     assert_no_barriers(stage, &page, &format!("{} px, dark: {}", visitor.width, visitor.dark)).await?;
-    // With a chosen token more is shown.
+    // With a chosen token, more controls are shown.
     page.click_token().await?;
     assert_no_barriers(stage, &page, &format!("{} px, dark: {}, a token chosen", visitor.width, visitor.dark)).await
 }
 
-/// Views by their links, and what to do there first.
+/// Addresses of views, and a script to run there first.
 const VIEWS: [(&str, &str); 11] = [
     ("layer=all&compare=main", ""),
     ("view=load&expert=2.5&colour=weight", ""),
@@ -76,9 +76,9 @@ const VIEWS: [(&str, &str); 11] = [
     ("text=hello", "document.querySelector('[data-testid=help]').click();"),
     ("text=hello&layer=seven", ""),
     ("model=nothing/here", ""),
-    // As many colours as experts.
+    // A model with as many colours as experts.
     ("model=fine-grained&backend=cpu&layer=2", ""),
-    // A policy with its effect beside the model, all controls open.
+    // A policy and its effect compared with the model, with all controls open.
     (
         "layer=1&policy=%7B%22capacity_factor%22%3A0.5%2C%22off%22%3A%5B3%5D%7D",
         "document.querySelectorAll('details').forEach(d => d.open = true);",
@@ -134,7 +134,8 @@ async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()
     Ok(())
 }
 
-/// From the top of the page, Tab reaches the text box; with the keys alone one types and chooses a token.
+/// From the top of the page, Tab reaches the text box and the tokens; typing and choosing a token work by keyboard
+/// alone.
 async fn works_by_keyboard_alone(stage: &Stage) -> Result<()> {
     use thirtyfour::Key;
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;

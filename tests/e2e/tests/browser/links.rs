@@ -1,4 +1,4 @@
-//! A link brings back the same view.
+//! A link opens the same view.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;
@@ -48,7 +48,7 @@ async fn the_site_works_in_a_sub_path(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::WEBGPU, &format!("{SUB_PATH}/?text=hello&backend=cpu")).await?;
     let view = page.routed().await?;
     assert_eq!(view.text, "hello");
-    // Nothing may have come from the root, which has the same files.
+    // No file may come from the root, which has the same files.
     let outside: Vec<String> = page
         .script(
             "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)
@@ -66,7 +66,7 @@ async fn the_host_is_never_sent_the_text(stage: &Stage) -> Result<()> {
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&server.url("/")).await?;
     page.routed().await?;
-    // As a query it would be 8,550 bytes long: hosts refuse that.
+    // In a query this text would take 8,550 bytes, which hosts reject.
     let text = "秘密".repeat(475);
     page.paste(&text).await?;
     page.wait_for_address(|address| address.contains("#text=%E7%A7%98")).await?;
@@ -87,14 +87,14 @@ async fn a_link_that_differs_in_its_text_only_is_followed(stage: &Stage) -> Resu
     assert_eq!(page.routed().await?.text, "one");
     page.goto(&stage.url("/#text=two%0D%0Alines")).await?;
     page.wait("the other text", |view| view.is_settled() && view.text == "two\nlines").await?;
-    // Both the box and the router have line feeds.
+    // The text box and the router both use line feeds.
     let routed = "return [...document.querySelectorAll('[data-testid=token]')].map(token => +token.dataset.tokenId);";
     let ids: Vec<u32> = page.script(routed, Vec::new()).await?;
     assert_eq!(ids, cli::trace(stage.tools(), "main", "two\nlines", "cpu")?.ids());
     Ok(())
 }
 
-/// A text as a query's value.
+/// Encodes a text as the value of a query parameter.
 pub fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -1,4 +1,4 @@
-//! Whatever is asked of the worker is answered, in what order it may come, and the model in use goes on meanwhile.
+//! Every request to the worker is answered, in any order of requests, and the model in use keeps working meanwhile.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Result, ensure};
@@ -29,7 +29,7 @@ async fn models_chosen_one_after_the_other_end_at_the_last(stage: &Stage) -> Res
         document.querySelector('[data-testid=model-row][aria-pressed=true]')?.dataset.model";
     page.until::<bool>("the seventh model chosen", chosen, vec![json!(name)]).await?;
     page.wait("its routing", |view| view.is_settled() && !view.tokens.is_empty()).await?;
-    // It is the one in use, not only the one that the list shows.
+    // It is the model in use, and not only the one shown in the list.
     let traced: String = page.promise("return (await moescope.trace('hello')).model.name", Vec::new()).await?;
     assert_eq!(traced, name);
     Ok(())
@@ -69,7 +69,7 @@ async fn typing_while_another_model_downloads_is_routed_by_the_one_in_use(stage:
     let view = page.wait("the text routed meanwhile", |view| view.ids() == expected).await?;
     assert_eq!(view.state, "loading", "the other model is on its way still");
     assert!(view.tokens.iter().all(|token| !token.experts.is_empty()));
-    // Another load ends the one that waits for ever, and is answered.
+    // Another load ends the one that waits for ever; both are answered.
     let name: String = page.promise("return (await moescope.load('dense')).name", Vec::new()).await?;
     assert_eq!(name, "dense");
     let answer: String = page.until("the first load's answer", "return window.answer", Vec::new()).await?;
@@ -95,7 +95,7 @@ async fn a_generation_stopped_before_it_begins_leaves_the_page_ready(stage: &Sta
     Ok(())
 }
 
-/// A page that chose WebGPU, in whose worker `script` runs first.
+/// A page with WebGPU chosen, whose worker runs `script` first.
 async fn with_gpu(stage: &Stage, script: &'static str) -> Result<Page> {
     let site = server::instead_of(stage.tools(), "worker.js", Instead::After(script))?;
     let server = Server::start(site).await?;
@@ -119,7 +119,7 @@ async fn a_chosen_webgpu_that_never_answers_gives_way_to_the_cpu(stage: &Stage) 
     for never in [adapter, device] {
         let page = with_gpu(stage, never).await?;
         on_the_cpu(stage, &page, never).await?;
-        // While it is waited for, another load is answered at once.
+        // While the page waits for the GPU, another load is answered at once.
         let start = Instant::now();
         let both = "const waiting = moescope.load('main', { backend: 'webgpu' }).catch(error => error.message);
             const { name } = await moescope.load('dense', { backend: 'cpu' });
@@ -145,7 +145,7 @@ async fn a_chosen_webgpu_that_refuses_gives_way_to_the_cpu(stage: &Stage) -> Res
         let page = with_gpu(stage, refusal).await?;
         on_the_cpu(stage, &page, refusal).await?;
     }
-    // Browsers of before 2024 have no `info`: that is no reason not to use the GPU.
+    // Browsers from before 2024 have no `info`; the GPU is used all the same.
     let page = with_gpu(stage, "delete GPUAdapter.prototype.info;\n").await?;
     let view = page.routed().await?;
     assert!(view.backend.contains("WebGPU"), "{}", view.backend);

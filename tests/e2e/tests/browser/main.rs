@@ -1,7 +1,7 @@
-//! The built page in a real browser, as visitors, scripts and other sites meet it.
+//! Tests of the built page in a real browser, as visitors, scripts and other sites use it.
 //!
-//! A harness of its own, because all tests share one ChromeDriver and one server, which must end with them. It
-//! takes what `cargo test` takes; filters may be several.
+//! It has a harness of its own, because all tests share one ChromeDriver and one server, which must end with them. It
+//! takes the arguments of `cargo test`, and several filters.
 
 mod api;
 mod balance;

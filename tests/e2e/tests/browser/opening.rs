@@ -1,4 +1,4 @@
-//! Models and texts of the visitor's own: opened, dropped, or at an address.
+//! Models and texts of visitors: opened, dropped, or at an address.
 
 use crate::harness::{Stage, tests};
 use crate::links::encoded;
@@ -24,7 +24,7 @@ tests![
     compared_tokens_are_of_the_same_text,
 ];
 
-/// A directory of its own for a test, with these files: a path and what it is a copy of, or holds.
+/// A temporary directory with these files: a path, and the contents or the file that is copied.
 fn directory(stage: &Stage, name: &str, files: &[(&str, Content)]) -> Result<PathBuf> {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("opening").join(name);
     let _ = std::fs::remove_dir_all(&directory);
@@ -40,14 +40,14 @@ fn directory(stage: &Stage, name: &str, files: &[(&str, Content)]) -> Result<Pat
 }
 
 enum Content {
-    /// A file of a model that the site ships.
+    /// A copy of a file of a model that the site ships.
     Of(&'static str, &'static str),
     Bytes(&'static [u8]),
 }
 
 use Content::{Bytes, Of};
 
-/// Opens a directory by the page's sheet.
+/// Opens a directory through the page's dialog.
 async fn open_directory(page: &Page, directory: &Path) -> Result<()> {
     open_dialog(page).await?;
     page.find("open-directory").await?.send_keys(directory.to_string_lossy()).await?;
@@ -60,7 +60,7 @@ async fn open_dialog(page: &Page) -> Result<()> {
     page.click("open-model").await
 }
 
-/// Waits until the model of that name is in use.
+/// Waits until the model with this name is in use.
 async fn in_use(page: &Page, name: &str) -> Result<()> {
     let start = Instant::now();
     loop {
@@ -119,7 +119,7 @@ async fn directories_of_several_models_and_of_none_are_refused_in_words(stage: &
         let view = page.wait("the reason", |view| view.error.contains(part)).await?;
         assert_eq!(view.tokens, before.tokens, "what was in use stays");
     }
-    // A program is told the same.
+    // A script gets the same message.
     let load = "const file = (path, text) => {
             const file = new File([text], path.split('/').pop());
             Object.defineProperty(file, 'webkitRelativePath', { value: path });
@@ -132,7 +132,7 @@ async fn directories_of_several_models_and_of_none_are_refused_in_words(stage: &
     Ok(())
 }
 
-/// Drops files at a place of the page that takes no text.
+/// Drops files on a part of the page that is not a text box.
 async fn drop_files(page: &Page, paths: &[PathBuf]) -> Result<()> {
     let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
     for event in ["dragEnter", "dragOver", "drop"] {
@@ -143,7 +143,7 @@ async fn drop_files(page: &Page, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Browsers tell of no change where the same files are chosen in one element again:
+/// Browsers fire no change event where the same files are chosen again in one element:
 /// <https://github.com/funkensturm/ember-cli-file-picker/issues/130>.
 async fn the_same_directory_can_be_chosen_again(stage: &Stage) -> Result<()> {
     let files =
@@ -164,7 +164,7 @@ async fn a_model_dropped_anywhere_opens(stage: &Stage) -> Result<()> {
     let names = ["config.json", "model.safetensors", "tokenizer.json"];
     let files = names.map(|name| (name, Of("main", name)));
     let directory = directory(stage, "dropped-model", &files)?;
-    // A browser gives 100 entries of a directory at a time: https://github.com/WICG/directory-upload/issues/37.
+    // A browser returns 100 entries of a directory at a time: https://github.com/WICG/directory-upload/issues/37.
     for number in 0..250 {
         std::fs::write(directory.join(format!("checkpoint-notes-{number:03}.txt")), "notes")?;
     }
@@ -249,7 +249,7 @@ async fn what_a_host_refuses_or_answers_with_a_page_is_missing(stage: &Stage) ->
     let expected = cli::trace(stage.tools(), "main", "hello", "cpu")?;
     page.goto(&server.url(&format!("/?text=hello&model={}", encoded(&server.url("/forbidding"))))).await?;
     assert_eq!(page.routed().await?.ids(), expected.ids());
-    // Without a tokenizer there is no text, but there are ids.
+    // Without a tokenizer, text cannot be routed, but ids can.
     page.goto(&server.url(&format!("/?text=hello&model={}", encoded(&server.url("/pages"))))).await?;
     let view = page.wait("a word about the tokenizer", |view| !view.error.is_empty()).await?;
     assert!(view.error.contains("tokenizer.json"), "{}", view.error);

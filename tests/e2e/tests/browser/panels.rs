@@ -1,4 +1,4 @@
-//! Cost, comparison, and the curves of the training.
+//! Cost, comparison, and the training curves.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 tests![the_cost_is_the_models_and_mixtrals_is_right, two_models_side_by_side, the_curves_have_a_cursor,];
 
-/// Sets an input and tells its listeners.
+/// Sets the value of an input and fires its event.
 pub const SET: &str = "
     const input = document.querySelector(arguments[0]);
     Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(input, arguments[1]);
@@ -28,7 +28,7 @@ async fn the_cost_is_the_models_and_mixtrals_is_right(stage: &Stage) -> Result<(
 
     page.script::<()>("document.querySelector('.calculator').open = true;", Vec::new()).await?;
     let mixtral = sum(&page).await?;
-    // Jiang et al. 2024: 47 B parameters, of which 13 B work on a token.
+    // Jiang et al. 2024: 47 B parameters, of which a token uses 13 B.
     assert!(mixtral.contains("46.7B") && mixtral.contains("12.9B") && mixtral.contains("93.4 GB"), "{mixtral}");
     let parts: Vec<[f64; 2]> = page
         .script(
@@ -42,7 +42,7 @@ async fn the_cost_is_the_models_and_mixtrals_is_right(stage: &Stage) -> Result<(
         let total: f64 = parts.iter().map(|part| part[column]).sum();
         assert!((total - whole).abs() / whole < 0.005, "the parts sum to {total}");
     }
-    // With one expert it is a dense model, all of which works.
+    // With one expert it is a dense model, and all of it is active.
     page.script::<()>(SET, vec![json!("[data-testid=number-experts]"), json!("1")]).await?;
     page.script::<()>(SET, vec![json!("[data-testid=number-top_k]"), json!("1")]).await?;
     page.until::<bool>(
@@ -54,7 +54,7 @@ async fn the_cost_is_the_models_and_mixtrals_is_right(stage: &Stage) -> Result<(
     Ok(())
 }
 
-/// The same model twice, once from an address: every token and figure must be equal.
+/// The same model twice, the second time from an address: every token and figure must be equal.
 async fn two_models_side_by_side(stage: &Stage) -> Result<()> {
     let address = stage.url("/models/main");
     let path = format!("/?text=Der%20Hund%20and%20the%20cat&compare={}", crate::links::encoded(&address));

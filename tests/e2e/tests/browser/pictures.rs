@@ -1,4 +1,4 @@
-//! The three pictures of the whole text are drawn from the trace.
+//! The three pictures of the whole text show what is in the trace.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ tests![
     bands_of_the_flow_are_as_wide_as_their_assignments,
 ];
 
-/// The colours of pixels of the card's canvas, at points given in shares of its width and height.
+/// The colours of pixels of the card's canvas, at points given as shares of its width and height.
 const PIXELS: &str = "
     const canvas = document.querySelector('.map canvas');
     const context = canvas.getContext('2d');
@@ -29,7 +29,7 @@ const SIZE: &str = "
     const rect = document.querySelector('.map canvas').getBoundingClientRect();
     return [rect.width, rect.height, parseFloat(getComputedStyle(document.documentElement).fontSize)];";
 
-/// Every expert's colour, from the load bars.
+/// The colour of every expert, from the load bars.
 const COLOURS: &str = "
     return [...document.querySelectorAll('[data-testid=load-bar] s')].map(s => getComputedStyle(s).backgroundColor);";
 
@@ -40,7 +40,7 @@ async fn drawn(page: &Page) -> Result<(f64, f64, f64)> {
         Vec::new(),
     )
     .await?;
-    // It is drawn in a frame of its own.
+    // It is drawn in a later frame.
     page.promise::<()>(
         "await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));",
         Vec::new(),
@@ -63,7 +63,7 @@ async fn a_cell_of_the_map_has_its_experts_colour_and_leads_to_its_token(stage: 
     let mut wanted = Vec::new();
     for (index, layer) in trace.layers.iter().enumerate() {
         for (position, experts) in layer.selected.iter().enumerate() {
-            // A little above the cell's floor the first expert's part is full.
+            // Near the lower edge of the cell, the first expert's part is filled.
             let x = labels + (position as f64 + 0.5) * column;
             let y = row * (index as f64 + 1.0) - row * 0.07 - 2.5;
             points.push([x / width, y / height]);
@@ -111,7 +111,7 @@ async fn the_load_map_has_each_layers_loads(stage: &Stage) -> Result<()> {
     let (labels, heads) = (2.1 * rem, 1.6 * rem);
     let (column, row) = ((width - labels) / experts as f64, (height - heads) / trace.layers.len() as f64);
     for (index, layer) in trace.layers.iter().enumerate() {
-        // Near the lower left corner of a cell, where no number stands.
+        // A point near the lower left corner of a cell, where there is no number.
         let place = |expert: usize| {
             [(labels + (expert as f64 + 0.12) * column) / width, (heads + (index as f64 + 0.88) * row) / height]
         };
@@ -126,7 +126,7 @@ async fn the_load_map_has_each_layers_loads(stage: &Stage) -> Result<()> {
             }
         }
     }
-    // The table behind the picture has the loads too.
+    // The table of the picture has the loads too.
     page.script::<()>("document.querySelector('.as-table').open = true;", Vec::new()).await?;
     let cells: Vec<String> = page
         .until(
@@ -179,7 +179,7 @@ async fn bands_of_the_flow_are_as_wide_as_their_assignments(stage: &Stage) -> Re
     let drawn: BTreeMap<_, _> = bands.iter().map(|band| ((band.gap, band.from, band.to), band.width)).collect();
     assert_eq!(drawn.len(), bands.len(), "a band twice");
     assert!(drawn.keys().eq(wanted.keys()), "bands {:?} for {:?}", drawn.keys(), wanted.keys());
-    // All by the same measure, that of the widest band; the thinnest are drawn a little wider, to be seen.
+    // All bands have the scale of the widest one; the thinnest are drawn wider, so that they are visible.
     let (widest, most) = wanted.iter().max_by(|a, b| a.1.total_cmp(b.1)).context("a band")?;
     let unit = drawn[widest] / most;
     for (place, assignments) in &wanted {
@@ -189,7 +189,7 @@ async fn bands_of_the_flow_are_as_wide_as_their_assignments(stage: &Stage) -> Re
     Ok(())
 }
 
-/// A token's assignments are handed on in equal parts to those of the next layer.
+/// Each assignment of a token is split evenly over its assignments of the next layer.
 fn flows(trace: &Trace, gap: usize, sums: &mut BTreeMap<(usize, usize, usize), f64>) {
     let (here, next) = (&trace.layers[gap], &trace.layers[gap + 1]);
     for (from, to) in here.selected.iter().zip(&next.selected) {

@@ -1,4 +1,5 @@
-//! Interventions: the page does with a policy what the command line does, says what it changed, and goes back.
+//! Policies: the page and the command line give the same results, the page shows what changed, and a policy can be
+//! reset.
 
 use crate::harness::{Stage, tests};
 use crate::links::encoded;
@@ -25,7 +26,7 @@ tests![
 
 const TEXT: &str = "The boat went down the river. fn main() { let x = 1; }";
 
-/// What a command of the native program prints.
+/// The output of a command of the native program.
 fn command(tools: &Tools, name: &str, extra: &[&str]) -> Result<Value> {
     let output = Command::new(&tools.cli).arg(name).arg("--model").arg(tools.model("main")).args(extra).output()?;
     if !output.status.success() {
@@ -39,7 +40,7 @@ fn traced(tools: &Tools, policy: &str) -> Result<cli::Trace> {
     Ok(serde_json::from_value(trace)?)
 }
 
-/// Waits until the text runs under a policy and beside it the model by itself.
+/// Waits until the text has run under a policy and under the model's own routing.
 async fn changed(page: &Page) -> Result<()> {
     let done = "return document.body.dataset.state === 'ready' && !!document.querySelector('[data-testid=effect]')";
     page.until::<bool>("the effect", done, Vec::new()).await?;
@@ -72,7 +73,7 @@ async fn an_expert_goes_off_and_on_again(stage: &Stage) -> Result<()> {
     let said = page.find("change-bar").await?.text().await?;
     assert!(said.contains("Expert 2 of layer 1 is off."), "{said}");
     says_what_the_command_line_says(stage, &page, r#"{"layers":[1],"off":[2]}"#).await?;
-    // What the model does by itself stands beside it, and is what the page showed before.
+    // The model's own routing is shown next to it and equals what the page showed before.
     let figures: Vec<String> = page
         .script(
             "return [...document.querySelectorAll('[data-testid=effect-max] td')].map(cell => cell.textContent)",
@@ -85,7 +86,7 @@ async fn an_expert_goes_off_and_on_again(stage: &Stage) -> Result<()> {
     let address = page.wait_for_address(|address| address.contains("policy=")).await?;
     assert!(address.contains("off"), "{address}");
 
-    // Typing goes on under the policy.
+    // Typing continues under the policy.
     page.paste(&format!("{TEXT} more")).await?;
     changed(&page).await?;
     assert!(page.view().await?.experts().iter().all(|experts| !experts.contains(&2)));
@@ -102,7 +103,7 @@ async fn an_expert_goes_off_and_on_again(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The bar's figures are those of the two runs.
+/// The figures of the effect bar equal those of the two runs.
 async fn says_what_the_command_line_says(stage: &Stage, page: &Page, policy: &str) -> Result<()> {
     let ids = |trace: &cli::Trace| trace.ids();
     let (own, changed) = (traced(stage.tools(), "{}")?, traced(stage.tools(), policy)?);
@@ -130,7 +131,7 @@ async fn says_what_the_command_line_says(stage: &Stage, page: &Page, policy: &st
     Ok(())
 }
 
-/// Both columns continue the text from one seed: the model's is what it writes without the change.
+/// Both columns continue the text with the same seed; the model's own column equals a generation without the policy.
 async fn both_write_on_from_the_same_text(stage: &Stage) -> Result<()> {
     let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu").await?;
     let write = "return (await window.moescope.generate(arguments[0], { tokens: 30 })).text;";
@@ -155,7 +156,7 @@ async fn a_link_brings_the_policy_and_webgpu_obeys_it(stage: &Stage) -> Result<(
     changed(&page).await?;
     shows(&page, &traced(stage.tools(), policy)?).await?;
     assert!(page.view().await?.backend.contains("WebGPU"));
-    // A token of the text with a policy that makes no sense: said, and ignored.
+    // A text and an invalid policy: the page shows a message and ignores the policy.
     let page = open(stage, Visitor::NO_WEBGPU, "&policy=%7B%22of%22%3A1%7D").await?;
     page.until::<bool>(
         "the note",
@@ -187,7 +188,7 @@ async fn an_impossible_policy_leaves_the_last_good_one(stage: &Stage) -> Result<
         assert!(error.contains(sentence), "{policy}: {error}");
     }
     shows(&page, &one).await?;
-    // The page says so beside the controls, too.
+    // The message is also shown next to the controls.
     page.script::<()>(
         "const area = document.querySelector('[data-testid=policy-json]');
          area.closest('details').open = true;
@@ -213,7 +214,7 @@ async fn tokens_are_sent_to_an_expert(stage: &Stage) -> Result<()> {
     let view = page.view().await?;
     assert!(view.tokens[4..7].iter().all(|token| token.experts.contains(&7)));
     page.click("policy-back").await?;
-    // By dragging, too.
+    // The same by dragging.
     page.script::<()>(
         "const data = new DataTransfer();
          const token = document.querySelector('[data-testid=token][data-position=\"1\"]');
@@ -272,7 +273,7 @@ async fn expert_choice_does_not_generate(stage: &Stage) -> Result<()> {
     let trace = page.trace("none").await?;
     let expected = traced(stage.tools(), r#"{"gate":"expert-choice"}"#)?;
     assert_eq!(trace.layer(0).selected, expected.layer(0).selected);
-    // Every expert has as many tokens as the next.
+    // Every expert has the same number of tokens.
     let load = &trace.layer(0).balance.load;
     assert!(load.iter().all(|share| (share - load[0]).abs() < 1e-6), "{load:?}");
     let refused =
@@ -283,7 +284,7 @@ async fn expert_choice_does_not_generate(stage: &Stage) -> Result<()> {
 }
 
 async fn a_capacity_is_seen_as_it_fills(stage: &Stage) -> Result<()> {
-    // More than one group of 64 tokens.
+    // A text of more than one window of 64 tokens.
     let text = TEXT.repeat(6);
     let policy = r#"{"capacity_factor":0.75}"#;
     let trace = command(stage.tools(), "trace", &["--engine", "cpu", "--text", &text, "--policy", policy])?;
@@ -303,7 +304,7 @@ async fn a_capacity_is_seen_as_it_fills(stage: &Stage) -> Result<()> {
     assert_eq!(shown, dropped);
     let said = page.find("dropped").await?.text().await?;
     assert!(said.contains("takes 12 of 64 tokens"), "0.75 * 2 * 64 / 8 is 12: {said}");
-    // It fills as the text is played: with the first tokens nobody came too late.
+    // The experts fill up while the text is played: the first tokens are not dropped.
     page.script::<()>(
         "const slider = document.querySelector('.playback input[type=range]');
          slider.value = '8';
@@ -325,7 +326,7 @@ async fn two_policies_stand_side_by_side(stage: &Stage) -> Result<()> {
     let set = "return await window.moescope.policy(arguments[0]);";
     page.promise::<()>(set, vec![json!({"top_k": 1})]).await?;
     changed(&page).await?;
-    // The second side is the model unchanged, until it is given the change.
+    // The second side shows the model without the policy, until the policy is copied to it.
     page.click("change-compare").await?;
     beside(&page, &traced(stage.tools(), r#"{"top_k":1}"#)?, &traced(stage.tools(), "{}")?).await?;
     page.find("compare-keep").await?.click().await?;
@@ -336,7 +337,7 @@ async fn two_policies_stand_side_by_side(stage: &Stage) -> Result<()> {
     let address = page.wait_for_address(|address| address.contains("compare-policy=")).await?;
     assert!(address.contains("compare=self"), "{address}");
 
-    // The link brings both back.
+    // The link restores both sides.
     let page = stage.open(Visitor::NO_WEBGPU, &address[address.find("/?").context("a query")?..]).await?;
     beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), second)?).await?;
 
@@ -346,7 +347,7 @@ async fn two_policies_stand_side_by_side(stage: &Stage) -> Result<()> {
     beside(&page, &traced(stage.tools(), first)?, &traced(stage.tools(), first)?).await
 }
 
-/// Such a generation leaves the engine with another text; the page's own runs again.
+/// Such a generation leaves another text in the engine's cache, so the page's own text runs again.
 async fn a_policy_follows_a_generation_beside_the_text(stage: &Stage) -> Result<()> {
     let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu").await?;
     let before = page.view().await?;
@@ -359,8 +360,8 @@ async fn a_policy_follows_a_generation_beside_the_text(stage: &Stage) -> Result<
     Ok(())
 }
 
-/// Waits until the upper row of the comparison is the one trace's first experts in layer 1, and the lower row the
-/// other's.
+/// Waits until the upper row of the comparison shows the first experts of `first` in layer 1, and the lower row those
+/// of `second`.
 async fn beside(page: &Page, first: &cli::Trace, second: &cli::Trace) -> Result<()> {
     let experts = |trace: &cli::Trace| -> Vec<String> {
         trace.layer(1).selected.iter().map(|selected| selected[0].to_string()).collect()

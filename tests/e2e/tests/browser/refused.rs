@@ -1,4 +1,4 @@
-//! Browsers and hosts that refuse something: the page works without, or says what is wrong.
+//! Browsers and hosts that refuse something: the page works without it, or says what is wrong.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
@@ -31,7 +31,7 @@ async fn a_browser_that_refuses_storage_is_told(stage: &Stage) -> Result<()> {
         page.paste("Words of my own").await?;
         page.wait("them routed", |view| view.is_settled() && view.text == "Words of my own").await?;
         page.click("theme").await?;
-        // The address alone brings them back.
+        // Only the address restores them.
         page.wait_for_address(|address| address.contains("text=Words")).await?;
         page.browser().refresh().await?;
         assert_eq!(page.routed().await?.text, "Words of my own");
@@ -74,7 +74,7 @@ async fn a_broken_deployment_is_told(stage: &Stage) -> Result<()> {
             assert!(sentence.contains("could not be") || sentence.contains("did not start"), "{what}: {sentence}");
         }
     }
-    // Some hosts do not know the type of WebAssembly.
+    // Some hosts do not know the MIME type of WebAssembly.
     let site = server::instead_of(stage.tools(), "moescope_relaxed.wasm", Instead::OtherType)?;
     let server = Server::start(site).await?;
     page.goto(&server.url("/?text=hello")).await?;
@@ -82,7 +82,7 @@ async fn a_broken_deployment_is_told(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// What Chrome's translator does: every text node goes into an element of its own, unless `translate` forbids it.
+/// As Chrome's translator does: puts every text node into an element of its own, unless `translate` forbids it.
 async fn a_translator_leaves_the_live_parts_alone(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=The%20river%20was%20wide").await?;
     page.routed().await?;

@@ -1,4 +1,4 @@
-//! The page routes what is typed, and says the same as the native command line.
+//! The page routes what is typed, with the same results as the native command line.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;
@@ -34,7 +34,7 @@ async fn opens_on_the_first_example_already_routed(stage: &Stage) -> Result<()> 
     Ok(())
 }
 
-/// The bars are the shares of the assignments that the tokens show.
+/// Checks that the bars are the shares of the assignments that the tokens show.
 fn assert_loads_follow_from_experts(view: &View) {
     let assignments: Vec<usize> = view.experts().into_iter().flatten().collect();
     for (expert, bar) in view.bars.iter().enumerate() {
@@ -54,7 +54,7 @@ async fn typing_adds_tokens_and_moves_the_load_bars(stage: &Stage) -> Result<()>
             view.is_settled() && view.text.ends_with("2") && view.ids().len() > before.ids().len()
         })
         .await?;
-    // A tokenizer may join the old end with the new beginning; what is before stays.
+    // The tokenizer may join the old end with the new text; the tokens before it stay.
     let kept = before.tokens.len() - 2;
     assert_eq!(after.tokens[..kept], before.tokens[..kept]);
     assert_ne!(after.bars, before.bars);
@@ -87,7 +87,7 @@ async fn the_cpu_says_what_the_command_line_says(stage: &Stage) -> Result<()> {
     agrees_with_the_command_line(stage, &page).await
 }
 
-/// Chosen in the badge's menu, said by the badge, kept in the link.
+/// The choice is made in the badge's menu, shown in the badge, and kept in the link.
 async fn weights_of_8_bits_say_what_the_command_line_says(stage: &Stage) -> Result<()> {
     let text = "The river was wide and slow; let mut river = Vec::new();";
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
@@ -113,7 +113,7 @@ async fn weights_of_8_bits_say_what_the_command_line_says(stage: &Stage) -> Resu
     Ok(())
 }
 
-/// Every example, every layer: the same ids, experts and loads as the native engines have.
+/// Compares ids, experts and loads with the native engines, for every example and every layer.
 async fn agrees_with_the_command_line(stage: &Stage, page: &Page) -> Result<()> {
     let examples = std::fs::read_to_string(stage.tools().versioned("examples.json")?)?;
     let examples: Vec<serde_json::Value> = serde_json::from_str(&examples)?;
@@ -141,7 +141,7 @@ async fn agrees_with_the_command_line(stage: &Stage, page: &Page) -> Result<()> 
     Ok(())
 }
 
-/// The same experts in the same order, wherever the router's scores are further apart than rounding reaches.
+/// Checks that the experts are the same in the same order, wherever the router's scores differ by more than rounding.
 fn assert_same_experts(selected: &[Vec<usize>], layer: &cli::Layer, who: &str, text: &str) {
     assert_eq!(selected.len(), layer.selected.len());
     for (position, (here, there)) in selected.iter().zip(&layer.selected).enumerate() {
@@ -158,7 +158,7 @@ fn assert_same_experts(selected: &[Vec<usize>], layer: &cli::Layer, who: &str, t
     }
 }
 
-/// Where there is a GPU, the CPU answers while its shaders compile; then the GPU goes on with the same trace.
+/// With a GPU, the CPU engine answers while shaders compile; then the GPU engine continues the same trace.
 async fn the_cpu_answers_until_the_gpu_takes_over(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::WEBGPU, "/").await?;
     let before = page.routed().await?;

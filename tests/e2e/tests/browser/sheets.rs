@@ -1,4 +1,4 @@
-//! The help sheet, the languages, and the page on paper.
+//! The help sheet, the languages, and the printed page.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;
@@ -79,7 +79,7 @@ async fn on_a_phone_the_drawer_is_a_sheet(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Pop-ups close on Escape, on a click elsewhere, and when another one opens.
+/// Pop-ups close on Escape, on a click outside, and when another one opens.
 async fn one_pop_up_is_open_at_most(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
     page.routed().await?;

@@ -1,4 +1,4 @@
-//! The page before its program runs, and where it cannot.
+//! The page before its program runs, and in browsers that cannot run it.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;
@@ -83,7 +83,7 @@ async fn a_links_text_and_a_kept_one_show_before_the_program_runs(stage: &Stage)
     page.routed().await?;
     page.paste("Kept in this browser.").await?;
     page.until::<bool>("it is kept", "return localStorage['moescope.text'].includes('Kept in')", Vec::new()).await?;
-    // The address would bring it back too.
+    // Remove the text from the address, which would restore it too.
     page.script::<()>(
         "window.before = true; history.replaceState(null, '', location.pathname); location.reload();",
         Vec::new(),
@@ -100,7 +100,7 @@ async fn a_links_text_and_a_kept_one_show_before_the_program_runs(stage: &Stage)
     Ok(())
 }
 
-/// What the page says when this runs before any of its scripts.
+/// The page's message when `handicap` runs before its scripts.
 async fn told(stage: &Stage, handicap: &str) -> Result<String> {
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.browser().cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": handicap })).await?;
@@ -145,7 +145,7 @@ async fn the_first_models_weights_come_while_the_worker_loads_its_program(stage:
     Ok(())
 }
 
-/// What browsers without relaxed SIMD run says the same as what the others do.
+/// The program for browsers without relaxed SIMD gives the same results as the other one.
 async fn the_program_without_relaxed_simd_routes_alike(stage: &Stage) -> Result<()> {
     let server = Server::start(server::without_relaxed_simd(stage.tools())?).await?;
     let page = stage.browser(Visitor::NO_WEBGPU).await?;

@@ -1,5 +1,5 @@
-//! The page's thread stays free. The limit here is far above what `cargo xtask measure` prints, because the machine
-//! may be starved by other work: it catches a page that stands still.
+//! The page's thread stays responsive. The limit is far above what `cargo xtask measure` prints, because other work
+//! may slow the machine down; it catches a page that freezes.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;

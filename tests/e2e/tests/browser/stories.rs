@@ -1,4 +1,4 @@
-//! Every story is played to its end, and what its text claims is checked.
+//! Plays every story to its end, and checks what its text claims.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
@@ -19,7 +19,7 @@ async fn tell(stage: &Stage, name: &str) -> Result<Page> {
     Ok(page)
 }
 
-/// Waits until a step is reached and stands.
+/// Waits until a step has been reached and its view is complete.
 async fn step(page: &Page, number: usize) -> Result<()> {
     let stands = "const told = document.querySelector('[data-testid=story-step]');
         return told?.dataset.step === String(arguments[0]) && told.dataset.waiting === 'false' &&
@@ -61,7 +61,7 @@ async fn every_story_plays_to_its_end(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Without the expert that the page finds, the text costs more, and the model writes something else.
+/// Without the expert that the page finds, the loss is higher, and the model writes another text.
 async fn german_goes_with_its_expert(stage: &Stage) -> Result<()> {
     let page = tell(stage, "take-german-away").await?;
     page.click("story-next").await?;
@@ -96,7 +96,7 @@ async fn an_expert_is_full(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Fewer experts work than in the model that was trained with a penalty for crowding.
+/// Fewer experts work than in the model that was trained with a balancing loss.
 async fn the_collapsed_router_leaves_experts_idle(stage: &Stage) -> Result<()> {
     let page = tell(stage, "router-collapses").await?;
     let working =

@@ -1,4 +1,4 @@
-//! The token strip says what the trace says, whatever its colours mean, and finds and chooses tokens.
+//! The token strip shows what is in the trace, in every colouring, and finds and chooses tokens.
 
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
@@ -18,16 +18,16 @@ tests![
     ready_means_that_all_is_drawn,
 ];
 
-/// A token as it is drawn.
+/// A token as it is drawn in the strip.
 #[derive(Deserialize)]
 struct Chip {
-    /// What stands below it.
+    /// The text below it.
     below: String,
-    /// `--w`: how strong its colour is.
+    /// `--w`: the strength of its colour.
     strength: f64,
-    /// The computed colour of its line: the expert's, or the figure's.
+    /// The computed colour of its line: that of the expert or of the figure.
     line: String,
-    /// It is marked as one of those chosen.
+    /// Whether it is marked as chosen.
     alike: bool,
 }
 
@@ -70,7 +70,7 @@ async fn colours_mean_what_the_trace_says(stage: &Stage) -> Result<()> {
     domains(stage, &page, &trace).await
 }
 
-/// Colours the strip by a figure and compares what stands below each token.
+/// Colours the strip by a figure and compares the number below each token.
 async fn compare(page: &Page, colour: &str, figure: impl Fn(usize) -> f64) -> Result<()> {
     page.choose("colour-by", colour).await?;
     page.wait(colour, |view| view.is_settled()).await?;
@@ -78,7 +78,7 @@ async fn compare(page: &Page, colour: &str, figure: impl Fn(usize) -> f64) -> Re
     assert!(chips.len() > 30);
     for (position, chip) in chips.iter().enumerate() {
         let shown: f64 = chip.below.parse().with_context(|| format!("{colour} of token {position}: {}", chip.below))?;
-        // One decimal of bits, two of shares; the engine's arithmetic is in f32.
+        // One decimal for bits, two for shares; the engine computes in f32.
         let last_place = if colour == "surprise" { 0.051 } else { 0.0051 };
         let figure = figure(position);
         assert!((shown - figure).abs() < last_place, "{colour} of token {position}: {shown} for {figure}");
@@ -105,7 +105,7 @@ fn surprise(trace: &Trace, position: usize) -> f64 {
     -softmax(&trace.logits[before])[trace.tokens[position].id as usize].log2()
 }
 
-/// The kind of text that the chosen experts of a token and of three on either side speak for most.
+/// The most probable kind of text, by the chosen experts of a token and of the three tokens on either side.
 async fn domains(stage: &Stage, page: &Page, trace: &Trace) -> Result<()> {
     let dossier = std::fs::read_to_string(stage.tools().model("main").join("experts.json"))?;
     let dossier: Value = serde_json::from_str(&dossier)?;
@@ -190,7 +190,7 @@ async fn find_marks_what_is_there_and_goes_along(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Which tokens hold a part of an occurrence of `word`, in any case.
+/// Which tokens contain a part of an occurrence of `word`, ignoring case.
 fn inside(trace: &Trace, word: &str) -> Vec<bool> {
     let whole: String = trace.tokens.iter().map(|token| token.text.to_lowercase()).collect();
     let mut start = 0;
@@ -224,8 +224,7 @@ async fn a_token_marks_those_like_it_and_shift_chooses_a_range(stage: &Stage) ->
     Ok(())
 }
 
-/// What stands before and after an edit is not drawn anew, only numbered anew: what is typed in a long text follows
-/// at once.
+/// Tokens before and after an edit keep their elements and only get new numbers, so typing in a long text is fast.
 async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
     page.routed().await?;
@@ -247,7 +246,7 @@ async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Resul
         text.splice(at..at + remove, insert.chars());
         let text: String = text.into_iter().collect();
         let after = page.wait("the edited text", |view| view.is_settled() && view.text == text).await?;
-        // By position: the number of the element before the edit, where it was there.
+        // For each position, the position of the element before the edit; `null` for a new element.
         let was: Vec<Option<usize>> = page
             .script(
                 "return [...document.querySelectorAll('[data-testid=token]')].map(chip => chip.was ?? null);",
@@ -257,7 +256,7 @@ async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Resul
         let (old, new) = (before.ids(), after.ids());
         let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
         assert!(tail > 30, "the edit at {at} leaves only {tail} tokens at the end");
-        // The parts next to the edit may be divided anew.
+        // The parts of the strip next to the edit may be divided in another way.
         let same = (1..=tail).filter(|n| was[new.len() - n] == Some(old.len() - n)).count();
         assert!(same + 60 > tail, "{same} of {tail} tokens after the edit at {at} are the elements that they were");
         let positions: Vec<usize> = after.tokens.iter().map(|token| token.position).collect();
@@ -269,8 +268,8 @@ async fn an_edit_leaves_the_tokens_around_it_as_they_are(stage: &Stage) -> Resul
     Ok(())
 }
 
-/// Whenever the page says that it is ready its tokens stand in their places, also where the computer is slow: then
-/// other tasks come between the parts of one drawing.
+/// Whenever the page is ready, all its tokens are in place, also on a slow computer, where other tasks run between the
+/// parts of a rendering.
 async fn ready_means_that_all_is_drawn(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/?backend=cpu").await?;
     page.routed().await?;
@@ -304,7 +303,7 @@ async fn ready_means_that_all_is_drawn(stage: &Stage) -> Result<()> {
         let beginning: String = text.chars().take(20).collect();
         assert_eq!(positions, (0..positions.len()).collect::<Vec<_>>(), "of {beginning:?}...");
     }
-    // An emptied text takes the strip away, also while that draws.
+    // Emptying the text removes the strip, even while it is being drawn.
     page.promise::<()>(
         "document.querySelector('[data-testid=layer-select] input[value=\"3\"]').click();
          await new Promise(requestAnimationFrame);

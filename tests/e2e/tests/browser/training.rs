@@ -1,4 +1,4 @@
-//! The recording of a training run: the page shows what was recorded, and says so.
+//! The recording of a training run: the page shows what is in it.
 
 use crate::harness::{Stage, tests};
 use crate::panels::SET;
@@ -15,7 +15,7 @@ tests![
     a_damaged_recording_is_told_and_changes_nothing,
 ];
 
-/// A page of a site whose model has the recording of the tests.
+/// A page of a site whose model has the tests' recording.
 async fn open(stage: &Stage, query: &str) -> Result<(Server, Page, Value)> {
     let (router, recording) = server::recorded(stage.tools())?;
     let server = Server::start(router).await?;
@@ -24,7 +24,7 @@ async fn open(stage: &Stage, query: &str) -> Result<(Server, Page, Value)> {
     Ok((server, page, recording))
 }
 
-/// Each token's experts in a layer of a snapshot, read from the file's base-36 digits.
+/// Each token's experts in a layer of a snapshot, decoded from the file's base-36 digits.
 fn experts(recording: &Value, snapshot: usize, text: usize, layer: usize) -> Result<Vec<Vec<usize>>> {
     let top_k = recording["top_k"].as_u64().context("top_k")? as usize;
     let digits = recording["snapshots"][snapshot]["texts"][text]["layers"][layer]["selected"].as_str();
@@ -56,7 +56,7 @@ async fn snapshots_are_shown_as_recorded_and_said_to_be(stage: &Stage) -> Result
             assert!((bar.load - load).abs() < 1e-4, "expert {}: {} for {load}", bar.expert, bar.load);
         }
     }
-    // Back, and by typing too: what is live is the visitor's own text.
+    // Typing leaves the recording: the page shows the visitor's own text again.
     page.click("leave-past").await?;
     page.wait("the own text", |view| view.is_settled() && view.tokens == own.tokens).await?;
     page.click("watch").await?;

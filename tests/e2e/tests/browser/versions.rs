@@ -1,4 +1,4 @@
-//! Versions of the site: each is kept whole, none is mixed with another, and the page says that there is a new one.
+//! Versions of the site: each is kept as a whole, versions never mix, and the page announces a new one.
 
 use crate::harness::{Stage, tests};
 use anyhow::Result;
@@ -19,7 +19,7 @@ fn scratch(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// The version that is open, which all that it loaded is of.
+/// The version of the open page; checks that all loaded files belong to it.
 async fn version(page: &Page) -> Result<String> {
     let (build, others): (String, Vec<String>) = page
         .script(
@@ -33,7 +33,7 @@ async fn version(page: &Page) -> Result<String> {
     Ok(build)
 }
 
-/// Waits until the version that is open is the one that is kept for visits without a network.
+/// Waits until the open version is the one that is kept for visits without a network.
 async fn is_kept(page: &Page) -> Result<()> {
     let kept =
         "const newest = await (await (await caches.open('moescope.newest')).match(location.origin + '/'))?.text();
@@ -58,8 +58,8 @@ async fn a_new_version_is_told_and_disturbs_no_open_page(stage: &Stage) -> Resul
     served.store(1, Ordering::SeqCst);
     page.script::<()>("document.dispatchEvent(new Event('visibilitychange'))", Vec::new()).await?;
     page.until::<bool>("the news", "return !!document.querySelector('[data-testid=new-version]')", Vec::new()).await?;
-    // Another tab has the new version; both work, the old one with files for which the server answers with a web page
-    // by now (https://github.com/StudyDrift/lextures/pull/480,
+    // Another tab opens the new version. Both tabs work, although the server now answers with a web page for files of
+    // the old version (https://github.com/StudyDrift/lextures/pull/480,
     // https://github.com/firefox-devtools/profiler/issues/2309).
     let tab = page.browser().new_tab().await?;
     let first = page.browser().window().await?;
@@ -76,7 +76,7 @@ async fn a_new_version_is_told_and_disturbs_no_open_page(stage: &Stage) -> Resul
     page.type_keys(" goes on").await?;
     page.wait("the old page at work", |view| view.is_settled() && view.text == "An open page goes on").await?;
     assert_eq!(version(&page).await?, old);
-    // The address holds the text a moment after it was typed. The button brings the new version, with the text.
+    // The address gets the text a moment after it was typed. The button opens the new version with the same text.
     page.wait_for_address(|address| address.contains("goes")).await?;
     page.script::<()>("document.querySelector('[data-testid=new-version] button').click()", Vec::new()).await?;
     let is_new = "return document.title.startsWith('New') && document.body.dataset.state === 'ready'";
@@ -92,7 +92,7 @@ async fn without_a_network_the_newest_whole_version_answers(stage: &Stage) -> Re
     let (site, served) = server::two_versions(stage.tools(), &scratch("offline-versions"))?;
     let server = Server::start(site).await?;
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    // The address has a query, as it nearly always has: the page must not be looked for under it.
+    // The address has a query, as it usually has; the page must be found in the cache without it.
     page.goto(&server.url("/?layer=1#text=one")).await?;
     page.routed().await?;
     let old = version(&page).await?;
@@ -111,7 +111,7 @@ async fn without_a_network_the_newest_whole_version_answers(stage: &Stage) -> Re
     Ok(())
 }
 
-/// Firefox has none in private windows: <https://github.com/swimmingbrain/texbrain/pull/21>.
+/// Firefox has no cache storage in private windows: <https://github.com/swimmingbrain/texbrain/pull/21>.
 async fn a_browser_without_cache_storage_loads_over_the_network(stage: &Stage) -> Result<()> {
     let refuse = "Object.defineProperty(self, 'caches', { get() { throw new DOMException('no', 'SecurityError'); } });";
     let server = Server::start(server::keeper_after(stage.tools(), refuse)?).await?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Bytes that a document made of many small entries should have.
+/// The size in bytes of a document that is joined from small entries.
 pub(super) const GROUP: usize = 4000;
 
 /// Every file below `dir` with one of these endings, in a fixed order.
