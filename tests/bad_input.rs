@@ -259,7 +259,8 @@ fn a_tokenizer_whose_ids_exceed_the_vocabulary() {
 #[test]
 fn odd_texts_are_shown_whole() {
     let tokenizer = Tokenizer::new(&tokenizer_json(None), 256).unwrap();
-    for text in ["", "\u{0}\u{7}\u{1b}[31m", "👩‍👩‍👧‍👦 naïve", "שלום עולם مرحبا", "e\u{301}\u{200f}\u{feff}", "\r\n\t  x"]
+    let right_to_left = "שלום עולם مرحبا";
+    for text in ["", "\u{0}\u{7}\u{1b}[31m", "👩‍👩‍👧‍👦 naïve", right_to_left, "e\u{301}\u{200f}\u{feff}", "\r\n\t  x"]
     {
         let (ids, ends) = tokenizer.encode(text).unwrap();
         let shown: String = tokenizer.tokens(&ids, 0).into_iter().map(|token| token.text).collect();

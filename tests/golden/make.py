@@ -149,7 +149,8 @@ CASES = [
     ),
     Case(
         "fused",
-        "experts fused as transformers 5 has them in memory, in several shards; num_experts, and the activation's other name",
+        "experts fused as transformers 5 has them in memory, in several shards; "
+        "num_experts, and the activation's other name",
         dict(intermediate_size=24, num_local_experts=4, num_key_value_heads=2, hidden_act="swish"),
         max_shard_size="24KB",
         seed=2,
@@ -233,7 +234,8 @@ def check_files(case: Case, directory: Path) -> None:
     """Stops where the files are not of the kind the case is about."""
     shards = sorted(directory.glob("model*.safetensors"))
     sharded = (directory / "model.safetensors.index.json").exists()
-    assert sharded == (len(shards) > 1) == (case.name in ("sharded", "fused")), f"{case.name}: {len(shards)} weight files"
+    expected = case.name in ("sharded", "fused")
+    assert sharded == (len(shards) > 1) == expected, f"{case.name}: {len(shards)} weight files"
     tensors = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
     assert {tensor.dtype for tensor in tensors.values()} == {case.dtype}, f"{case.name}: not all {case.dtype}"
     tied = case.keys().get("tie_word_embeddings", False)

@@ -235,7 +235,8 @@ impl Page {
     /// # Errors
     /// There is no such menu.
     pub async fn reach(&self, testid: &str) -> Result<()> {
-        let shown = "const e = document.querySelector(`[data-testid=${arguments[0]}]`); return !e || e.getClientRects().length > 0;";
+        let shown = "const e = document.querySelector(`[data-testid=${arguments[0]}]`);
+            return !e || e.getClientRects().length > 0;";
         if self.script::<bool>(shown, vec![json!(testid)]).await? {
             return Ok(());
         }

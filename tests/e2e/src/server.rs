@@ -456,6 +456,7 @@ fn recording(tools: &Tools) -> Result<Value> {
     let trace = crate::cli::trace(tools, "main", text, "cpu")?;
     let experts = trace.layers[0].balance.load.len();
     let snapshots: Vec<Value> = (0..SNAPSHOTS).map(|snapshot| recorded_snapshot(&trace, snapshot, experts)).collect();
+    let tokens = trace.tokens.iter().map(|token| json!({ "id": token.id, "text": token.text, "bytes": null }));
     Ok(json!({
         "schema": 1,
         "experts": experts,
@@ -464,7 +465,7 @@ fn recording(tools: &Tools) -> Result<Value> {
         "texts": [{
             "id": examples[0]["id"],
             "label": examples[0]["label"],
-            "tokens": trace.tokens.iter().map(|token| json!({ "id": token.id, "text": token.text, "bytes": null })).collect::<Vec<_>>(),
+            "tokens": tokens.collect::<Vec<_>>(),
         }],
         "snapshots": snapshots,
     }))

@@ -133,7 +133,8 @@ async fn speed(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, url
     for _ in 0..VISITS {
         let generated: Generated = page
             .promise(
-                "return await window.moescope.generate(arguments[0], { tokens: arguments[1], temperature: 0, seed: 1 });",
+                "const options = { tokens: arguments[1], temperature: 0, seed: 1 };
+                 return await window.moescope.generate(arguments[0], options);",
                 vec![json!(prompt), json!(DECODED)],
             )
             .await?;
@@ -191,7 +192,8 @@ async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, ur
     let [shown, engine]: [Vec<f64>; 2] = page.promise(change, Vec::new()).await?;
     let prefills = "
         const times = { own: [], same: [] };
-        for (let n = 0; n < 8; n++) for (const [kind, policy] of [['own', null], ['same', { temperature: 1, top_k: 2 }]]) {
+        const policies = [['own', null], ['same', { temperature: 1, top_k: 2 }]];
+        for (let n = 0; n < 8; n++) for (const [kind, policy] of policies) {
           await window.moescope.policy(policy);
           times[kind].push((await window.moescope.generate(arguments[0], { tokens: 1 })).prefill_ms);
         }
@@ -200,7 +202,8 @@ async fn policy(tools: &Tools, driver: &Driver, visitor: Visitor, name: &str, ur
     browser.quit().await?;
     let (own, same) = (median(own), median(same));
     println!(
-        "{name}: a change of policy on {} tokens shows after {:.0} ms, of which the engine takes {:.0} ms; a prefill without losses takes {own:.0} ms; under a policy that changes nothing {:.2} x that",
+        "{name}: a change of policy on {} tokens shows after {:.0} ms, of which the engine takes {:.0} ms; a prefill \
+         without losses takes {own:.0} ms; under a policy that changes nothing {:.2} x that",
         ids.len(),
         median(shown),
         median(engine),

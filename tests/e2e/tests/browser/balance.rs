@@ -118,7 +118,8 @@ async fn all_layers_are_small_multiples(stage: &Stage) -> Result<()> {
     let trace = page.trace("none").await?;
     let bars: Vec<(usize, usize, f64)> = page
         .script(
-            "return [...document.querySelectorAll('[data-testid=load-bar]')].map(b => [+b.dataset.layer, +b.dataset.expert, +b.dataset.load]);",
+            "const bars = [...document.querySelectorAll('[data-testid=load-bar]')];
+             return bars.map(b => [+b.dataset.layer, +b.dataset.expert, +b.dataset.load]);",
             Vec::new(),
         )
         .await?;

@@ -65,7 +65,8 @@ async fn an_expert_that_is_off_is_off_on_the_stage(stage: &Stage) -> Result<()> 
     let off = *working.first().context("an expert works")?;
     let policy = json!([{"layers": [1], "off": [off]}]);
     page.promise::<()>("return await window.moescope.policy(arguments[0]);", vec![policy]).await?;
-    let rests = "return document.querySelector(`[data-testid=stage-expert][data-expert='${arguments[0]}'].off`)?.dataset.on === 'false'";
+    let rests = "const off = document.querySelector(`[data-testid=stage-expert][data-expert='${arguments[0]}'].off`);
+        return off?.dataset.on === 'false'";
     page.until::<bool>("the expert off", rests, vec![json!(off)]).await?;
     assert_eq!(on_stage(&page).await?.2.len(), working.len(), "another one works in its place");
     Ok(())
@@ -125,9 +126,11 @@ async fn the_first_view_is_calm(stage: &Stage) -> Result<()> {
         let words = 0, small = [];
         while (texts.nextNode()) {
             const node = texts.currentNode, parent = node.parentElement;
-            if (!node.textContent.trim() || !parent.checkVisibility() || !seen(parent) || parent.closest('title, .hidden, textarea')) continue;
+            if (!node.textContent.trim() || !parent.checkVisibility() || !seen(parent)) continue;
+            if (parent.closest('title, .hidden, textarea')) continue;
             words += node.textContent.trim().split(/\\s+/).length;
-            const size = parseFloat(getComputedStyle(parent).fontSize) * (parent.closest('svg') ? parent.getCTM?.().a ?? 1 : 1);
+            const scale = parent.closest('svg') ? parent.getCTM?.().a ?? 1 : 1;
+            const size = parseFloat(getComputedStyle(parent).fontSize) * scale;
             if (size < 12.99) small.push(`${node.textContent.trim().slice(0, 20)}: ${size}`);
         }
         const stops = [...document.querySelectorAll('button, a, select, input, textarea, summary, [tabindex]')]

@@ -31,7 +31,8 @@ const INSPECTED: &str = "
       stacks: [...card.querySelectorAll('.stack')].map(stack =>
         [...stack.querySelectorAll('s[data-e]')].map(s => [+s.dataset.e, +s.style.flexGrow])),
       guesses: texts(card, '.guesses li code'),
-      added: [...card.querySelectorAll('.added')].map(row => [...row.querySelectorAll('s[data-e]')].map(s => +s.dataset.e)),
+      added: [...card.querySelectorAll('.added')]
+        .map(row => [...row.querySelectorAll('s[data-e]')].map(s => +s.dataset.e)),
       lens: texts(card, '.lens code'),
     };";
 

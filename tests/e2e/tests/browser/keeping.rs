@@ -166,7 +166,8 @@ async fn the_text_is_kept_until_it_is_forgotten(stage: &Stage) -> Result<()> {
 }
 
 async fn nonsense_of_every_kind_in_a_link_is_ignored_and_said(stage: &Stage) -> Result<()> {
-    let nonsense = "/?text=hello&layer=-1&backend=abacus&view=film&token=many&to=x&colour=plaid&expert=9&step=soon&beside=later&lang=xx";
+    let nonsense = "/?text=hello&layer=-1&backend=abacus&view=film&token=many&to=x&colour=plaid&expert=9&step=soon\
+                    &beside=later&lang=xx";
     let page = stage.open(Visitor::NO_WEBGPU, nonsense).await?;
     let view = page.routed().await?;
     assert_eq!(view.text, "hello");

@@ -151,7 +151,10 @@ async fn both_write_on_from_the_same_text(stage: &Stage) -> Result<()> {
 }
 
 async fn a_link_brings_the_policy_and_webgpu_obeys_it(stage: &Stage) -> Result<()> {
-    let policy = r#"[{"gate":"top-k-of-softmax","top_k":3,"off":[0]},{"layers":[1],"tokens":[2,9],"capacity_factor":0.5,"overflow":"next-best"}]"#;
+    let policy = concat!(
+        r#"[{"gate":"top-k-of-softmax","top_k":3,"off":[0]},"#,
+        r#"{"layers":[1],"tokens":[2,9],"capacity_factor":0.5,"overflow":"next-best"}]"#
+    );
     let page = open(stage, Visitor::WEBGPU, &format!("&backend=webgpu&policy={}", encoded(policy))).await?;
     changed(&page).await?;
     shows(&page, &traced(stage.tools(), policy)?).await?;
@@ -224,7 +227,8 @@ async fn tokens_are_sent_to_an_expert(stage: &Stage) -> Result<()> {
         Vec::new(),
     )
     .await?;
-    let sent = "return document.querySelector('[data-testid=token][data-position=\"1\"]').dataset.experts.split(',').includes('6')";
+    let sent = "const token = document.querySelector('[data-testid=token][data-position=\"1\"]');
+        return token.dataset.experts.split(',').includes('6')";
     page.until::<bool>("the dragged token", sent, Vec::new()).await?;
     Ok(())
 }
@@ -253,7 +257,8 @@ async fn the_sweeps_say_what_the_command_line_says(stage: &Stage) -> Result<()> 
         .until(
             "every k",
             "const rows = [...document.querySelectorAll('[data-testid=k-point]')];
-             return rows.length === 8 && rows.map(row => [row.dataset.k, ...[...row.querySelectorAll('td')].map(c => c.textContent)]);",
+             const cells = row => [...row.querySelectorAll('td')].map(c => c.textContent);
+             return rows.length === 8 && rows.map(row => [row.dataset.k, ...cells(row)]);",
             Vec::new(),
         )
         .await?;

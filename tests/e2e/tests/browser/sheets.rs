@@ -56,9 +56,11 @@ async fn on_paper_the_page_is_whole_and_without_controls(stage: &Stage) -> Resul
     let (hidden, cut): (bool, Vec<String>) = page
         .script(
             "const shown = e => e.getClientRects().length > 0;
-             const controls = document.querySelectorAll('header button, .examples, .generate, .playback, .save, [data-testid=undo-view]');
+             const controls = document.querySelectorAll(
+               'header button, .examples, .generate, .playback, .save, [data-testid=undo-view]');
              const boxes = [...document.querySelectorAll('.strip, .map, .card')];
-             return [![...controls].some(shown), boxes.filter(b => b.scrollHeight > b.clientHeight + 2).map(b => b.className)];",
+             const cut = boxes.filter(b => b.scrollHeight > b.clientHeight + 2);
+             return [![...controls].some(shown), cut.map(b => b.className)];",
             Vec::new(),
         )
         .await?;

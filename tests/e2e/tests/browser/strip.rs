@@ -208,7 +208,8 @@ async fn a_token_marks_those_like_it_and_shift_chooses_a_range(stage: &Stage) ->
     let ids = view.ids();
     let twice = (0..ids.len()).find(|&p| ids[p + 1..].contains(&ids[p])).context("a token that comes again")?;
     let click = "document.querySelector(`[data-position='${arguments[0]}'][data-testid=token]`)
-        .dispatchEvent(new MouseEvent(arguments[1] ? 'mousedown' : 'click', { bubbles: true, shiftKey: arguments[1] }));";
+        .dispatchEvent(new MouseEvent(
+            arguments[1] ? 'mousedown' : 'click', { bubbles: true, shiftKey: arguments[1] }));";
     page.script::<()>(click, vec![twice.into(), false.into()]).await?;
     page.until::<bool>("the choice", "return !!document.querySelector('.token.selected')", Vec::new()).await?;
     let marked: Vec<bool> = chips(&page).await?.iter().map(|chip| chip.alike).collect();
