@@ -128,7 +128,8 @@ async function answer(request) {
   try {
     const fresh = await fetch(request);
     isCut = false;
-    const isReplaced = request.url.startsWith(new URL("build/", SITE).href) && fresh.status !== 304 && !isFile(fresh, request.url);
+    const isOfBuild = request.url.startsWith(new URL("build/", SITE).href);
+    const isReplaced = isOfBuild && fresh.status !== 304 && !isFile(fresh, request.url);
     return (isReplaced && (await keptIfAny())) || fresh;
   } catch {
     isCut = true;

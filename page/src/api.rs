@@ -139,8 +139,8 @@ async fn generate(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> 
     JSON::parse(&link.ask(command).await.map_err(sentence)?)
 }
 
-/// `policy(p)`: routes the page's text, and what `trace` and `generate` are asked for, as `p` says (docs/gates.md); null or {} for
-/// the model's own way.
+/// `policy(p)`: routes the page's text, and the texts of `trace` and `generate`, as `p` says (docs/gates.md).
+/// Null or `{}` gives the model's own routing.
 async fn set_policy(link: Rc<WorkerClient>, dispatch: Callback<Action>, policy: JsValue) -> Outcome {
     let json = if policy.is_undefined() { None } else { JSON::stringify(&policy)?.as_string() };
     let policy = Policy::parse(json.as_deref().unwrap_or("null")).map_err(|error| sentence(error.to_string()))?;

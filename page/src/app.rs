@@ -262,7 +262,8 @@ impl Component for App {
                         </Deferred>
                     </div>
                     { self.drawer() }
-                    <LiveRegion trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
+                    <LiveRegion trace={self.state.trace.clone()} layer={self.state.layer}
+                        status={self.state.status()} />
                 </main>
                 { self.footer() }
                 if self.help { <Help close={context.link().callback(|()| Message::Help(false))} /> }
@@ -310,10 +311,11 @@ impl App {
     fn hero(&self) -> Html {
         let state = &self.state;
         let told = state.telling.as_ref().map(|telling| telling.story.name.clone());
+        let offered = state.offered_model();
+        let is_first = state.model.is_none() || offered.is_some_and(|model| Some(model) == state.offered.first());
         html! {
             <div class="hero">
-                <Headline model={state.model.clone()} offered={state.offered_model().cloned()}
-                    is_first={state.model.is_none() || state.offered_model().is_some_and(|model| Some(model) == state.offered.first())} />
+                <Headline model={state.model.clone()} offered={offered.cloned()} {is_first} />
                 <StoryCards cards={state.stories.clone()} {told} dispatch={self.dispatch.clone()} />
             </div>
         }
@@ -332,7 +334,8 @@ impl App {
     fn notices(&self) -> Html {
         let state = &self.state;
         html! {
-            <Notices progress={state.progress.clone()} loading={state.loading > 0 } problem={state.problem.as_ref().map(say)}
+            <Notices progress={state.progress.clone()} loading={state.loading > 0 }
+                problem={state.problem.as_ref().map(say)}
                 notes={state.notes.iter().map(say).collect::<Vec<_>>()} dispatch={self.dispatch.clone()} />
         }
     }
@@ -341,7 +344,8 @@ impl App {
         let state = &self.state;
         html! {
             <ChangeBar in_use={state.changes.in_use.clone()} effect={state.changes.effect.clone()}
-                refused={state.changes.refused.clone()} compared={state.compare.is_some()} dispatch={self.dispatch.clone()} />
+                refused={state.changes.refused.clone()} compared={state.compare.is_some()}
+                dispatch={self.dispatch.clone()} />
         }
     }
 
@@ -349,7 +353,8 @@ impl App {
         let state = &self.state;
         let policy = if state.past.is_none() { state.changes.asked.clone() } else { Policy::default() };
         html! {
-            <Stage trace={state.shown.clone()} position={state.inspected()} model={state.model.clone()} open={state.open_layer()}
+            <Stage trace={state.shown.clone()} position={state.inspected()} model={state.model.clone()}
+                open={state.open_layer()}
                 {policy} dense={state.view.dense} expert={state.marked_expert()}
                 on_layer={self.dispatch.reform(|layer| Action::Layer(LayerChoice::One(layer)))}
                 on_expert={self.dispatch.reform(Action::Expert)} on_point={self.dispatch.reform(Action::Point)}
@@ -378,12 +383,14 @@ impl App {
         let routed = state.model.as_ref().is_some_and(|model| model.experts > 0);
         html! {
             <>
-                <Examples examples={state.examples.clone()} text={state.text.clone()} kept_text={state.kept_text.clone()}
+                <Examples examples={state.examples.clone()} text={state.text.clone()}
+                    kept_text={state.kept_text.clone()}
                     dispatch={self.dispatch.clone()} />
                 if routed {
                     <StripTools layers={state.model.as_ref().map_or(0, |model| model.layers)} layer={state.layer}
                         colour_by={state.colour_by} has_dossier={state.dossier.is_some() && state.past.is_none()}
-                        recorded={state.past.is_some()} search={state.search.clone()} has_range={state.range_end.is_some()}
+                        recorded={state.past.is_some()} search={state.search.clone()}
+                        has_range={state.range_end.is_some()}
                         found={state.found.clone()} length={state.whole().len()} played={state.played}
                         dispatch={self.dispatch.clone()} />
                 }
@@ -419,7 +426,8 @@ impl App {
             (Some(_), false) => t!("strip.empty.running"),
         };
         html! {
-            <StripView dossier={state.dossier.clone().filter(|_| state.past.is_none())} recorded={self.moment_in_words()}
+            <StripView dossier={state.dossier.clone().filter(|_| state.past.is_none())}
+                recorded={self.moment_in_words()}
                 range_end={state.range_end} found={state.found.clone()} trace={state.shown.clone()}
                 waiting={state.model.is_none()} routed={state.model.as_ref().is_none_or(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
@@ -452,12 +460,15 @@ impl App {
             let Some((beside, trace)) = past.moment.beside.zip(past.beside.clone()) else { return html! {} };
             let names = [past.moment.snapshot, beside].map(|snapshot| moment_name(recording, snapshot));
             return html! {
-                <CompareSnapshots traces={[past.trace.clone(), trace]} {names} layer={state.layer} dispatch={self.dispatch.clone()} />
+                <CompareSnapshots traces={[past.trace.clone(), trace]} {names} layer={state.layer}
+                    dispatch={self.dispatch.clone()} />
             };
         }
         let Some(with) = state.compare.clone() else { return html! {} };
         html! {
-            <Compare {with} policy={state.compare_policy.clone()} first_policy={state.changes.in_use.clone()} own={state.own_source()} text={state.text.clone()} trace={state.trace.clone()} model={state.model.clone()}
+            <Compare {with} policy={state.compare_policy.clone()} first_policy={state.changes.in_use.clone()}
+                own={state.own_source()} text={state.text.clone()} trace={state.trace.clone()}
+                model={state.model.clone()}
                 offered={state.offered.clone()} layer={state.layer} backend={state.backend}
                 dispatch={self.dispatch.clone()} />
         }
@@ -466,7 +477,9 @@ impl App {
     fn picture_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <PictureCard found={state.found.clone()} recorded={state.past.is_some()} length={state.whole().len()} text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()} palette={self.palette.clone()} dark={state.dark}
+            <PictureCard found={state.found.clone()} recorded={state.past.is_some()} length={state.whole().len()}
+                text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()}
+                palette={self.palette.clone()} dark={state.dark}
                 picture={state.picture} layer={state.layer} inspected={state.inspected()} pinned={state.pinned}
                 expert={state.expert} dispatch={self.dispatch.clone()} />
         }
@@ -483,7 +496,8 @@ impl App {
         let speed = state.speed.map(|speed| speed.tokens as f64 / speed.ms.max(1e-3) * 1000.0);
         html! {
             <PolicyCard {model} changes={state.changes.clone()} trace={state.trace.clone()} layer={state.layer} {chosen}
-                inspected={state.inspected()} running={state.status() == Status::Running} {speed} dispatch={self.dispatch.clone()} />
+                inspected={state.inspected()} running={state.status() == Status::Running} {speed}
+                dispatch={self.dispatch.clone()} />
         }
     }
 
@@ -510,7 +524,8 @@ impl App {
     fn load_card(&self) -> Html {
         let state = &self.state;
         html! {
-            <LoadBalance limit={state.limit()} off={state.experts_off()} trace={state.shown.clone()} layer={state.layer} expert={state.expert}
+            <LoadBalance limit={state.limit()} off={state.experts_off()} trace={state.shown.clone()} layer={state.layer}
+                expert={state.expert}
                 dispatch={self.dispatch.clone()} />
         }
     }
@@ -518,7 +533,8 @@ impl App {
     fn token_inspector(&self) -> Html {
         let state = &self.state;
         html! {
-            <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()} layer={state.layer} position={state.inspected()}
+            <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()}
+                layer={state.layer} position={state.inspected()}
                 pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
         }
     }
@@ -526,8 +542,10 @@ impl App {
     fn expert_inspector(&self) -> Html {
         let state = &self.state;
         html! {
-            <ExpertInspector dossier={state.dossier.clone().filter(|_| state.past.is_none())} trace={state.shown.clone()} expert={state.inspected_expert()}
-                pinned={state.expert.is_some()} policy={state.past.is_none().then(|| state.changes.asked.clone())} dispatch={self.dispatch.clone()} />
+            <ExpertInspector dossier={state.dossier.clone().filter(|_| state.past.is_none())}
+                trace={state.shown.clone()} expert={state.inspected_expert()}
+                pinned={state.expert.is_some()} policy={state.past.is_none().then(|| state.changes.asked.clone())}
+                dispatch={self.dispatch.clone()} />
         }
     }
 
@@ -549,8 +567,8 @@ impl App {
         }
     }
 
-    /// Hears soon, as a task of its own, so that no painting has to wait for it; where more is to come, not so often that
-    /// drawing leaves no time for anything else.
+    /// Handles the worker's answers soon, in a task of its own, so that no painting waits for it. It waits longer where
+    /// more answers are to come, so that drawing leaves time for other tasks.
     fn hear_soon(&mut self, context: &Context<Self>, more_comes: bool) {
         let link = context.link().clone();
         if document().hidden() {
@@ -723,8 +741,8 @@ fn save_json(engine: &Rc<WorkerClient>, dispatch: &Callback<Action>) -> Callback
     })
 }
 
-/// What the page begins with: what was typed before the program ran; else the link's text; else, where the page was loaded
-/// again, the one that was on it; else the opening example.
+/// The text that the page begins with: what was typed before the program ran; else the link's text; else, after a
+/// reload, the text that was there; else the opening example.
 fn first_text(typed: &Typed, asked: Option<String>, kept: Option<String>) -> String {
     let edited = typed.edited.then(|| typed.text.clone());
     let text = edited.or(asked).or(kept.filter(|_| storage::is_reload())).unwrap_or_else(|| typed.text.clone());

@@ -1,4 +1,5 @@
-//! What the page says to the visitor, before it is put in words: the key of a text in `www/messages`, and what fills its places.
+//! A message to the visitor before translation: the key of a text in `www/messages`, and the values of its
+//! placeholders.
 //! The state knows no language; views turn a phrase into a sentence.
 
 /// Something to say.
@@ -53,7 +54,8 @@ macro_rules! from_numbers {
 }
 from_numbers!(usize, u32, u64);
 
-/// A phrase: `phrase!("key")`, `phrase!("key", name = value)`, and where the text depends on a number `phrase!(n; "key")`.
+/// A phrase: `phrase!("key")`, `phrase!("key", name = value)`, or `phrase!(n; "key")` where the text depends on a
+/// number.
 macro_rules! phrase {
     ($key:literal $(, $name:ident = $value:expr)* $(,)?) => {
         $crate::phrase::Phrase::Text {

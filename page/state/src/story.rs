@@ -37,12 +37,13 @@ pub struct Story {
     pub steps: Vec<Step>,
 }
 
-/// A step: how the page stands, and what is said about it. What it leaves out stands as at the opening of the page; text and
-/// model stay as they are.
+/// A step: the state of the page, and the text about it. A field that is left out has its value at the opening of the
+/// page; text and model stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
-    /// Two sentences. Figures of the change fill `{layer}`, `{expert}`, `{more}`, `{before}`, `{after}`, `{moved}`, `{tokens}`.
+    /// Two sentences. Figures of the change fill `{layer}`, `{expert}`, `{more}`, `{before}`, `{after}`, `{moved}` and
+    /// `{tokens}`.
     pub say: Texts,
     /// A question to the reader.
     pub ask: Texts,

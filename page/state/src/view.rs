@@ -1,4 +1,4 @@
-//! What the visitor looks at besides the text: the drawer's tab, the expert that is pointed at, the switch of the stage.
+//! What the visitor looks at besides the text: the drawer's tab, the expert under the pointer, the switch of the stage.
 
 use crate::ExpertOf;
 

@@ -47,7 +47,8 @@ prop_compose! {
             token,
             range_end: range_end.filter(|_| token.is_some()),
             expert: expert.map(|(layer, expert)| ExpertOf { layer, expert }),
-            backend: [None, Some(BackendChoice::Cpu), Some(BackendChoice::WebGpu), Some(BackendChoice::CpuInt8)][backend],
+            backend: [None, Some(BackendChoice::Cpu), Some(BackendChoice::WebGpu),
+                Some(BackendChoice::CpuInt8)][backend],
             // A link with an expert and without a tab opens the expert's.
             tab: Some(Tab::ALL[tab]),
             ..Address::default()

@@ -71,7 +71,8 @@ fn weights_in(names: &BTreeSet<&str>) -> Result<Option<String>, String> {
     let (adapters, whole): (Vec<&str>, Vec<&str>) = tensors.into_iter().partition(|name| name.starts_with("adapter"));
     match whole.as_slice() {
         [] if !adapters.is_empty() => Err(format!(
-            "{} holds an adapter, which is only a change to a model; open a whole model with the adapter merged into it",
+            "{} holds an adapter, which is only a change to a model; \
+             open a whole model with the adapter merged into it",
             listed(adapters)
         )),
         [] => Err(format!(

@@ -66,8 +66,8 @@ pub enum Prompt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Load a model. The model in use answers until the new one is complete. Answers: `Progress`*, then `Loaded`, or
-    /// `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers `LoadFailed`. Every `Load` is
-    /// answered once, in order.
+    /// `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers `LoadFailed`. Every `Load`
+    /// is answered once, in order.
     Load {
         /// Where from.
         source: Source,

@@ -48,7 +48,8 @@ fn said(layer: &LayerTrace, fillings: &[Filling], limit: &Limit) -> Html {
     let share = format::percent(dropped as f64 / layer.assignments().count().max(1) as f64);
     html! {
         <p class="hint" data-testid="dropped">
-            { t!(limit.most; "filling.capacity", group = limit.group) }{ " " }{ t!(dropped; "load.dropped", share = share) }
+            { t!(limit.most; "filling.capacity", group = limit.group) }{ " " }
+            { t!(dropped; "load.dropped", share = share) }
         </p>
     }
 }
@@ -73,7 +74,8 @@ fn row(expert: usize, filling: &Filling, limit: &Limit) -> Html {
     };
     let late: String = filling.dropped.iter().map(|position| format!("M{position} 0h1v{HEIGHT}h-1z")).collect();
     html! {
-        <div class="filling-row" key={expert} data-e={expert.to_string()} data-dropped={filling.dropped.len().to_string()}>
+        <div class="filling-row" key={expert} data-e={expert.to_string()}
+            data-dropped={filling.dropped.len().to_string()}>
             <b>{ expert }</b>
             <svg viewBox={format!("0 0 {tokens} {HEIGHT}")} preserveAspectRatio="none" aria-hidden="true">
                 <path class="taken" d={area(filling, limit)} /><path class="late" d={late} />

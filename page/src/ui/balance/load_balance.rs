@@ -193,7 +193,8 @@ fn grows(layer: &LayerTrace) -> Html {
                 <line class="curve-even" x1="0" x2="100" y1="28" y2="28" />
                 <polyline class="curve-line" {points} />
             </svg>
-            <div class="axis flush" aria-hidden="true"><span>{ t!("load.grows.first", value = first) }</span><span>{ t!("load.grows.last", value = last) }</span></div>
+            <div class="axis flush" aria-hidden="true"><span>{ t!("load.grows.first", value = first) }</span><span>
+                { t!("load.grows.last", value = last) }</span></div>
         </>
     }
 }

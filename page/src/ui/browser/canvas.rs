@@ -19,7 +19,8 @@ pub fn use_width(node: &NodeRef) -> f64 {
         let (node, width) = (node.clone(), width.clone());
         use_effect_with((), move |()| {
             let element = node.cast::<Element>();
-            // It tells the first width too, where the page has its layout anyway: asked for here, all would be laid out for it.
+            // The observer also reports the first width, after layout. Reading client_width() here would force a
+            // synchronous layout of the page.
             let watched = element.clone();
             let resized = Closure::<dyn FnMut()>::new(move || {
                 if let Some(element) = &watched {
@@ -55,8 +56,8 @@ pub fn use_pixel_ratio() -> f64 {
     *ratio
 }
 
-/// A drawing that takes longer is not made anew for every size on the way to another: until that rests, the browser stretches
-/// the one there is.
+/// A drawing that takes longer than this is not drawn again while the size changes: the browser scales the old one
+/// until the size has not changed for `RESTS_MS`.
 const SLOW_MS: f64 = 25.0;
 const RESTS_MS: u32 = 120;
 
@@ -110,8 +111,8 @@ pub fn painting_ms() -> f64 {
     PAINTING_MS.get()
 }
 
-/// Calls `callback` after the next painting, as a task of its own: what it changes is not in one task with the painting of
-/// what changed before. Dropped, it is called off.
+/// Calls `callback` after the next painting, as a task of its own, so that its changes do not lengthen the task that
+/// paints. Dropping the result cancels the call.
 pub fn after_painting(callback: impl FnOnce() + 'static) -> AfterPainting {
     let timer = Rc::new(Cell::new(None));
     let frame = {

@@ -1,5 +1,6 @@
-//! What is in it follows after the next painting, or a few later where there is no time, so that none has everything to draw:
-//! the text and its tokens come first. What is more than a painting can bear follows what moves, as a crosshair, when it rests.
+//! Defers its children: they render after the next animation frame that has budget left (frame_budget.rs), so that the
+//! text and its tokens are drawn first. Children that cost more than one frame wait until their properties stop
+//! changing, for example while a crosshair moves.
 
 use crate::ui::browser::canvas::{AfterPainting, after_painting};
 use crate::ui::browser::frame_budget;

@@ -1,17 +1,17 @@
-//! How much is drawn between two paintings: as much as this computer can bear without a delay that is felt. What has no time
-//! now waits for the next one; the strip's parts and the cards share the time.
+//! The frame budget: how much is drawn between two paintings without a delay that the visitor notices. What exceeds it
+//! waits for the next frame. The strip's parts and the cards share the budget.
 
 use crate::ui::browser::canvas::{painting_ms, paintings};
 use gloo::utils::document;
 use std::cell::RefCell;
 
-/// Work between two paintings on a computer of which nothing is known yet, and the least and the most, however slow or fast
-/// it is. The unit is an eighth of what a new token in the strip takes.
+/// The budget of a frame before anything has been measured, its minimum and its maximum, in work units: 8 units are the
+/// rendering of one new token in the strip.
 const A_PAINTING: usize = 400;
 const LEAST: usize = 100;
 const MOST: usize = 600;
 
-/// What a painting should take: less than half of the 50 ms that are felt as a delay, as the rest of the page draws too.
+/// The target time of a frame: less than half of the 50 ms that a visitor notices, as the rest of the page draws too.
 const PAINTING_MS: f64 = 20.0;
 
 thread_local! {

@@ -65,7 +65,8 @@ impl Palette {
                 format!(
                     "[data-e=\"{e}\"],.e{e}{{--c:light-dark({},{});--n:light-dark({},{});--on:light-dark({},{})}}\n\
                      [data-e2=\"{e}\"],.s{e}{{--n2:light-dark({},{})}}\n\
-                     .strip[data-fading=\"{e}\"] .token:not(.x{e}){{--c:var(--line);--n:var(--soft);--n2:var(--soft);--fade:var(--soft)}}\n",
+                     .strip[data-fading=\"{e}\"] .token:not(.x{e}){{\
+                     --c:var(--line);--n:var(--soft);--n2:var(--soft);--fade:var(--soft)}}\n",
                     light.fill,
                     dark.fill,
                     light.number,

@@ -50,9 +50,11 @@ pub fn ChangeBar(props: &ChangeBarProps) -> Html {
                         </p>
                         <span class="row wrap">
                             if !props.compared {
-                                <button type="button" onclick={compare} data-testid="change-compare">{ t!("change.compare") }</button>
+                                <button type="button" onclick={compare} data-testid="change-compare">
+                                    { t!("change.compare") }</button>
                             }
-                            <button type="button" class="primary" onclick={back} data-testid="policy-back">{ t!("change.back") }</button>
+                            <button type="button" class="primary" onclick={back} data-testid="policy-back">
+                                { t!("change.back") }</button>
                         </span>
                     </div>
                 }

@@ -43,13 +43,18 @@ pub fn EffectView(props: &EffectViewProps) -> Html {
         <div class="effect" data-testid="effect">
             <h3>{ t!("effect.title") }</h3>
             <table class="figures-table">
-                <thead><tr><td></td><th scope="col">{ t!("effect.before") }</th><th scope="col">{ t!("effect.after") }</th></tr></thead>
+                <thead><tr><td></td><th scope="col">{ t!("effect.before") }</th><th scope="col">{ t!("effect.after") }
+                    </th></tr></thead>
                 <tbody>
-                    { row(t!("effect.loss"), three(effect.before.per_byte), three(effect.after.per_byte), "effect-loss") }
-                    { row(t!("effect.max"), two(worst(|l| l.before.max_over_mean)), two(worst(|l| l.after.max_over_mean)), "effect-max") }
-                    { row(t!("effect.entropy"), two(mean(&layers, |l| l.before.entropy)), two(mean(&layers, |l| l.after.entropy)), "effect-entropy") }
+                    { row(t!("effect.loss"), three(effect.before.per_byte), three(effect.after.per_byte),
+                        "effect-loss") }
+                    { row(t!("effect.max"), two(worst(|l| l.before.max_over_mean)),
+                        two(worst(|l| l.after.max_over_mean)), "effect-max") }
+                    { row(t!("effect.entropy"), two(mean(&layers, |l| l.before.entropy)),
+                        two(mean(&layers, |l| l.after.entropy)), "effect-entropy") }
                     if let Some((before, after)) = guesses(props) {
-                        { row(t!("effect.guess", position = props.inspected.unwrap_or_default()), before, after, "effect-guess") }
+                        { row(t!("effect.guess", position = props.inspected.unwrap_or_default()), before, after,
+                            "effect-guess") }
                     }
                     if let (Some(before), Some(after)) = (&props.speed_before, props.speed) {
                         { row(t!("effect.speed"), speed(before), format::count(after), "effect-speed") }
@@ -58,7 +63,9 @@ pub fn EffectView(props: &EffectViewProps) -> Html {
             </table>
             <p class="hint">
                 { t!(effect.rerouted; "effect.rerouted", share = share(effect.rerouted)) }{ " " }
-                if let LayerChoice::One(layer) = props.layer { { t!(rerouted_here; "effect.rerouted.here", layer = layer) }{ " " } }
+                if let LayerChoice::One(layer) = props.layer {
+                    { t!(rerouted_here; "effect.rerouted.here", layer = layer) }{ " " }
+                }
                 if dropped > 0 { { saved(props, &layers, dropped) } }
             </p>
             { strip(props) }
@@ -131,9 +138,11 @@ fn strip(props: &EffectViewProps) -> Html {
     html! {
         <>
             <svg class="effect-strip" viewBox={format!("0 0 {count} {HEIGHT}")} preserveAspectRatio="none" role="img"
-                aria-label={t!("effect.strip", worse = worse, better = better)} onmousemove={hover} onmouseleave={leave} onclick={choose}>
+                aria-label={t!("effect.strip", worse = worse, better = better)} onmousemove={hover} onmouseleave={leave}
+                onclick={choose}>
                 { bars("worse", 1.0) }{ bars("better", -1.0) }
-                <line class="curve-even" x1="0" x2={count.to_string()} y1={middle.to_string()} y2={middle.to_string()} />
+                <line class="curve-even" x1="0" x2={count.to_string()} y1={middle.to_string()}
+                    y2={middle.to_string()} />
             </svg>
             <div class="axis flush" aria-hidden="true">
                 <span>{ t!("effect.strip.about", bits = format::tenth(f64::from(most))) }</span>

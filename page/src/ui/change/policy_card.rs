@@ -53,13 +53,15 @@ pub fn PolicyCard(props: &PolicyCardProps) -> Html {
                 RadioOption { value: "all".into(), label: t!("policy.all-layers").into() },
             ];
             let on = if *everywhere { "all" } else { "one" };
-            html! { <RadioGroup name="policy-scope" label={t!("policy.scope")} {segments} {on} {choose} testid="policy-scope" /> }
+            html! { <RadioGroup name="policy-scope" label={t!("policy.scope")} {segments} {on} {choose}
+            testid="policy-scope" /> }
         }
         LayerChoice::All => html! { <span class="soft">{ t!("policy.all-layers") }</span> },
     };
     html! {
         <section class="pane-card policy" aria-labelledby="policy-title" data-testid="policy-card">
-            <div class="head"><h2 id="policy-title">{ t!("policy.title") }</h2><p>{ t!("policy.about") }</p>{ segments }</div>
+            <div class="head"><h2 id="policy-title">{ t!("policy.title") }</h2><p>{ t!("policy.about") }</p>{ segments }
+                </div>
             { controls.experts() }
             <div class="policy-controls">{ controls.gate() }{ controls.sliders() }</div>
             { controls.chosen_tokens() }
@@ -69,7 +71,8 @@ pub fn PolicyCard(props: &PolicyCardProps) -> Html {
                     layer={props.layer} inspected={props.inspected} speed={props.speed}
                     speed_before={props.changes.baseline_speed} dispatch={props.dispatch.clone()} />
             }
-            <Sweeps sweep={props.changes.sweep.clone()} top_k={props.model.top_k} idle={!props.running && props.trace.len() > 1}
+            <Sweeps sweep={props.changes.sweep.clone()} top_k={props.model.top_k}
+                idle={!props.running && props.trace.len() > 1}
                 dispatch={props.dispatch.clone()} />
         </section>
     }
@@ -124,7 +127,8 @@ impl Controls<'_> {
             };
             let toggled = toggled(policy, scope, expert, !off);
             let toggle = self.props.dispatch.reform(move |_: MouseEvent| Action::Policy(toggled.clone()));
-            let label = if off { t!("policy.expert.off", expert = expert) } else { t!("policy.expert.on", expert = expert) };
+            let label =
+                if off { t!("policy.expert.off", expert = expert) } else { t!("policy.expert.on", expert = expert) };
             let send = self.send_to(expert);
             let drop = Callback::from(move |event: DragEvent| {
                 let text = event.data_transfer().and_then(|data| data.get_data(TOKEN).ok()).unwrap_or_default();
@@ -135,15 +139,18 @@ impl Controls<'_> {
                 }
             });
             html! {
-                <button key={expert} type="button" class={classes!("expert-switch", off.then_some("off"))} data-e={expert.to_string()}
-                    data-testid="policy-expert" data-expert={expert.to_string()} aria-pressed={(!off).to_string()} title={label.clone()}
+                <button key={expert} type="button" class={classes!("expert-switch", off.then_some("off"))}
+                    data-e={expert.to_string()}
+                    data-testid="policy-expert" data-expert={expert.to_string()} aria-pressed={(!off).to_string()}
+                    title={label.clone()}
                     aria-label={label} onclick={toggle} ondragover={allow_token()} ondrop={drop}>{ expert }</button>
             }
         });
         html! {
             <div class="row wrap">
                 <span class="soft" id="policy-experts">{ t!("policy.experts") }</span>
-                <div class="row wrap expert-switches" role="group" aria-labelledby="policy-experts">{ for buttons }</div>
+                <div class="row wrap expert-switches" role="group" aria-labelledby="policy-experts">{ for buttons }
+                    </div>
             </div>
         }
     }
@@ -162,7 +169,8 @@ impl Controls<'_> {
             rule.renormalise = None;
         });
         let gates = GateKind::OF_POLICIES.map(|gate| {
-            html! { <option value={gate.name()} selected={rule.gate == Some(gate)}>{ t!(&format!("gate.{}", gate.name())) }</option> }
+            html! { <option value={gate.name()} selected={rule.gate == Some(gate)}>
+            { t!(&format!("gate.{}", gate.name())) }</option> }
         });
         let about = rule.gate.map_or_else(
             || t!("gate.own.about", router = self.props.model.router),
@@ -172,7 +180,8 @@ impl Controls<'_> {
             <label class="wide">
                 <span>{ t!("policy.gate") }</span>
                 <select onchange={choose} data-testid="policy-gate">
-                    <option value="" selected={rule.gate.is_none()}>{ t!("gate.own", router = self.props.model.router) }</option>
+                    <option value="" selected={rule.gate.is_none()}>{ t!("gate.own", router = self.props.model.router) }
+                        </option>
                     { for gates }
                 </select>
                 <small>{ about }</small>
@@ -202,7 +211,8 @@ impl Controls<'_> {
                     { self.slider("k", k as f32, (1.0, self.layer.experts as f32, 1.0), k.to_string(),
                         move |rule, x| rule.top_k = (x as usize != own_k).then_some(x as usize)) }
                 }
-                { self.slider("temperature", rule.temperature.unwrap_or(1.0), (0.1, 4.0, 0.1), number(rule.temperature.unwrap_or(1.0)),
+                { self.slider("temperature", rule.temperature.unwrap_or(1.0), (0.1, 4.0, 0.1),
+                    number(rule.temperature.unwrap_or(1.0)),
                     move |rule, x| rule.temperature = (x != own_temperature).then_some(x)) }
                 { self.slider("noise", rule.noise.unwrap_or(0.0), (0.0, 4.0, 0.1), number(rule.noise.unwrap_or(0.0)),
                     move |rule, x| rule.noise = (x != own_noise).then_some(x)) }
@@ -213,7 +223,8 @@ impl Controls<'_> {
                             rule.capacity_factor = (x < NO_LIMIT).then_some(x);
                             // A limit for all layers is lifted for this one.
                             let keep = (has_limit || has_own) && rule.capacity_factor.is_none();
-                            rule.overflow = if keep { Some(Overflow::Keep) } else { rule.overflow.filter(|o| *o == Overflow::NextBest && x < NO_LIMIT) };
+                            rule.overflow = if keep { Some(Overflow::Keep) }
+                                else { rule.overflow.filter(|o| *o == Overflow::NextBest && x < NO_LIMIT) };
                         }) }
                 }
                 if limits && limit.is_some() { { self.overflow(&rule) } }
@@ -245,7 +256,8 @@ impl Controls<'_> {
         html! {
             <label>
                 <span>{ t!(&format!("policy.{name}")) }</span>
-                <input type="range" min={least.to_string()} max={most.to_string()} step={step.to_string()} value={value.to_string()}
+                <input type="range" min={least.to_string()} max={most.to_string()} step={step.to_string()}
+                    value={value.to_string()}
                     oninput={pull} data-testid={format!("policy-{name}")} />
                 <output>{ shown }</output>
                 <small>{ t!(&format!("policy.{name}.about")) }</small>
@@ -294,7 +306,10 @@ impl Controls<'_> {
             }
             select.set_value("");
         });
-        let experts = (0..self.layer.experts).map(|expert| html! { <option value={expert.to_string()}>{ t!("policy.force.expert", expert = expert) }</option> });
+        let experts = (0..self.layer.experts).map(|expert| {
+            html! { <option value={expert.to_string()}>
+            { t!("policy.force.expert", expert = expert) }</option> }
+        });
         let label = if first == last {
             t!("policy.force.one", token = first)
         } else {
@@ -328,7 +343,8 @@ impl Controls<'_> {
         html! {
             <details class="policy-json">
                 <summary>{ t!("policy.json") }</summary>
-                <textarea aria-label={t!("policy.json")} spellcheck="false" rows="3" onchange={apply} value={json} data-testid="policy-json" />
+                <textarea aria-label={t!("policy.json")} spellcheck="false" rows="3" onchange={apply} value={json}
+                    data-testid="policy-json" />
                 <p class="hint">{ t!("policy.json.about") }</p>
             </details>
         }

@@ -29,11 +29,15 @@ pub fn Sweeps(props: &SweepsProps) -> Html {
         <div class="sweeps">
             <h3>{ t!("sweep.title") }</h3>
             <div class="row wrap">
-                <button type="button" onclick={begin(Sweep::Ablation)} {disabled} data-testid="sweep-ablation" title={t!("sweep.ablation.about")}>{ t!("sweep.ablation") }</button>
-                <button type="button" onclick={begin(Sweep::Choices)} {disabled} data-testid="sweep-choices" title={t!("sweep.choices.about")}>{ t!("sweep.choices") }</button>
+                <button type="button" onclick={begin(Sweep::Ablation)} {disabled} data-testid="sweep-ablation"
+                    title={t!("sweep.ablation.about")}>{ t!("sweep.ablation") }</button>
+                <button type="button" onclick={begin(Sweep::Choices)} {disabled} data-testid="sweep-choices"
+                    title={t!("sweep.choices.about")}>{ t!("sweep.choices") }</button>
                 if let Some(sweep) = props.sweep.as_ref().filter(|sweep| sweep.running) {
-                    <progress max={sweep.progress.1.max(1).to_string()} value={sweep.progress.0.to_string()} aria-label={t!("sweep.progress")}></progress>
-                    <button type="button" class="quiet" onclick={stop} data-testid="sweep-stop">{ t!("generate.stop") }</button>
+                    <progress max={sweep.progress.1.max(1).to_string()} value={sweep.progress.0.to_string()}
+                        aria-label={t!("sweep.progress")}></progress>
+                    <button type="button" class="quiet" onclick={stop} data-testid="sweep-stop">{ t!("generate.stop") }
+                        </button>
                 }
             </div>
             if let Some(sweep) = &props.sweep {
@@ -60,25 +64,31 @@ fn map(ablated: &[Ablated], dispatch: &Callback<Action>) -> Html {
         let strength = (a.bits_per_byte.abs() / most).sqrt();
         let class = classes!("ablated", if a.bits_per_byte < 0.0 { "better" } else { "worse" });
         html! {
-            <td key={a.expert}><button type="button" {class} data-testid="ablated" data-layer={a.layer.to_string()} data-expert={a.expert.to_string()}
-                data-bits={format!("{:.5}", a.bits_per_byte)} style={format!("--s:{strength:.3}")} title={label.clone()} aria-label={label} onclick={choose}>
+            <td key={a.expert}><button type="button" {class} data-testid="ablated" data-layer={a.layer.to_string()}
+                data-expert={a.expert.to_string()}
+                data-bits={format!("{:.5}", a.bits_per_byte)} style={format!("--s:{strength:.3}")} title={label.clone()}
+                aria-label={label} onclick={choose}>
                 if experts <= 16 { { signed(a.bits_per_byte) } }
             </button></td>
         }
     };
     let rows = layers.iter().map(|&layer| {
-        html! { <tr key={layer}><th scope="row">{ layer }</th>{ for ablated.iter().filter(|a| a.layer == layer).map(cell) }</tr> }
+        html! { <tr key={layer}><th scope="row">{ layer }</th>
+        { for ablated.iter().filter(|a| a.layer == layer).map(cell) }</tr> }
     });
     let matters = ablated.iter().max_by(|a, b| a.bits_per_byte.total_cmp(&b.bits_per_byte));
     html! {
         <>
             <div class="ablation"><table>
                 <caption>{ t!("sweep.ablation.caption") }</caption>
-                <thead><tr><th scope="col">{ t!("sweep.layer") }</th>{ for (0..experts).map(|e| html! { <th scope="col" key={e}>{ e }</th> }) }</tr></thead>
+                <thead><tr><th scope="col">{ t!("sweep.layer") }</th>
+                    { for (0..experts).map(|e| html! { <th scope="col" key={e}>{ e }</th> }) }</tr></thead>
                 <tbody>{ for rows }</tbody>
             </table></div>
             if let Some(a) = matters {
-                <p class="hint">{ t!("sweep.matters", layer = a.layer, expert = a.expert, bits = signed(a.bits_per_byte)) }</p>
+                <p class="hint">
+                    { t!("sweep.matters", layer = a.layer, expert = a.expert, bits = signed(a.bits_per_byte)) }
+                </p>
             }
         </>
     }
@@ -99,7 +109,8 @@ fn chart(points: &[KPoint], own: usize) -> Html {
     });
     let rows = points.iter().map(|p| {
         html! {
-            <tr key={p.k} class={classes!((p.k == own).then_some("own"))} data-testid="k-point" data-k={p.k.to_string()}>
+            <tr key={p.k} class={classes!((p.k == own).then_some("own"))} data-testid="k-point"
+                data-k={p.k.to_string()}>
                 <th scope="row">{ p.k }{ if p.k == own { t!("sweep.own") } else { String::new() } }</th>
                 <td>{ format!("{:.3}", p.bits_per_byte) }</td>
                 <td>{ format::flops(2.0 * p.active_parameters as f64) }</td>
@@ -112,7 +123,8 @@ fn chart(points: &[KPoint], own: usize) -> Html {
             <div class="dots" role="img" aria-label={t!("sweep.choices.label")}>{ for dots }</div>
             <table class="figures-table">
                 <caption>{ t!("sweep.choices.caption") }</caption>
-                <thead><tr><th scope="col">{ "k" }</th><th scope="col">{ t!("sweep.loss") }</th><th scope="col">{ t!("sweep.flops") }</th><th scope="col">{ t!("sweep.speed") }</th></tr></thead>
+                <thead><tr><th scope="col">{ "k" }</th><th scope="col">{ t!("sweep.loss") }</th><th scope="col">
+                    { t!("sweep.flops") }</th><th scope="col">{ t!("sweep.speed") }</th></tr></thead>
                 <tbody>{ for rows }</tbody>
             </table>
         </>

@@ -61,7 +61,8 @@ fn Column(props: &ColumnProps) -> Html {
     }
     let written: String = text.split_inclusive(char::is_whitespace).take(*shown).collect();
     html! {
-        <div class="writes-side" data-testid="writes" data-side={props.name} data-done={(props.side.text.is_some() && *shown >= words).to_string()}>
+        <div class="writes-side" data-testid="writes" data-side={props.name}
+            data-done={(props.side.text.is_some() && *shown >= words).to_string()}>
             <h2>{ &props.title }</h2>
             if let Some(problem) = &props.side.failed {
                 <p>{ problem }</p>

@@ -171,7 +171,9 @@ fn bands(layout: &Layout, index: usize, gap: &[Flow], any_chosen: bool) -> Html 
     shown.sort_by_key(|band| band.1 == "band chosen");
     let bands = shown.into_iter().map(|(key, class, path, thickness, from, to)| {
         html! {
-            <path {key} {class} d={path} data-to={to.to_string()} stroke-width={format!("{:.2}", thickness.max(if class == "band chosen" { 2.0 } else { 0.6 }))} data-e={from.to_string()} />
+            <path {key} {class} d={path} data-to={to.to_string()}
+                stroke-width={format!("{:.2}", thickness.max(if class == "band chosen" { 2.0 } else { 0.6 }))}
+                data-e={from.to_string()} />
         }
     });
     html! { <g aria-hidden="true">{ for bands }</g> }

@@ -61,11 +61,13 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
         }
         _ if props.trace.is_empty() => html! { <p class="empty">{ t!("picture.empty") }</p> },
         Picture::Map => html! {
-            <RoutingMap {trace} length={props.length} {palette} {dark} layer={props.layer} inspected={props.inspected} {dispatch} />
+            <RoutingMap {trace} length={props.length} {palette} {dark} layer={props.layer} inspected={props.inspected}
+                {dispatch} />
         },
         Picture::Load => html! { <LoadMap {trace} {palette} {dark} expert={props.expert} {dispatch} /> },
         Picture::Flow => {
-            html! { <FlowPicture found={props.found.clone()} {trace} pinned={props.pinned} expert={props.expert} {dispatch} /> }
+            html! { <FlowPicture found={props.found.clone()} {trace} pinned={props.pinned} expert={props.expert}
+            {dispatch} /> }
         }
     };
     html! {
@@ -73,11 +75,13 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
             <div class="head">
                 <h2 id="picture-title">{ title }</h2>
                 <p>{ about }</p>
-                <RadioGroup name="picture" label={t!("picture.label")} {segments} {on} {choose} testid="picture-select" />
+                <RadioGroup name="picture" label={t!("picture.label")} {segments} {on} {choose}
+                    testid="picture-select" />
             </div>
             { picture }
             if !props.trace.is_empty() {
-                <SaveRow {node} recorded={props.recorded} picture={props.picture} trace={props.trace.clone()} text={props.text.clone()}
+                <SaveRow {node} recorded={props.recorded} picture={props.picture} trace={props.trace.clone()}
+                    text={props.text.clone()}
                     ask={props.ask.clone()} dispatch={props.dispatch.clone()} />
             }
         </section>

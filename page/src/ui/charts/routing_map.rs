@@ -120,7 +120,8 @@ pub fn RoutingMap(props: &RoutingMapProps) -> Html {
     let assignments: usize = props.trace.layers.iter().map(|layer| layer.assignments().count()).sum();
     html! {
         <>
-            <div class="map" ref={frame} onwheel={wheel(&zoom)} role="slider" tabindex="0" aria-label={t!("map.label")} aria-valuemin="0"
+            <div class="map" ref={frame} onwheel={wheel(&zoom)} role="slider" tabindex="0" aria-label={t!("map.label")}
+                aria-valuemin="0"
                 aria-valuemax={props.trace.len().saturating_sub(1).to_string()} aria-valuenow={inspected.to_string()}
                 aria-valuetext={spoken(props, inspected)} onkeydown={keys(props)}>
                 <div class="map-canvas" style={format!("width:{}px;height:{}px", size.0, size.1)}>
@@ -163,7 +164,8 @@ fn zoom_buttons(zoom: &UseStateHandle<f64>) -> Html {
         <div class="row zoom" role="group" aria-label={t!("map.zoom")}>
             <button type="button" class="quiet small" onclick={by(1.0 / ZOOM_STEP)} disabled={**zoom <= 1.0}
                 aria-label={t!("map.zoom-out")}>{ "\u{2212}" }</button>
-            <button type="button" class="quiet small" onclick={by(ZOOM_STEP)} aria-label={t!("map.zoom-in")}>{ "+" }</button>
+            <button type="button" class="quiet small" onclick={by(ZOOM_STEP)} aria-label={t!("map.zoom-in")}>{ "+" }
+                </button>
             if **zoom > 1.0 {
                 <button type="button" class="quiet small" onclick={by(0.0)}>{ t!("map.fit") }</button>
             }

@@ -56,10 +56,13 @@ pub fn SaveRow(props: &SaveRowProps) -> Html {
     html! {
         <div class="row wrap save" role="group" aria-label={t!("save.label")}>
             <span>{ icon("save") }{ " " }{ t!("save.label") }</span>
-            <button type="button" class="quiet small" data-testid="save-picture" onclick={picture}>{ t!("save.picture") }{ format!(" ({format})") }</button>
+            <button type="button" class="quiet small" data-testid="save-picture" onclick={picture}>
+                { t!("save.picture") }{ format!(" ({format})") }</button>
             if !props.recorded {
-                <button type="button" class="quiet small" data-testid="save-json" onclick={json}>{ t!("save.json") }</button>
-                <button type="button" class="quiet small" data-testid="save-csv" onclick={as_csv}>{ t!("save.csv") }</button>
+                <button type="button" class="quiet small" data-testid="save-json" onclick={json}>{ t!("save.json") }
+                    </button>
+                <button type="button" class="quiet small" data-testid="save-csv" onclick={as_csv}>{ t!("save.csv") }
+                    </button>
             }
         </div>
     }

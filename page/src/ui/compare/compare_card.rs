@@ -113,7 +113,8 @@ impl Component for Compare {
                     <h2 id="compare-title">{ t!("compare.title") }</h2>
                     <p>{ if props.with == SELF { t!("compare.about.self") } else { t!("compare.about") } }</p>
                     { select(props) }
-                    <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("compare.close")}>{ icon("close") }</button>
+                    <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("compare.close")}>
+                        { icon("close") }</button>
                 </div>
                 { policy_row(props) }
                 { self.content(props) }
@@ -159,7 +160,8 @@ impl Compare {
                     <div class="notice problem" role="alert"><p>{ refused }</p></div>
                 }
                 { figures(sides, &names, props.layer) }
-                <ComparedStrip text={props.text.clone()} first={props.trace.clone()} second={self.state.trace.clone()} layer={props.layer} {names} />
+                <ComparedStrip text={props.text.clone()} first={props.trace.clone()} second={self.state.trace.clone()}
+                    layer={props.layer} {names} />
             </>
         }
     }
@@ -180,7 +182,8 @@ fn policy_row(props: &CompareProps) -> Html {
     html! {
         <div class="row wrap" data-testid="compare-policy">
             <span class="soft">
-                { if words.is_empty() { t!("compare.policy.none") } else { t!("compare.policy", words = words.join("; ")) } }
+                { if words.is_empty() { t!("compare.policy.none") }
+                    else { t!("compare.policy", words = words.join("; ")) } }
             </span>
             if can_keep {
                 <button type="button" onclick={keep} data-testid="compare-keep">{ t!("compare.keep") }</button>
@@ -214,7 +217,8 @@ fn select(props: &CompareProps) -> Html {
     html! {
         <label><span class="hidden">{ t!("compare.with") }</span>
             <select onchange={choose} data-testid="compare-select">
-                <option value={SELF} selected={props.with == SELF}>{ t!("compare.self") }</option>{ other }{ for options }
+                <option value={SELF} selected={props.with == SELF}>{ t!("compare.self") }</option>
+                    { other }{ for options }
             </select>
         </label>
     }

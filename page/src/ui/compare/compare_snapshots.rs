@@ -31,7 +31,8 @@ pub fn CompareSnapshots(props: &CompareSnapshotsProps) -> Html {
             <div class="head">
                 <h2 id="compare-title">{ t!("compare.snapshots") }</h2>
                 <p>{ t!("compare.snapshots.about") }</p>
-                <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("compare.close")}>{ icon("close") }</button>
+                <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("compare.close")}>
+                    { icon("close") }</button>
             </div>
             { figures_table(&props.names, &figures(props)) }
             <ComparedStrip text={Shared::new(text)} {first} {second} layer={props.layer}

@@ -74,7 +74,8 @@ fn bars(model: &ModelInfo) -> Html {
         let named = share >= FOR_NAME;
         let title = format!("{}: {}", t!(&format!("part.{name}")), format::count(parameters as f64));
         let style = format!("flex:{share:.5} 0 0;--strength:{}%", 20 + 12 * (index % 4));
-        html! { <s key={name.to_owned()} class={classes!((!named).then_some("none"))} {style} {title}>{ named.then(|| t!(&format!("part.{name}"))) }</s> }
+        html! { <s key={name.to_owned()} class={classes!((!named).then_some("none"))} {style} {title}>
+        { named.then(|| t!(&format!("part.{name}"))) }</s> }
     };
     let in_memory = parts.iter().enumerate().map(|(index, (name, part))| piece(index, name, part.total));
     let used = parts.iter().enumerate().map(|(index, (name, part))| piece(index, name, part.active));
@@ -83,7 +84,12 @@ fn bars(model: &ModelInfo) -> Html {
         <div class="parts" aria-hidden="true">
             <span>{ t!("cost.memory") }</span><div class="part-bar">{ for in_memory }</div>
             <span>{ t!("cost.active") }</span>
-            <div class="part-bar">{ for used }if unused > 0.0 { <s class="unused" style={format!("flex:{unused:.5} 0 0")}>{ t!("cost.unused") }</s> }</div>
+            <div class="part-bar">
+                { for used }
+                if unused > 0.0 {
+                    <s class="unused" style={format!("flex:{unused:.5} 0 0")}>{ t!("cost.unused") }</s>
+                }
+            </div>
         </div>
     }
 }
@@ -91,7 +97,8 @@ fn bars(model: &ModelInfo) -> Html {
 fn table(model: &ModelInfo) -> Html {
     let row = |name: String, total: u64, active: u64| {
         html! {
-            <tr><th scope="row">{ name }</th><td>{ format::count(total as f64) }</td><td>{ format::count(active as f64) }</td></tr>
+            <tr><th scope="row">{ name }</th><td>{ format::count(total as f64) }</td><td>
+                { format::count(active as f64) }</td></tr>
         }
     };
     let rows = model.cost.parts().into_iter().filter(|(_, part)| part.total > 0);

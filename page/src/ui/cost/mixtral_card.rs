@@ -132,14 +132,16 @@ fn answer(numbers: &Numbers) -> Html {
     let bytes = |parameters: u64| format::bytes(parameters as f64 * numbers.bits as f64 / 8.0);
     let rows = cost.parts().map(|(name, part)| {
         html! {
-            <tr key={name}><th scope="row">{ t!(&format!("part.{name}")) }</th><td>{ billions(part.total) }</td><td>{ billions(part.active) }</td></tr>
+            <tr key={name}><th scope="row">{ t!(&format!("part.{name}")) }</th><td>{ billions(part.total) }</td><td>
+                { billions(part.active) }</td></tr>
         }
     });
     let shared = cost.parameters() - cost.experts.total;
     html! {
         <>
             <p class="sum" data-testid="calculator-sum">
-                { t!("calculator.sum", total = billions(total), memory = bytes(total), active = billions(active), read = bytes(active)) }
+                { t!("calculator.sum", total = billions(total), memory = bytes(total), active = billions(active),
+                    read = bytes(active)) }
             </p>
             <p class="hint">
                 { t!("calculator.why", experts = numbers.experts, dense = billions(numbers.dense().parameters()),
@@ -151,7 +153,8 @@ fn answer(numbers: &Numbers) -> Html {
                     <thead><tr><th scope="col">{ t!("cost.part") }</th><th scope="col">{ t!("cost.total") }</th>
                         <th scope="col">{ t!("cost.per-token") }</th></tr></thead>
                     <tbody>{ for rows }</tbody>
-                    <tfoot><tr><th scope="row">{ t!("cost.sum") }</th><td>{ billions(total) }</td><td>{ billions(active) }</td></tr></tfoot>
+                    <tfoot><tr><th scope="row">{ t!("cost.sum") }</th><td>{ billions(total) }</td><td>
+                        { billions(active) }</td></tr></tfoot>
                 </table>
             </div>
         </>

@@ -83,7 +83,8 @@ fn context_view(dossier: &Dossier, context: &Context) -> Html {
     html! {
         <li>
             <span class="soft">{ domain }</span>{ " " }
-            <code>{ one_line(&context.before) }<mark>{ one_line(&context.token) }</mark>{ one_line(&context.after) }</code>
+            <code>{ one_line(&context.before) }<mark>{ one_line(&context.token) }</mark>{ one_line(&context.after) }
+                </code>
         </li>
     }
 }

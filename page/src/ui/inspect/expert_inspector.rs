@@ -76,7 +76,8 @@ fn switch(policy: &Policy, chosen: ExpertOf, dispatch: &Callback<Action>) -> Htm
     let toggled = toggled(policy, Some(chosen.layer), chosen.expert, !off);
     let toggle = dispatch.reform(move |_: MouseEvent| Action::Policy(toggled.clone()));
     html! {
-        <button type="button" class="quiet small" onclick={toggle} aria-pressed={off.to_string()} data-testid="expert-off">
+        <button type="button" class="quiet small" onclick={toggle} aria-pressed={off.to_string()}
+            data-testid="expert-off">
             { if off { t!("expert.switch-on") } else { t!("expert.switch-off") } }
         </button>
     }
@@ -88,7 +89,8 @@ fn share(reader: &Reader, tokens: usize) -> Html {
     }
     let share = format::percent(reader.read as f64 / tokens.max(1) as f64);
     let weight = format::percent(f64::from(reader.mean_weight));
-    html! { <p class="hint">{ t!(reader.read; "expert.share", share = share, first = reader.first, weight = weight) }</p> }
+    html! { <p class="hint">{ t!(reader.read; "expert.share", share = share, first = reader.first, weight = weight) }
+    </p> }
 }
 
 /// The tokens it reads most; one is pressed to go to its first place.
@@ -120,8 +122,10 @@ fn partners(reader: &Reader, chosen: ExpertOf, dispatch: &Callback<Action>) -> H
         let share = format::percent(count as f64 / total as f64);
         html! {
             <li data-e={expert.to_string()}>
-                <button type="button" class="link number" onclick={choose} aria-label={t!("expert.partner", expert = expert, share = share)}>{ expert }</button>
-                <div class="meter tinted"><s style={format!("width:{:.1}%", count as f64 / total as f64 * 100.0)}></s></div>
+                <button type="button" class="link number" onclick={choose}
+                    aria-label={t!("expert.partner", expert = expert, share = share)}>{ expert }</button>
+                <div class="meter tinted"><s style={format!("width:{:.1}%", count as f64 / total as f64 * 100.0)}></s>
+                    </div>
                 <span>{ share }</span>
             </li>
         }

@@ -58,10 +58,12 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
         <section class="pane-card" id="token-card" aria-labelledby="token-title" data-testid="token-inspector"
             data-position={position.to_string()}>
             <div class="head">
-                <h2 id="token-title">{ t!("token.title") }{ " " }<code>{ quoted(&token.text, token.bytes.as_deref()) }</code></h2>
+                <h2 id="token-title">{ t!("token.title") }{ " " }<code>{ quoted(&token.text, token.bytes.as_deref()) }
+                    </code></h2>
                 <p>{ about }</p>
                 if props.pinned {
-                    <div class="row acts"><button type="button" class="quiet small" onclick={release}>{ t!("token.release") }</button></div>
+                    <div class="row acts"><button type="button" class="quiet small" onclick={release}>
+                        { t!("token.release") }</button></div>
                 }
             </div>
             <div class="stacks">{ for rows }</div>
@@ -71,7 +73,8 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
             { groups(trace, position, props.layer) }
             { surprise(trace, position) }
             { guesses(trace, position) }
-            if !trace.guesses.is_empty() { <LogitLens look={props.look.clone()} next={trace.tokens.get(position + 1).map(|token| token.id)} /> }
+            if !trace.guesses.is_empty() { <LogitLens look={props.look.clone()}
+                next={trace.tokens.get(position + 1).map(|token| token.id)} /> }
             { companions(trace, position, &props.dispatch) }
         </section>
     }
@@ -230,7 +233,8 @@ fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Ht
         let token = &trace.tokens[other];
         let choose = dispatch.reform(move |_: MouseEvent| Action::Pin(Some(other)));
         html! {
-            <button type="button" class="code" onclick={choose} aria-label={t!("path.go", text = quoted(&token.text, token.bytes.as_deref()), position = other)}>
+            <button type="button" class="code" onclick={choose}
+                aria-label={t!("path.go", text = quoted(&token.text, token.bytes.as_deref()), position = other)}>
                 { quoted(&token.text, token.bytes.as_deref()) }
             </button>
         }
@@ -239,7 +243,8 @@ fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Ht
         <>
             <h3>{ t!("path.title") }</h3>
             <p class="hint">
-                { if same.is_empty() { t!("path.none", path = path) } else { t!(same.len(); "path.same", path = path) } }
+                { if same.is_empty() { t!("path.none", path = path) }
+                    else { t!(same.len(); "path.same", path = path) } }
             </p>
             if !same.is_empty() { <div class="likes">{ for named }</div> }
         </>

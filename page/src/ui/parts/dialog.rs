@@ -45,7 +45,8 @@ pub fn Dialog(props: &DialogProps) -> Html {
             <div class="sheet">
                 <div class="head">
                     <h2 id={title}>{ &props.title }</h2>
-                    <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("close")}>{ icon("close") }</button>
+                    <button type="button" class="quiet icon-only" onclick={close} aria-label={t!("close")}>
+                        { icon("close") }</button>
                 </div>
                 { props.children.clone() }
             </div>

@@ -1,5 +1,5 @@
-//! A button with a panel that opens below it. It closes on Escape, on a click elsewhere and when the focus goes elsewhere, so that
-//! at most one is open.
+//! A button with a panel that opens below it. The panel closes on Escape, on a click elsewhere and when the focus goes
+//! elsewhere, so that at most one is open.
 
 use gloo::events::EventListener;
 use gloo::utils::document;
@@ -57,9 +57,12 @@ pub fn Popup(props: &PopupProps) -> Html {
     };
     html! {
         <div class={classes!("popup", props.place.clone())} ref={node}>
-            <button ref={button} type="button" class={props.class.clone()} data-testid={props.testid} aria-label={props.name.clone()}
-                title={props.name.clone()} aria-expanded={open.to_string()} onclick={toggle}>{ props.label.clone() }</button>
-            <div class="popup-panel" hidden={!*open} data-testid={props.panel_testid} onclick={inside}>{ props.children.clone() }</div>
+            <button ref={button} type="button" class={props.class.clone()} data-testid={props.testid}
+                aria-label={props.name.clone()}
+                title={props.name.clone()} aria-expanded={open.to_string()} onclick={toggle}>{ props.label.clone() }
+                </button>
+            <div class="popup-panel" hidden={!*open} data-testid={props.panel_testid} onclick={inside}>
+                { props.children.clone() }</div>
         </div>
     }
 }

@@ -48,10 +48,12 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
             }
         })
     };
-    let options = [BackendChoice::Auto, BackendChoice::WebGpu, BackendChoice::Cpu, BackendChoice::CpuInt8].map(|choice| {
-        let name = backend_name(choice);
-        html! { <option value={name} selected={choice == props.choice}>{ t!(&format!("backend.choice.{name}")) }</option> }
-    });
+    let options =
+        [BackendChoice::Auto, BackendChoice::WebGpu, BackendChoice::Cpu, BackendChoice::CpuInt8].map(|choice| {
+            let name = backend_name(choice);
+            html! { <option value={name} selected={choice == props.choice}>{ t!(&format!("backend.choice.{name}")) }
+            </option> }
+        });
     let label = html! {
         <>
             <span class="dot" aria-hidden="true"></span><span class="adapter">{ name }</span>
@@ -67,12 +69,14 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
                     <p>{ t!(speed.tokens; "backend.measured", ms = format::tenth(speed.ms)) }</p>
                 }
                 if matches!(model.backend, Backend::Gpu { .. }) {
-                    <button type="button" class="small" onclick={props.dispatch.reform(|_: MouseEvent| Action::Profile)} data-testid="time-kernels">
+                    <button type="button" class="small" onclick={props.dispatch.reform(|_: MouseEvent| Action::Profile)}
+                        data-testid="time-kernels">
                         { t!("kernels.measure") }
                     </button>
                     if let Some(profile) = &props.profile { { kernels(profile) } }
                 }
-                <label><span>{ t!("backend.choose") }</span><select onchange={choose} data-testid="backend-choice">{ for options }</select></label>
+                <label><span>{ t!("backend.choose") }</span><select onchange={choose} data-testid="backend-choice">
+                    { for options }</select></label>
             </div>
         </Popup>
     }
@@ -96,9 +100,11 @@ fn kernels(profile: &Profile) -> Html {
         <table class="figures-table" data-testid="kernels">
             <caption>{ t!("kernels.about") }</caption>
             <thead><tr><th scope="col">{ t!("kernels.kernel") }</th>
-                <th scope="col">{ t!(profile.tokens; "kernels.prompt") }</th><th scope="col">{ t!("kernels.token") }</th></tr></thead>
+                <th scope="col">{ t!(profile.tokens; "kernels.prompt") }</th><th scope="col">{ t!("kernels.token") }
+                    </th></tr></thead>
             <tbody>{ for rows }</tbody>
-            <tfoot><tr><th scope="row">{ t!("kernels.all") }</th><td>{ sum(&profile.prompt) }</td><td>{ sum(&profile.token) }</td></tr></tfoot>
+            <tfoot><tr><th scope="row">{ t!("kernels.all") }</th><td>{ sum(&profile.prompt) }</td><td>
+                { sum(&profile.token) }</td></tr></tfoot>
         </table>
     }
 }

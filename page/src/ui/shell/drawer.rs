@@ -26,7 +26,8 @@ pub fn Drawer(props: &DrawerProps) -> Html {
         let on = tab == props.tab;
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Tab(tab));
         html! {
-            <button key={tab.name()} type="button" role="tab" id={format!("tab-{}", tab.name())} data-testid="drawer-tab"
+            <button key={tab.name()} type="button" role="tab" id={format!("tab-{}", tab.name())}
+                data-testid="drawer-tab"
                 data-tab={tab.name()} aria-selected={on.to_string()} aria-controls={format!("pane-{}", tab.name())}
                 tabindex={if on { "0" } else { "-1" }} onclick={choose}>{ t!(&format!("tab.{}", tab.name())) }</button>
         }
@@ -42,8 +43,10 @@ pub fn Drawer(props: &DrawerProps) -> Html {
         <aside class={classes!("drawer", "card", props.open.then_some("open"))} data-testid="drawer" data-place="drawer"
             aria-label={t!("drawer.label")}>
             <div class="tabs-row">
-                <div class="tabs" role="tablist" aria-label={t!("drawer.label")} onkeydown={keys(props)}>{ for tabs }</div>
-                <button type="button" class="quiet icon-only drawer-close" onclick={close} aria-label={t!("close")}>{ icon("down") }</button>
+                <div class="tabs" role="tablist" aria-label={t!("drawer.label")} onkeydown={keys(props)}>{ for tabs }
+                    </div>
+                <button type="button" class="quiet icon-only drawer-close" onclick={close} aria-label={t!("close")}>
+                    { icon("down") }</button>
             </div>
             // Live figures: a translator that replaces their text nodes would leave old ones.
             <div class="panes" translate="no">{ for panes }</div>

@@ -65,7 +65,8 @@ fn more(props: &HeaderProps) -> Html {
     html! {
         <Popup label={icon("more")} name={t!("header.more")} class={classes!("quiet", "icon-only")} testid="more">
             <div class="menu-list">
-                <button type="button" data-testid="help" data-closes="" onclick={help}>{ "?" }{ t!("help.title") }</button>
+                <button type="button" data-testid="help" data-closes="" onclick={help}>{ "?" }{ t!("help.title") }
+                    </button>
                 <button type="button" data-testid="undo-view" data-closes="" onclick={undo} disabled={!props.can_undo}>
                     { icon("undo") }{ t!("undo") }</button>
                 { compare(props) }

@@ -49,11 +49,13 @@ pub fn ModelSelect(props: &ModelSelectProps) -> Html {
     };
     html! {
         <>
-            <Popup {label} class={classes!("pill", "model-button")} place={classes!("model-select")} testid="model-select"
+            <Popup {label} class={classes!("pill", "model-button")} place={classes!("model-select")}
+                testid="model-select"
                 panel_testid="models-panel">
                 <h2>{ t!("model.label") }</h2>
                 <ul class="models">{ for rows }</ul>
-                <button type="button" data-testid="open-model" data-closes="" onclick={show}>{ icon("folder") }{ t!("model.open") }</button>
+                <button type="button" data-testid="open-model" data-closes="" onclick={show}>
+                    { icon("folder") }{ t!("model.open") }</button>
             </Popup>
             if *open { <OpenModel {close} dispatch={props.dispatch.clone()} /> }
         </>
@@ -103,7 +105,8 @@ fn row(offered: &Offered, props: &ModelSelectProps) -> Html {
                 <span>{ name_of("model-about", &name, &offered.about) }</span>
             </button>
             if !on {
-                <button type="button" class="quiet small" data-testid="model-compare" data-model={name.clone()} data-closes=""
+                <button type="button" class="quiet small" data-testid="model-compare" data-model={name.clone()}
+                    data-closes=""
                     title={t!("compare.about")} onclick={compare}>{ t!("compare.open") }</button>
             }
         </li>

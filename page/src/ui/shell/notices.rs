@@ -26,7 +26,8 @@ pub fn Notices(props: &NoticesProps) -> Html {
                 if let Some(problem) = &props.problem {
                     <div class="notice problem" data-testid="error">
                         <p>{ problem }</p>
-                        <button type="button" class="quiet icon-only" onclick={dismiss_problem} aria-label={t!("dismiss")}>{ icon("close") }</button>
+                        <button type="button" class="quiet icon-only" onclick={dismiss_problem}
+                            aria-label={t!("dismiss")}>{ icon("close") }</button>
                     </div>
                 }
             </div>
@@ -34,7 +35,8 @@ pub fn Notices(props: &NoticesProps) -> Html {
                 if !props.notes.is_empty() {
                     <div class="notice" data-testid="notes">
                         <div>{ for props.notes.iter().map(|note| html! { <p>{ note }</p> }) }</div>
-                        <button type="button" class="quiet icon-only" onclick={dismiss_notes} aria-label={t!("dismiss")}>{ icon("close") }</button>
+                        <button type="button" class="quiet icon-only" onclick={dismiss_notes}
+                            aria-label={t!("dismiss")}>{ icon("close") }</button>
                     </div>
                 }
             </div>

@@ -52,7 +52,7 @@ pub fn Share(props: &ShareProps) -> Html {
     }
 }
 
-/// Puts a text on the clipboard, where there is one and the browser lets the page: at an address without https there is none.
+/// Puts a text on the clipboard; false where the browser does not allow it, as at an address without https.
 async fn copy(text: &str) -> bool {
     let clipboard = window().navigator().clipboard();
     !clipboard.is_undefined() && JsFuture::from(clipboard.write_text(text)).await.is_ok()

@@ -116,9 +116,11 @@ fn router(anatomy: &Anatomy) -> Html {
             html! {
                 <g key={number}>
                     <rect {class} data-e={of_experts.then(|| number.to_string())} rx="1.5" x={format!("{x:.1}")}
-                        width={format!("{:.1}", pitch * 0.8)} style={format!("y:{:.1}px;height:{height:.1}px", 220.0 - height)} />
+                        width={format!("{:.1}", pitch * 0.8)} style={format!("y:{:.1}px;height:{height:.1}px", 220.0 -
+                        height)} />
                     if number_shown {
-                        <text class="digit" x={format!("{:.1}", x + pitch * 0.4)} y="236" text-anchor="middle">{ number }</text>
+                        <text class="digit" x={format!("{:.1}", x + pitch * 0.4)} y="236" text-anchor="middle">
+                            { number }</text>
                     }
                 </g>
             }
@@ -181,24 +183,27 @@ fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, grid: &Grid, expert: u3
     let two = height >= TWO_LINES;
     let middle = y + height / 2.0;
     html! {
-        <g key={expert} {class} data-testid="stage-expert" data-expert={expert.to_string()} data-on={works.to_string()} data-e={expert.to_string()}
+        <g key={expert} {class} data-testid="stage-expert" data-expert={expert.to_string()} data-on={works.to_string()}
+            data-e={expert.to_string()}
             onclick={choose} onmouseenter={point(Some(here))} onmouseleave={point(None)}>
             <title>{ title }</title>
-            <rect x={format!("{x:.1}")} y={format!("{y:.1}")} width={format!("{width:.1}")} height={format!("{height:.1}")}
+            <rect x={format!("{x:.1}")} y={format!("{y:.1}")} width={format!("{width:.1}")}
+                height={format!("{height:.1}")}
                 rx={format!("{:.1}", (width.min(height) * 0.22).min(9.0))} />
             if width >= FOR_NUMBER && height >= 13.0 {
                 <text class="strong" x={format!("{:.1}", x + width / 2.0)} text-anchor="middle"
                     y={format!("{:.1}", if two { middle - 3.0 } else { middle + 5.0 })}>{ expert }</text>
             }
             if two {
-                <text x={format!("{:.1}", x + width / 2.0)} y={format!("{:.1}", middle + 15.0)} text-anchor="middle">{ state }</text>
+                <text x={format!("{:.1}", x + width / 2.0)} y={format!("{:.1}", middle + 15.0)} text-anchor="middle">
+                    { state }</text>
             }
         </g>
     }
 }
 
-/// The way of a token through an expert: from the router into it, and out to the sum. A full expert turns it away: it goes
-/// around, and is added without that expert's part.
+/// The path of a token through an expert: from the router into it, and out to the sum. Where the expert is full, the
+/// path goes around it, and the sum lacks that expert's output.
 fn line(grid: &Grid, chosen: &Chosen) -> Html {
     let expert = chosen.expert as usize;
     let ((x, y), (width, height)) = (grid.at(expert), grid.size);
@@ -257,7 +262,8 @@ fn shared(count: usize) -> Html {
     html! {
         <g>
             <title>{ t!("stage.shared.about") }</title>
-            <path class="stage-wire" d={format!("M{} 218H136M340 218C356 218 366 200 {} {}", ROUTER.0, SUM.0, SUM.1 + 13.0)} />
+            <path class="stage-wire" d={format!("M{} 218H136M340 218C356 218 366 200 {} {}", ROUTER.0, SUM.0, SUM.1
+                + 13.0)} />
             <rect class="stage-network" x="136" y="202" width="204" height="32" rx="8" />
             <text x="238" y="223" text-anchor="middle">{ t!(count; "stage.shared") }</text>
         </g>

@@ -30,12 +30,14 @@ pub fn small_layer(place: Place, anatomy: Option<&Anatomy>, on_layer: &Callback<
         _ if place.width < NARROWEST => stripe(place, anatomy),
         Some(anatomy) => block(place, anatomy, &chosen),
         None => {
-            html! { <rect class="stage-network" x={(place.x + 8.0).to_string()} y="96" width={(place.width - 16.0).to_string()} height="90" rx="6" /> }
+            html! { <rect class="stage-network" x={(place.x + 8.0).to_string()} y="96"
+            width={(place.width - 16.0).to_string()} height="90" rx="6" /> }
         }
     };
     let frame = (place.width >= NARROWEST).then(|| frame(place));
     html! {
-        <g key={place.layer} class="stage-small" data-testid="stage-small" data-layer={place.layer.to_string()} onclick={open}>
+        <g key={place.layer} class="stage-small" data-testid="stage-small" data-layer={place.layer.to_string()}
+            onclick={open}>
             <title>{ title }</title>
             { frame }
             { content }
@@ -57,7 +59,8 @@ fn frame(place: Place) -> Html {
     let name = if width < 70.0 { format!("L{layer}") } else { t!("layer.name", layer = layer) };
     html! {
         <>
-            <rect class="stage-block" x={x.to_string()} y={TOP.to_string()} width={width.to_string()} height={HEIGHT.to_string()} rx="10" />
+            <rect class="stage-block" x={x.to_string()} y={TOP.to_string()} width={width.to_string()}
+                height={HEIGHT.to_string()} rx="10" />
             <path class="stage-wire" d={format!("M{inlet} {LINE_Y}V{TOP}M{outlet} {TOP}V{}", LINE_Y + 6.0)} />
             { plus(outlet) }
             <text class="soft" x={(x + width / 2.0).to_string()} y="236" text-anchor="middle">{ name }</text>
@@ -109,7 +112,8 @@ fn dots(Place { x, width, .. }: Place, anatomy: &Anatomy) -> Html {
             let on = anatomy.choice(expert as u32).is_some();
             html! {
                 <circle key={expert} class={if on { "stage-on" } else { "stage-rest" }} data-e={expert.to_string()}
-                    cx={format!("{:.1}", x + 6.0 + across * (column + 0.5))} cy={format!("{:.1}", 142.0 + down * (row + 0.5))}
+                    cx={format!("{:.1}", x + 6.0 + across * (column + 0.5))}
+                    cy={format!("{:.1}", 142.0 + down * (row + 0.5))}
                     r={format!("{radius:.1}")} />
             }
         })
@@ -129,7 +133,8 @@ fn stripe(Place { x, width, layer }: Place, anatomy: Option<&Anatomy>) -> Html {
                 let top = y;
                 y += height;
                 html! {
-                    <rect class="stage-on" data-e={chosen.expert.to_string()} x={format!("{x:.1}")} y={format!("{top:.1}")}
+                    <rect class="stage-on" data-e={chosen.expert.to_string()} x={format!("{x:.1}")}
+                        y={format!("{top:.1}")}
                         width={format!("{width:.1}")} height={format!("{height:.1}")} />
                 }
             })
@@ -140,7 +145,8 @@ fn stripe(Place { x, width, layer }: Place, anatomy: Option<&Anatomy>) -> Html {
     });
     html! {
         <>
-            <rect class="stage-rest" x={format!("{x:.1}")} y={TOP.to_string()} width={format!("{width:.1}")} height={HEIGHT.to_string()} />
+            <rect class="stage-rest" x={format!("{x:.1}")} y={TOP.to_string()} width={format!("{width:.1}")}
+                height={HEIGHT.to_string()} />
             { parts }
             { name }
         </>

@@ -1,4 +1,5 @@
-//! The picture of one token on its way through the model: the residual stream as a line, a block a layer, the next token's guesses.
+//! The picture of one token's path through the model: the residual stream as a line, a block for each layer, and the
+//! guesses for the next token.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -117,7 +118,8 @@ fn picture(props: &StageProps, position: usize, layers: usize, open: usize) -> H
                 <title>{ t!("stage.token.about") }</title>
                 <text class="soft" x="14" y="15">{ t!("stage.token") }</text>
                 <rect class="stage-token" x="10" y={(LINE_Y - 17.0).to_string()} width="94" height="34" rx="9" />
-                <text class="code" x="57" y={(LINE_Y + 5.0).to_string()} text-anchor="middle">{ shortened(text.trim_matches(['\u{201c}', '\u{201d}'])) }</text>
+                <text class="code" x="57" y={(LINE_Y + 5.0).to_string()} text-anchor="middle">
+                    { shortened(text.trim_matches(['\u{201c}', '\u{201d}'])) }</text>
             </g>
             { for blocks }
             { guesses(props, position) }
@@ -133,9 +135,12 @@ fn guesses(props: &StageProps, position: usize) -> Html {
         let text = quoted(&guess.text, None);
         html! {
             <g key={row}>
-                <text class="code" x="858" y={y.to_string()}>{ shortened(text.trim_matches(['\u{201c}', '\u{201d}'])) }</text>
-                <text class="soft" x="994" y={y.to_string()} text-anchor="end">{ format::percent(f64::from(guess.probability)) }</text>
-                <rect class="stage-rest" x="858" y={(y + 7.0).to_string()} width={GUESS_WIDTH.to_string()} height="6" rx="3" />
+                <text class="code" x="858" y={y.to_string()}>{ shortened(text.trim_matches(['\u{201c}', '\u{201d}'])) }
+                    </text>
+                <text class="soft" x="994" y={y.to_string()} text-anchor="end">
+                    { format::percent(f64::from(guess.probability)) }</text>
+                <rect class="stage-rest" x="858" y={(y + 7.0).to_string()} width={GUESS_WIDTH.to_string()} height="6"
+                    rx="3" />
                 <rect class="stage-guess" x="858" y={(y + 7.0).to_string()} height="6" rx="3"
                     width={format!("{:.1}", (GUESS_WIDTH * guess.probability).max(2.0))} />
             </g>

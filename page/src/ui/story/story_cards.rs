@@ -23,9 +23,11 @@ pub fn StoryCards(props: &StoryCardsProps) -> Html {
         let name = card.name.clone();
         let tell = props.dispatch.reform(move |_: MouseEvent| Action::Story((!pressed).then(|| name.clone())));
         html! {
-            <button key={card.name.clone()} type="button" class="story" data-testid="story" data-story={card.name.clone()}
+            <button key={card.name.clone()} type="button" class="story" data-testid="story"
+                data-story={card.name.clone()}
                 aria-pressed={pressed.to_string()} onclick={tell}>
-                <span class="story-dot" data-e={card.colour.to_string()} aria-hidden="true"></span>{ of_languages(&card.title) }
+                <span class="story-dot" data-e={card.colour.to_string()} aria-hidden="true"></span>
+                    { of_languages(&card.title) }
             </button>
         }
     });

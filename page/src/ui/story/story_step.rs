@@ -38,10 +38,12 @@ pub fn StoryStep(props: &StoryStepProps) -> Html {
     let text = |texts| fill(&of_languages(texts), &places);
     let waits = matches!(telling.waiting, Waiting::Text | Waiting::Trial(_));
     html! {
-        <section class="card telling" aria-labelledby="story-title" data-testid="story-step" data-step={step.to_string()}
+        <section class="card telling" aria-labelledby="story-title" data-testid="story-step"
+            data-step={step.to_string()}
             data-waiting={(telling.waiting != Waiting::Nothing).to_string()}>
             <div class="telling-text" role="status">
-                <h2 id="story-title">{ of_languages(&telling.story.title) }<small>{ format!(" {} / {}", step + 1, last + 1) }</small></h2>
+                <h2 id="story-title">{ of_languages(&telling.story.title) }<small>
+                    { format!(" {} / {}", step + 1, last + 1) }</small></h2>
                 if waits {
                     <p>{ t!("story.trying") }</p>
                 } else {
@@ -49,12 +51,15 @@ pub fn StoryStep(props: &StoryStepProps) -> Html {
                 }
             </div>
             <div class="row">
-                <button type="button" class="icon-only" disabled={step == 0} onclick={go(step.saturating_sub(1))} data-testid="story-back"
+                <button type="button" class="icon-only" disabled={step == 0} onclick={go(step.saturating_sub(1))}
+                    data-testid="story-back"
                     aria-label={t!("story.back")}>{ icon("left") }</button>
                 if step < last {
-                    <button type="button" class="primary" onclick={go(step + 1)} data-testid="story-next">{ t!("story.next") }</button>
+                    <button type="button" class="primary" onclick={go(step + 1)} data-testid="story-next">
+                        { t!("story.next") }</button>
                 }
-                <button type="button" class="quiet icon-only" onclick={close} data-testid="story-close" aria-label={t!("story.close")}>
+                <button type="button" class="quiet icon-only" onclick={close} data-testid="story-close"
+                    aria-label={t!("story.close")}>
                     { icon("close") }
                 </button>
             </div>

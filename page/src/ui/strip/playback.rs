@@ -75,7 +75,8 @@ pub fn Playback(props: &PlaybackProps) -> Html {
     let (sign, name) = if *playing { ("pause", t!("play.pause")) } else { ("play", t!("play.play")) };
     html! {
         <div class="row wrap playback" role="group" aria-label={t!("play.label")}>
-            <button type="button" class="quiet small" data-testid="play" onclick={toggle}>{ icon(sign) }{ name }</button>
+            <button type="button" class="quiet small" data-testid="play" onclick={toggle}>{ icon(sign) }{ name }
+                </button>
             <input type="range" min="1" max={props.length.to_string()} value={shown.to_string()} oninput={scrub}
                 aria-label={t!("play.scrub")} />
             <output>{ t!("play.shown", played = shown, length = props.length) }</output>

@@ -56,7 +56,7 @@ pub fn StripPart(props: &StripPartProps) -> Html {
 }
 
 /// The parts to draw now on the way to `wanted`, and whether more is to be drawn: then the component draws again in
-/// the next frame. While tokens are `to_come`, as many of those that stand there stay behind: they will be put in their places.
+/// the next frame. While tokens are `to_come`, as many old ones stay at the end: the new tokens will replace them.
 #[hook]
 pub fn use_parts(wanted: Vec<Piece>, to_come: usize) -> (Vec<Part>, bool) {
     let drawn = use_mut_ref(Drawn::default);
@@ -115,9 +115,10 @@ impl Drawn {
     }
 }
 
-/// Cuts a text, until now of the `drawn` pieces in the parts `old`, so that what stands before and after an edit stays in
-/// its parts: those are not drawn again, however long the text is. The parts that the edit touches take up what it brought,
-/// and divide when they are twice as long as they should be. Gives each part's key, where it is there already, and length.
+/// Cuts the `new` pieces into parts. The pieces before and after an edit keep their parts of `old`, which held the
+/// `drawn` pieces, so that those are not drawn again. The parts that the edit touches take the new pieces, and are
+/// divided where they are twice as long as they should be. Returns each part's key, where it exists already, and its
+/// length.
 fn cut(old: &[Part], drawn: &[&Piece], new: &[Piece]) -> Vec<(Option<usize>, usize)> {
     let most = drawn.len().min(new.len());
     let before = drawn.iter().copied().zip(new).take_while(|&pair| same_text(pair)).count();

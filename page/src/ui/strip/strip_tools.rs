@@ -73,7 +73,8 @@ fn colour_by(props: &StripToolsProps) -> Html {
     });
     let options = possible.map(|choice| {
         html! {
-            <option value={colour_name(choice)} selected={choice == props.colour_by}>{ t!(&format!("colour.{}", colour_name(choice))) }</option>
+            <option value={colour_name(choice)} selected={choice == props.colour_by}>
+                { t!(&format!("colour.{}", colour_name(choice))) }</option>
         }
     });
     html! {
@@ -108,7 +109,8 @@ fn search(props: &StripToolsProps) -> Html {
         <label class="row search"><span class="hidden">{ t!("find.label") }</span>
             <input type="search" placeholder={t!("find.placeholder")} value={props.search.clone()} data-testid="find"
                 oninput={input} onkeydown={next} />
-            <span class="soft" role="status">{ (!props.search.is_empty() || props.has_range).then(|| t!(count; "find.count")) }</span>
+            <span class="soft" role="status">
+                { (!props.search.is_empty() || props.has_range).then(|| t!(count; "find.count")) }</span>
         </label>
     }
 }

@@ -57,7 +57,8 @@ pub fn StripView(props: &StripViewProps) -> Html {
         <div class="strip-view" data-place="strip">
             if let Some(moment) = &props.recorded {
                 <p class="recorded" role="status" data-testid="recorded">{ moment }{ " " }
-                    <button type="button" class="link" onclick={props.dispatch.reform(|_: MouseEvent| Action::Snapshot(None))}>
+                    <button type="button" class="link"
+                        onclick={props.dispatch.reform(|_: MouseEvent| Action::Snapshot(None))}>
                         { t!("recorded.back") }
                     </button>
                 </p>
@@ -67,7 +68,8 @@ pub fn StripView(props: &StripViewProps) -> Html {
             } else {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by} {fading}
                     dossier={props.dossier.clone()} found={props.found.clone()} range_end={props.range_end}
-                    pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at} change={props.change.clone()}
+                    pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at}
+                    change={props.change.clone()}
                     overflow={props.overflow.clone()} to_come={props.to_come} ready_state={props.ready_state.clone()}
                     dispatch={props.dispatch.clone()} />
                 <p class="hint legend">{ about }</p>

@@ -98,15 +98,16 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
         <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} translate="no"
             data-fading={props.fading.map(|expert| expert.to_string())} role="listbox" aria-label={t!("strip.label")}
             aria-orientation="horizontal"
-            onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus} onkeydown={keys}
+            onmouseover={over} onmouseleave={leave} onmousedown={press} onclick={choose} onfocusin={focus}
+            onkeydown={keys}
             ondragstart={drag()}>
             { content(props, &parts) }
         </div>
     }
 }
 
-/// Scrolls the strip, and only the strip, to what the last answer brought. That waits for the next frame, where what was
-/// drawn in this one has its place anyway: asked for at once, all of the page would be laid out twice.
+/// Scrolls the strip, and only the strip, to the tokens of the last answer. It waits for the next frame, after layout:
+/// asking for positions at once would lay out the whole page twice.
 #[hook]
 fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize, behind: bool) {
     let node = node.clone();

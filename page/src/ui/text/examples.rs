@@ -25,7 +25,8 @@ pub fn Examples(props: &ExamplesProps) -> Html {
     let buttons = props.examples.iter().map(|example| {
         let pressed = *props.text == example.text;
         html! {
-            <button key={example.id.clone()} type="button" aria-pressed={pressed.to_string()} data-closes="" data-testid="example"
+            <button key={example.id.clone()} type="button" aria-pressed={pressed.to_string()} data-closes=""
+                data-testid="example"
                 data-example={example.id.clone()} onclick={choose(example.text.clone())}>{ name(example) }</button>
         }
     });
@@ -33,7 +34,8 @@ pub fn Examples(props: &ExamplesProps) -> Html {
         let forget = props.dispatch.reform(|_: MouseEvent| Action::ForgetKept);
         html! {
             <span class="joined">
-                <button type="button" data-closes="" data-testid="kept-text" onclick={choose((**kept).clone())}>{ t!("examples.kept") }</button>
+                <button type="button" data-closes="" data-testid="kept-text" onclick={choose((**kept).clone())}>
+                    { t!("examples.kept") }</button>
                 <button type="button" class="quiet" onclick={forget} aria-label={t!("examples.forget")}
                     title={t!("examples.forget")}>{ icon("close") }</button>
             </span>

@@ -47,19 +47,22 @@ pub fn Generate(props: &GenerateProps) -> Html {
                 <div class="menu-body">
                     <label>
                         <span>{ t!("generate.temperature") }</span>
-                        <input type="range" min="0" max="1.5" step="0.1" value={shown(sampling.temperature)} oninput={temperature} />
+                        <input type="range" min="0" max="1.5" step="0.1" value={shown(sampling.temperature)}
+                            oninput={temperature} />
                         <output>{ shown(sampling.temperature) }</output>
                         <small>{ t!("generate.temperature.about") }</small>
                     </label>
                     <label>
                         <span>{ t!("generate.top-p") }</span>
-                        <input type="range" min="0.1" max="1" step="0.05" value={shown(sampling.top_p)} oninput={top_p} />
+                        <input type="range" min="0.1" max="1" step="0.05" value={shown(sampling.top_p)}
+                            oninput={top_p} />
                         <output>{ shown(sampling.top_p) }</output>
                         <small>{ t!("generate.top-p.about") }</small>
                     </label>
                     <label>
                         <span>{ t!("generate.tokens") }</span>
-                        <input type="number" min="1" max="4096" step="1" value={props.tokens.to_string()} onchange={tokens} />
+                        <input type="number" min="1" max="4096" step="1" value={props.tokens.to_string()}
+                            onchange={tokens} />
                         <small>{ t!("generate.tokens.about") }</small>
                     </label>
                     <label>
@@ -69,9 +72,11 @@ pub fn Generate(props: &GenerateProps) -> Html {
                     </label>
                 </div>
             </Popup>
-            <button type="button" class="quiet" onclick={step} disabled={idle} title={t!("generate.step.about")}>{ t!("generate.step") }</button>
+            <button type="button" class="quiet" onclick={step} disabled={idle} title={t!("generate.step.about")}>
+                { t!("generate.step") }</button>
             if props.generating {
-                <button type="button" class="primary" data-testid="stop" onclick={stop}>{ icon("stop") }{ t!("generate.stop") }</button>
+                <button type="button" class="primary" data-testid="stop" onclick={stop}>
+                    { icon("stop") }{ t!("generate.stop") }</button>
             } else {
                 <button type="button" class="primary" data-testid="generate" onclick={go} disabled={idle}
                     title={if props.full { t!("generate.full") } else { t!("generate.about") }}>

@@ -38,10 +38,12 @@ pub fn TextField(props: &TextFieldProps) -> Html {
                 { overflow(props) }
                 <span class="grow"></span>
                 if props.can_undo {
-                    <button type="button" class="link" onclick={undo} data-testid="undo-text">{ icon("undo") }{ t!("text.undo") }</button>
+                    <button type="button" class="link" onclick={undo} data-testid="undo-text">
+                        { icon("undo") }{ t!("text.undo") }</button>
                 }
                 if !props.text.is_empty() {
-                    <button type="button" class="link" onclick={clear} data-testid="clear-text">{ icon("close") }{ t!("text.clear") }</button>
+                    <button type="button" class="link" onclick={clear} data-testid="clear-text">
+                        { icon("close") }{ t!("text.clear") }</button>
                 }
             </div>
         </div>
@@ -63,6 +65,7 @@ fn overflow(props: &TextFieldProps) -> Html {
     let rest = props.text.get(overflow.routed_bytes..).map_or(0, |rest| rest.chars().count());
     let left_out = t!(rest; "text.left-out");
     html! {
-        <span class="overflow" data-testid="overflow">{ t!(overflow.context; "text.overflow", left_out = left_out) }</span>
+        <span class="overflow" data-testid="overflow">{ t!(overflow.context; "text.overflow", left_out = left_out) }
+            </span>
     }
 }

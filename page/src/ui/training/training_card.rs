@@ -112,7 +112,8 @@ fn watch(props: &TrainingCardProps) -> Html {
     html! {
         if props.can_watch {
             <p class="row wrap watch">
-                <button type="button" class="primary" data-testid="watch" onclick={watch}>{ icon("play") }{ t!("recorded.watch") }</button>
+                <button type="button" class="primary" data-testid="watch" onclick={watch}>
+                    { icon("play") }{ t!("recorded.watch") }</button>
                 <span class="soft">{ t!("recorded.watch.about") }</span>
             </p>
         }
@@ -177,7 +178,8 @@ fn Snapshots(props: &SnapshotsProps) -> Html {
     html! {
         <>
             <div class="row wrap training-slider">
-                <button type="button" class="quiet small" data-testid="play-training" onclick={toggle}>{ icon(sign) }{ name }</button>
+                <button type="button" class="quiet small" data-testid="play-training" onclick={toggle}>
+                    { icon(sign) }{ name }</button>
                 <input type="range" min="0" max={last.to_string()} value={moment.snapshot.to_string()} oninput={slide}
                     data-testid="snapshot" aria-label={t!("training.slide")} aria-valuetext={tokens.clone()} />
                 <output>{ tokens }</output>
@@ -186,7 +188,8 @@ fn Snapshots(props: &SnapshotsProps) -> Html {
                 { texts(props) }
                 { beside(props) }
                 <span class="grow"></span>
-                <button type="button" class="quiet small" data-testid="leave-past" onclick={back}>{ t!("recorded.back") }</button>
+                <button type="button" class="quiet small" data-testid="leave-past" onclick={back}>
+                    { t!("recorded.back") }</button>
             </div>
             { spread(recording, moment.snapshot) }
         </>
@@ -197,7 +200,8 @@ fn Snapshots(props: &SnapshotsProps) -> Html {
 fn texts(props: &SnapshotsProps) -> Html {
     let chosen = props.moment.text;
     let options = props.recording.texts().iter().enumerate().map(|(index, text)| {
-        html! { <option value={index.to_string()} selected={index == chosen}>{ name_of("example", &text.id, &text.label) }</option> }
+        html! { <option value={index.to_string()} selected={index == chosen}>
+        { name_of("example", &text.id, &text.label) }</option> }
     });
     let choose = choice(&props.dispatch, |index| index.map(Action::RecordedText));
     html! {
@@ -212,7 +216,8 @@ fn beside(props: &SnapshotsProps) -> Html {
     let chosen = props.moment.beside;
     let options = (0..props.recording.snapshots().len()).map(|index| {
         html! {
-            <option value={index.to_string()} selected={chosen == Some(index)}>{ moment_name(&props.recording, index) }</option>
+            <option value={index.to_string()} selected={chosen == Some(index)}>{ moment_name(&props.recording, index) }
+                </option>
         }
     });
     let choose = choice(&props.dispatch, |index| Some(Action::Beside(index)));
@@ -245,13 +250,15 @@ fn spread(recording: &Recording, snapshot: usize) -> Html {
         let height = |share: f32| (share * experts / 2.0).min(1.0);
         let bars = balance.load.iter().enumerate().map(|(expert, &share)| {
             let title = t!("load.bar", expert = expert, share = format::percent(f64::from(share)));
-            html! { <span class={classes!("bar", (share == 0.0).then_some("idle"))} data-e={expert.to_string()} {title}><s style={bar_height("height", height(share))}></s></span> }
+            html! { <span class={classes!("bar", (share == 0.0).then_some("idle"))} data-e={expert.to_string()} {title}>
+            <s style={bar_height("height", height(share))}></s></span> }
         });
         let label = t!("load.max", value = format::decimal(f64::from(balance.max_over_mean)));
         html! {
             <figure key={*layer} class="held-out">
                 <figcaption>{ t!("layer.name", layer = layer) }<span class="soft">{ label }</span></figcaption>
-                <div class="bars small">{ for bars }<span class="even" style={bar_height("bottom", height(1.0 / experts))}></span></div>
+                <div class="bars small">{ for bars }
+                    <span class="even" style={bar_height("bottom", height(1.0 / experts))}></span></div>
             </figure>
         }
     });
