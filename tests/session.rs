@@ -1,0 +1,183 @@
+//! A session in any order of edits, drawn tokens, policies and forks holds the trace of a fresh run.
+
+use moescope::engine::cpu::CpuEngine;
+use moescope::engine::{Engine, Sampling};
+use moescope::model::{Model, files};
+use moescope::routing::{Policy, Trace};
+use moescope::session::Session;
+use moescope::shape::{GROUP, Settings, experts_choose, own_settings};
+use pollster::block_on;
+use proptest::prelude::*;
+use std::path::Path;
+
+/// What may be done with a session.
+#[derive(Clone, Debug)]
+enum Operation {
+    /// Replaces the tokens from a place on, a share of the text, by others.
+    Edit { from: f64, with: Vec<u32> },
+    /// Keeps a share of the text.
+    Truncate { to: f64 },
+    /// Runs at most so many pending tokens.
+    Advance { most: usize },
+    /// Runs what is pending, then draws tokens.
+    Draw { tokens: usize, seed: u64 },
+    /// Another policy, by its place in [`POLICIES`].
+    Policy(usize),
+    /// Another engine on the same weights, with the same policy.
+    Fork,
+}
+
+/// Policies that work on every model here.
+const POLICIES: [&str; 7] = [
+    "{}",
+    r#"{"off":[1]}"#,
+    r#"{"top_k":1}"#,
+    r#"{"layers":[0],"temperature":2.5,"noise":0.7}"#,
+    r#"{"force":[0],"tokens":[3,6]}"#,
+    r#"{"capacity_factor":0.6,"overflow":"next-best"}"#,
+    r#"{"gate":"expert-choice"}"#,
+];
+
+/// A small vocabulary makes common prefixes likely.
+fn tokens(most: usize) -> impl Strategy<Value = Vec<u32>> {
+    proptest::collection::vec(0u32..6, 0..most)
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (0.0..1.0, tokens(GROUP + 30)).prop_map(|(from, with)| Operation::Edit { from, with }),
+        1 => (0.0..1.0).prop_map(|to| Operation::Truncate { to }),
+        3 => (1usize..40).prop_map(|most| Operation::Advance { most }),
+        2 => (1usize..4, any::<u64>()).prop_map(|(tokens, seed)| Operation::Draw { tokens, seed }),
+        1 => (0..POLICIES.len()).prop_map(Operation::Policy),
+        1 => Just(Operation::Fork),
+    ]
+}
+
+/// A session, and the trace that its caller has.
+struct Machine {
+    model: Model,
+    session: Session,
+    trace: Trace,
+}
+
+impl Machine {
+    fn new(fixture: &str) -> Self {
+        let directory = Path::new("tests/golden/fixtures").join(fixture);
+        let model = Model::new(&files::read_dir(&directory).unwrap()).unwrap();
+        let session = Session::new(engine(&model, own_settings(&model.architecture)));
+        Self { model, session, trace: Trace::default() }
+    }
+
+    fn settings(&self) -> Settings {
+        self.session.engine().settings().clone()
+    }
+
+    fn set(&mut self, ids: Vec<u32>) {
+        let kept = self.session.set(ids);
+        self.trace.truncate(kept);
+    }
+
+    fn advance(&mut self, most: usize) {
+        let more = block_on(self.session.advance(None, most, |_| {})).unwrap();
+        self.trace.extend(&more);
+        assert_eq!(self.trace.len(), self.session.given(), "the caller has the trace of what the session gave");
+    }
+
+    fn finish(&mut self) {
+        while self.session.pending() > 0 {
+            self.advance(usize::MAX);
+        }
+    }
+
+    fn perform(&mut self, operation: &Operation) {
+        let ids = self.session.ids().to_vec();
+        let place = |share: f64| (share * ids.len() as f64) as usize;
+        match operation {
+            Operation::Edit { from, with } => self.set([&ids[..place(*from)], with].concat()),
+            Operation::Truncate { to } => self.set(ids[..place(*to)].to_vec()),
+            Operation::Advance { most } => self.advance(*most),
+            Operation::Draw { tokens, seed } => self.draw(*tokens, *seed),
+            Operation::Policy(number) => {
+                let policy = Policy::parse(POLICIES[*number]).unwrap().settings(&self.model.architecture).unwrap();
+                self.session.set_settings(policy.unwrap_or_else(|| own_settings(&self.model.architecture)));
+                self.trace = Trace::default();
+            }
+            Operation::Fork => {
+                let fork = block_on(self.session.engine().fork(self.settings())).unwrap();
+                self.session.replace_engine(fork);
+                self.trace = Trace::default();
+            }
+        }
+    }
+
+    /// Draws where a token may be drawn: some text was routed, there is room, and later tokens change no earlier ones.
+    fn draw(&mut self, tokens: usize, seed: u64) {
+        self.finish();
+        let sampling = Sampling { seed, ..Sampling::default() };
+        for _ in 0..tokens {
+            if self.session.last_logits().is_empty()
+                || !self.session.has_room()
+                || experts_choose(self.session.engine().settings())
+            {
+                return;
+            }
+            let more = block_on(self.session.draw(&sampling, 1, None)).unwrap();
+            assert_eq!(more.len(), 1);
+            self.trace.extend(&more);
+        }
+    }
+
+    /// The trace of its text on an engine that has seen nothing else.
+    fn fresh(&self) -> Trace {
+        let mut session = Session::new(engine(&self.model, self.settings()));
+        block_on(session.run(self.session.ids(), None, |_| {})).unwrap()
+    }
+}
+
+fn engine(model: &Model, settings: Settings) -> Engine {
+    Engine::Cpu(Box::new(CpuEngine::new(model).unwrap().fork(settings)))
+}
+
+/// The same decisions and surprise, bit for bit: a sum has one order on the CPU, whatever the chunks are.
+fn assert_same(held: &Trace, fresh: &Trace) {
+    assert_eq!(held.len(), fresh.len());
+    assert_eq!(held.tokens, fresh.tokens);
+    if !fresh.is_empty() {
+        assert_eq!(held.layers, fresh.layers);
+    }
+    let bits = |trace: &Trace| trace.surprise.iter().map(|bits| bits.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(held), bits(fresh));
+    assert_eq!(held.guesses, fresh.guesses);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_of_operations_holds_the_trace_of_a_fresh_run(
+        fixture in proptest::sample::select(vec!["basic", "window", "switch", "sigmoid-bias", "hierarchical"]),
+        operations in proptest::collection::vec(operation(), 1..14),
+    ) {
+        let mut machine = Machine::new(fixture);
+        for operation in &operations {
+            // A policy that names another gate than a model with groups has is rejected by some models.
+            if let Operation::Policy(number) = operation {
+                let policy = Policy::parse(POLICIES[*number]).unwrap();
+                if policy.settings(&machine.model.architecture).is_err() {
+                    continue;
+                }
+            }
+            machine.perform(operation);
+            // What the caller holds is right at every moment, also while tokens are pending. Where the experts choose,
+            // later tokens of a group still change it.
+            if !experts_choose(machine.session.engine().settings()) {
+                let mut fresh = machine.fresh();
+                fresh.truncate(machine.trace.len());
+                assert_same(&machine.trace, &fresh);
+            }
+        }
+        machine.finish();
+        assert_same(&machine.trace, &machine.fresh());
+    }
+}
