@@ -1,5 +1,4 @@
-//! The page's texts: every language has every text with the same places to fill in, and the code asks for none
-//! that is missing.
+//! The page's texts: every language has every text with the same places to fill in, and the code asks for each.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -74,22 +73,26 @@ fn a_text_for_a_number_has_a_form_for_every_other_number() {
     }
 }
 
+/// The compiler rejects a key that is written out and does not exist (page/state/src/message_keys.rs). This finds the
+/// texts that nothing asks for: neither by their whole key nor by a key whose beginning is written out.
 #[test]
-fn the_code_asks_for_texts_that_there_are() {
+fn every_text_is_asked_for() {
     let english = texts(&root().join("www/messages/en.json"));
-    let mut asked = BTreeSet::new();
-    let code = ["page/src", "page/state/src"].map(|folder| files(&root().join(folder)));
-    for path in code.into_iter().flatten() {
-        let code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        // Comments show the macro in use.
-        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        for call in ["t!(", "phrase!(", "Phrase::key("] {
-            asked.extend(code.split(call).skip(1).filter_map(key));
-        }
-    }
-    assert!(asked.len() > 100, "only {} texts were found in the code", asked.len());
-    let missing: Vec<_> = asked.iter().filter(|key| !english.contains_key(*key)).collect();
-    assert!(missing.is_empty(), "texts that are not in en.json: {missing:?}");
+    let folders = ["page/src", "page/state/src", "page/worker/src"].map(|folder| files(&root().join(folder)));
+    let code: String = folders.into_iter().flatten().map(|path| read(&path)).collect();
+    let scripts = ["www/boot.js", "index.html"].map(|path| read(&root().join(path))).concat();
+    let written: BTreeSet<&str> = code.split('"').chain(scripts.split('"')).collect();
+    let beginnings: BTreeSet<&str> =
+        code.split("format!(\"").skip(1).filter_map(|call| call.split('{').next()).collect();
+    let beginnings: Vec<&str> = beginnings.into_iter().filter(|beginning| beginning.ends_with('.')).collect();
+    assert!(beginnings.len() > 5, "only {beginnings:?} were found in the code");
+    let is_asked = |key: &str| written.contains(key) || beginnings.iter().any(|beginning| key.starts_with(beginning));
+    let dead: Vec<&String> = english.keys().filter(|key| !is_asked(key)).collect();
+    assert!(dead.is_empty(), "texts that nothing asks for: {dead:#?}");
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The files of a directory and of those in it.
@@ -97,13 +100,4 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).expect("the page's code");
     let paths = entries.map(|entry| entry.expect("a file of the page's code").path());
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
-/// The key of a call of `t!`, where it is written out: `"key"...` or `number; "key"...`.
-fn key(call: &str) -> Option<String> {
-    let call = call.trim_start();
-    let start = if call.starts_with('"') { call } else { call.split_once("; \"").map(|(_, rest)| rest)? };
-    let key = start.trim_start_matches('"').split('"').next()?;
-    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '.' | '-' | '_'));
-    is_key.then(|| key.to_owned())
 }

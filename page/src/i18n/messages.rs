@@ -129,8 +129,16 @@ pub fn fill(text: &str, places: &[(&str, String)]) -> String {
 }
 
 /// A text of the page: `t!("key")`, `t!("key", name = value)`, and for texts that depend on a number
-/// `t!(n; "key")`.
+/// `t!(n; "key")`. A key that is written out is checked by the compiler.
 macro_rules! t {
+    ($key:literal $(, $name:ident = $value:expr)* $(,)?) => {{
+        const _: () = assert!($crate::state::message_keys::has($key, &[$(stringify!($name)),*]), "no such message");
+        $crate::i18n::messages::text($key, &[$((stringify!($name), $value.to_string())),*])
+    }};
+    ($n:expr; $key:literal $(, $name:ident = $value:expr)* $(,)?) => {{
+        const _: () = assert!($crate::state::message_keys::has($key, &[$(stringify!($name)),*]), "no such message");
+        $crate::i18n::messages::plural($key, $n, &[$((stringify!($name), $value.to_string())),*])
+    }};
     ($key:expr $(, $name:ident = $value:expr)* $(,)?) => {
         $crate::i18n::messages::text($key, &[$((stringify!($name), $value.to_string())),*])
     };

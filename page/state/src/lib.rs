@@ -10,6 +10,7 @@ pub mod death;
 pub mod example;
 mod hearing;
 pub mod history;
+pub mod message_keys;
 pub mod phrase;
 pub mod shared;
 pub mod story;

@@ -57,15 +57,17 @@ from_numbers!(usize, u32, u64);
 /// A phrase: `phrase!("key")`, `phrase!("key", name = value)`, or `phrase!(n; "key")` where the text depends on a
 /// number.
 macro_rules! phrase {
-    ($key:literal $(, $name:ident = $value:expr)* $(,)?) => {
+    ($key:literal $(, $name:ident = $value:expr)* $(,)?) => {{
+        const _: () = assert!($crate::message_keys::has($key, &[$(stringify!($name)),*]), "no such message");
         $crate::phrase::Phrase::Text {
             key: $key, count: None, places: vec![$((stringify!($name), $value.into())),*],
         }
-    };
-    ($n:expr; $key:literal $(, $name:ident = $value:expr)* $(,)?) => {
+    }};
+    ($n:expr; $key:literal $(, $name:ident = $value:expr)* $(,)?) => {{
+        const _: () = assert!($crate::message_keys::has($key, &[$(stringify!($name)),*]), "no such message");
         $crate::phrase::Phrase::Text {
             key: $key, count: Some($n), places: vec![$((stringify!($name), $value.into())),*],
         }
-    };
+    }};
 }
 pub(crate) use phrase;

@@ -172,10 +172,7 @@ impl Controls<'_> {
             html! { <option value={gate.name()} selected={rule.gate == Some(gate)}>
             { t!(&format!("gate.{}", gate.name())) }</option> }
         });
-        let about = rule.gate.map_or_else(
-            || t!("gate.own.about", router = self.props.model.router),
-            |gate| t!(&format!("gate.{}.about", gate.name())),
-        );
+        let about = rule.gate.map_or_else(|| t!("gate.own.about"), |gate| t!(&format!("gate.{}.about", gate.name())));
         html! {
             <label class="wide">
                 <span>{ t!("policy.gate") }</span>
