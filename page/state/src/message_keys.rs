@@ -3,8 +3,8 @@
 
 include!(concat!(env!("OUT_DIR"), "/message_keys.rs"));
 
-/// Whether there is a message `key` whose placeholders are `names`, in any order; `n` is not counted, as the number of a
-/// plural fills it.
+/// Whether there is a message `key` whose placeholders are `names`, in any order; `n` is not counted, as the number of
+/// a plural fills it.
 pub const fn has(key: &str, names: &[&str]) -> bool {
     let mut at = 0;
     while at < MESSAGES.len() {
