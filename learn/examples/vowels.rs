@@ -1,0 +1,48 @@
+//! The comparison of the paper of 1991 as a table: `cargo run -p moescope-learn --example vowels [runs] [seed]`.
+
+use std::process::ExitCode;
+
+use moescope_learn::local_experts::vowels::{Comparison, SYSTEMS, System, compare};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let mut comparison = Comparison::default();
+    let mut arguments = std::env::args().skip(1);
+    let number = |text: String| text.parse::<u32>().map_err(|_| format!("{text} is not a number of runs or a seed"));
+    if let Some(runs) = arguments.next() {
+        comparison.runs = number(runs)? as usize;
+    }
+    if let Some(seed) = arguments.next() {
+        comparison.seed = number(seed)?.into();
+    }
+    println!("{} runs; until the squared error of a vowel is {}", comparison.runs, comparison.criterion);
+    println!("| system | parameters | step size | epochs | deviation | failed | train | test |");
+    println!("| --- | --: | --: | --: | --: | --: | --: | --: |");
+    for system in SYSTEMS {
+        let row = compare(system, &comparison).map_err(|e| e.to_string())?;
+        let name = match system {
+            System::Mixture(experts) => format!("mixture of {experts} linear experts"),
+            System::Network(hidden) => format!("network with {hidden} hidden units"),
+        };
+        println!(
+            "| {name} | {} | {} | {:.0} | {:.0} | {} | {:.1} % | {:.1} % |",
+            row.parameters,
+            row.learning_rate,
+            row.mean,
+            row.deviation,
+            row.failed,
+            100.0 * row.train_accuracy,
+            100.0 * row.test_accuracy
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! Trains small mixtures of experts: the mathematics of the labs, and of the trainer. Native and WebAssembly; no
+//! threads, no clock, no files, and random numbers that are a pure function of the seed.
+//!
+//! Each lab is a module with the same parts: `Settings` (JSON with defaults), `Lab`, and `State`, what it shows.
+//!
+//! - [`local_experts`]: mixtures in the plane, 1991 and what followed: support vector machines, Gaussian processes,
+//!   trees of gates;
+//! - [`error`], [`random`], [`linalg`], [`columns`]: what the labs share.
+//!
+//! ```
+//! use moescope_learn::local_experts::{DataSet, Lab, Settings};
+//!
+//! # fn main() -> Result<(), moescope_learn::error::Error> {
+//! let mut lab = Lab::new(Settings { data: DataSet::Moons, experts: 2, ..Settings::default() })?;
+//! let before = lab.state().loss;
+//! lab.step(500)?;
+//! assert!(lab.state().loss < before);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod columns;
+pub mod error;
+pub mod linalg;
+pub mod local_experts;
+pub mod random;
