@@ -1,6 +1,6 @@
-// Groups the assignments by expert: counts, a prefix sum, a stable scatter, all in one workgroup; then the list of
-// tiles (at most TILE assignments of one expert each) and the indirect arguments that run it. Assignments of weight 0
-// (dropped ones) and empty ones are left out. Twin: kernels/dispatch.rs
+// Groups the assignments by expert: counts, a prefix sum, a stable scatter, all in one workgroup. Then writes the list
+// of tiles (at most TILE assignments of one expert each) and the arguments of the indirect dispatches that run them.
+// Dropped assignments (weight 0) and empty ones are left out. Twin: kernels/dispatch.rs
 @group(0) @binding(1) var<storage, read> selected: array<u32>;                  // [T * CHOICES]
 @group(0) @binding(2) var<storage, read> route_weights: array<f32>;             // [T * CHOICES]
 @group(0) @binding(3) var<storage, read_write> assignments: array<u32>;         // [T * CHOICES]
@@ -17,7 +17,7 @@ var<workgroup> counts: array<u32, ALL_EXPERTS>;
 var<workgroup> slots: array<u32, ALL_EXPERTS>;          // where an expert's assignments start
 var<workgroup> tile_slots: array<u32, ALL_EXPERTS>;     // where its tiles start
 
-// Each invocation works for every 64th expert.
+// Each invocation handles every 64th expert.
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let total = step.count * CHOICES;

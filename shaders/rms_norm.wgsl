@@ -1,4 +1,4 @@
-// y = x / sqrt(mean(x^2) + eps) * scale, a workgroup a token. Twin: kernels/rms_norm.rs
+// y = x / sqrt(mean(x^2) + eps) * scale, one workgroup for each token. Twin: kernels/rms_norm.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
 @group(0) @binding(2) var<storage, read> scale: array<vec4<f32>>;       // [D]
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;     // [T, D]

@@ -1,4 +1,4 @@
-// ids[0] = the token whose logit and Gumbel noise are the largest together: drawn from softmax(logits / temperature).
+// ids[0] = the token with the largest logit + temperature * Gumbel noise, a draw from softmax(logits / temperature).
 // One workgroup. Twin: kernels/sample.rs
 @group(0) @binding(1) var<storage, read> logits: array<f32>;            // [T - from, V]: the last row counts
 @group(0) @binding(2) var<storage, read> sampling: array<u32>;          // temperature, seed's lower and upper half
@@ -9,7 +9,7 @@ override LANES: u32;          // at most 256
 var<workgroup> scores: array<f32, 256>;
 var<workgroup> tokens: array<u32, 256>;
 
-// -ln(-ln(1 - v)) for v in (0, 1); a series for small v, whose logarithm WGSL may get wrong by 2^-21.
+// -ln(-ln(1 - v)) for v in (0, 1). Small v use a series, because WGSL allows an error of 2^-21 in their logarithm.
 fn gumbel(word: u32) -> f32 {
     let v = (f32(word >> 9u) + 0.5) / 8388608.0;
     if (v < 0.03125) {
@@ -42,7 +42,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         return;
     }
     for (var i = 1u; i < LANES; i++) {
-        // Of equals the first.
+        // The first of equal ones wins.
         if (scores[i] > best || (scores[i] == best && tokens[i] < token)) {
             best = scores[i];
             token = tokens[i];

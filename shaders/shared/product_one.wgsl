@@ -1,14 +1,15 @@
-// Panels of weights times one row of x: for decoding, where reading the weights is the work. A workgroup has 16
-// lanes, a row of each of its four panels, times HEIGHT splits of the columns, which are added up in a fixed order.
-// The kernel says which row of x by `x_row(first, i)`, and is given the sums of two panels at a time by `put(panel,
-// lane, first, a, b)`.
+// The product of panels of weights and one row of x, for decoding, where reading the weights takes most of the time. A
+// workgroup has 16 lanes, one for each row of its four panels, times HEIGHT parts of the columns, whose sums are added
+// up in a fixed order. The kernel defines `x_row(first, i)`, which row of x to use, and `put(panel, lane, first, a,
+// b)`, which gets the sums of two panels at a time.
 const TILE = 1u;
 override HEIGHT: u32;         // at most 4
 const PANELS = 4u;
 alias Sums = f32;
 var<workgroup> partial_sums: array<vec4<f32>, ROWS * 4u>;   // a component each panel
 
-// The products with the `panels` panels of a matrix that begins at the word `base`. All invocations must call it.
+// Computes the products with the `panels` panels of the matrix that starts at the word `base`. All invocations must
+// call it.
 fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32, count: u32) {
     let row = x_row(first, 0u);
     let words = groups * ROWS;
@@ -17,7 +18,7 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
     for (var g = local.y; g < groups; g += HEIGHT) {
         let four = x[row + g];
         let at = start + g * ROWS;
-        // Panels beyond the last give sums that are not used.
+        // Sums of panels beyond the last one are not used.
         sums += vec4<f32>(
             dot(unpack4(weights[at]), four),
             dot(unpack4(weights[at + words]), four),

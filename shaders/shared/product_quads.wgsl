@@ -1,7 +1,7 @@
-// Panels of weights times sixteen rows of x: for prefill on a software adapter, where a load costs as much as fifteen
-// multiply-adds. Each of four neighbouring invocations loads four columns of another row of x and broadcasts them to
-// the others; each weight serves sixteen rows. A workgroup has 16 lanes, a row of each of its SET panels. Otherwise
-// as product_tile.wgsl.
+// The product of panels of weights and sixteen rows of x, for prefill on a software adapter, where a load costs as
+// much as fifteen multiply-adds. Each invocation of a quad loads four columns of another row of x and broadcasts them
+// to the other three. Each loaded weight is used for sixteen rows. A workgroup has 16 lanes, one for each row of its
+// SET panels. Otherwise it works as product_tile.wgsl.
 const TILE = 16u;
 const HEIGHT = 1u;
 override SET: u32;            // 8 or 16
@@ -19,7 +19,7 @@ struct Columns {
     d: mat4x4<f32>,
 }
 
-// All invocations must call it: those of a quad need each other, and panels beyond the last give sums that are not
+// All invocations must call it, because those of a quad exchange values. Sums of panels beyond the last one are not
 // used.
 fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32, count: u32) {
     let panel = workgroup * SET;
@@ -108,18 +108,18 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
     put(panel + 14u, local.x, first, s14, s15);
 }
 
-// What the four invocations of a quad have, a column each.
+// The values of the four invocations of a quad, one in each column.
 fn of_quad(own: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(quadBroadcast(own, 0u), quadBroadcast(own, 1u), quadBroadcast(own, 2u), quadBroadcast(own, 3u));
 }
 
 fn plus(sums: Sums, packed: Packed, four: Columns) -> Sums {
     let w = unpack4(packed);
-    // w * matrix = the dot products of w with its columns.
+    // w * matrix = the dot products of w with the matrix's columns.
     return Sums(sums.a + w * four.a, sums.b + w * four.b, sums.c + w * four.c, sums.d + w * four.d);
 }
 
-// Of the first eight rows alone.
+// The same for the first eight rows only.
 fn plus_half(sums: Sums, packed: Packed, four: Columns) -> Sums {
     let w = unpack4(packed);
     return Sums(sums.a + w * four.a, sums.b + w * four.b, sums.c, sums.d);

@@ -1,7 +1,7 @@
-// Panels of weights times eight rows of x: for prefill, where each weight that is read serves eight tokens, and each
-// number of x eight panels. A workgroup has 16 lanes, a row of each panel, times HEIGHT sets of eight panels. The
-// kernel says which rows of x by `x_row(first, i)`, and is given the sums of two panels at a time by `put(panel,
-// lane, first, a, b)`.
+// The product of panels of weights and eight rows of x, for prefill: each weight that is read is used for eight
+// tokens, and each number of x for eight panels. A workgroup has 16 lanes, one for each row of a panel, times HEIGHT
+// sets of eight panels. The kernel defines `x_row(first, i)`, which rows of x to use, and `put(panel, lane, first, a,
+// b)`, which gets the sums of two panels at a time.
 const TILE = 8u;
 const HEIGHT = 4u;
 const SET = 8u;
@@ -10,7 +10,7 @@ struct Sums {
     high: vec4<f32>,  // rows 4 to 7
 }
 
-// The products with the `panels` panels of a matrix that begins at the word `base`.
+// Computes the products with the `panels` panels of the matrix that starts at the word `base`.
 fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>, first: u32, count: u32) {
     let panel = (workgroup * HEIGHT + local.y) * SET;
     if (panel >= panels) {
@@ -38,7 +38,7 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
         let low = mat4x4<f32>(x[r0 + g], x[r1 + g], x[r2 + g], x[r3 + g]);
         let high = mat4x4<f32>(x[r4 + g], x[r5 + g], x[r6 + g], x[r7 + g]);
         let at = start + g * ROWS;
-        // Panels beyond the last give sums that are not used.
+        // Sums of panels beyond the last one are not used.
         let w0 = unpack4(weights[at]);
         let w1 = unpack4(weights[at + words]);
         let w2 = unpack4(weights[at + 2u * words]);
@@ -47,7 +47,7 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
         let w5 = unpack4(weights[at + 5u * words]);
         let w6 = unpack4(weights[at + 6u * words]);
         let w7 = unpack4(weights[at + 7u * words]);
-        // w * matrix = the dot products of w with its columns.
+        // w * matrix = the dot products of w with the matrix's columns.
         s0 = Sums(s0.low + w0 * low, s0.high + w0 * high);
         s1 = Sums(s1.low + w1 * low, s1.high + w1 * high);
         s2 = Sums(s2.low + w2 * low, s2.high + w2 * high);

@@ -1,5 +1,5 @@
-// The sum of a number over the LANES invocations of a workgroup. Each adds all of them up, in the same order: one
-// barrier, where halving them again and again would take six. All invocations must call it, once.
+// The sum of a number over the LANES invocations of a workgroup. Each invocation adds up all numbers in the same
+// order, which needs one barrier; a tree of halves would need six. All invocations must call it, once.
 override LANES: u32;          // 64, or 1 where no barrier is wanted
 var<workgroup> reduced: array<f32, 64>;
 

@@ -1,4 +1,4 @@
-// What differs from step to step.
+// The values that change from step to step.
 struct Step {
     start: u32,        // position of the first token
     count: u32,        // T: tokens of this step
