@@ -1,5 +1,5 @@
-//! Models whose files are on their way: engines are made of what has arrived, and what is wrong is said as soon as it
-//! can be seen.
+//! Models whose files are being downloaded: engines are made from the bytes that have arrived, and errors are reported
+//! as early as possible.
 
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, poll_fn};
@@ -18,16 +18,16 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// A file of which the first bytes are here.
+/// A file whose first bytes have arrived.
 struct Delivery {
     bytes: Vec<u8>,
     here: Cell<usize>,
-    /// No more will come.
+    /// Whether the file ends here.
     ended: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
-    /// What was read, in order.
+    /// The ranges that were read, in order.
     read: RefCell<Vec<Range<usize>>>,
-    /// How often that was for the last time.
+    /// Number of reads that were the last ones of their range (`take`).
     taken: Cell<usize>,
 }
 
@@ -74,7 +74,7 @@ impl Content for Delivery {
     }
 }
 
-/// A fixture's files, its weights as bytes, and where their header ends.
+/// A fixture's files, the bytes of its weights, and the end of their header.
 fn fixture(name: &str) -> (ModelFiles, Vec<u8>, usize) {
     let files = read_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures").join(name)).unwrap();
     let file = &files.weights[0].1;
@@ -83,7 +83,7 @@ fn fixture(name: &str) -> (ModelFiles, Vec<u8>, usize) {
     (files, bytes, header)
 }
 
-/// Where the numbers of each tensor lie in the file.
+/// The range of each tensor in the file.
 fn places(bytes: &[u8], header: usize) -> Vec<(String, Range<usize>)> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).unwrap();
     let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
@@ -102,7 +102,7 @@ fn arriving(files: &ModelFiles, delivery: &Rc<Delivery>) -> ModelFiles {
     }
 }
 
-/// Makes an engine as the page does: the GPU's weights may be read again.
+/// Makes an engine as the page does; with a GPU, the weights may be read again later.
 async fn make(files: &ModelFiles, on_gpu: bool) -> Result<Engine> {
     let model = Model::arriving(files, !on_gpu).await?;
     let engine = if on_gpu { Engine::gpu(&model).await? } else { Engine::cpu_arriving(&model, false).await? };
@@ -134,7 +134,7 @@ fn tensors_are_packed_as_they_arrive_and_read_once() {
                 engine = Some(made.unwrap());
                 break;
             }
-            // Of three matrices that become one, those that came first wait for the one that is packed first.
+            // Three matrices are packed as one; those that arrive first wait for the one that is packed first.
             let read = delivery.read.borrow();
             let waits = |(_, place): &&(String, Range<usize>)| place.end <= upto && !read.contains(place);
             let waiting: Vec<_> = places.iter().filter(waits).map(|(tensor, _)| tensor).collect();
@@ -167,7 +167,7 @@ fn a_gpu_gets_what_has_arrived() {
     assert_eq!(delivery.taken.get(), 0);
 }
 
-/// The message of making an engine of `bytes`, and how many of them it took to see that it cannot be.
+/// The error of making an engine from `bytes`, and the number of bytes after which it was found.
 fn refusal(files: &ModelFiles, bytes: Vec<u8>) -> (String, usize) {
     let delivery = Delivery::of(bytes);
     let files = arriving(files, &delivery);

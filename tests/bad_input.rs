@@ -1,5 +1,5 @@
-//! Checkpoints and texts that are not what they should be: each gets one sentence that says what is wrong,
-//! where, and what to do. The damaged checkpoints are made here, from the fixture `basic`.
+//! Damaged checkpoints and bad texts: each gives an error message that says what is wrong, where, and what to do. The
+//! damaged checkpoints are made here from the fixture `basic`.
 
 use moescope::engine::Engine;
 use moescope::error::{Error, Result};
@@ -21,7 +21,7 @@ fn files() -> ModelFiles {
     read_dir(&fixture()).unwrap()
 }
 
-/// The message of loading `files`; they must not load.
+/// The error message of loading `files`, which must fail.
 fn refusal(files: &ModelFiles) -> String {
     match Model::new(files).and_then(|model| Engine::cpu(&model)) {
         Ok(_) => panic!("it loaded"),
@@ -36,7 +36,7 @@ fn assert_says(message: &str, parts: &[&str]) {
     }
 }
 
-/// `basic` with its config changed.
+/// The fixture `basic` with its config changed.
 fn with_config(change: impl Fn(&mut Value)) -> ModelFiles {
     let mut files = files();
     let mut config: Value = serde_json::from_slice(&files.config).unwrap();
@@ -45,7 +45,7 @@ fn with_config(change: impl Fn(&mut Value)) -> ModelFiles {
     files
 }
 
-/// `basic` with the bytes of its tensors changed; false drops a tensor.
+/// The fixture `basic` with the bytes of its tensors changed; where `change` returns false, the tensor is removed.
 fn with_tensors(change: impl Fn(&str, &mut Vec<u8>) -> bool) -> ModelFiles {
     let mut files = files();
     let file = content(&files);
@@ -65,7 +65,7 @@ fn with_tensors(change: impl Fn(&str, &mut Vec<u8>) -> bool) -> ModelFiles {
     files
 }
 
-/// The bytes of its only file of weights.
+/// The bytes of the model's only weights file.
 fn content(files: &ModelFiles) -> Vec<u8> {
     let file = &files.weights[0].1;
     file.read(0..pollster::block_on(file.arrived(usize::MAX))).into_owned()
@@ -91,7 +91,7 @@ fn a_missing_directory_and_a_missing_file() {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
-/// Once a model's file was let go, engines that are there go on, and others are told.
+/// After a model's files are released, existing engines keep working, and a new engine is an error.
 #[test]
 fn weights_whose_files_were_released() {
     let files = files();
@@ -181,7 +181,7 @@ fn options_that_would_change_the_numbers() {
     assert_says(&message, &["rope_scaling"]);
 }
 
-/// A `router` that says something impossible, or something that would be ignored.
+/// A `router` with impossible values, or with values that would be ignored.
 #[test]
 fn routers_that_cannot_be() {
     let cases = [
@@ -255,7 +255,7 @@ fn a_tokenizer_whose_ids_exceed_the_vocabulary() {
     assert_says(&Tokenizer::new(b"{}", 256).err().expect("refused").to_string(), &["tokenizer.json", "no tokenizer"]);
 }
 
-/// Odd texts go through the tokenizer and come back whole, with no replacement character.
+/// Unusual texts are encoded and decoded without loss and without a replacement character.
 #[test]
 fn odd_texts_are_shown_whole() {
     let tokenizer = Tokenizer::new(&tokenizer_json(None), 256).unwrap();
@@ -282,7 +282,7 @@ fn a_token_out_of_range() -> Result<()> {
     let error = pollster::block_on(session.advance(None, 8, |_| {})).unwrap_err();
     assert!(matches!(error, Error::Input(_)));
     assert_says(&error.to_string(), &["token 96 at position 1", "96 entries (0 to 95)"]);
-    // The session goes on with a text that is right.
+    // The session continues with a valid text.
     session.set(vec![3, 95]);
     assert_eq!(pollster::block_on(session.advance(None, 8, |_| {}))?.len(), 2);
     Ok(())
@@ -300,7 +300,7 @@ fn a_text_beyond_the_context_is_cut_to_it() -> Result<()> {
     Ok(())
 }
 
-/// A lost GPU is an error of its own kind, so that the CPU engine can take over.
+/// A lost GPU is an error of its own type, so that the CPU engine can take over.
 #[test]
 fn a_lost_gpu() {
     let model = Model::new(&files()).unwrap();
@@ -314,8 +314,8 @@ fn a_lost_gpu() {
     assert_eq!(pollster::block_on(session.advance(None, 8, |_| {})).unwrap().len(), 3);
 }
 
-/// A GPU that is lost while it draws tokens, one by one or with others on their way: the CPU goes on with those that
-/// it would have drawn, neither more nor fewer.
+/// A GPU is lost while it draws tokens, one by one or with several steps in flight: the CPU continues with exactly the
+/// tokens that the GPU would have drawn.
 #[test]
 fn a_gpu_lost_while_it_draws() {
     let model = Model::new(&files()).unwrap();
@@ -333,7 +333,7 @@ fn a_gpu_lost_while_it_draws() {
         (0..4).for_each(|_| assert_eq!(draw(&mut session).unwrap(), 1));
         let Engine::Gpu(gpu) = session.engine() else { panic!("asked for the GPU") };
         gpu.lose_device();
-        // What had arrived before may still be read.
+        // Steps whose results had arrived before may still be read.
         let came = (0..9).map(|_| draw(&mut session)).take_while(Result::is_ok).count();
         assert!(came < 9, "all nine came from a lost GPU");
         let error = draw(&mut session).unwrap_err();
@@ -353,8 +353,8 @@ fn run(files: &ModelFiles) -> Result<(moescope::routing::Trace, Vec<f32>)> {
     Ok((trace, logits))
 }
 
-/// Rotary positions as transformers 5.24 reads them (`convert_rope_params_to_dict`): `rope_scaling`, where it says
-/// anything, goes before `rope_parameters`, `rope_type` before `type`, and a base inside before the one at the top.
+/// Rotary parameters as transformers 5.24 reads them (`convert_rope_params_to_dict`): a non-empty `rope_scaling`
+/// overrides `rope_parameters`, `rope_type` overrides `type`, and a base within it overrides the one at the top level.
 #[test]
 fn rotary_positions_are_read_as_transformers_reads_them() {
     let theta = |keys: Value| {
@@ -402,7 +402,7 @@ fn rotary_positions_are_read_as_transformers_reads_them() {
     }
 }
 
-/// Sizes are checked before anything is made of them, and the message names the key, its value and what is allowed.
+/// Sizes are checked before they are used, and the message has the key, its value and the allowed range.
 #[test]
 fn sizes_that_cannot_be() {
     let sizes = [
@@ -430,7 +430,7 @@ fn sizes_that_cannot_be() {
     assert_says(&message, &["config.json", "vocab_size is missing"]);
 }
 
-/// Numbers that would make others infinite.
+/// Numbers that would make other numbers infinite.
 #[test]
 fn numbers_that_cannot_be() {
     let cases = [
@@ -457,7 +457,7 @@ fn numbers_that_cannot_be() {
     }
 }
 
-/// Numbers that overflow on the way are an error, never NaN in a trace.
+/// Numbers that overflow during the computation are an error, never NaN in a trace.
 #[test]
 fn numbers_that_overflow() {
     let files = with_tensors(|name, bytes| {
@@ -470,7 +470,8 @@ fn numbers_that_overflow() {
     assert_says(&error, &["not finite", "config.json"]);
 }
 
-/// An option that is not known and is not switched off is an error that names it; what changes no number is let pass.
+/// An unknown option that is not switched off is an error that names it; options that do not change the numbers are
+/// allowed.
 #[test]
 fn options_that_are_not_known() {
     let cases = [
@@ -497,8 +498,8 @@ fn options_that_are_not_known() {
     }
 }
 
-/// A row that no text asks for may hold anything, as in transformers; a token that does ask for it is an error. The
-/// output's rows are used in every step.
+/// Embedding rows of unused tokens may hold anything, as in transformers; a token that uses such a row is an error.
+/// The output's rows are used in every step.
 #[test]
 fn embeddings_that_nobody_uses_may_be_anything() {
     let bad = |tensor: &str, row: usize| {
@@ -516,7 +517,7 @@ fn embeddings_that_nobody_uses_may_be_anything() {
     assert_says(&refusal(&bad("lm_head.weight", 9)), &["lm_head.weight", "number 288", "not finite"]);
 }
 
-/// `num_experts` is another name of `num_local_experts` (MixtralConfig.attribute_map), and goes before it.
+/// `num_experts` is another name of `num_local_experts` (MixtralConfig.attribute_map) and overrides it.
 #[test]
 fn the_number_of_experts_has_two_names() {
     let with = |first: Option<u64>, second: u64| {
@@ -530,7 +531,7 @@ fn the_number_of_experts_has_two_names() {
     assert_says(&refusal(&with(Some(8), 4)), &["gate.weight", "[8, 32]", "[4, 32]"]);
 }
 
-/// Policies whose numbers leave what 32 bits hold.
+/// Policies whose numbers exceed the range of f32.
 #[test]
 fn policies_whose_numbers_are_too_large() {
     let architecture = Model::new(&files()).unwrap().architecture;
@@ -547,10 +548,10 @@ fn policies_whose_numbers_are_too_large() {
     assert!(settings[0][0].limit.unwrap().most <= 128, "a GPU counts in 32 bits");
 }
 
-// What follows was reported for other projects; each is named.
+// The following faults were reported for other projects, which are named.
 
-/// A tensor in two shards: vllm-project/vllm#54230 and JustVugg/colibri#1479 (the one that was read last won,
-/// silently).
+/// A tensor that is in two shards: vllm-project/vllm#54230 and JustVugg/colibri#1479 (the one that was read last was
+/// used, without a warning).
 #[test]
 fn a_tensor_in_two_files() {
     let mut twice = files();
@@ -571,7 +572,8 @@ fn an_index_that_names_no_file() {
     assert_says(&error(r#"{"weight_map": ["a"]}"#), &["index.json", "no weight_map"]);
 }
 
-/// A name twice in a header: safetensors/safetensors#401 (the message spoke of offsets alone; it still names the file).
+/// A name twice in a header: safetensors/safetensors#401 (the message only mentioned offsets; it still names the
+/// file).
 #[test]
 fn a_name_twice_in_a_header() {
     let entry = |from: usize| format!(r#""a":{{"dtype":"F32","shape":[1],"data_offsets":[{from},{}]}}"#, from + 4);
@@ -595,14 +597,14 @@ fn empty_metadata_in_a_header() {
     assert!(run(&with_weights(bytes)).unwrap() == run(&files()).unwrap());
 }
 
-/// A config that ties the output to the embeddings, and weights that hold both: huggingface/transformers#42612
-/// (the file's output was overwritten by the embeddings).
+/// A config with tied embeddings and weights with a separate output matrix: huggingface/transformers#42612 (the file's
+/// output matrix was overwritten by the embeddings).
 #[test]
 fn tied_in_the_config_and_apart_in_the_file() {
     assert!(run(&with_config(|config| config["tie_word_embeddings"] = json!(true))).unwrap() == run(&files()).unwrap());
 }
 
-/// A sliding window in a Llama's config, which LlamaForCausalLM does not read: vllm-project/vllm#2064 is of the kind (a
+/// A sliding window in a Llama's config, which LlamaForCausalLM does not use; similar to vllm-project/vllm#2064 (a
 /// window that changed the numbers).
 #[test]
 fn a_window_that_the_family_does_not_have() {
@@ -613,7 +615,7 @@ fn a_window_that_the_family_does_not_have() {
     assert_says(&refusal(&windowed), &["config.json", "sliding_window is 2", "not known"]);
 }
 
-/// A window of 2^32 tokens and more, which a GPU would take for none of its own: no text fills it.
+/// A window of 2^32 tokens or more, which a GPU would read as no window: no text is that long.
 #[test]
 fn a_window_beyond_every_text() {
     for window in [64u64, 1 << 32, u64::MAX] {
@@ -622,8 +624,8 @@ fn a_window_beyond_every_text() {
     }
 }
 
-/// The end of a text, as a number or a list, in generation_config.json or config.json: Blaizzy/mlx-vlm#2112 and
-/// alibaba/ChatLearn#263 (lists were not read, and generation went on).
+/// The end-of-text token as a number or a list, in generation_config.json or config.json: Blaizzy/mlx-vlm#2112 and
+/// alibaba/ChatLearn#263 (lists were not read, and generation did not stop).
 #[test]
 fn the_ids_that_end_a_text() {
     let ends = |config: Value, generation: Option<&str>| {

@@ -1,4 +1,4 @@
-//! The command line: its JSON is the contract's, and bad input is one line on stderr.
+//! The command line: its JSON has the documented form, and bad input gives one line on stderr.
 
 use serde_json::Value;
 use std::path::PathBuf;
@@ -122,7 +122,7 @@ fn bad_input_is_one_line_on_stderr() {
     }
 }
 
-/// A policy as JSON and as a file; what it names is off, and the JSON says what was changed.
+/// A policy as JSON and as a file: the experts that it names are off, and the JSON has the policy.
 #[test]
 fn a_policy_changes_the_routing() {
     let file = std::env::temp_dir().join("moescope-cli-policy.json");
@@ -173,8 +173,8 @@ fn bad_usage_exits_with_2() {
     assert!(refusal(&["dance"], 2).starts_with("error: "));
 }
 
-/// A model directory with the weights of `basic`, a tokenizer of one word for each of its 96 ids but the last six, and
-/// a config that `change` has seen.
+/// A model directory with the weights of `basic`, a tokenizer with a word for each of its 96 ids except the last six,
+/// and the config after `change`.
 fn model_with_words(name: &str, change: impl Fn(&mut Value)) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("moescope-cli-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -211,8 +211,8 @@ fn generated(dir: &std::path::Path, temperature: &str) -> Vec<u64> {
     line["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
 }
 
-/// Generation stops after a token that ends texts, as in transformers, and draws no id that the tokenizer does not
-/// have.
+/// Generation stops after an end-of-text token, as in transformers, and never draws an id for which the tokenizer has
+/// no token.
 #[test]
 fn generation_stops_at_the_end_of_the_text() {
     let endless = model_with_words("endless", |config| config["eos_token_id"] = Value::Null);
@@ -224,14 +224,14 @@ fn generation_stops_at_the_end_of_the_text() {
     assert_eq!(generated(&ends, "0"), whole[..=first]);
     std::fs::write(ends.join("generation_config.json"), format!(r#"{{"eos_token_id": [95, {}]}}"#, whole[0])).unwrap();
     assert_eq!(generated(&ends, "0"), whole[..1]);
-    // Hot enough to draw any of the 96 ids.
+    // A temperature at which any of the 96 ids can be drawn.
     let drawn = generated(&endless, "50");
     assert!(drawn.len() == 40 && drawn.iter().all(|id| *id < 90), "{drawn:?}");
     [endless, ends].iter().for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
 }
 
-/// Numbers that are no numbers are an error, never null in the output; a text is read whole, whatever the tokenizer's
-/// file saved.
+/// Values that are not finite are an error, never null in the output. A text is always read as a whole, whatever
+/// truncation the tokenizer's file has saved.
 #[test]
 fn no_number_is_null() {
     let huge = model_with_words("huge", |config| config["num_hidden_layers"] = 2_147_483_648u64.into());

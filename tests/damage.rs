@@ -1,5 +1,5 @@
-//! Random damage to files from outside: no panic, no hang, no more memory than twice the input and 200 MB. A few
-//! thousand cases with a fixed seed; `MOESCOPE_DAMAGES=100000` takes more.
+//! Random damage to input files: no panic, no hang, and at most twice the input plus 200 MB of memory. It runs a few
+//! thousand cases with a fixed seed; `MOESCOPE_DAMAGES=100000` runs more.
 
 use moescope::engine::Engine;
 use moescope::model::Model;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Counts the bytes in use.
+/// An allocator that counts the bytes in use.
 struct Counted;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// Numbers by chance (xorshift).
+/// A random number generator (xorshift).
 struct Chance(u64);
 
 impl Chance {
@@ -54,7 +54,7 @@ impl Chance {
         (self.next() % most.max(1) as u64) as usize
     }
 
-    /// Changes a few bytes: other bits, a piece less, a piece twice, or an end.
+    /// Changes a few bytes: flips bits, removes or repeats a piece, or truncates.
     fn bytes(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.below(3) {
             if bytes.is_empty() {
@@ -115,7 +115,7 @@ impl Chance {
         }
     }
 
-    /// A value that is trouble.
+    /// A value that often causes errors.
     fn value(&mut self) -> Value {
         let values = [
             json!(null),
@@ -156,7 +156,7 @@ impl Chance {
         values[self.below(values.len())].clone()
     }
 
-    /// `json` damaged, as values or as bytes.
+    /// `json` with damage to its values or to its bytes.
     fn damaged(&mut self, json: &Value) -> Vec<u8> {
         let mut json = json.clone();
         if self.below(3) > 0 {
@@ -178,7 +178,7 @@ fn content(files: &ModelFiles) -> Vec<u8> {
     file.read(0..pollster::block_on(file.arrived(usize::MAX))).into_owned()
 }
 
-/// Runs a few tokens; where that works, all numbers must be numbers.
+/// Runs a few tokens; where that succeeds, all numbers must be finite.
 fn run(files: &ModelFiles) -> bool {
     let Ok(model) = Model::new(files) else { return false };
     let Ok(engine) = Engine::cpu(&model) else { return false };
@@ -204,7 +204,7 @@ fn tokenizers() -> Vec<Value> {
             "pad_id": 0, "pad_type_id": 0, "pad_token": "?"}, "added_tokens": added, "normalizer": normalizer,
             "pre_tokenizer": pre_tokenizer, "post_processor": template, "decoder": {"type": "Fuse"}, "model": model})
     };
-    // A trie of one block without an entry, and no replacement.
+    // A trie of one block without an entry, and no replacements.
     let mut map = 1024u32.to_le_bytes().to_vec();
     map.extend([0; 1024]);
     let map = base64(&map);
@@ -246,7 +246,8 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks(3).map(three).collect()
 }
 
-/// Reads texts with a damaged tokenizer. A panic that had to be caught would end the worker in the browser.
+/// Encodes texts with a damaged tokenizer. A panic, even a caught one, is a failure, because it would end the worker
+/// in the browser.
 fn read(json: &[u8]) -> bool {
     let caught =
         |message: String| assert!(!message.contains("library failed"), "{message}\n{}", String::from_utf8_lossy(json));

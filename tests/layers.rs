@@ -1,5 +1,5 @@
-//! Reads the imports of `src/` and holds them to the layers of the design: an import runs down the list of
-//! [`LAYERS`] or stays in its folder, and files form no circle. Prints how many imports run between folders.
+//! Reads the imports of `src/` and checks the layers: a file imports only from folders before its own in [`LAYERS`]
+//! and from its own folder, and no files import each other in a circle. Prints the number of imports between folders.
 #![cfg(not(target_arch = "wasm32"))]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ const LAYERS: [&str; 10] =
 /// A source file by its module path: `["kernels", "softmax"]`; a folder's `mod.rs` is `["kernels"]`.
 type Module = Vec<String>;
 
-/// Imports by file: the modules that each names outside of its tests.
+/// Imports by file: the modules that each file imports outside of its tests.
 type Graph = BTreeMap<Module, BTreeSet<Module>>;
 
 #[test]
@@ -68,7 +68,7 @@ fn imports_are_read_as_the_compiler_reads_them() {
     assert_eq!(found, expected.map(str::to_owned).into());
 }
 
-/// The place of a module's folder in [`LAYERS`].
+/// The index in [`LAYERS`] of a module's folder.
 fn rank(module: &Module) -> Option<usize> {
     LAYERS.iter().position(|layer| module.first().is_some_and(|folder| folder == layer))
 }
@@ -79,7 +79,7 @@ fn upwards(graph: &Graph) -> Vec<String> {
     up.map(|(from, to)| format!("{} -> {}", from.join("/"), to.join("/"))).collect()
 }
 
-/// One line a folder: what it imports from, and how many imports of files those are.
+/// One line for each folder: the folders that it imports from, with the numbers of imports.
 fn between_folders(graph: &Graph) -> String {
     let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for (from, all) in graph {
@@ -96,7 +96,7 @@ fn between_folders(graph: &Graph) -> String {
     LAYERS.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Files that import each other, the first of them at the end again.
+/// Files that import each other in a circle, with the first one repeated at the end.
 fn circle(graph: &Graph) -> Option<Vec<Module>> {
     fn walk(graph: &Graph, at: &Module, path: &mut Vec<Module>, done: &mut BTreeSet<Module>) -> Option<Vec<Module>> {
         if let Some(start) = path.iter().position(|module| module == at) {
@@ -115,7 +115,7 @@ fn circle(graph: &Graph) -> Option<Vec<Module>> {
     graph.keys().find_map(|start| walk(graph, start, &mut Vec::new(), &mut done))
 }
 
-/// The imports of every file under `src`, which is the library's and the command line's.
+/// The imports of every file of `src`, both of the library and of the command line.
 fn imports(src: &Path) -> Graph {
     let mut files = BTreeMap::new();
     collect(src, &mut Vec::new(), &mut files);
@@ -132,7 +132,7 @@ fn collect(folder: &Path, at: &mut Module, files: &mut BTreeMap<Module, PathBuf>
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
-        // They only list the folders.
+        // These files only list the folders.
         if at.is_empty() && (name == "lib" || name == "main") {
             continue;
         }
@@ -148,12 +148,12 @@ fn collect(folder: &Path, at: &mut Module, files: &mut BTreeMap<Module, PathBuf>
     }
 }
 
-/// Every path in a file that begins with `crate`, `super`, `self` or the library's name, from the crate's root on.
-/// Comments and tests do not count.
+/// Every path in a file that starts with `crate`, `super`, `self` or the library's name, resolved from the crate's
+/// root. Comments and tests are ignored.
 fn paths(source: &str, module: &Module) -> Vec<Module> {
     let code: Vec<&str> = source.lines().take_while(|line| *line != "#[cfg(test)]").collect();
     let mut found = Vec::new();
-    // Modules inside of the file, which `super` counts too.
+    // Modules within the file, which `super` counts as well.
     let mut inner = 0;
     let mut text = String::new();
     for line in code {
@@ -176,7 +176,7 @@ fn paths(source: &str, module: &Module) -> Vec<Module> {
     found
 }
 
-/// The paths that a path with braces stands for: `a::{b, c::{d, e}}` is `a::b`, `a::c::d` and `a::c::e`.
+/// Expands the braces of a path: `a::{b, c::{d, e}}` gives `a::b`, `a::c::d` and `a::c::e`.
 fn expanded(text: &str) -> Vec<Vec<String>> {
     let name_end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
     let head: Vec<String> = text[..name_end].split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
@@ -202,14 +202,14 @@ fn expanded(text: &str) -> Vec<Vec<String>> {
     all
 }
 
-/// A path from the crate's root; none where it leaves the crate.
+/// The path from the crate's root; `None` where it leaves the crate.
 fn resolved(path: &[String], module: &Module) -> Option<Module> {
     let first = path.first()?.as_str();
     let supers = path.iter().take_while(|part| *part == "super" || *part == "inner").count();
     match first {
         "crate" | "moescope" => Some(path[1..].to_vec()),
         "self" => Some([module.clone(), path[1..].to_vec()].concat()),
-        // In a module inside of a file, the first `super` is the file itself.
+        // In a module within a file, the first `super` is the file itself.
         "inner" => Some([module[..module.len() + 1 - supers].to_vec(), path[supers..].to_vec()].concat()),
         _ => Some([module[..module.len().checked_sub(supers)?].to_vec(), path[supers..].to_vec()].concat()),
     }

@@ -1,4 +1,4 @@
-//! The page's texts: every language has every text with the same places to fill in, and the code asks for each.
+//! The page's messages: all languages have the same messages with the same placeholders, and the code uses each.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ fn texts(file: &Path) -> Map<String, Value> {
     serde_json::from_str(&json).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The places of a text, over all its plural forms.
+/// The placeholders of a message, over all its plural forms.
 fn places(text: &Value) -> BTreeSet<String> {
     match text {
         Value::String(text) => {
@@ -47,7 +47,7 @@ fn every_language_has_every_text_with_the_same_places() {
     }
 }
 
-/// Keys of what the data name in English: the examples, and the kinds of text that the experts' dossiers speak of.
+/// Keys that data files name: those of the examples, and of the kinds of text in the experts' dossiers.
 fn names_of_data() -> BTreeSet<String> {
     let read = |path: &str| -> Value {
         let json = std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -73,8 +73,8 @@ fn a_text_for_a_number_has_a_form_for_every_other_number() {
     }
 }
 
-/// The compiler rejects a key that is written out and does not exist (page/state/src/message_keys.rs). This finds the
-/// texts that nothing asks for: neither by their whole key nor by a key whose beginning is written out.
+/// The compiler rejects a key that is written out and does not exist (page/state/src/message_keys.rs). This test finds
+/// messages that the code does not use, neither by their whole key nor by the beginning of a key.
 #[test]
 fn every_text_is_asked_for() {
     let english = texts(&root().join("www/messages/en.json"));
@@ -95,7 +95,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The files of a directory and of those in it.
+/// The files of a directory and its subdirectories.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).expect("the page's code");
     let paths = entries.map(|entry| entry.expect("a file of the page's code").path());

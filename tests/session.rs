@@ -1,4 +1,4 @@
-//! A session in any order of edits, drawn tokens, policies and forks holds the trace of a fresh run.
+//! After any sequence of edits, drawn tokens, policies and forks, a session has the trace of a fresh run.
 
 use moescope::engine::cpu::CpuEngine;
 use moescope::engine::{Engine, Sampling};
@@ -10,24 +10,24 @@ use pollster::block_on;
 use proptest::prelude::*;
 use std::path::Path;
 
-/// What may be done with a session.
+/// An operation on a session.
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Replaces the tokens from a place on, a share of the text, by others.
+    /// Replaces the tokens from a position on, given as a share of the text.
     Edit { from: f64, with: Vec<u32> },
     /// Keeps a share of the text.
     Truncate { to: f64 },
-    /// Runs at most so many pending tokens.
+    /// Runs at most `most` pending tokens.
     Advance { most: usize },
-    /// Runs what is pending, then draws tokens.
+    /// Runs the pending tokens, then draws tokens.
     Draw { tokens: usize, seed: u64 },
-    /// Another policy, by its place in [`POLICIES`].
+    /// Sets another policy, by its index in [`POLICIES`].
     Policy(usize),
-    /// Another engine on the same weights, with the same policy.
+    /// Makes another engine on the same weights, with the same policy.
     Fork,
 }
 
-/// Policies that work on every model here.
+/// Policies that are valid for every model here.
 const POLICIES: [&str; 7] = [
     "{}",
     r#"{"off":[1]}"#,
@@ -38,7 +38,7 @@ const POLICIES: [&str; 7] = [
     r#"{"gate":"expert-choice"}"#,
 ];
 
-/// A small vocabulary makes common prefixes likely.
+/// Tokens from a small vocabulary, so that common prefixes are likely.
 fn tokens(most: usize) -> impl Strategy<Value = Vec<u32>> {
     proptest::collection::vec(0u32..6, 0..most)
 }
@@ -54,7 +54,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// A session, and the trace that its caller has.
+/// A session, and the trace that its caller has collected.
 struct Machine {
     model: Model,
     session: Session,
@@ -111,7 +111,7 @@ impl Machine {
         }
     }
 
-    /// Draws where a token may be drawn: some text was routed, there is room, and later tokens change no earlier ones.
+    /// Draws tokens where that is allowed: some text was routed, the context has room, and routing is causal.
     fn draw(&mut self, tokens: usize, seed: u64) {
         self.finish();
         let sampling = Sampling { seed, ..Sampling::default() };
@@ -128,7 +128,7 @@ impl Machine {
         }
     }
 
-    /// The trace of its text on an engine that has seen nothing else.
+    /// The trace of the session's text, from a new engine.
     fn fresh(&self) -> Trace {
         let mut session = Session::new(engine(&self.model, self.settings()));
         block_on(session.run(self.session.ids(), None, |_| {})).unwrap()
@@ -139,7 +139,7 @@ fn engine(model: &Model, settings: Settings) -> Engine {
     Engine::Cpu(Box::new(CpuEngine::new(model).unwrap().fork(settings)))
 }
 
-/// The same decisions and surprise, bit for bit: a sum has one order on the CPU, whatever the chunks are.
+/// The same decisions and surprise, bit for bit: on the CPU a sum has one order, for any size of chunks.
 fn assert_same(held: &Trace, fresh: &Trace) {
     assert_eq!(held.len(), fresh.len());
     assert_eq!(held.tokens, fresh.tokens);
@@ -161,7 +161,7 @@ proptest! {
     ) {
         let mut machine = Machine::new(fixture);
         for operation in &operations {
-            // A policy that names another gate than a model with groups has is rejected by some models.
+            // Some models reject a policy with another gate than their own.
             if let Operation::Policy(number) = operation {
                 let policy = Policy::parse(POLICIES[*number]).unwrap();
                 if policy.settings(&machine.model.architecture).is_err() {
@@ -169,8 +169,8 @@ proptest! {
                 }
             }
             machine.perform(operation);
-            // What the caller holds is right at every moment, also while tokens are pending. Where the experts choose,
-            // later tokens of a group still change it.
+            // The caller's trace must be right at every moment, also while tokens are pending. Under expert choice,
+            // later tokens of a window can still change it.
             if !experts_choose(machine.session.engine().settings()) {
                 let mut fresh = machine.fresh();
                 fresh.truncate(machine.trace.len());

@@ -1,5 +1,5 @@
-//! Tokenizers from outside: what Python's `tokenizers` and `AutoTokenizer` make of the same file, or an error in one
-//! line. The pieces by patterns are in golden/patterns.json, which golden/patterns.py wrote.
+//! Tokenizer files from elsewhere: the results equal those of Python's `tokenizers` and `AutoTokenizer`, or there is a
+//! one-line error. The expected pieces of patterns are in golden/patterns.json, written by golden/patterns.py.
 
 use moescope::error::Result;
 use moescope::tokenizer::Tokenizer;
@@ -9,7 +9,7 @@ use std::path::Path;
 /// Entries of the shipped models' vocabulary.
 const VOCABULARY: usize = 8192;
 
-/// A tokenizer in which every piece is one unknown token, so that its ends are those of the pieces.
+/// A tokenizer in which every piece is one unknown token, so that the tokens end where the pieces end.
 fn pieces(pre_tokenizer: Value) -> Value {
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
@@ -34,7 +34,7 @@ fn refusal(tokenizer: &Value) -> String {
     message
 }
 
-/// The shipped model's tokenizer, changed.
+/// The shipped model's tokenizer after `change`.
 fn shipped(change: impl Fn(&mut Value)) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models/main/tokenizer.json");
     let mut tokenizer = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
@@ -56,7 +56,7 @@ fn truncation_and_padding_of_the_file_are_left_out() {
     let truncation = json!({"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0});
     let padding = json!({"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
         "pad_type_id": 0, "pad_token": "?"});
-    // A stride as long as the length, or a padding of 2^63: of no effect either.
+    // A stride as long as the length and a padding of 2^63 have no effect either.
     for stride in [0, 8, 100] {
         let mut truncation = truncation.clone();
         truncation["stride"] = json!(stride);
@@ -69,8 +69,8 @@ fn truncation_and_padding_of_the_file_are_left_out() {
     }
 }
 
-/// The kinds of huggingface/tokenizers#2151 and others that panic inside of the crate. In the browser a panic ends the
-/// worker: they are refused before the crate sees them.
+/// Faults as in huggingface/tokenizers#2151 that make the crate panic. In the browser a panic ends the worker, so such
+/// files are rejected before the crate reads them.
 #[test]
 fn what_would_panic_is_refused() {
     let normalizer = |part: Value| shipped(|json| json["normalizer"] = part.clone());
@@ -132,7 +132,7 @@ fn what_would_never_end_is_refused() {
     assert!(refusal(&shipped(|json| json["model"] = model.clone())).contains("max_input_chars_per_word is 1000000000"));
 }
 
-/// A long run of one letter: openai/tiktoken#195 (minutes for 100,000 of them).
+/// A long run of one letter: openai/tiktoken#195 (100,000 letters took minutes).
 #[test]
 fn a_long_run_of_one_letter() {
     let start = std::time::Instant::now();
@@ -140,14 +140,15 @@ fn a_long_run_of_one_letter() {
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
-/// Dropout is for training: with it a text had other ids each time (huggingface/tokenizers#644).
+/// Dropout is for training; if it were applied, a text would have other ids each time (huggingface/tokenizers#644).
 #[test]
 fn dropout_is_left_out() {
     let whole = ids(&shipped(|_| ()), TEXT);
     assert_eq!(ids(&shipped(|json| json["model"]["dropout"] = json!(0.9)), TEXT), whole);
 }
 
-/// Where a pattern takes too many steps, the text is refused: before, the rest of it became one piece, with other ids.
+/// Where a pattern takes too many steps, the text is rejected; otherwise the rest of it would become one piece, with
+/// other ids.
 #[test]
 fn a_pattern_that_takes_too_long_is_an_error() {
     let text = "a".repeat(60);
@@ -190,7 +191,7 @@ fn patterns_split_as_oniguruma_splits() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What cannot be said to the engine here is refused by name, never read in another way.
+/// A pattern that cannot be translated is rejected by name, never read with another meaning.
 #[test]
 fn patterns_that_are_not_known() {
     let cases = [
@@ -220,7 +221,7 @@ fn patterns_that_are_not_known() {
     assert!(refusal(&pieces(split(&"(".repeat(10_000)))).contains("more than 64 levels"));
 }
 
-/// Added tokens may have ids at the vocabulary and above, as transformers allows.
+/// Added tokens may have ids outside of the vocabulary, as in transformers.
 #[test]
 fn added_tokens_beyond_the_vocabulary() {
     let pad = json!({"id": VOCABULARY, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false,
@@ -231,7 +232,7 @@ fn added_tokens_beyond_the_vocabulary() {
     assert_eq!(beyond.last(), Some(&(VOCABULARY as u32)));
 }
 
-/// Ids without a name are shown by number, and are no part of what generation draws from
+/// Ids without a token are shown by number, and are never drawn.
 /// (pegainfer-project/pegainfer#673).
 #[test]
 fn ids_without_a_name() {

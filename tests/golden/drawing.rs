@@ -1,4 +1,4 @@
-//! Continuations: tokens drawn with several steps in flight are those drawn one after the other, on both engines.
+//! Continuations: tokens drawn with several steps in flight equal those drawn one after the other, on both engines.
 
 use super::engines::Kind;
 use super::{case, model, shipped};
@@ -9,7 +9,7 @@ use moescope::model::Model;
 use moescope::routing::{Policy, Trace};
 use moescope::session::{Sampling, Session};
 
-/// Every test here, on this GPU engine.
+/// The tests of this file on a GPU engine.
 pub fn tests(kind: Kind) -> Vec<Trial> {
     vec![
         kind.test(
@@ -34,7 +34,8 @@ const SAMPLINGS: [Sampling; 4] = [
     Sampling { temperature: 1.2, top_p: 0.6, seed: 5 },
 ];
 
-/// The prompt and up to `tokens` more, `ahead(n)` of them in flight as the one after `n` others is drawn.
+/// The prompt and up to `tokens` more tokens. `ahead(n)` is the number of steps in flight when the token after `n`
+/// others is drawn.
 fn continued(
     session: &mut Session,
     prompt: &[u32],
@@ -72,7 +73,7 @@ fn the_shipped_model_goes_on_the_same_way_on_every_engine(kind: Kind) {
         let one = continued(&mut gpu, prompt, 30, sampling, |_| 1);
         assert_eq!(ids(&one), ids(&expected), "{sampling:?}");
         for ahead in [2, AHEAD, usize::MAX] {
-            // The bits too, of all that is shown of a token.
+            // All parts of the trace are equal, bit for bit.
             let trace = continued(&mut gpu, prompt, 30, sampling, |_| ahead);
             assert!(trace == one, "{ahead} in flight, {sampling:?}");
         }
@@ -81,7 +82,7 @@ fn the_shipped_model_goes_on_the_same_way_on_every_engine(kind: Kind) {
     }
 }
 
-/// Models whose experts are full at some point, a policy that draws lots, and a text that fills the context.
+/// Models with capacities that are reached, a policy with a random gate, and a text that fills the context.
 fn steps_in_flight_count_what_experts_took_and_end_with_the_context(kind: Kind) {
     let policy = Policy::parse(r#"{"noise": 0.5, "seed": 3, "capacity_factor": 0.8}"#).unwrap();
     for (name, policy) in [("switch", Policy::default()), ("capacity-top2", Policy::default()), ("basic", policy)] {
@@ -98,7 +99,7 @@ fn steps_in_flight_count_what_experts_took_and_end_with_the_context(kind: Kind) 
     }
 }
 
-/// Whatever is asked for while steps are in flight, they leave nothing behind.
+/// Another request while steps are in flight discards them without a trace.
 fn another_text_or_another_seed_leaves_the_steps_in_flight(kind: Kind) {
     let (model, texts) = shipped();
     let mut session = Session::new(kind.open(&model));
@@ -122,7 +123,7 @@ fn another_text_or_another_seed_leaves_the_steps_in_flight(kind: Kind) {
     session.set(prompt.to_vec());
     let mut trace = run(&mut session, prompt);
     for n in 0..12 {
-        // One at a time in the middle, too.
+        // One step at a time in between, too.
         let ahead = if n == 6 { 1 } else { AHEAD };
         trace.extend(&pollster::block_on(session.draw(&SAMPLINGS[1], ahead, None)).unwrap());
     }

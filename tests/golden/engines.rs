@@ -1,4 +1,4 @@
-//! The engines that the tests run, and where fixtures and models are.
+//! The engines that the tests run, and the paths of fixtures and models.
 
 use libtest_mimic::Trial;
 use moescope::engine::Engine;
@@ -20,13 +20,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The GPU engine in every form that matters on this machine: a real GPU runs its own form already.
+    /// The GPU engine in every form to test on this machine. A real GPU already runs its own form.
     pub fn gpus() -> Vec<Self> {
         let software = gpu().form != Form::Gpu;
         [Self::Gpu].into_iter().chain(software.then_some(Self::RealGpu)).collect()
     }
 
-    /// For the names of tests.
+    /// The name in the names of tests.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -40,7 +40,7 @@ impl Kind {
         if self == Self::Cpu { 1e-4 } else { 1e-3 }
     }
 
-    /// The engine for a model.
+    /// The engine, made for a model.
     pub fn open(self, model: &Model) -> Engine {
         match self {
             Self::Cpu => Engine::cpu(model).unwrap(),
@@ -48,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// The GPU engine for a model.
+    /// The GPU engine, made for a model.
     pub fn gpu_engine(self, model: &Model) -> GpuEngine {
         assert!(self != Self::Cpu);
         let mut gpu = gpu();
@@ -71,7 +71,7 @@ fn gpu() -> Gpu {
     pollster::block_on(Gpu::open()).unwrap()
 }
 
-/// A file or folder of the repository, which is where MOESCOPE_ROOT says, or where this was compiled.
+/// A file or folder of the repository, which is in MOESCOPE_ROOT, or where this test was compiled.
 pub fn file(path: &str) -> PathBuf {
     let root = std::env::var_os("MOESCOPE_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     root.join(path)

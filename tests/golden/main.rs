@@ -1,7 +1,7 @@
-//! The engines against Hugging Face transformers, and for Moescope's own routers against `oracle.py`: every
-//! fixture that `make.py` wrote, on the CPU, on the GPU, and on a software adapter in the form that real GPUs run too.
-//! Logits and router logits within a tolerance, the same
-//! experts, the same ones dropped. No decision in a fixture is a tie; in the shipped model's texts, ties are left out.
+//! Compares the engines with Hugging Face transformers, and for Moescope's own routers with `oracle.py`: every fixture
+//! of `make.py`, on the CPU, on the GPU, and on a software adapter also in the form that real GPUs run. Logits and
+//! router logits must agree within a tolerance; experts and drops must be the same. No decision in a fixture is a tie;
+//! ties in the shipped model's texts are ignored.
 
 mod drawing;
 mod engines;
@@ -94,13 +94,13 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-/// These models of `www/models`; a folder that `cargo xtask gpu-check` packed has only some.
+/// Those of the named models that are in `www/models`; a folder made by `cargo xtask gpu-check` has only some of them.
 fn shipped_models(names: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
     let packed = std::env::var_os("MOESCOPE_ROOT").is_some();
     names.iter().copied().filter(move |name| !packed || file("www/models").join(name).exists())
 }
 
-/// Run by `cargo xtask gpu-check`, whose results on a software adapter would say nothing.
+/// Only `cargo xtask gpu-check` runs this test, because its results on a software adapter would mean nothing.
 fn a_real_gpu_is_there() {
     let gpu = pollster::block_on(Gpu::open()).unwrap();
     println!("adapter: {}", gpu.adapter);
@@ -130,7 +130,7 @@ impl Expected {
         SafeTensors::deserialize(&self.0).unwrap().tensor(name).is_ok()
     }
 
-    /// How many tensors are called `kind.N`: one a layer.
+    /// Number of tensors named `kind.N`, one for each layer.
     fn layers(&self, kind: &str) -> usize {
         let tensors = SafeTensors::deserialize(&self.0).unwrap();
         tensors.names().iter().filter(|name| name.split('.').next() == Some(kind)).count()
@@ -169,7 +169,8 @@ fn check(case: &Path, got: &Step, tolerance: f32) {
     check_routing(&name, got, &expected, tolerance, NO_TIES);
 }
 
-/// Router logits within `tolerance`; experts, weights and drops the same wherever the reference's choice is no tie.
+/// Checks that router logits agree within `tolerance`, and that experts, weights and drops agree wherever the
+/// reference's choice is not a tie.
 fn check_routing(name: &str, got: &Step, expected: &Expected, tolerance: f32, tie: f32) {
     assert_eq!(got.layers.len(), expected.layers("router_logits"), "{name}: layers with experts");
     for layer in &got.layers {
@@ -194,7 +195,8 @@ fn check_routing(name: &str, got: &Step, expected: &Expected, tolerance: f32, ti
     }
 }
 
-/// Router logits of the groups within `tolerance`, where the expected router has groups; none where it has not.
+/// Checks that the router logits of groups agree within `tolerance`, or that there are none where the router has no
+/// groups.
 fn check_groups(name: &str, layer: &LayerTrace, expected: &Expected, tolerance: f32) {
     let n = layer.layer;
     let group_logits = format!("group_logits.{n}");
@@ -209,7 +211,7 @@ fn dropped(expected: &Expected, n: usize) -> Vec<bool> {
     if expected.has(&name) { expected.ids(&name).iter().map(|&id| id == 1).collect() } else { Vec::new() }
 }
 
-/// The smallest gap among the first `k + 1` ranks.
+/// The smallest difference between neighbours among the `k + 1` largest numbers.
 fn closest_ranks(row: &[f32], k: usize) -> f32 {
     let mut row = row.to_vec();
     row.sort_by(|a, b| b.total_cmp(a));
@@ -222,7 +224,7 @@ fn bits(step: &Step) -> (Vec<u32>, Vec<u32>) {
     (bits(&step.logits), step.layers.iter().flat_map(of_layer).collect())
 }
 
-/// Prefill at once and in odd chunks, decode token by token, truncation and re-run: on this engine.
+/// Checks a prefill at once and in odd chunks, decoding token by token, and truncating and running again.
 async fn check_engine(case: &Path, engine: &mut Engine, tolerance: f32) {
     let ids = Expected::of(case).ids("ids");
     let prefill = run(engine, &ids, usize::MAX).await;
@@ -247,7 +249,7 @@ fn agrees_with_the_reference(case: &Path, kind: Kind) {
     pollster::block_on(check_engine(case, &mut engine, kind.tolerance()));
 }
 
-/// On the CPU one token at a time gives the same bits as many at once: the kernels sum in one order.
+/// On the CPU, decoding token by token gives the same bits as a prefill, because the kernels sum in one order.
 fn decode_and_prefill_have_the_same_bits(case: &Path) {
     let ids = Expected::of(case).ids("ids");
     let model = model(case);
@@ -270,8 +272,8 @@ fn gpu_is_deterministic(kind: Kind) {
     }
 }
 
-/// A decoded token takes eight dispatches a layer (q, k and v; attention; output; norm; gate; up; down; combine), and
-/// three beside: embedding, first norm, logits. A prompt groups its tokens by expert too.
+/// A decode step has eight dispatches in each layer (q, k and v; attention; output; norm; gate; up; down; combine) and
+/// three others: embedding, first norm, logits. A prefill step also groups its tokens by expert.
 fn a_decoded_token_takes_eight_dispatches_a_layer(kind: Kind) {
     for name in ["basic", "many-experts"] {
         let model = model(&case(name));
@@ -282,8 +284,8 @@ fn a_decoded_token_takes_eight_dispatches_a_layer(kind: Kind) {
     }
 }
 
-/// Where logits are wanted after the last token alone, a GPU takes more tokens in a step: the bits are those of
-/// smaller steps.
+/// Where only the logits after the last token are wanted, a GPU runs larger steps; they give the same bits as smaller
+/// ones.
 fn a_long_prompt_in_large_steps_has_the_same_bits(name: &str, kind: Kind) {
     let model = model(&file("www/models").join(name));
     let (context, vocabulary) = (model.architecture.context as u32, model.architecture.vocabulary as u32);
@@ -298,7 +300,7 @@ fn a_long_prompt_in_large_steps_has_the_same_bits(name: &str, kind: Kind) {
     assert_eq!(session.last_logits(), last, "{name}");
 }
 
-/// Timing the kernels takes the step's dispatches and no others, and leaves the text in the cache as it was.
+/// Timing runs exactly the dispatches of the step, and leaves the text in the KV cache.
 fn kernels_are_timed_beside_the_text(kind: Kind) {
     let case = case("basic");
     let ids = Expected::of(&case).ids("ids");
@@ -320,13 +322,13 @@ fn kernels_are_timed_beside_the_text(kind: Kind) {
     engine.truncate(0);
     pollster::block_on(engine.step(head, LogitsOf::Last)).unwrap();
     let expected = pollster::block_on(engine.step(rest, LogitsOf::All)).unwrap().logits;
-    // Keys and values of the timed tokens are written again; a step of one token may round them in another way.
+    // The keys and values of the timed tokens are written again; a step of one token may round them differently.
     let difference = largest_difference(&expected, &after);
     assert!(difference < 1e-4, "logits after timing differ by {difference}");
 }
 
-/// A decoded token reads the weights of the experts that it uses and no others, each once: what is more are rows that
-/// fill up panels.
+/// A decode step reads the weights of its token's experts and of no others, each once; the excess is the padding of
+/// panels.
 fn a_decoded_token_reads_its_active_weights_once(name: &str) {
     let model = model(&file("www/models").join(name));
     let cost = model.architecture.cost();
@@ -337,13 +339,13 @@ fn a_decoded_token_reads_its_active_weights_once(name: &str) {
         let before = weight_bytes_read();
         pollster::block_on(engine.step(&[id], LogitsOf::Last)).unwrap();
         let read = (weight_bytes_read() - before) as f64 / active as f64;
-        // A bias is an active weight, but no product.
+        // A bias is an active weight but not part of a product.
         assert!((0.999..1.05).contains(&read), "{name}: {read} times the active weights");
     }
 }
 
-/// Editing a text gives what a fresh session gives: trace, guesses and surprise; and where there is a capacity,
-/// what an expert has taken is counted anew.
+/// An edited text gives the same trace, guesses and surprise as a fresh session; where there is a capacity, the
+/// experts' assignments are counted again.
 fn an_edited_text_equals_a_fresh_one() {
     for name in ["basic", "switch", "capacity-top2", "hierarchical", "llama"] {
         let case = case(name);
@@ -355,7 +357,7 @@ fn an_edited_text_equals_a_fresh_one() {
     }
 }
 
-/// With `beside`, another text runs before every edit, and the session goes back to the one that it was on.
+/// With `beside`, another text runs before every edit, and the session then returns to its own text.
 fn check_edits(model: &Model, ids: &[u32], chunk: usize, beside: bool) {
     let mut changed = ids.to_vec();
     changed[15] = (changed[15] + 1) % model.architecture.vocabulary as u32;
@@ -392,8 +394,8 @@ async fn finish(session: &mut Session, trace: &mut moescope::routing::Trace, chu
     }
 }
 
-/// The lens sees the experts that the gate selected, and after the last layer what the model guesses; looking
-/// back and forth changes nothing.
+/// The lens shows the experts that the gate selected, and after the last layer the model's own guess; inspecting
+/// tokens in any order gives the same results.
 fn the_lens_agrees_with_the_trace() {
     let case = case("many-experts");
     let model = model(&case);
@@ -410,7 +412,7 @@ fn the_lens_agrees_with_the_trace() {
             let experts: Vec<u32> = lens.experts.iter().map(|c| c.expert).collect();
             assert_eq!(experts, layer.selected_of(position));
             assert!(lens.attention > 0.0 && lens.experts.iter().all(|c| c.norm > 0.0));
-            // The triangle inequality: a layer cannot add more than its parts.
+            // The triangle inequality: the residual stream cannot grow by more than the parts that were added.
             let before = if lens.layer == 0 { f32::INFINITY } else { layers[lens.layer - 1].residual };
             let added = lens.attention + lens.experts.iter().map(|c| c.norm).sum::<f32>();
             assert!(lens.residual <= before + added + 1e-3);
@@ -419,7 +421,7 @@ fn the_lens_agrees_with_the_trace() {
     }
 }
 
-/// The model that ships, and the page's examples in its tokens.
+/// The shipped model, and the page's examples as its tokens.
 fn shipped() -> (Model, Vec<(String, Vec<u32>)>) {
     let files = files::read_dir(&file("www/models/main")).unwrap();
     let model = Model::new(&files).unwrap();
@@ -431,8 +433,8 @@ fn shipped() -> (Model, Vec<(String, Vec<u32>)>) {
     (model, texts)
 }
 
-/// The model that ships, on the page's own examples: every engine picks the experts that `transformers` picks,
-/// wherever its choice is no tie, and expect the same next token. `shipped.py` wrote the expectations.
+/// The shipped model on the page's examples: every engine picks the experts that `transformers` picks, wherever its
+/// choice is not a tie, and has the same most probable next token. `shipped.py` wrote the expectations.
 fn the_shipped_model_agrees_on_the_examples(kind: Kind) {
     let (model, texts) = shipped();
     let vocabulary = model.architecture.vocabulary;
@@ -450,8 +452,8 @@ fn the_shipped_model_agrees_on_the_examples(kind: Kind) {
     }
 }
 
-/// Weights that are kept as the file has them give the bits of widened ones, for a prompt and for the tokens after
-/// it, and half as many bytes are read for them.
+/// Weights in the file's own 16-bit format give the same bits as widened ones, in prefill and decoding, and half as
+/// many bytes are read.
 fn weights_kept_as_they_are_give_the_same_bits() {
     let (model, _) = shipped();
     let mut engines = [Stored::as_is, Stored::wide].map(|pack| CpuEngine::packed(&model, pack).unwrap());
@@ -469,14 +471,14 @@ fn weights_kept_as_they_are_give_the_same_bits() {
     }
 }
 
-/// Cross-entropy of what came, in nats.
+/// Cross-entropy of the token `came`, in nats.
 fn loss(logits: &[f32], came: usize) -> f64 {
     let (most, sum) = moescope::kernels::softmax::normaliser(logits);
     f64::from(sum).ln() - f64::from(logits[came] - most)
 }
 
-/// Weights rounded to 8 bits: a quarter of the bytes, nearly the same loss, the same first experts nearly everywhere;
-/// decoding and prefill have the same bits.
+/// Weights rounded to 8 bits: a quarter of the bytes, nearly the same loss, and nearly always the same first experts.
+/// Decoding and prefill have the same bits.
 fn weights_rounded_to_8_bits_lose_little() {
     let (model, texts) = shipped();
     let vocabulary = model.architecture.vocabulary;

@@ -1,4 +1,4 @@
-//! Policies and gates against `policy.py`, an oracle written after docs/gates.md alone: every case of
+//! Compares policies and gates with `policy.py`, an oracle written from docs/gates.md alone: every case of
 //! `policies/cases.json`, on the CPU and on the GPU.
 
 use super::engines::{Kind, file};
@@ -64,7 +64,7 @@ fn check(case: &Case, got: &Step, tolerance: f32) {
             let difference = largest_difference(layer.weights_of(t), &weights[t * row..][..count]);
             assert!(difference < tolerance, "{name}: weights of layer {n}, token {t} differ by {difference}");
             let flags: Vec<bool> = dropped.iter().skip(t * row).take(count).map(|&flag| flag == 1).collect();
-            // A limit that goes on to the next best drops nothing.
+            // With `next-best`, a capacity drops nothing.
             if !flags.is_empty() {
                 assert_eq!(layer.dropped_of(t), flags, "{name}: drops of layer {n}, token {t}");
             } else {
@@ -74,7 +74,7 @@ fn check(case: &Case, got: &Step, tolerance: f32) {
     }
 }
 
-/// All cases of one engine's model: prefill, and token by token where no expert has to see the future.
+/// Runs all cases of a model on one engine: as a prefill, and token by token unless expert choice needs later tokens.
 fn check_engine(engine: &Engine, cases: &[Case], tolerance: f32, one_by_one: bool) {
     pollster::block_on(async {
         let mut fork: Option<Engine> = None;
@@ -100,7 +100,7 @@ fn check_engine(engine: &Engine, cases: &[Case], tolerance: f32, one_by_one: boo
     });
 }
 
-/// The cases of each model, on this engine.
+/// The cases of each model on one engine.
 pub fn tests(kind: Kind) -> Vec<Trial> {
     let test = |(name, cases): (String, Vec<Case>)| {
         kind.test(&format!("agrees_with_the_oracle_under_policies::{name}"), move |kind| {

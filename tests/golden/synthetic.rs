@@ -1,4 +1,4 @@
-//! Mixtral models of random weights: sizes that no fixture has, and one large enough to time.
+//! Mixtral models with random weights: sizes that no fixture has, and one that is large enough to time.
 
 use super::engines::Kind;
 use super::{largest_difference, run};
@@ -27,7 +27,7 @@ struct Size {
     dtype: Dtype,
 }
 
-/// Small, but for the width of its heads.
+/// A small model with wide heads.
 const WIDE_HEADS: Size = Size {
     hidden: 48,
     layers: 2,
@@ -55,7 +55,7 @@ const M: Size = Size {
     dtype: Dtype::F16,
 };
 
-/// Heads of 64 to 512 on this GPU engine: prefill, and token by token, against the CPU engine.
+/// Heads of width 64 to 512 on a GPU engine, in prefill and token by token, compared with the CPU engine.
 pub fn tests(kind: Kind) -> Vec<Trial> {
     let widths = [64, 128, 256, 320, 512];
     let test = |head_dim| {
@@ -66,7 +66,7 @@ pub fn tests(kind: Kind) -> Vec<Trial> {
     widths.into_iter().map(test).collect()
 }
 
-/// Times an engine on the model M; run by `--ignored speed`, since times on a shared machine are no test.
+/// Times an engine on the model M. Only `--ignored speed` runs it, because times on a shared machine are not a test.
 pub fn speed(kind: Kind) -> Trial {
     kind.test("speed", |kind| time(&model(M), kind)).with_ignored_flag(true)
 }
@@ -88,7 +88,7 @@ fn agrees_with_the_cpu(model: &Model, kind: Kind) {
     }
 }
 
-/// Prints tokens a second of a prompt and of a continuation: the best of three runs each.
+/// Prints the tokens per second of a prompt and of a continuation, the best of three runs each.
 fn time(model: &Model, kind: Kind) {
     const PROMPT: u32 = 512;
     const DRAWN: u32 = 128;
@@ -154,7 +154,7 @@ fn model(size: Size) -> Model {
     Model::new(&files).unwrap()
 }
 
-/// Every tensor with its shape; numbers whose products keep about the size of what they multiply.
+/// Every tensor with its shape; random numbers of a size at which products keep the size of their input.
 fn checkpoint(size: Size) -> Vec<u8> {
     let (d, inner) = (size.hidden, size.intermediate);
     let (queries, keys) = (size.heads * size.head_dim, size.kv_heads * size.head_dim);

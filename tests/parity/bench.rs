@@ -1,4 +1,4 @@
-//! Runs one kernel on the GPU with given buffers, and compares what it writes.
+//! Runs one kernel on the GPU with given buffers, and compares its output.
 
 use moescope::engine::gpu::device::{Gpu, StepUniform};
 use moescope::engine::gpu::pack;
@@ -45,7 +45,7 @@ impl Bench {
         self.gpu.form
     }
 
-    /// From here on kernels take this form.
+    /// Sets the form of the kernels that run from now on.
     pub fn set_form(&mut self, form: Form) {
         self.gpu.form = form;
     }
@@ -55,7 +55,7 @@ impl Bench {
         Run { gpu: &mut self.gpu, name, dtype, tile, constants, step: StepUniform::default(), buffers: Vec::new() }
     }
 
-    /// Both have the same numbers, up to rounding.
+    /// Checks that both have the same numbers, up to rounding.
     pub fn same(&mut self, what: &str, gpu: &[f32], twin: &[f32]) {
         assert_eq!(gpu.len(), twin.len(), "{what}");
         for (at, (a, b)) in gpu.iter().zip(twin).enumerate() {
@@ -69,7 +69,7 @@ impl Bench {
         self.compared += gpu.len();
     }
 
-    /// Both have the same ids.
+    /// Checks that both have the same ids.
     pub fn equal(&mut self, what: &str, gpu: &[u32], twin: &[u32]) {
         assert_eq!(gpu, twin, "{what}");
         self.compared += gpu.len();
@@ -122,7 +122,7 @@ impl Run<'_> {
         self
     }
 
-    /// Rows of `width` numbers, each padded with zeros to whole groups of four.
+    /// Adds an input buffer: rows of `width` numbers, each padded with zeros to a multiple of four.
     pub fn read_rows(self, rows: &[f32], width: usize) -> Self {
         let mut padded = Vec::new();
         for row in rows.chunks_exact(width) {
@@ -145,14 +145,14 @@ impl Run<'_> {
         self.read_rows(rows, width)
     }
 
-    /// Runs a product with so many panels over so many tiles.
+    /// Runs a product with `panels` panels over `tiles` tiles.
     pub fn product(mut self, panels: usize, tiles: usize) -> Vec<Vec<u8>> {
         self.constants.extend(self.tile.constants(panels));
         let workgroups = self.tile.workgroups(panels) as usize;
         self.run([workgroups, tiles])
     }
 
-    /// Runs it and gives back every buffer that it may write, in order.
+    /// Runs the kernel and returns every buffer that it may write, in order.
     pub fn run(self, [x, y]: [usize; 2]) -> Vec<Vec<u8>> {
         let kernel = kernel(self.name);
         let gpu = self.gpu;
@@ -187,11 +187,11 @@ impl Run<'_> {
     }
 }
 
-/// What a kernel wrote, as numbers.
+/// A kernel's output, as numbers.
 pub trait Floats {
     fn floats(&self) -> Vec<f32>;
     fn ids(&self) -> Vec<u32>;
-    /// The first `width` numbers of every `stride`.
+    /// The first `width` of every `stride` numbers.
     fn rows(&self, stride: usize, width: usize) -> Vec<f32> {
         self.floats().chunks_exact(stride).flat_map(|row| row[..width].to_vec()).collect()
     }
@@ -207,7 +207,7 @@ impl Floats for Vec<u8> {
     }
 }
 
-/// A matrix as a file has it.
+/// A matrix in the form of a file.
 pub struct Weights {
     pub dtype: Dtype,
     pub rows: usize,
@@ -232,7 +232,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// -1 to 1.
+    /// A number from -1 to 1.
     fn float(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }

@@ -1,4 +1,4 @@
-//! The repository's own files: no line is longer than 120 columns, and what a document links or names is there.
+//! The repository's own files: no line is longer than 120 columns, and all links and paths in documents exist.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -8,10 +8,10 @@ use xtask::workspace;
 /// The most columns of a line.
 const COLUMNS: usize = 120;
 
-/// What is written by hand, by the end of its name.
+/// Endings of files that are written by hand.
 const BY_HAND: [&str; 10] = ["css", "html", "js", "md", "py", "rs", "sh", "toml", "wgsl", "yml"];
 
-/// What programs write: the models' cards, and the table of the models.
+/// Files that programs write: the models' cards, and the table of the models.
 const GENERATED: [&str; 2] = ["www/models/", "docs/models.md"];
 
 /// Folders whose files a document may name in backticks.
@@ -68,7 +68,7 @@ fn prose(document: &str) -> String {
     for line in document.lines() {
         let is_fence = line.trim_start().starts_with("```");
         fenced ^= is_fence;
-        // A list's item goes on with an indentation of its own: only code after an empty line is code.
+        // List items have an indentation of their own, so only an indentation after an empty line marks code.
         indented = line.starts_with("    ") && (empty || indented);
         empty = line.trim().is_empty();
         if !fenced && !is_fence && !indented {
@@ -79,19 +79,19 @@ fn prose(document: &str) -> String {
     kept
 }
 
-/// What stands between each `start` and the next `end`.
+/// The texts between each `start` and the next `end`.
 fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(start).skip(1).filter_map(move |rest| rest.split_once(end).map(|(inside, _)| inside))
 }
 
-/// The addresses of links and pictures, those on other sites left out.
+/// The addresses of links and pictures, without those of other sites.
 fn links(document: &str) -> Vec<String> {
     let text = prose(document);
     let all = between(&text, "](", ")").chain(between(&text, "src=\"", "\"")).chain(between(&text, "href=\"", "\""));
     all.filter(|address| !address.contains(':')).map(str::to_owned).collect()
 }
 
-/// The anchor of a heading, as GitHub makes it.
+/// The anchor of a heading, in GitHub's form.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
     let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -104,7 +104,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
     headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
 }
 
-/// A path with its `..` taken out.
+/// Resolves the `..` in a path.
 fn plain(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut plain, part| {
         match part {
@@ -140,7 +140,7 @@ fn what_a_document_links_is_there() {
     assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
 }
 
-/// The paths that a document names in backticks. A word in capitals, as NAME, stands for any name.
+/// The paths that a document names in backticks. A word in capitals, such as NAME, stands for any name.
 fn named_paths(document: &str) -> Vec<String> {
     let text = prose(document);
     let code = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).map(str::to_owned);
@@ -154,14 +154,14 @@ fn named_paths(document: &str) -> Vec<String> {
 
 #[test]
 fn the_paths_that_documents_name_are_there() {
-    // A changelog names what was; the models' cards name files of the run that made them.
+    // The changelog names old files; the models' cards name files of the training run.
     let is_checked = |path: &String| path != "CHANGELOG.md" && !GENERATED.iter().any(|start| path.starts_with(start));
     let mut missing = Vec::new();
     let mut count = 0;
     for path in documents().into_iter().filter(is_checked) {
         for named in named_paths(&read(&path)) {
             count += 1;
-            // Beside the document, as the trainer's README names its files, or from the root.
+            // The path is relative to the document (as in the trainer's README) or to the root.
             let beside = Path::new(&path).parent().expect("a file has a folder").join(&named);
             if !workspace::root().join(&named).exists() && !workspace::root().join(beside).exists() {
                 missing.push(format!("{path}: {named}"));

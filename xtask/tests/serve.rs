@@ -1,4 +1,4 @@
-//! The server over a small site of its own.
+//! Tests of the server with a small site.
 
 use axum::Router;
 use axum::body::Body;
@@ -10,7 +10,7 @@ use xtask::serve;
 
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'";
 
-/// A site with one file of each kind; the compressed siblings hold marks of their own, to tell them apart.
+/// A site with one file of each kind; its compressed copies contain marks, to tell them apart.
 fn site(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(directory.join("models/main")).unwrap();

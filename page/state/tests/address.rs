@@ -1,4 +1,4 @@
-//! A link brings back the view that it was made of, whatever is in it.
+//! A link restores the view that it was made from, for any view.
 
 use moescope::routing::policy::{Policy, Rule};
 use moescope_state::address::{Address, LONGEST_TEXT};
@@ -56,7 +56,7 @@ prop_compose! {
     }
 }
 
-/// What a link says of the page opened with `address`.
+/// The query and fragment of the link that a page writes after it was opened with `address`.
 fn written(address: &Address) -> (String, String) {
     let link = Address::write(&State::new(address, false, None), None);
     let (query, fragment) = link.split_once('#').unwrap_or((&link, ""));
