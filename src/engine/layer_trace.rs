@@ -56,7 +56,8 @@ impl LayerTrace {
         &self.weights[position * self.top_k..][..self.selected_of(position).len()]
     }
 
-    /// Which assignments of the token at `position` were dropped; empty where there is no capacity.
+    /// Which assignments of the token at `position` were dropped, in the order of [`Self::selected_of`]; empty where
+    /// there is no capacity.
     pub fn dropped_of(&self, position: usize) -> &[bool] {
         let row = self.dropped.get(position * self.top_k..(position + 1) * self.top_k);
         row.map_or(&[], |row| &row[..self.selected_of(position).len()])

@@ -11,7 +11,7 @@ pub struct Logits<'a> {
 }
 
 impl<'a> Logits<'a> {
-    /// Wraps one row of [`super::Step::logits`].
+    /// The distribution of one row of [`super::Step::logits`], `[V]`; computes the row's maximum and sum.
     pub fn new(logits: &'a [f32]) -> Self {
         let (max, sum) = normaliser(logits);
         Self { logits, max, sum }

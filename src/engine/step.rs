@@ -17,7 +17,7 @@ pub enum LogitsOf {
 }
 
 impl LogitsOf {
-    /// The index of the first of `tokens` tokens whose logits are computed.
+    /// The index of the first of a step's `tokens` tokens whose logits are computed; `tokens` where none are.
     pub fn from(self, tokens: usize) -> usize {
         match self {
             Self::None => tokens,

@@ -60,7 +60,7 @@ impl KvCache {
     }
 }
 
-/// Numbers of scratch that [`attention`] needs.
+/// Length of the buffer `scores` of [`attention`] for a cache of `context` positions.
 pub fn scratch(context: usize) -> usize {
     TOKENS * (context + ROWS)
 }

@@ -13,7 +13,7 @@ pub struct Filling {
 }
 
 impl Filling {
-    /// The first position at which the expert is full.
+    /// The first position after which the expert is full in its window; `None` where it is never full.
     pub fn full_at(&self, limit: &Limit) -> Option<usize> {
         self.taken.iter().position(|&taken| taken >= limit.most)
     }

@@ -120,7 +120,7 @@ pub fn setting_at(settings: &[Setting], position: usize) -> &Setting {
 /// What every layer's gate does: for each layer its settings, in order; none for a dense layer.
 pub type Settings = Vec<Vec<Setting>>;
 
-/// What the gates of a model do by themselves.
+/// The settings of a model's own gates: one for each routed layer, none for a dense layer.
 pub fn own_settings(architecture: &Architecture) -> Settings {
     let own =
         |moe: &MoeShape| if moe.gate.is_some() { vec![Setting::own(moe, architecture.context)] } else { Vec::new() };

@@ -97,7 +97,7 @@ impl GpuEngine {
         self.len = 0;
     }
 
-    /// Runs `ids`; see [`super::Engine::step`], which also checks them.
+    /// Runs `ids` as [`super::Engine::step`] does, but without checking them. Cancels the decode steps in flight.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
         self.in_flight.cancel();
         let sections = self.begin(ids, self.len, logits)?;

@@ -47,7 +47,8 @@ pub struct LayerBuffers {
 }
 
 impl GpuWeights {
-    /// Uploads each matrix as soon as it has arrived and those before it are uploaded, in the order of most files.
+    /// Packs and uploads a model's weights to `gpu` while its files are downloaded. It waits for one matrix after the
+    /// other, in the order in which most files store them.
     pub async fn arriving(gpu: &Gpu, a: &Architecture, weights: &Weights<'_>) -> Result<Self> {
         let head = match &weights.lm_head {
             Some(lm_head) => Some(stack(gpu, "output weights", vec![lm_head]).await?),
