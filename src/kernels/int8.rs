@@ -69,7 +69,7 @@ impl Int8 {
         self.cols
     }
 
-    /// Bytes that a product reads.
+    /// Size of the packed weights in bytes; one product reads all of them.
     pub fn bytes(&self) -> usize {
         self.panels.bytes() + size_of_val(self.scales.as_slice())
     }

@@ -35,7 +35,7 @@ impl<C: Copy + Default> Panels<C> {
         self.cols
     }
 
-    /// Bytes that a product reads.
+    /// Size of the packed weights in bytes; one product reads all of them.
     pub fn bytes(&self) -> usize {
         size_of_val(self.panels.as_slice())
     }

@@ -8,8 +8,8 @@ use super::random::{drawn_with, pcg};
 /// An upper bound of [`gumbel`].
 const MOST_NOISE: f32 = 17.0;
 
-/// Draws the token at `position` from `logits`, `[V]`. With `temperature` 0 it is the most probable token, and the
-/// first of several.
+/// Draws the token at `position` from `logits`, `[V]`. With `temperature` 0 it is the most probable token; where
+/// several are, the one with the lowest id.
 pub fn sample(logits: &[f32], temperature: f32, seed: u64, position: usize) -> u32 {
     let key = drawn_with([seed as u32, (seed >> 32) as u32, position as u32]);
     let (mut best, mut token) = (f32::MIN, 0);

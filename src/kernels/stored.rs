@@ -63,7 +63,7 @@ impl Stored {
         }
     }
 
-    /// Bytes that a product reads.
+    /// Size of the packed weights in bytes; one product reads all of them.
     pub fn bytes(&self) -> usize {
         match self {
             Self::F32(panels) => panels.bytes(),

@@ -99,7 +99,7 @@ pub struct Reader {
     pub positions: Vec<usize>,
 }
 
-/// What `expert` of `layer` handled. `ids` are the tokens' ids, one for each row of the layer.
+/// Counts the tokens that `expert` of `layer` handled. `ids` are the tokens' ids, one for each row of the layer.
 pub fn reader(layer: &LayerTrace, ids: &[u32], expert: u32) -> Reader {
     let mut reader = Reader::default();
     let mut kinds = HashMap::<u32, Reading>::new();

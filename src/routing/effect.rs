@@ -63,7 +63,8 @@ pub struct Effect {
     pub layers: Vec<LayerEffect>,
 }
 
-/// Compares the trace under a policy (`after`) with that of the model's own routing (`before`), on the same text.
+/// Compares the trace under a policy (`after`) with that of the model's own routing (`before`), over the first tokens
+/// that both have.
 pub fn effect(before: &Trace, after: &Trace) -> Effect {
     let same = before.tokens.iter().zip(&after.tokens).take_while(|(a, b)| a.id == b.id).count();
     let tokens = same.min(before.surprise.len()).min(after.surprise.len());

@@ -14,7 +14,7 @@ pub fn guesses(logits: &Logits<'_>, tokenizer: Option<&Tokenizer>) -> Vec<Guess>
     logits.most_probable(GUESSES).into_iter().map(guess).collect()
 }
 
-/// The tokens `ids[from..]` as they are shown.
+/// The tokens `ids[from..]` as they are shown; without a tokenizer, as ids in angle brackets.
 pub fn tokens(ids: &[u32], from: usize, tokenizer: Option<&Tokenizer>) -> Vec<Token> {
     match tokenizer {
         Some(tokenizer) => tokenizer.tokens(ids, from),
