@@ -1,4 +1,4 @@
-"""Configurations (train/configs/NAME.toml) and where each parameter lies, as in train/src/config.rs and model.rs."""
+"""Configurations (train/configs/NAME.toml) and the layout of the parameters, as in train/src/config.rs and model.rs."""
 
 import math
 import tomllib
@@ -13,7 +13,7 @@ ROUTERS = ("softmax-top-k", "top-k-of-softmax", "noisy-top-k", "hierarchical", "
 
 
 class Impossible(ValueError):
-    """A configuration that cannot be trained; its message says what is wrong and what to do."""
+    """A configuration that cannot be trained; the message says what is wrong and what to do."""
 
 
 def read(path: Path) -> dict:
@@ -39,7 +39,7 @@ def with_settings(config: dict, settings: dict) -> dict:
 
 
 def check(config: dict, where: str) -> None:
-    """Raises Impossible with the first thing that cannot be; train/src/config.rs checks more."""
+    """Raises Impossible for the first invalid value; train/src/config.rs checks more."""
 
     def refuse(condition: bool, message: str) -> None:
         if condition:
@@ -89,13 +89,13 @@ class Parameter:
 
 
 def router_rows(m: dict) -> int:
-    """Scores that the router gives a token."""
+    """Number of router scores for a token."""
     kind = m["router"]["kind"]
     return m["experts"] + {"noisy-top-k": m["experts"], "hierarchical": m["router"].get("groups", 0)}.get(kind, 0)
 
 
 def all_experts(m: dict) -> int:
-    """Experts of a layer with the shared ones."""
+    """Number of experts of a layer, with the shared ones."""
     return m["experts"] + m.get("shared_experts", 0)
 
 
@@ -144,7 +144,7 @@ def layout(m: dict) -> list[Parameter]:
 
 
 def initial(m: dict, seed: int) -> dict[str, np.ndarray]:
-    """The parameters before the first step, by name, each rows x cols in f32."""
+    """The initial parameters by name, each rows x cols in f32."""
     values = {}
     for p in layout(m):
         if p.kind == "gain":
@@ -158,7 +158,7 @@ def initial(m: dict, seed: int) -> dict[str, np.ndarray]:
 
 
 def parameters(m: dict) -> tuple[int, int]:
-    """In the file, and of them those that a token uses."""
+    """Number of parameters in the file, and of those that one token uses."""
     total = sum(p.size for p in layout(m))
     if m["experts"] == 1:
         total -= m["layers"] * m["width"]

@@ -1,4 +1,4 @@
-"""The text: unpacked, cut into tokens, and its order, which is that of train/src/data.rs."""
+"""The text: unpacks it, tokenises it, and orders it as train/src/data.rs does."""
 
 import bz2
 import hashlib
@@ -15,9 +15,9 @@ from config import Impossible
 from draws import hash64, uniform
 
 PIECES = 4
-# Bytes of documents that one process cuts into tokens at a time.
+# Bytes of documents that one process tokenises at a time.
 SHARE = 3_000_000
-# Held-out bytes of each domain that are measured at a run's end.
+# Held-out bytes of each domain that are measured at the end of a run.
 MEASURED = 60_000
 
 
@@ -57,7 +57,7 @@ def _open_tokenizer(path: str) -> None:
 
 
 def _encode(documents: list[str]) -> np.ndarray:
-    """Ids of the documents, 0 (the separator) before each."""
+    """Ids of the documents, with 0 (the separator) before each."""
     parts = []
     for encoding in _tokenizer.encode_batch_fast(documents, add_special_tokens=False):
         parts.append(np.zeros(1, dtype=np.uint16))
@@ -66,7 +66,7 @@ def _encode(documents: list[str]) -> np.ndarray:
 
 
 def _load(job: tuple[str, str, str]) -> list[list[str]]:
-    """A domain's documents in shares of about SHARE bytes."""
+    """Splits a domain's documents into parts of about SHARE bytes."""
     folder, name, ending = job
     text = _text(Path(folder), name, ending)
     if ending == "held":
@@ -82,7 +82,7 @@ def _load(job: tuple[str, str, str]) -> list[list[str]]:
 
 
 def _pool(processes: int, tokenizer: Path):
-    """Processes that have opened the tokenizer; threads where the machine lets no processes share locks."""
+    """A pool of processes with an open tokenizer; of threads where the machine does not allow shared locks."""
     try:
         return multiprocessing.get_context("spawn").Pool(processes, _open_tokenizer, (str(tokenizer),))
     except OSError as error:
@@ -91,7 +91,7 @@ def _pool(processes: int, tokenizer: Path):
 
 
 def corpus_sum(folder: Path) -> str:
-    """Checksum of what the tokens are made from."""
+    """Checksum of the inputs of tokenising."""
     parts = [path.read_bytes() for path in (folder / "corpus.json", folder / "tokenizer.json") if path.exists()]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
@@ -133,7 +133,7 @@ def slots(names: list[str], repeat: dict[str, int]) -> list[tuple[int, int, int]
 
 
 class Order:
-    """Where the pieces of every sequence begin: a pure function of the seed."""
+    """The start of the pieces of every sequence: a pure function of the seed."""
 
     def __init__(self, lengths: list[int], places: list[tuple[int, int, int]], context: int, mixed: float, seed: int):
         for n, length in enumerate(lengths):
@@ -146,7 +146,7 @@ class Order:
         self.passes: dict[tuple[int, int], tuple[int, int, int]] = {}
 
     def _pass(self, number: int, domain: int) -> tuple[int, int, int]:
-        """Step, offset and cut of a domain's order in a pass over it."""
+        """Step, offset and cut that order a domain's windows in one pass over it."""
         key = (number, domain)
         if key not in self.passes:
             windows = int(self.windows[domain])
@@ -158,7 +158,7 @@ class Order:
         return self.passes[key]
 
     def _window(self, turns: np.ndarray) -> np.ndarray:
-        """Where each slot's window of each turn begins in all ids: turns x slots."""
+        """The start of each slot's window for each turn, as an index into all ids: turns x slots."""
         starts = np.empty((len(turns), len(self.slots)), dtype=np.int64)
         for slot, (domain, nth, of) in enumerate(self.slots):
             windows = int(self.windows[domain])
@@ -190,7 +190,7 @@ class Order:
 
 
 def made_up(domains: int, length: int, vocabulary: int) -> np.ndarray:
-    """The text of `train losses`, all domains in a row."""
+    """The generated text of `train losses`, all domains in a row."""
     i = np.arange(length)
     place = np.where(i % 5 == 0, i, i % 97)
     rows = [hash64(100 + d, place) % np.uint64(vocabulary) for d in range(domains)]

@@ -1,4 +1,4 @@
-"""Random numbers as train/src/random.rs draws them: pure functions of a seed and a place, for arrays of places."""
+"""Random numbers as in train/src/random.rs: pure functions of a seed and an index, for arrays of indices."""
 
 import math
 
@@ -21,7 +21,7 @@ def hash64(seed, place) -> np.ndarray:
 
 
 def uniform(seed, place) -> np.ndarray:
-    """In [0, 1)."""
+    """Uniform in [0, 1)."""
     return (hash64(seed, place) >> _U(11)).astype(np.float64) / float(1 << 53)
 
 

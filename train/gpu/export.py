@@ -55,7 +55,7 @@ def config_json(m: dict) -> dict:
 
 
 def file_name(m: dict, name: str) -> str | None:
-    """The name in the file; none for the router of a network of one expert."""
+    """The name in the file; None for the router of a network of one expert."""
     if m["experts"] > 1:
         return name
     if "block_sparse_moe.gate" in name:
@@ -66,7 +66,7 @@ def file_name(m: dict, name: str) -> str | None:
 
 
 def eight_bits(name: str, shape: tuple) -> bool:
-    """Whether a parameter is written in 8 bits: matrices, but not the routers, whose small differences decide."""
+    """Whether a parameter is written in 8 bits: matrices are, except routers, whose small differences matter."""
     return len(shape) == 2 and not any(part in name for part in (".gate.", ".noise.", ".group_gate."))
 
 
@@ -113,6 +113,6 @@ def write_model(
 
 
 def describe(m: dict) -> str:
-    """Its parameters in a few words."""
+    """Describes the model's parameters in a few words."""
     total, active = parameters(m)
     return f"{total / 1e6:.2f} M parameters ({active / 1e6:.2f} M active), {2 * total / 1e6:.1f} MB in f16"

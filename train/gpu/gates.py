@@ -14,7 +14,7 @@ from config import capacity
 
 @dataclass
 class Routing:
-    """What a gate decided."""
+    """The decisions of a gate."""
 
     weights: Tensor  # T x experts, 0 where not selected or dropped
     counts: Tensor  # experts: assignments asked for, dropped ones too
@@ -23,7 +23,7 @@ class Routing:
 
 
 def ranks(keys: Tensor) -> Tensor:
-    """How many keys of a row come before each: larger ones, and equal ones of a lower number."""
+    """For each key, the number of keys of its row that come before it: larger ones, and equal ones of a lower index."""
     n = keys.shape[-1]
     mine, other = keys.unsqueeze(-1), keys.unsqueeze(-2)
     number = torch.arange(n, device=keys.device)
@@ -95,7 +95,7 @@ def noisy_gate(m: dict, scores: Tensor, noise: Tensor, parts: int) -> Routing:
 
 
 def hierarchical_gate(m: dict, t: dict, scores: Tensor, parts: int) -> Routing:
-    """A gate over groups and one in each group."""
+    """A gate over groups, and a gate in each group."""
     experts, top_k = m["experts"], m["top_k"]
     groups, per_token = m["router"]["groups"], m["router"]["groups_per_token"]
     size, tokens = experts // groups, scores.shape[0]
@@ -121,7 +121,7 @@ def hierarchical_gate(m: dict, t: dict, scores: Tensor, parts: int) -> Routing:
 
 
 def sigmoid_gate(m: dict, scores: Tensor, bias: Tensor, parts: int) -> Routing:
-    """DeepSeek-V3's gate; `bias` takes part in the choice alone."""
+    """DeepSeek-V3's gate; `bias` affects only the choice."""
     s = scores.sigmoid()
     mask = ranks((s + bias).detach()) < m["top_k"]
     kept = torch.where(mask, s, 0.0)
@@ -130,7 +130,7 @@ def sigmoid_gate(m: dict, scores: Tensor, bias: Tensor, parts: int) -> Routing:
 
 
 def gate(m: dict, t: dict, scores: Tensor, bias: Tensor, noise: Tensor, parts: int, context: int) -> Routing:
-    """The gate of the model's kind."""
+    """The gate of the configured kind."""
     kind = m["router"]["kind"]
     if kind == "noisy-top-k":
         return noisy_gate(m, scores, noise, parts)

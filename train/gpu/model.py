@@ -16,10 +16,10 @@ from torch import Tensor
 from config import all_experts, initial, layout, router_rows
 from gates import gate
 
-# The optimiser's functions meet each tensor's shape once, which is more than the compiler allows of itself.
+# Each tensor shape compiles the optimiser's functions once, which exceeds the compiler's default limit.
 torch._dynamo.config.recompile_limit = 64
 
-# Tokens whose logits exist at one time.
+# Tokens whose logits exist at the same time.
 LOSS_CHUNK = 8192
 
 
@@ -66,7 +66,7 @@ def stacked_shapes(m: dict) -> dict[str, tuple]:
 
 @functools.lru_cache(maxsize=2)
 def stacked_initial(shape: str, seed: int) -> dict[str, np.ndarray]:
-    """The stacked tensors before the first step; `shape` is the model's section as JSON: a second call is free."""
+    """The initial stacked tensors; `shape` is the model's section as JSON, so that a second call is cached."""
     m = json.loads(shape)
     where = places(m)
     whole = {name: np.zeros(size, dtype=np.float32) for name, size in stacked_shapes(m).items()}
@@ -93,24 +93,24 @@ class Weights:
         return self.tensors[name]
 
     def trained(self) -> dict[str, Tensor]:
-        """All with a gradient."""
+        """All tensors that have a gradient."""
         return {name: t for name, t in self.tensors.items() if t.requires_grad}
 
     @torch.no_grad()
     def set_initial(self, seed: int) -> None:
-        """As before the first step."""
+        """Resets to the initial values."""
         for name, values in stacked_initial(json.dumps(self.m), seed).items():
             self.tensors[name].copy_(torch.from_numpy(values))
 
     @torch.no_grad()
     def round_to_8_bits(self) -> None:
-        """The matrices as the file has them (export.py): F8_E4M3."""
+        """Rounds the matrices to the file's format (export.py): F8_E4M3."""
         for name in ("embedding", *self.MATRICES):
             self.tensors[name].copy_(self.tensors[name].half().to(torch.float8_e4m3fn).float())
 
     @torch.no_grad()
     def halves(self) -> dict[str, Tensor]:
-        """Copies in f16 on the same device, to be written."""
+        """Copies in f16 on the same device, to be written to a file."""
         return {name: tensor.detach().half() for name, tensor in self.tensors.items()}
 
 
@@ -193,7 +193,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Network:
-    """The computation, without state: `loss` takes the weights."""
+    """The network without state: `loss` gets the weights as an argument."""
 
     def __init__(self, config: dict, device: torch.device, dtype: torch.dtype, compiled: bool):
         self.m, self.t = config["model"], config["training"]
@@ -246,7 +246,7 @@ class Network:
         return x + (a @ w2.t()).view(x.shape), routing.counts, routing.balance, routing.loss
 
     def prepared(self, w: Weights) -> dict[str, list[Tensor]]:
-        """The weights of each layer in the computation's dtype, as the layers take them."""
+        """The weights of each layer in the number format of the computation."""
         m = self.m
         layers, d, experts, ff = m["layers"], m["width"], all_experts(m), m["ff"]
         qkv = torch.cat([w["q"], w["k"], w["v"]], 1).to(self.dtype)
@@ -270,7 +270,7 @@ class Network:
         return self.last(x, w["final_norm"], self.m["norm_eps"]), reports
 
     def noise(self, sequences: int, context: int, device: torch.device) -> list[Tensor]:
-        """Standard normal noise of each layer where the gate wants it, else a placeholder."""
+        """Standard normal noise for each layer if the gate needs it, otherwise a placeholder."""
         shape = (sequences * context, self.m["experts"]) if self.m["router"]["kind"] == "noisy-top-k" else (1,)
         return [torch.randn(shape, device=device) for _ in range(self.m["layers"])]
 
@@ -286,6 +286,6 @@ class Network:
 
 
 def max_over_mean(counts: Tensor) -> Tensor:
-    """The busiest expert's load over the mean, the worst layer."""
+    """The busiest expert's load over the mean, for the worst layer."""
     counts = counts.float()
     return (counts.amax(-1) * counts.shape[-1] / counts.sum(-1)).amax()

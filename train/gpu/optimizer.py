@@ -31,7 +31,7 @@ class Optimizer:
         self.b1, self.b2 = rates["betas"]
         self.first = {name: torch.zeros_like(w) for name, w in weights.trained().items()}
         self.second = {name: torch.zeros_like(w) for name, w in self.first.items() if name not in Weights.MATRICES}
-        # One program for tensors of every size: they come as flat vectors.
+        # All sizes of tensors share one compiled program, because they are flat vectors.
         maybe = (lambda f: torch.compile(f, dynamic=True, fullgraph=True)) if compiled else (lambda f: f)
         self.look_ahead, self.descend, self.adam = maybe(self._look_ahead), maybe(self._descend), maybe(self._adam)
         self.shapes: dict[tuple[int, int], list[str]] = {}
@@ -40,7 +40,7 @@ class Optimizer:
             self.shapes.setdefault((min(rows, cols), max(rows, cols)), []).append(name)
 
     def reset(self) -> None:
-        """All moments zero."""
+        """All moments are zero."""
         for tensor in (*self.first.values(), *self.second.values()):
             tensor.zero_()
 
@@ -78,7 +78,7 @@ class Optimizer:
             self.descend(w.view(-1), update, rate * max(1.0, rows / cols) ** 0.5, shrink)
 
     def _look_ahead(self, gradient: Tensor, momentum: Tensor, clip: Tensor) -> Tensor:
-        """Moves the momentum and returns Nesterov's look ahead."""
+        """Updates the momentum and returns Nesterov's look-ahead."""
         g = gradient * clip
         m = self.b * momentum + (1.0 - self.b) * g
         momentum.copy_(m)

@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
 
 
 def beginning(text: bytes, share: float) -> bytes:
-    """That part of a text's bytes, cut between two documents."""
+    """This share of a text's bytes, cut between two documents."""
     if share >= 1.0:
         return text
     cut = text.rfind(b"\0", 0, int(len(text) * share))

@@ -13,21 +13,21 @@ from data import Order, slots
 from model import Network, Weights, max_over_mean
 from optimizer import Optimizer
 
-# Steps between two looks at the clock, and of a point of the training curve.
+# Steps between two checks of the time, and of one point of the training curve.
 POINT = 20
-# Of the time, kept back for the end.
+# Share of the time that is reserved for the end.
 RESERVE = 0.4
-# bf16 FLOP/s of the cards we know, dense.
+# bf16 FLOP/s of known GPUs, dense.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40": 181e12, "4090": 165e12}
 
 
 def say(text: str) -> None:
-    """A line of the log, at once."""
+    """Prints a line of the log at once."""
     print(text, flush=True)
 
 
 class Run:
-    """A model, its optimiser, its place in the text and its log, all on the device."""
+    """A model, its optimiser, its position in the text and its log, all on the device."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Run:
         self.given_noise = None
 
     def set_text(self, ids: np.ndarray, lengths: list[int]) -> None:
-        """The text and where every sequence of every step begins."""
+        """Loads the text and the start of every sequence of every step."""
         order = Order(lengths, self.slots, self.m["context"], self.t["mixed"], self.t["seed"])
         starts = order.starts(0, self.limit * self.t["replicas"])
         table = starts.reshape(self.limit, self.sequences, 4).astype(np.int32)
@@ -73,7 +73,7 @@ class Run:
         self.ids = torch.from_numpy(ids.astype(np.int32)).to(self.device)
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets of the step that `index` names, sequences x context."""
+        """Inputs and targets of the step `index`, sequences x context."""
         starts = self.table.index_select(0, self.index)[0].long()
         ids = self.ids[starts[:, self.piece] + self.position].long()
         return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
@@ -96,7 +96,7 @@ class Run:
         return dict(zip(trained, total)), entropy.mean(), balance.mean(), counts.sum(0)
 
     def step(self) -> None:
-        """One step of the optimiser, all of it on the device."""
+        """Runs one step of the optimiser, entirely on the device."""
         inputs, targets = self.batch()
         gradients, entropy, balance, counts = self.gradients(inputs, targets)
         with torch.no_grad():
@@ -110,7 +110,7 @@ class Run:
             self.index.add_(1)
 
     def capture(self) -> None:
-        """Records a step as a CUDA graph; stays without one where that fails."""
+        """Captures a step as a CUDA graph; if that fails, runs without one."""
         if self.device.type != "cuda":
             return
         try:
@@ -132,16 +132,16 @@ class Run:
             self.graph = None
 
     def advance(self) -> None:
-        """One step, by the graph where there is one."""
+        """Runs one step, with the graph if there is one."""
         self.graph.replay() if self.graph is not None else self.step()
 
     def synchronise(self) -> None:
-        """Waits until the device has done all."""
+        """Waits until the device has finished all work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def speed(self, steps: int = 8) -> float:
-        """Seconds of a step, measured."""
+        """Measures the seconds of a step."""
         self.index.zero_()
         self.advance()
         self.synchronise()
@@ -152,7 +152,7 @@ class Run:
         return (time.monotonic() - begin) / steps
 
     def reset(self) -> None:
-        """As before the first step."""
+        """Resets to the state before the first step."""
         self.weights.set_initial(self.t["seed"])
         self.optimizer.reset()
         self.index.zero_()
@@ -201,7 +201,7 @@ class Run:
         return {"steps": step, "seconds": seconds, "log": log, "snapshots": kept, "weights": self.half_weights()}
 
     def replan(self, step: int, total: int, most: int, step_seconds: float, left: float) -> int:
-        """The run's length, corrected where its speed is not what was measured before it."""
+        """The length of the run, corrected if the speed differs from the measured one."""
         fits = step + max(int((left - RESERVE) / step_seconds), 0)
         current = float(self.factors[min(step, total - 1)])
         if fits < total:
@@ -217,7 +217,7 @@ class Run:
         return total
 
     def report(self, step: int, total: int, step_seconds: float) -> None:
-        """A line for people."""
+        """A line of the log."""
         loss, _, load, norm = self.log[max(step - POINT, 0) : step].mean(0).tolist()
         speed = self.tokens_per_step / step_seconds
         say(
@@ -226,7 +226,7 @@ class Run:
         )
 
     def share_of_peak(self, speed: float) -> str:
-        """How much of the card's arithmetic that is, counting the experts that a token uses."""
+        """Share of the GPU's peak arithmetic, counting only the experts that a token uses."""
         if self.device.type != "cuda":
             return ""
         card = torch.cuda.get_device_name()
@@ -234,7 +234,7 @@ class Run:
         return "" if peak is None else f", {100 * speed * flops(self.m) / peak:.1f} % of the card's peak"
 
     def half_weights(self) -> dict[str, np.ndarray]:
-        """The weights in f16, on the host."""
+        """The weights in f16, in the host's memory."""
         return {name: tensor.cpu().numpy() for name, tensor in self.weights.halves().items()}
 
     @torch.no_grad()
@@ -259,7 +259,7 @@ class Run:
 
 
 def snapshot_steps(count: int, steps: int) -> list[int]:
-    """As train/src/snapshots.rs: 0, and from a 300th of the run to its end by equal factors."""
+    """As in train/src/snapshots.rs: 0, and steps from a 300th of the run to its end on a logarithmic scale."""
     rest = count - 1
     chosen = [0] + [round(steps * (1 / 300) ** ((rest - n) / max(rest - 1, 1))) for n in range(1, rest + 1)]
     return list(dict.fromkeys(chosen))
@@ -276,5 +276,5 @@ def curves(log: np.ndarray, tokens_per_step: int) -> dict:
 
 
 def path_of(folder: Path, name: str, ending: str) -> Path:
-    """A file by which coordinator and worker speak."""
+    """A file for messages between coordinator and worker."""
     return folder / f"{name}.{ending}"

@@ -82,13 +82,13 @@ KINDS = {
 
 
 def text_of(kind: str) -> str:
-    """A small configuration of that kind."""
+    """A small configuration of this kind."""
     plain = {"experts": 4, "top_k": 2, "kv_heads": 2, "shared": "", "balance": 0.01, "z": 0.0}
     return TINY.format(**(plain | {"router": 'kind = "softmax-top-k"'} | KINDS[kind]))
 
 
 def noise_of(run: Run, step: int) -> list[torch.Tensor]:
-    """What the Rust trainer draws in a step: a pure function of seed, step, replica, layer, token and expert."""
+    """The noise of the Rust trainer in a step: a pure function of seed, step, replica, layer, token and expert."""
     m, count = run.m, run.t["replicas"]
     tokens = len(run.slots) * m["context"]
     layers = []
@@ -149,7 +149,7 @@ def test_all_kinds() -> None:
 
 
 def test_pieces_give_the_same() -> None:
-    """A batch that goes through in pieces, for a card with little memory."""
+    """A batch that is processed in pieces, for a GPU with little memory."""
     whole, parts = (of_python(text_of("softmax-top-k"), pieces) for pieces in (1, 2))
     difference = max(abs(a - b) for a, b in zip(whole["losses"], parts["losses"]))
     assert difference < 1e-4, difference
@@ -157,7 +157,7 @@ def test_pieces_give_the_same() -> None:
 
 
 def test_bf16_stays_close() -> None:
-    """What a GPU computes in."""
+    """The number format of a GPU."""
     for kind in KINDS:
         wide, narrow = of_python(text_of(kind)), of_python(text_of(kind), dtype=torch.bfloat16)
         difference = max(abs(a - b) for a, b in zip(wide["losses"], narrow["losses"]))
@@ -166,7 +166,7 @@ def test_bf16_stays_close() -> None:
 
 
 def test_too_little_memory_means_more_pieces() -> None:
-    """A card on which only a quarter of the batch fits."""
+    """A GPU whose memory fits only a quarter of the batch."""
     asked = []
 
     def prepared(job: dict, device: torch.device):

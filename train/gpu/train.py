@@ -24,11 +24,11 @@ import data
 from config import Impossible
 
 ORDER = ("main", "dense", "switch", "collapse", "dense-wide", "hierarchical", "fine-grained", "noisy-top-k", "tiny")
-# Seconds before the end after which nothing new begins, and after which everything is stopped.
+# Seconds before the end after which nothing new starts, and after which everything is stopped.
 CLOSING, LAST = 6.0, 2.0
-# Processes that prepare or train at one time.
+# Number of processes that prepare or train at the same time.
 ALIVE = 5
-# Bytes of one file of the results.
+# Size limit of one file of the results, in bytes.
 FILE = 16 * 1024 * 1024 - 64 * 1024
 
 
@@ -98,7 +98,7 @@ def read_toml(path: Path) -> dict:
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """What is to be trained, in order."""
+    """The jobs, in order."""
     settings = read_toml(options.settings)
     jobs = []
     if options.experiments:
@@ -124,7 +124,7 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
 
 
 class Coordinator:
-    """Starts the workers, gives each its time, packs what they write, and ends in time."""
+    """Starts the workers, gives each its time, packs their results, and stops in time."""
 
     def __init__(self, options: argparse.Namespace, jobs: list[Job]):
         self.options, self.jobs = options, jobs
@@ -140,11 +140,11 @@ class Coordinator:
         self.bins: list[list[tuple[str, Path]]] = []
 
     def left(self) -> float:
-        """Seconds to the end."""
+        """Seconds left."""
         return self.deadline - time.monotonic()
 
     def start(self, job: Job) -> None:
-        """Starts a job's process, which prepares and waits."""
+        """Starts the process of a job, which prepares and then waits."""
         recording = job.config.get("recording")
         cores = os.cpu_count() or 2
         description = {
@@ -191,7 +191,7 @@ class Coordinator:
             self.start(job)
 
     def wait(self, job: Job, ending: str, until: float) -> bool:
-        """Waits for a job's file; false when the process ended or the time came first."""
+        """Waits for a file of a job; returns False if the process ended or the time limit came first."""
         path = self.work / f"{job.name}.{ending}"
         while not path.exists():
             self.keep_preparing()
@@ -205,7 +205,7 @@ class Coordinator:
         return True
 
     def stop(self, process: subprocess.Popen | None) -> None:
-        """Ends a process that this one started, with its children."""
+        """Ends a process started by this one, with its children."""
         if process and process.poll() is None:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -214,7 +214,7 @@ class Coordinator:
             process.wait()
 
     def run(self) -> int:
-        """All of it; the exit status."""
+        """Runs everything; returns the exit status."""
         # Whoever ends this process ends its workers too; what is packed by then is whole.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.tokenise()
@@ -234,7 +234,7 @@ class Coordinator:
         return 0 if all(job.name in self.summary for job in self.jobs) else 1
 
     def look_for_gpu(self) -> None:
-        """Says which GPU trains; raises Impossible without one."""
+        """Prints which GPU trains; raises Impossible without one."""
         import torch
 
         if self.options.cpu:
@@ -246,7 +246,7 @@ class Coordinator:
         say(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
 
     def tokenise(self) -> None:
-        """Starts the process that unpacks the corpus and cuts it into tokens."""
+        """Starts the process that unpacks and tokenises the corpus."""
         lengths = self.work / "lengths.json"
         if lengths.exists():
             if json.loads(lengths.read_text()).get("corpus") == data.corpus_sum(self.options.corpus):
@@ -256,7 +256,7 @@ class Coordinator:
         self.tokeniser = subprocess.Popen(command, start_new_session=True)
 
     def train(self, job: Job, rest: list[Job]) -> None:
-        """One job's turn."""
+        """Runs one job."""
         closing = self.deadline - CLOSING
         while not (self.work / "lengths.json").exists():
             if self.tokeniser and self.tokeniser.poll() not in (None, 0):
@@ -283,7 +283,7 @@ class Coordinator:
         self.saved(job)
 
     def saved(self, job: Job) -> None:
-        """Packs a job's model and starts its recording."""
+        """Packs the model of a job and starts its recording."""
         self.summary[job.name] = json.loads((self.work / f"{job.name}.saved").read_text())
         self.summary[job.name].pop("config", None)
         if self.options.experiments:
@@ -304,7 +304,7 @@ class Coordinator:
                 say(f"{job.name}: WARNING: no recording: {error}")
 
     def collect(self, until: float) -> None:
-        """Waits for recordings and measurements until then, and packs the recordings that there are."""
+        """Waits for recordings and measurements until the given time, and packs the finished recordings."""
         pending = lambda: (
             any(p.poll() is None for p in self.recorders.values())
             or any(job.process and job.process.poll() is None for job in self.jobs)
@@ -321,7 +321,7 @@ class Coordinator:
             self.write_tar("recordings.tar.xz", [(f"{name}/recording.json", path) for name, path in found], "w:xz")
 
     def pack(self, name: str, folder: Path) -> None:
-        """Adds a model to the first file of the results that has room."""
+        """Adds a model to the first results file that has room for it."""
         size = lambda files: sum(path.stat().st_size + 1024 for _, path in files) + 20480
         files = [(f"{name}/{path.name}", path) for path in sorted(folder.iterdir()) if not path.is_symlink()]
         number = next((n for n, group in enumerate(self.bins) if size(group) + size(files) <= FILE), None)
@@ -332,7 +332,7 @@ class Coordinator:
         self.write_tar(f"models-{number}.tar", self.bins[number], "w")
 
     def write_tar(self, name: str, files: list[tuple[str, Path]], mode: str) -> None:
-        """Writes a file of the results beside and renames it."""
+        """Writes a results file under a temporary name and renames it."""
         part = self.work / f"{name}.part"
         with tarfile.open(part, mode) as tar:
             for inside, path in files:
@@ -358,7 +358,7 @@ class Coordinator:
 
 
 def plan(options: argparse.Namespace, jobs: list[Job]) -> None:
-    """Says what would be done."""
+    """Prints the plan."""
     names = [d["name"] for d in data.manifest(options.corpus)["domains"]]
     total = sum(job.share for job in jobs)
     print(f"{options.minutes} minutes, {len(names)} domains")

@@ -19,14 +19,14 @@ from run import Run, curves, path_of, say
 
 
 def write_whole(path: Path, content: dict) -> None:
-    """Whoever opens the file sees all of it."""
+    """Writes a file under a temporary name and renames it, so that a reader always sees all of it."""
     part = path.with_suffix(path.suffix + ".part")
     part.write_text(json.dumps(content))
     part.rename(path)
 
 
 def wait_for(path: Path) -> dict:
-    """The content of a file that another process will write."""
+    """Waits for a file of another process, and returns its contents."""
     parent = os.getppid()
     while not path.exists():
         if os.getppid() != parent:
@@ -44,7 +44,7 @@ def first_step(run: Run) -> list[float]:
 
 
 def prepared(job: dict, device: torch.device) -> Run:
-    """A run whose step is compiled; where compiling fails or computes something else, one that is not."""
+    """A run with a compiled step; without compilation if that fails or gives other results."""
     arguments = (job["name"], job["config"], job["settings"], job["domains"], device)
     compiled = device.type == "cuda" and job["compile"]
     run = Run(*arguments, compiled)
@@ -65,11 +65,11 @@ def prepared(job: dict, device: torch.device) -> Run:
         say(f"{run.name}: WARNING: cannot compile ({type(error).__name__}: {str(error)[:500]}); goes on uncompiled")
         return plain(run, arguments)
     say(f"{run.name}: compiled in {time.monotonic() - begin:.0f} s")
-    # One replica at a time: uncompiled layers keep much more, and other models prepare beside this one.
+    # One replica at a time: uncompiled layers need much more memory, and other models prepare at the same time.
     check = plain(run, arguments)
     check.pieces = run.t["replicas"]
     expected = first_step(check)
-    # bf16 rounds in other places; and a noisy gate draws anew, which is most of its router's first gradient.
+    # bf16 rounds differently; and a noisy gate draws new noise, which dominates its router's first gradient.
     noisy = run.m["router"]["kind"] == "noisy-top-k"
     compared = [i for i, name in enumerate(run.weights.trained(), 1) if not (noisy and name == "router")]
     same = all(abs(found[i] - expected[i]) <= 0.15 * abs(expected[i]) + 1e-6 for i in compared)
@@ -83,14 +83,14 @@ def prepared(job: dict, device: torch.device) -> Run:
 
 
 def plain(run: Run, arguments: tuple) -> Run:
-    """The same, not compiled."""
+    """The same run without compilation."""
     other = Run(*arguments, False)
     other.ids, other.table = run.ids, run.table
     return other
 
 
 def fitting(job: dict, device: torch.device) -> Run:
-    """A run whose batch fits the memory: one that does not goes through in more pieces, with the same result."""
+    """A run whose batch fits into memory: otherwise it is split into more pieces, with the same result."""
     training = job["settings"]["training"]
     while True:
         try:
@@ -133,7 +133,7 @@ def work(folder: Path, name: str) -> None:
     say(f"{name}: ready; {speed / 1e6:.2f} M tokens/s{run.share_of_peak(speed)}, {run.tokens_per_step} tokens a step")
     write_whole(path_of(folder, name, "ready"), {"step_seconds": step_seconds, "speed": speed})
     go = wait_for(path_of(folder, name, "go"))
-    # Another model may have been training beside the first measurement.
+    # Another model may have been training during the first measurement.
     step_seconds = min(step_seconds, run.speed(job["timed_steps"]))
     result = run.train(go["deadline"], go["tokens"], step_seconds, job["snapshots"])
     finish(run, job, result, corpus, about)
