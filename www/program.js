@@ -1,5 +1,4 @@
-// Which program this browser runs: multiplying and adding in one instruction, with relaxed SIMD, computes prompts
-// faster.
+// Chooses the program for this browser: with relaxed SIMD, which multiplies and adds in one instruction, or without.
 
 // A module with one function: () -> v128, i32.const 0 and i8x16.splat three times, f32x4.relaxed_madd.
 const RELAXED_PROBE = new Uint8Array([

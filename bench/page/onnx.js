@@ -1,5 +1,5 @@
-// ONNX Runtime Web on WebGPU, as the race calls it. Its two graphs (bench/src/onnx.rs) are open one at a time;
-// the keys and values of a prompt go from one to the other.
+// The race's functions for ONNX Runtime Web on WebGPU. Its two graphs (bench/src/onnx.rs) are open one at a time;
+// the keys and values of a prompt are copied from one to the other.
 import * as ort from "/npm/onnxruntime-web/dist/ort.webgpu.min.mjs";
 
 ort.env.wasm.numThreads = 1;
@@ -43,7 +43,7 @@ async function step(ids) {
   return { logits: logits.data, ms };
 }
 
-// Runs a prompt from its beginning. Returns the milliseconds a token.
+// Runs a prompt from its beginning. Returns the milliseconds per token.
 async function prefill(ids) {
   reset();
   return (await step(ids)).ms / ids.length;
@@ -63,7 +63,7 @@ async function keep() {
   }
 }
 
-// Decodes `tokens` after the prompt. Returns the milliseconds a token.
+// Decodes `tokens` after the prompt. Returns the milliseconds per token.
 async function decode(tokens) {
   const times = [];
   let id = 1;

@@ -1,4 +1,4 @@
-// wllama, as the race calls it. One model is open at a time.
+// The race's functions for wllama. One model is open at a time.
 import { Wllama } from "/npm/@wllama/wllama/esm/index.js";
 
 let wllama;
@@ -21,7 +21,7 @@ async function complete(ids, options) {
   });
 }
 
-// Milliseconds a token, by llama.cpp's own clock. The decoding time begins where the prefill time ends.
+// Milliseconds per token, by llama.cpp's own clock. The decoding time begins where the prefill time ends.
 async function run(ids, tokens) {
   const { timings } = await complete(ids, { max_tokens: tokens });
   const decoded = Math.max(timings.predicted_n - 1, 1);

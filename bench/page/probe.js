@@ -1,6 +1,6 @@
-// The most that one thread of this browser can do: the best of several runs of bench/probe.
+// The limits of one thread of this browser: the best of several runs of bench/probe.
 const RUNS = 12;
-// Larger than any cache.
+// A size larger than any cache.
 const MEBIBYTES = 256;
 const ROUNDS = 2e6;
 
@@ -14,7 +14,7 @@ function best(work) {
   return least / 1e3;
 }
 
-// The most that its GPU can do: the same two loops in plain WGSL, in workgroups of 64. `null` without WebGPU.
+// The limits of its GPU: the same two loops in plain WGSL, in workgroups of 64. `null` without WebGPU.
 const GPU_BYTES = 64 * 2 ** 20;
 const GPU_GROUPS = 4096;
 const GPU_ROUNDS = 512;
