@@ -54,8 +54,8 @@
 //! - [`kernels`]: the CPU twin of every WGSL shader, one file for each kernel.
 //! - [`engine`]: two engines with one interface, and the KV cache.
 //! - [`routing`]: policies, traces, balance: pure functions.
-//! - [`session`]: one text on one engine: runs only what an edit changed.
 //! - [`session`]: one text on one engine; an edit runs only what it changed.
+//!
 //! The crate in `page/` is the page; the crate in `page/worker/` is the worker that owns its engine.
 
 pub mod engine;

@@ -7,7 +7,7 @@ use crate::tokenizer::{Token, Tokenizer};
 /// Number of next-token guesses kept for each token.
 const GUESSES: usize = 5;
 
-/// The most probable next tokens, at most [`GUESSES`].
+/// The most probable next tokens, at most `GUESSES`.
 pub fn guesses(logits: &Logits<'_>, tokenizer: Option<&Tokenizer>) -> Vec<Guess> {
     let text = |id: u32| tokenizer.map_or_else(|| format!("<{id}>"), |t| t.show(id));
     let guess = |(id, probability)| Guess { id, text: text(id), probability };

@@ -3,8 +3,7 @@
 //! - `corpus`: text of several domains from packages, cleaned, split, balanced;
 //! - `tokenizer`: one byte-level BPE for all models; `fragments`: how it divides the text;
 //! - `data`: the order of the text, the same for every model;
-//! - `model`: sizes and layout; for tests, `reference`: a simple implementation, and `parity`: exports run by the
-//! engine;
+//! - `model`: sizes and layout; `reference` (for tests): a simple implementation; `parity`: exports in the engine;
 //! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: the forward and backward passes of a layer;
 //! - `replica`: the whole network for a part of a batch, on one thread;
 //! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
