@@ -202,9 +202,9 @@ pub struct Parameter {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
-    /// How the optimiser treats it.
+    /// Its place in the flat vector.
     pub range: Range<usize>,
-    /// How it is optimised.
+    /// How the optimiser treats it.
     pub kind: Kind,
     /// Standard deviation of the initial values; the weight of a norm starts at 1.
     pub deviation: f64,
