@@ -2,13 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 use walrus::ir::{
-    BinaryOp, Binop, Instr, InstrSeq, LocalGet, LocalSet, TernOp, TernaryOp, VisitorMut, dfs_pre_order_mut,
+    BinaryOp, Binop, Instr, InstrSeq, LocalGet, LocalSet, TernOp, TernaryOp, UnaryOp, Unop, VisitorMut,
+    dfs_pre_order_mut,
 };
 use walrus::{FunctionKind, LocalId, Module, ValType};
 use wasmparser::{Validator, WasmFeatures};
 
 /// Removes relaxed SIMD from the module. `a * b + c` becomes two instructions. The relaxed minimum and maximum become
-/// `pmin` and `pmax`, whose results the specification of relaxed SIMD allows. Returns the module's bytes.
+/// `pmin` and `pmax`, and the relaxed conversions the saturating ones: the specification of relaxed SIMD allows their
+/// results. Returns the module's bytes.
 ///
 /// # Errors
 /// The module has no relaxed `a * b + c`, so it was compiled with other flags; or it has another relaxed instruction,
@@ -51,16 +53,34 @@ impl VisitorMut for Lower {
                     plain.push((Instr::LocalGet(LocalGet { local: self.addend }), place));
                     plain.push((Instr::Binop(Binop { op: BinaryOp::F32x4Add }), place));
                 }
-                Instr::Binop(Binop { op: BinaryOp::F32x4RelaxedMin }) => {
-                    plain.push((Instr::Binop(Binop { op: BinaryOp::F32x4PMin }), place));
-                }
-                Instr::Binop(Binop { op: BinaryOp::F32x4RelaxedMax }) => {
-                    plain.push((Instr::Binop(Binop { op: BinaryOp::F32x4PMax }), place));
-                }
+                Instr::Binop(Binop { op }) => plain.push((Instr::Binop(Binop { op: strict_binary(op) }), place)),
+                Instr::Unop(Unop { op }) => plain.push((Instr::Unop(Unop { op: strict_unary(op) }), place)),
                 other => plain.push((other, place)),
             }
         }
         sequence.instrs = plain;
+    }
+}
+
+/// The instruction in place of a relaxed minimum or maximum; any other stays as it is.
+fn strict_binary(op: BinaryOp) -> BinaryOp {
+    match op {
+        BinaryOp::F32x4RelaxedMin => BinaryOp::F32x4PMin,
+        BinaryOp::F32x4RelaxedMax => BinaryOp::F32x4PMax,
+        BinaryOp::F64x2RelaxedMin => BinaryOp::F64x2PMin,
+        BinaryOp::F64x2RelaxedMax => BinaryOp::F64x2PMax,
+        other => other,
+    }
+}
+
+/// The instruction in place of a relaxed conversion to whole numbers; any other stays as it is.
+fn strict_unary(op: UnaryOp) -> UnaryOp {
+    match op {
+        UnaryOp::I32x4RelaxedTruncF32x4S => UnaryOp::I32x4TruncSatF32x4S,
+        UnaryOp::I32x4RelaxedTruncF32x4U => UnaryOp::I32x4TruncSatF32x4U,
+        UnaryOp::I32x4RelaxedTruncF64x2SZero => UnaryOp::I32x4TruncSatF64x2SZero,
+        UnaryOp::I32x4RelaxedTruncF64x2UZero => UnaryOp::I32x4TruncSatF64x2UZero,
+        other => other,
     }
 }
 
