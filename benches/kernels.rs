@@ -7,6 +7,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use moescope::engine::{Engine, LogitsOf};
 use moescope::kernels;
 use moescope::kernels::attention::KvCache;
+use moescope::kernels::choose::{GateVectors, Room};
 use moescope::kernels::expert_ffn::{Expert, Scratch};
 use moescope::kernels::gate::Batch;
 use moescope::kernels::panels::Panels;
@@ -121,17 +122,22 @@ fn experts(criterion: &mut Criterion) {
         let (mut assignments, mut offsets) = (vec![0; assigned], vec![0; experts + 1]);
         let (mut hidden, mut y) = (vec![0.0; assigned * inner], vec![0.0; assigned * WIDTH]);
         let (mut out, mut normed, mut scratch) = (x.to_vec(), x.to_vec(), Scratch::default());
+        let (none, mut room) = (GateVectors::default(), Room::default());
         let name = format!("{tokens} tokens");
 
         criterion.benchmark_group("gate").bench_function(&name, |bencher| {
             let (logits, selected, weights) = (&mut router_logits, &mut selected, &mut route_weights);
-            bencher.iter(|| kernels::gate::gate(batch, &shape, &settings, x, &router, &[], logits, selected, weights));
+            bencher.iter(|| {
+                let room = &mut room;
+                kernels::gate::gate(batch, &shape, &settings, x, &router, &none, room, logits, selected, weights);
+            });
         });
         criterion.benchmark_group("settle").bench_function(&name, |bencher| {
             let (selected, weights) = (&mut selected, &mut route_weights);
             bencher.iter(|| {
                 let taken = CapacityState { history: &mut history, dropped: &mut dropped };
-                kernels::settle::settle(batch, &shape, &settings, &router_logits, &[], taken, selected, weights);
+                let (logits, room) = (&router_logits, &mut room);
+                kernels::settle::settle(batch, &shape, &settings, logits, &none, room, taken, selected, weights);
             });
         });
         criterion.benchmark_group("dispatch").bench_function(&name, |bencher| {

@@ -1,8 +1,8 @@
-// The router and its gate, a workgroup a token: router_logits = x W^T, then the choice of experts and their weights
+// The router and its gate, a workgroup a token: router_logits = x W^T + bias, then the choice of experts and their weights
 // (shared/choose.wgsl); shared experts follow with weight 1. Twin: kernels/gate.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;                   // [T, D]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;                // [ROUTER_ROWS, D] in panels
-@group(0) @binding(3) var<storage, read> bias: array<f32>;                      // [E]
+@group(0) @binding(3) var<storage, read> vectors: array<f32>;                   // [3 E], see shared/choose.wgsl
 @group(0) @binding(4) var<storage, read> policy: array<u32>;                    // see shared/choose.wgsl
 @group(0) @binding(5) var<storage, read> ids: array<u32>;                       // [T]
 @group(0) @binding(6) var<storage, read_write> router_logits: array<f32>;       // [T, ROUTER_ROWS]
@@ -43,6 +43,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
             var logit = 0.0;
             for (var s = 0u; s < SPLITS; s++) {
                 logit += partial_sums[s * LANES + local.x];
+            }
+            if (row < EXPERTS) {
+                logit += vectors[EXPERTS + row];
             }
             scores[row] = logit;
             router_logits[t * ROUTER_ROWS + row] = logit;

@@ -1,7 +1,7 @@
 // Settles what a gate cannot decide token by token: experts that choose their tokens, and experts that are full
 // (docs/gates.md). One workgroup. Twin: kernels/settle.rs
 @group(0) @binding(1) var<storage, read> router_logits: array<f32>;             // [T, ROUTER_ROWS]
-@group(0) @binding(2) var<storage, read> bias: array<f32>;                      // [E]
+@group(0) @binding(2) var<storage, read> vectors: array<f32>;                   // [3 E], see shared/choose.wgsl
 @group(0) @binding(3) var<storage, read> policy: array<u32>;                    // see shared/choose.wgsl
 @group(0) @binding(4) var<storage, read> ids: array<u32>;                       // [T]
 @group(0) @binding(5) var<storage, read_write> history: array<u32>;             // [context, TOP_K]
@@ -91,27 +91,26 @@ fn experts_choose(lane: u32) {
     }
 }
 
-// Takes what no expert wanted out of a row, and renames and shares the rest.
+// Takes what no expert wanted out of a row, and shares and renames the rest.
 fn settle_row(at: u32) {
     var total = 0.0;
-    for (var choice = 0u; choice < TOP_K; choice++) {
-        if (dropped[at + choice] == 1u || selected[at + choice] == NONE) {
-            dropped[at + choice] = 0u;
-            selected[at + choice] = NONE;
-            route_weights[at + choice] = 0.0;
-        } else {
-            selected[at + choice] = renamed(selected[at + choice]);
+    for (var choice = at; choice < at + TOP_K; choice++) {
+        if (dropped[choice] == 1u || selected[choice] == NONE) {
+            dropped[choice] = 0u;
+            selected[choice] = NONE;
+            route_weights[choice] = 0.0;
         }
-        total += route_weights[at + choice];
+        total += route_weights[choice];
+    }
+    total = select(1.0, max(total, least_sum()), renormalises());
+    for (var choice = at; choice < at + TOP_K; choice++) {
+        let expert = selected[choice];
+        if (expert != NONE) {
+            route_weights[choice] *= own_scale(expert) / total;
+            selected[choice] = renamed(expert);
+        }
     }
     sort_by_weight(at, TOP_K);
-    if (renormalises()) {
-        for (var choice = 0u; choice < TOP_K; choice++) {
-            if (route_weights[at + choice] > 0.0) {
-                route_weights[at + choice] /= total;
-            }
-        }
-    }
 }
 
 // Goes through the tokens in the text's order; an expert that has had its share takes no more.

@@ -181,6 +181,11 @@ fn options_that_would_change_the_numbers() {
     assert_says(&message, &["rope_scaling"]);
 }
 
+/// A router whose tokens use the experts of `per_token` of `groups` groups.
+fn limited(groups: usize, per_token: usize, score: &str) -> serde_json::Value {
+    json!({"kind": "sigmoid-bias", "group_limit": {"groups": groups, "per_token": per_token, "score": score}})
+}
+
 /// A `router` with impossible values, or with values that would be ignored.
 #[test]
 fn routers_that_cannot_be() {
@@ -193,7 +198,15 @@ fn routers_that_cannot_be() {
             json!({"kind": "hierarchical", "groups": 8, "groups_per_token": 1}),
             "2 experts of a group, and a group has 1",
         ),
-        (json!({"kind": "softmax-top-k", "scale": 2.0}), "leave it out"),
+        (json!({"kind": "hierarchical", "groups": 4, "groups_per_token": 2, "scale": 2.0}), "leave it out"),
+        (json!({"kind": "softmax-top-k", "jitter": 0.1}), "leave it out"),
+        (json!({"kind": "softmax-top-k", "epsilon": -1.0}), "a number from 0"),
+        (json!({"kind": "softmax-bias", "least_sum": 0.0}), "a number from"),
+        (limited(3, 2, "max"), "must divide the"),
+        (limited(4, 5, "max"), "must be 1 to 4"),
+        (limited(8, 2, "two-best"), "the sum of two"),
+        (limited(8, 1, "max"), "num_experts_per_tok is 2"),
+        (limited(4, 1, "worst"), "unknown variant"),
         (json!({"kind": "softmax-top-k", "capacity_factor": 0.0}), "above 0"),
         (json!({"kind": "softmax-top-k", "temperature": 2.0}), "temperature"),
     ];

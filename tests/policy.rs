@@ -3,7 +3,7 @@
 use moescope::engine::Engine;
 use moescope::engine::cpu::CpuEngine;
 use moescope::engine::cpu::ablation::Ablation;
-use moescope::kernels::choose::{RoutedToken, Scores, route};
+use moescope::kernels::choose::{GateVectors, Room, RoutedToken, Scores, route};
 use moescope::kernels::softmax::softmax;
 use moescope::model::{Model, files};
 use moescope::routing::Policy;
@@ -33,8 +33,8 @@ fn settings(policy: &str, experts: usize, top_k: usize) -> Vec<Setting> {
 fn choose(settings: &[Setting], place: RoutedToken, logits: &[f32]) -> Vec<(u32, f32)> {
     let setting = setting_at(settings, place.position as usize);
     let (mut selected, mut weights) = (vec![9; setting.experts], vec![9.0; setting.experts]);
-    let scores = Scores { router_logits: logits, bias: &[], full: &[] };
-    route(setting, place, &scores, &mut selected, &mut weights);
+    let scores = Scores { router_logits: logits, vectors: &GateVectors::default(), full: &[] };
+    route(setting, place, &scores, &mut Room::default(), &mut selected, &mut weights);
     selected.into_iter().zip(weights).filter(|(expert, _)| *expert != NONE).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Properties of the gate, the trace and the balance figures.
 
-use moescope::kernels::choose::{self, RoutedToken, Scores};
+use moescope::kernels::choose::{self, GateVectors, Room, RoutedToken, Scores};
 use moescope::kernels::dispatch::{dispatch, tiles};
 use moescope::kernels::softmax::softmax;
 use moescope::routing::{LayerTrace, balance};
@@ -11,8 +11,10 @@ use proptest::prelude::*;
 fn route(gate: Gate, router_logits: &[f32], bias: &[f32], selected: &mut [u32], weights: &mut [f32]) {
     let experts = router_logits.len() - gate.groups;
     let shape = MoeShape { gate: Some(gate), ..MoeShape::mixtral(experts, selected.len(), 1) };
-    let scores = Scores { router_logits, bias, full: &[] };
-    choose::route(&Setting::own(&shape, 1), RoutedToken::default(), &scores, selected, weights);
+    let vectors = GateVectors { bias: bias.to_vec(), ..GateVectors::default() };
+    let scores = Scores { router_logits, vectors: &vectors, full: &[] };
+    let (setting, place) = (Setting::own(&shape, 1), RoutedToken::default());
+    choose::route(&setting, place, &scores, &mut Room::default(), selected, weights);
 }
 
 /// Router logits of `tokens` tokens over `experts` experts, and a k.

@@ -1,17 +1,25 @@
 // The choice of one token's experts from its scores. Kinds, maths, sources: docs/gates.md, docs/model-format.md.
-// Twin: kernels/choose.rs. Who includes it binds bias, policy, ids, selected and route_weights, and says which
-// experts are full.
+// Twin: kernels/choose.rs. Who includes it binds vectors, policy, ids, selected and route_weights, and says which
+// experts are full. `vectors`, [3 E]: what is added to an expert's score, and to its router logit; what its weight is
+// multiplied by.
 override EXPERTS: u32;                // E
 override EXPERT_GROUPS: u32;          // G; 0 where the model's gate is not hierarchical
 override GROUPS_PER_TOKEN: u32;
 override TOP_K: u32;                  // room for choices; k where there is no policy
 override SHARED: u32;
 override ROUTER_ROWS: u32;            // of the experts, of the groups, of learned noise
-override SCALE: f32;
+override LIMIT_GROUPS: u32;           // groups, where only the experts of some may be chosen
+override LIMIT_PER_TOKEN: u32;        // so many of them
+override KEYS: u32;                   // E and the most groups
 // The model's own way, where there is no policy.
 override POLICY: u32;
 override KIND: u32;
 override RENORMALISE: u32;
+override EPSILON: f32;
+override LEAST_SUM: f32;
+override SCALE: f32;
+override JITTER: f32;
+override GROUP_SCORE: u32;            // what groups are ranked by; 0 where all experts may be chosen
 
 const SOFTMAX = 0u;
 const SIGMOID = 1u;
@@ -20,17 +28,27 @@ const HASH = 3u;
 const RANDOM = 4u;
 const ROUND_ROBIN = 5u;
 const EXPERTS_CHOOSE = 6u;
+const SOFTMAX_BIAS = 7u;
+const SIGMOID_TOP_K = 8u;
+const SPARSE_MIXER = 9u;
+
+const TWO_BEST = 2u;                  // of GROUP_SCORE; else the largest key
 
 const LOWEST = -3.4e38;
+const CLOSED = -3.402823e38;          // the key of what may not be chosen, or no more
 const NONE = 0xffffffffu;
 
 // A policy: how many settings, the layer; then each setting: HEADER words, then for each expert (name after the
 // choice, is it off, bias, n-th forced). `shape/setting.rs` says what they mean, `engine/gpu/policy.rs` writes them.
-const HEADER = 12u;
+const HEADER = 16u;
 const PER_EXPERT = 4u;
 
 // Rows of the router for the token that is being routed.
 var<workgroup> scores: array<f32, ROUTER_ROWS>;
+// What its experts are ranked by, then groups.
+var<workgroup> keys: array<f32, KEYS>;
+// The largest logit of the candidates and the sum of exp(logit - largest), where a softmax over all is needed.
+var<private> normaliser: vec2<f32>;
 
 var<private> setting: u32;        // where the token's setting begins
 var<private> position: u32;
@@ -69,11 +87,38 @@ fn renormalises() -> bool {
     return RENORMALISE == 1u;
 }
 
-fn scale() -> f32 {
+fn parameter(word: u32, own: f32) -> f32 {
     if (POLICY == 1u) {
-        return bitcast<f32>(policy[setting + 10u]);
+        return bitcast<f32>(policy[setting + word]);
     }
-    return SCALE;
+    return own;
+}
+
+fn scale() -> f32 {
+    return parameter(10u, SCALE);
+}
+
+fn epsilon() -> f32 {
+    return parameter(13u, EPSILON);
+}
+
+fn least_sum() -> f32 {
+    return parameter(14u, LEAST_SUM);
+}
+
+fn jitter() -> f32 {
+    return parameter(15u, JITTER);
+}
+
+fn group_score() -> u32 {
+    if (POLICY == 1u) {
+        return policy[setting + 12u];
+    }
+    return GROUP_SCORE;
+}
+
+fn own_scale(expert: u32) -> f32 {
+    return vectors[2u * EXPERTS + expert];
 }
 
 fn of_expert(expert: u32, word: u32) -> u32 {
@@ -117,40 +162,84 @@ fn policy_bias(expert: u32) -> f32 {
     return 0.0;
 }
 
+// With the policy's bias, where it is not added to a score.
 fn logit_of(expert: u32) -> f32 {
+    if (kind() == SIGMOID || kind() == SOFTMAX_BIAS) {
+        return noisy(expert);
+    }
     return noisy(expert) + policy_bias(expert);
 }
 
+// Of a logit below -87 as of -87, so that it is not 0.
 fn sigmoid(expert: u32) -> f32 {
-    return 1.0 / (1.0 + exp(-noisy(expert)));
+    return 1.0 / (1.0 + exp(min(-logit_of(expert), 87.0)));
 }
 
 fn softplus(value: f32) -> f32 {
     return max(value, 0.0) + log(1.0 + exp(-abs(value)));
 }
 
-// What experts (and, from EXPERTS on, groups) are ranked by.
-fn key(candidate: u32) -> f32 {
-    if (candidate >= EXPERTS) {
-        return scores[candidate];
-    }
+// An expert's part of the softmax over all candidates.
+fn share(expert: u32) -> f32 {
+    return exp(logit_of(expert) - normaliser.x) / normaliser.y;
+}
+
+// What an expert is ranked by.
+fn key(expert: u32) -> f32 {
     switch (kind()) {
         case SIGMOID: {
-            return sigmoid(candidate) + bias[candidate] + policy_bias(candidate);
+            return sigmoid(expert) + vectors[expert] + policy_bias(expert);
+        }
+        case SOFTMAX_BIAS: {
+            return share(expert) + vectors[expert] + policy_bias(expert);
         }
         case HASH: {
-            return fraction(policy[setting + 6u], policy[1], token_id, candidate);
+            return fraction(policy[setting + 6u], policy[1], token_id, expert);
         }
         case RANDOM: {
-            return fraction(policy[setting + 6u], policy[1], position, candidate);
+            return fraction(policy[setting + 6u], policy[1], position, expert);
         }
         case ROUND_ROBIN: {
             let first = position * top_k() % EXPERTS;
-            return -f32((candidate + EXPERTS - first) % EXPERTS);
+            return -f32((expert + EXPERTS - first) % EXPERTS);
         }
         default: {
-            return logit_of(candidate);
+            return logit_of(expert);
         }
+    }
+}
+
+// Whether the weights of a softmax are shares of all candidates, or begin as such.
+fn shares_all() -> bool {
+    if (kind() == SOFTMAX_BIAS || kind() == EXPERTS_CHOOSE) {
+        return true;
+    }
+    return kind() == SOFTMAX && (!renormalises() || epsilon() > 0.0 || least_sum() > 1e-37);
+}
+
+fn find_normaliser() {
+    var largest = LOWEST;
+    for (var expert = 0u; expert < EXPERTS; expert++) {
+        if (is_candidate(expert)) {
+            largest = max(largest, logit_of(expert));
+        }
+    }
+    var total = 0.0;
+    for (var expert = 0u; expert < EXPERTS; expert++) {
+        if (is_candidate(expert)) {
+            total += exp(logit_of(expert) - largest);
+        }
+    }
+    normaliser = vec2<f32>(largest, total);
+}
+
+fn rank() {
+    for (var expert = 0u; expert < EXPERTS; expert++) {
+        var its = CLOSED;
+        if (is_candidate(expert)) {
+            its = max(key(expert), LOWEST);
+        }
+        keys[expert] = its;
     }
 }
 
@@ -163,25 +252,63 @@ fn choose(t: u32) {
     if (chooses) {
         k = EXPERTS;
     }
+    if (shares_all()) {
+        find_normaliser();
+    }
+    rank();
     if (kind() == BY_GROUP) {
         choose_by_group(at, k);
     } else {
+        if (group_score() > 0u) {
+            close_groups();
+        }
         let forced = choose_forced(at);
         choose_largest(0u, EXPERTS, at + forced, k - forced);
         weigh(at, k);
     }
-    if (POLICY == 1u && !chooses) {
-        for (var choice = 0u; choice < k; choice++) {
-            selected[at + choice] = renamed(selected[at + choice]);
+    if (!chooses) {
+        for (var choice = at; choice < at + k; choice++) {
+            let expert = selected[choice];
+            if (expert != NONE) {
+                route_weights[choice] *= own_scale(expert);
+                selected[choice] = renamed(expert);
+            }
         }
     }
-    // Softmax weights fall as their keys do, unless a policy forces or renames.
-    if (POLICY == 1u || KIND != SOFTMAX) {
-        sort_by_weight(at, k);
-    }
+    sort_by_weight(at, k);
     for (var choice = k; choice < TOP_K; choice++) {
         selected[at + choice] = NONE;
         route_weights[at + choice] = 0.0;
+    }
+}
+
+// Closes all experts but those of the best groups.
+fn close_groups() {
+    let size = EXPERTS / max(LIMIT_GROUPS, 1u);
+    for (var group = 0u; group < LIMIT_GROUPS; group++) {
+        var first = CLOSED;
+        var second = CLOSED;
+        for (var expert = group * size; expert < (group + 1u) * size; expert++) {
+            if (keys[expert] > first) {
+                second = first;
+                first = keys[expert];
+            } else {
+                second = max(second, keys[expert]);
+            }
+        }
+        if (group_score() == TWO_BEST && second > CLOSED) {
+            first = max(first + second, LOWEST);
+        }
+        keys[EXPERTS + group] = first;
+    }
+    for (var n = 0u; n < LIMIT_PER_TOKEN; n++) {
+        take_largest(EXPERTS, EXPERTS + LIMIT_GROUPS);
+    }
+    // What was taken is closed, and so is a group without candidates.
+    for (var expert = 0u; expert < EXPERTS; expert++) {
+        if (keys[EXPERTS + expert / size] > CLOSED) {
+            keys[expert] = CLOSED;
+        }
     }
 }
 
@@ -193,6 +320,7 @@ fn choose_forced(at: u32) -> u32 {
             for (var expert = 0u; expert < EXPERTS; expert++) {
                 if (of_expert(expert, 3u) == nth && is_candidate(expert)) {
                     selected[at + count] = expert;
+                    keys[expert] = CLOSED;
                     count++;
                 }
             }
@@ -201,69 +329,112 @@ fn choose_forced(at: u32) -> u32 {
     return count;
 }
 
-fn is_forced(candidate: u32) -> bool {
-    if (POLICY == 1u && candidate < EXPERTS) {
-        return of_expert(candidate, 3u) > 0u;
-    }
-    return false;
-}
-
-// Whether an expert, or a group with an expert, may be chosen.
-fn may_be_chosen(candidate: u32) -> bool {
-    if (candidate < EXPERTS) {
-        return is_candidate(candidate);
-    }
-    let size = EXPERTS / max(EXPERT_GROUPS, 1u);
-    let first = (candidate - EXPERTS) * size;
-    for (var expert = first; expert < first + size; expert++) {
-        if (is_candidate(expert)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// Writes the `count` candidates of first .. end with the largest keys to `selected` from `at` on, in the order of
-// (falling key, rising id), then NONE where there are no more.
+// Writes the places of the `count` largest keys of first .. end to `selected` from `at` on, in the order of (falling
+// key, rising place), then NONE where there are no more.
 fn choose_largest(first: u32, end: u32, at: u32, count: u32) {
-    var last = 3.4e38;
-    var last_id = 0u;
     for (var choice = 0u; choice < count; choice++) {
-        var best = LOWEST;
-        var best_id = NONE;
-        for (var candidate = first; candidate < end; candidate++) {
-            if (is_forced(candidate) || !may_be_chosen(candidate)) {
-                continue;
-            }
-            let its = max(key(candidate), LOWEST);
-            let after = choice == 0u || its < last || (its == last && candidate > last_id);
-            if (after && (its > best || best_id == NONE)) {
-                best = its;
-                best_id = candidate;
-            }
-        }
-        last = best;
-        last_id = best_id;
-        selected[at + choice] = best_id;
+        selected[at + choice] = take_largest(first, end);
     }
 }
 
-// Weights of the `count` choices from `at` on.
-fn weigh(at: u32, count: u32) {
-    switch (kind()) {
-        case SIGMOID: {
-            share_of_sigmoids(at, count);
+// The place of the largest key of first .. end, which it closes; NONE where all are closed.
+fn take_largest(first: u32, end: u32) -> u32 {
+    var best = CLOSED;
+    var place = NONE;
+    for (var candidate = first; candidate < end; candidate++) {
+        if (keys[candidate] > best) {
+            best = keys[candidate];
+            place = candidate;
         }
+    }
+    if (place != NONE) {
+        keys[place] = CLOSED;
+    }
+    return place;
+}
+
+// Weights of the `count` choices from `at` on, without those of the experts themselves.
+fn weigh(at: u32, count: u32) {
+    let chosen = chosen_of(at, count);
+    for (var choice = at + chosen; choice < at + count; choice++) {
+        route_weights[choice] = 0.0;
+    }
+    switch (kind()) {
         case HASH, RANDOM, ROUND_ROBIN: {
-            let chosen = chosen_of(at, count);
-            for (var choice = 0u; choice < count; choice++) {
-                route_weights[at + choice] = select(0.0, 1.0 / f32(chosen), choice < chosen);
+            for (var choice = at; choice < at + chosen; choice++) {
+                route_weights[choice] = 1.0 / f32(chosen);
             }
+            return;
+        }
+        case SIGMOID, SIGMOID_TOP_K: {
+            for (var choice = at; choice < at + chosen; choice++) {
+                route_weights[choice] = sigmoid(selected[choice]);
+            }
+        }
+        case SPARSE_MIXER: {
+            mix_sparsely(at, chosen);
         }
         default: {
-            softmax(at, count, kind() == EXPERTS_CHOOSE || !renormalises());
+            if (shares_all()) {
+                for (var choice = at; choice < at + chosen; choice++) {
+                    route_weights[choice] = share(selected[choice]);
+                }
+            } else {
+                softmax(at, chosen);
+            }
         }
     }
+    var total = 1.0;
+    if (renormalises() && kind() != EXPERTS_CHOOSE) {
+        total = 0.0;
+        for (var choice = at; choice < at + chosen; choice++) {
+            total += route_weights[choice];
+        }
+        total = max(total, least_sum()) + epsilon();
+    }
+    for (var choice = at; choice < at + chosen; choice++) {
+        route_weights[choice] = route_weights[choice] / total * scale();
+    }
+}
+
+// Each of the choices, by falling logit: its share of the softmax over those candidates that are not chosen before it
+// and not further below it than twice the jitter, relatively.
+fn mix_sparsely(at: u32, chosen: u32) {
+    for (var choice = at; choice < at + chosen; choice++) {
+        route_weights[choice] = logit_of(selected[choice]);
+    }
+    sort_by_weight(at, chosen);
+    for (var choice = at; choice < at + chosen; choice++) {
+        let logit = route_weights[choice];
+        var largest = LOWEST;
+        for (var expert = 0u; expert < EXPERTS; expert++) {
+            if (is_near(expert, logit, at, choice)) {
+                largest = max(largest, logit_of(expert));
+            }
+        }
+        var total = 0.0;
+        for (var expert = 0u; expert < EXPERTS; expert++) {
+            if (is_near(expert, logit, at, choice)) {
+                total += exp(logit_of(expert) - largest);
+            }
+        }
+        route_weights[choice] = exp(logit - largest) / total;
+    }
+}
+
+// Whether an expert counts in the softmax of a choice; those from `at` on before it do not.
+fn is_near(expert: u32, logit: f32, at: u32, choice: u32) -> bool {
+    if (!is_candidate(expert)) {
+        return false;
+    }
+    for (var before = at; before < choice; before++) {
+        if (selected[before] == expert) {
+            return false;
+        }
+    }
+    let other = logit_of(expert);
+    let size = max(abs(other), logit);
+    return size <= 0.0 || (logit - other) / size <= 2.0 * jitter();
 }
 
 // How many of the `count` choices from `at` on are experts.
@@ -275,38 +446,20 @@ fn chosen_of(at: u32, count: u32) -> u32 {
     return chosen;
 }
 
-// Softmax over the choices, or their share of the softmax over all candidates. Groups, too.
-fn softmax(at: u32, count: u32, over_all: bool) {
-    let chosen = chosen_of(at, count);
+// Softmax over the `count` choices from `at` on, experts or groups; all of them are there.
+fn softmax(at: u32, count: u32) {
     var largest = LOWEST;
-    for (var choice = 0u; choice < chosen; choice++) {
-        largest = max(largest, weighed(selected[at + choice]));
+    for (var choice = at; choice < at + count; choice++) {
+        largest = max(largest, weighed(selected[choice]));
     }
     var total = 0.0;
-    if (over_all) {
-        for (var expert = 0u; expert < EXPERTS; expert++) {
-            if (is_candidate(expert)) {
-                largest = max(largest, logit_of(expert));
-            }
-        }
-        for (var expert = 0u; expert < EXPERTS; expert++) {
-            if (is_candidate(expert)) {
-                total += exp(logit_of(expert) - largest);
-            }
-        }
+    for (var choice = at; choice < at + count; choice++) {
+        let weight = exp(weighed(selected[choice]) - largest);
+        route_weights[choice] = weight;
+        total += weight;
     }
-    for (var choice = 0u; choice < count; choice++) {
-        var weight = 0.0;
-        if (choice < chosen) {
-            weight = exp(weighed(selected[at + choice]) - largest);
-        }
-        route_weights[at + choice] = weight;
-        if (!over_all) {
-            total += weight;
-        }
-    }
-    for (var choice = 0u; choice < chosen; choice++) {
-        route_weights[at + choice] /= total;
+    for (var choice = at; choice < at + count; choice++) {
+        route_weights[choice] /= total;
     }
 }
 
@@ -317,53 +470,45 @@ fn weighed(candidate: u32) -> f32 {
     return logit_of(candidate);
 }
 
-fn share_of_sigmoids(at: u32, count: u32) {
-    let chosen = chosen_of(at, count);
-    var total = 1.0;
-    if (renormalises()) {
-        total = 0.0;
-        for (var choice = 0u; choice < chosen; choice++) {
-            total += sigmoid(selected[at + choice]);
-        }
-    }
-    for (var choice = 0u; choice < count; choice++) {
-        var weight = 0.0;
-        if (choice < chosen) {
-            weight = sigmoid(selected[at + choice]) / total * scale();
-        }
-        route_weights[at + choice] = weight;
-    }
-}
-
 // The largest groups, and in each its largest experts. The groups stand at the end of the room for the experts
 // until their place is needed.
 fn choose_by_group(at: u32, k: u32) {
     let size = EXPERTS / max(EXPERT_GROUPS, 1u);
     let each = k / GROUPS_PER_TOKEN;
     let first_group = at + k - GROUPS_PER_TOKEN;
+    for (var group = 0u; group < EXPERT_GROUPS; group++) {
+        var its = CLOSED;
+        for (var expert = group * size; expert < (group + 1u) * size; expert++) {
+            if (keys[expert] > CLOSED) {
+                its = max(scores[EXPERTS + group], LOWEST);
+            }
+        }
+        keys[EXPERTS + group] = its;
+    }
     choose_largest(EXPERTS, EXPERTS + EXPERT_GROUPS, first_group, GROUPS_PER_TOKEN);
-    softmax(first_group, GROUPS_PER_TOKEN, false);
+    softmax(first_group, chosen_of(first_group, GROUPS_PER_TOKEN));
     for (var n = 0u; n < GROUPS_PER_TOKEN; n++) {
         let group = selected[first_group + n];
         let group_weight = route_weights[first_group + n];
         let to = at + n * each;
+        for (var choice = to; choice < to + each; choice++) {
+            selected[choice] = NONE;
+            route_weights[choice] = 0.0;
+        }
         if (group == NONE) {
-            for (var i = 0u; i < each; i++) {
-                selected[to + i] = NONE;
-                route_weights[to + i] = 0.0;
-            }
             continue;
         }
         let first = (group - EXPERTS) * size;
         choose_largest(first, first + size, to, each);
-        softmax(to, each, false);
-        for (var i = 0u; i < each; i++) {
-            route_weights[to + i] *= group_weight;
+        let chosen = chosen_of(to, each);
+        softmax(to, chosen);
+        for (var choice = to; choice < to + chosen; choice++) {
+            route_weights[choice] *= group_weight;
         }
     }
 }
 
-// By falling weight, ties by lower id (insertion sort: few choices).
+// By falling weight, ties by lower id, NONE last (insertion sort: few choices).
 fn sort_by_weight(at: u32, count: u32) {
     for (var end = 1u; end < count; end++) {
         let id = selected[at + end];
@@ -371,10 +516,11 @@ fn sort_by_weight(at: u32, count: u32) {
         var place = end;
         while (place > 0u) {
             let other = route_weights[at + place - 1u];
-            if (weight < other || (weight == other && id > selected[at + place - 1u])) {
+            let other_id = selected[at + place - 1u];
+            if (other_id != NONE && (id == NONE || weight < other || (weight == other && id > other_id))) {
                 break;
             }
-            selected[at + place] = selected[at + place - 1u];
+            selected[at + place] = other_id;
             route_weights[at + place] = other;
             place--;
         }

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod cpu;
+mod gate_vectors;
 pub mod gpu;
 pub mod layer_trace;
 pub mod logits;

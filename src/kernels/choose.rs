@@ -4,10 +4,10 @@
 use super::random::{normal, uniform};
 use super::softmax::softmax;
 use crate::shape::GateKind::{
-    self, ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, RoundRobin, SigmoidBias, Soft, SoftmaxTopK,
-    TopKOfSoftmax,
+    ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, RoundRobin, SigmoidBias, SigmoidTopK, Soft, SoftmaxBias,
+    SoftmaxTopK, SparseMixer, TopKOfSoftmax,
 };
-use crate::shape::{Gate, NONE, Noise, Setting};
+use crate::shape::{Gate, GroupLimit, GroupScore, NONE, Noise, Setting};
 
 /// The token that is being routed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,37 +20,75 @@ pub struct RoutedToken {
     pub id: u32,
 }
 
+/// What a gate has besides its router's matrix: vectors of one number an expert, or empty.
+#[derive(Clone, Debug, Default)]
+pub struct GateVectors {
+    /// Added to the experts' scores, which rank them.
+    pub bias: Vec<f32>,
+    /// Added to the experts' router logits.
+    pub router_bias: Vec<f32>,
+    /// What an expert's weight is multiplied by after the choice.
+    pub scale: Vec<f32>,
+}
+
+impl GateVectors {
+    /// The expert's own factor.
+    pub fn scale_of(&self, expert: u32) -> f32 {
+        self.scale.get(expert as usize).copied().unwrap_or(1.0)
+    }
+}
+
 /// What the gate knows of one token.
 pub struct Scores<'a> {
     /// Router logits, one an expert, then one a group, then (for learned noise) one an expert.
     pub router_logits: &'a [f32],
-    /// The model's own bias of each expert, or none.
-    pub bias: &'a [f32],
+    /// The model's own vectors.
+    pub vectors: &'a GateVectors,
     /// Experts without room, or none.
     pub full: &'a [bool],
 }
 
+/// Room for a choice, kept from one to the next.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// What experts are ranked by, then groups; [`CLOSED`] where one may not be chosen, or no more.
+    keys: Vec<f32>,
+}
+
+/// The key of what may not be chosen.
+const CLOSED: f32 = f32::NEG_INFINITY;
+/// The lowest key of a candidate.
+const LOWEST: f32 = -3.4e38;
+
 /// Routes one token: writes the ids of `setting.top_k` experts by falling weight (ties by lower id) and their weights,
 /// then [`NONE`] to the end of `selected`. Where experts choose, these are all the candidates with their affinity.
-pub fn route(setting: &Setting, place: RoutedToken, scores: &Scores<'_>, selected: &mut [u32], weights: &mut [f32]) {
-    let token = Token { setting, place, scores };
+pub fn route(
+    setting: &Setting,
+    place: RoutedToken,
+    scores: &Scores<'_>,
+    room: &mut Room,
+    selected: &mut [u32],
+    weights: &mut [f32],
+) {
+    let token = Token::new(setting, place, scores);
     let k = setting.row();
     selected[k..].fill(NONE);
     weights[k..].fill(0.0);
     let (selected, weights) = (&mut selected[..k], &mut weights[..k]);
-    if setting.gate.kind == GateKind::Hierarchical {
-        token.choose_by_group(selected, weights);
+    token.rank(&mut room.keys);
+    if setting.gate.kind == Hierarchical {
+        token.choose_by_group(&mut room.keys, selected, weights);
     } else {
-        token.choose(selected);
+        token.choose(&mut room.keys, selected);
         token.weigh(selected, weights);
     }
-    if !setting.renamed.is_empty() && !setting.experts_choose() {
-        selected.iter_mut().for_each(|expert| *expert = setting.rename(*expert));
+    if !setting.experts_choose() {
+        for (expert, weight) in selected.iter_mut().zip(weights.iter_mut()).filter(|(expert, _)| **expert != NONE) {
+            *weight *= scores.vectors.scale_of(*expert);
+            *expert = setting.rename(*expert);
+        }
     }
-    // Softmax weights fall as their keys do.
-    if setting.gate.kind != GateKind::SoftmaxTopK || !setting.forced.is_empty() || !setting.renamed.is_empty() {
-        sort_by_weight(selected, weights);
-    }
+    sort_by_weight(selected, weights);
 }
 
 /// One token under one setting.
@@ -58,9 +96,21 @@ struct Token<'a> {
     setting: &'a Setting,
     place: RoutedToken,
     scores: &'a Scores<'a>,
+    /// The largest logit of the candidates and the sum of `exp(logit - largest)`, where a softmax over all is needed.
+    normaliser: (f32, f32),
 }
 
-impl Token<'_> {
+impl<'a> Token<'a> {
+    fn new(setting: &'a Setting, place: RoutedToken, scores: &'a Scores<'a>) -> Self {
+        let mut token = Self { setting, place, scores, normaliser: (0.0, 1.0) };
+        if setting.gate.kind == SoftmaxBias || (weighs_by_softmax(setting) && setting.shares_all()) {
+            let largest = token.candidates().map(|expert| token.logit(expert)).fold(LOWEST, f32::max);
+            let sum = token.candidates().map(|expert| (token.logit(expert) - largest).exp()).sum();
+            token.normaliser = (largest, sum);
+        }
+        token
+    }
+
     fn is_candidate(&self, expert: u32) -> bool {
         let is = |flags: &[bool], expert: u32| flags.get(expert as usize).copied().unwrap_or(false);
         !is(&self.setting.off, expert) && !is(self.scores.full, self.setting.rename(expert))
@@ -89,23 +139,32 @@ impl Token<'_> {
         self.setting.bias.get(expert as usize).copied().unwrap_or(0.0)
     }
 
-    /// `l'` of docs/gates.md.
+    /// `l'` of docs/gates.md: with the policy's bias, where it is not added to a score.
     fn logit(&self, expert: u32) -> f32 {
+        if self.setting.gate.kind.has_bias() {
+            return self.noisy(expert);
+        }
         self.noisy(expert) + self.policy_bias(expert)
     }
 
+    /// Of a logit below -87 as of -87, so that it is not 0.
     fn sigmoid(&self, expert: u32) -> f32 {
-        1.0 / (1.0 + (-self.noisy(expert)).exp())
+        1.0 / (1.0 + (-self.logit(expert)).min(87.0).exp())
     }
 
-    /// What the candidates are ranked by.
+    /// Its part of the softmax over all candidates.
+    fn share(&self, expert: u32) -> f32 {
+        let (largest, sum) = self.normaliser;
+        (self.logit(expert) - largest).exp() / sum
+    }
+
+    /// What an expert is ranked by.
     fn key(&self, expert: u32) -> f32 {
         let (s, RoutedToken { layer, position, id }) = (self.setting, self.place);
+        let own_bias = || self.scores.vectors.bias.get(expert as usize).copied().unwrap_or(0.0);
         match s.gate.kind {
-            SigmoidBias => {
-                let own = self.scores.bias.get(expert as usize).copied().unwrap_or(0.0);
-                self.sigmoid(expert) + own + self.policy_bias(expert)
-            }
+            SigmoidBias => self.sigmoid(expert) + own_bias() + self.policy_bias(expert),
+            SoftmaxBias => self.share(expert) + own_bias() + self.policy_bias(expert),
             Hash => uniform([s.seed, layer, id, expert]),
             Random => uniform([s.seed, layer, position, expert]),
             RoundRobin => {
@@ -113,56 +172,92 @@ impl Token<'_> {
                 let first = position.wrapping_mul(k) % experts;
                 -(((expert + experts - first) % experts) as f32)
             }
-            SoftmaxTopK | TopKOfSoftmax | NoisyTopK | Soft | Hierarchical | ExpertChoice => self.logit(expert),
+            SoftmaxTopK | TopKOfSoftmax | NoisyTopK | Soft | Hierarchical | ExpertChoice | SigmoidTopK
+            | SparseMixer => self.logit(expert),
         }
+    }
+
+    /// The keys of all experts.
+    fn rank(&self, keys: &mut Vec<f32>) {
+        keys.clear();
+        let key = |expert| if self.is_candidate(expert) { open(self.key(expert)) } else { CLOSED };
+        keys.extend((0..self.setting.experts as u32).map(key));
     }
 
     /// The forced experts, then the best candidates.
-    fn choose(&self, selected: &mut [u32]) {
-        let forced = &self.setting.forced;
+    fn choose(&self, keys: &mut Vec<f32>, selected: &mut [u32]) {
+        if let Some(limit) = self.setting.gate.group_limit {
+            close_groups(keys, limit);
+        }
         let mut count = 0;
-        for &expert in forced.iter().filter(|&&expert| self.is_candidate(expert)) {
+        for &expert in self.setting.forced.iter().filter(|&&expert| self.is_candidate(expert)) {
             selected[count] = expert;
+            keys[expert as usize] = CLOSED;
             count += 1;
         }
-        let rest = self.candidates().filter(|expert| !forced.contains(expert));
-        largest(rest, |expert| self.key(expert), &mut selected[count..]);
+        take_largest(keys, &mut selected[count..]);
     }
 
-    /// Weights of the chosen.
-    fn weigh(&self, selected: &[u32], weights: &mut [f32]) {
+    /// Weights of the chosen, without those of the experts themselves.
+    fn weigh(&self, selected: &mut [u32], weights: &mut [f32]) {
         let chosen = selected.iter().position(|&expert| expert == NONE).unwrap_or(selected.len());
         weights[chosen..].fill(0.0);
-        let (selected, weights) = (&selected[..chosen], &mut weights[..chosen]);
+        let (selected, weights) = (&mut selected[..chosen], &mut weights[..chosen]);
         match self.setting.gate.kind {
-            SigmoidBias => {
-                let sum = if self.setting.renormalise { selected.iter().map(|&e| self.sigmoid(e)).sum() } else { 1.0 };
-                set_weights(selected, weights, |expert| self.sigmoid(expert) / sum * self.setting.gate.scale);
-            }
-            Hash | Random | RoundRobin => weights.fill(1.0 / chosen as f32),
-            SoftmaxTopK | TopKOfSoftmax | NoisyTopK | Soft | Hierarchical | ExpertChoice => {
+            Hash | Random | RoundRobin => return weights.fill(1.0 / chosen as f32),
+            SigmoidBias | SigmoidTopK => set_weights(selected, weights, |expert| self.sigmoid(expert)),
+            SparseMixer => self.mix_sparsely(selected, weights),
+            SoftmaxBias | SoftmaxTopK | TopKOfSoftmax | NoisyTopK | Soft | Hierarchical | ExpertChoice => {
                 if self.setting.shares_all() {
-                    let largest = self.candidates().map(|expert| self.logit(expert)).fold(f32::NEG_INFINITY, f32::max);
-                    let sum: f32 = self.candidates().map(|expert| (self.logit(expert) - largest).exp()).sum();
-                    set_weights(selected, weights, |expert| (self.logit(expert) - largest).exp() / sum);
+                    set_weights(selected, weights, |expert| self.share(expert));
                 } else {
                     softmax_of(selected, |expert| self.logit(expert), weights);
                 }
             }
         }
+        let Gate { renormalise, least_sum, epsilon, scale, .. } = self.setting.gate;
+        let sum = if renormalise && !self.setting.experts_choose() {
+            weights.iter().sum::<f32>().max(least_sum) + epsilon
+        } else {
+            1.0
+        };
+        weights.iter_mut().for_each(|weight| *weight = *weight / sum * scale);
+    }
+
+    /// Each of `selected`, by falling logit: its share of the softmax over those candidates that are not chosen before
+    /// it and not further below it than twice the jitter, relatively.
+    fn mix_sparsely(&self, selected: &mut [u32], weights: &mut [f32]) {
+        set_weights(selected, weights, |expert| self.logit(expert));
+        sort_by_weight(selected, weights);
+        let reach = 2.0 * self.setting.gate.jitter;
+        for n in 0..selected.len() {
+            let logit = weights[n];
+            let near = |&expert: &u32| {
+                let other = self.logit(expert);
+                let size = other.abs().max(logit);
+                let far = size > 0.0 && (logit - other) / size > reach;
+                !far && !selected[..n].contains(&expert)
+            };
+            let near = self.candidates().filter(near).map(|expert| self.logit(expert));
+            let largest = near.clone().fold(LOWEST, f32::max);
+            let sum: f32 = near.map(|other| (other - largest).exp()).sum();
+            weights[n] = (logit - largest).exp() / sum;
+        }
     }
 
     /// The largest groups, and in each its largest experts: softmax over the groups times softmax in the group.
-    fn choose_by_group(&self, selected: &mut [u32], weights: &mut [f32]) {
+    fn choose_by_group(&self, keys: &mut Vec<f32>, selected: &mut [u32], weights: &mut [f32]) {
         let Gate { groups, groups_per_token, .. } = self.setting.gate;
-        let (size, each) = ((self.setting.experts / groups) as u32, selected.len() / groups_per_token);
-        let members = |group: u32| (group * size..(group + 1) * size).filter(|&expert| self.is_candidate(expert));
+        let (size, each) = (self.setting.experts / groups, selected.len() / groups_per_token);
         let group_logits = &self.scores.router_logits[self.setting.experts..];
         let group_logit = |group: u32| group_logits[group as usize];
         // The groups' ids and weights stand where the experts' will, at the end of the room for them.
         let first_group = selected.len() - groups_per_token;
-        let open = (0..groups as u32).filter(|&group| members(group).next().is_some());
-        largest(open, group_logit, &mut selected[first_group..]);
+        for (group, &logit) in group_logits[..groups].iter().enumerate() {
+            let alive = keys[group * size..][..size].iter().any(|&key| key != CLOSED);
+            keys.push(if alive { open(logit) } else { CLOSED });
+        }
+        take_largest(&mut keys[self.setting.experts..], &mut selected[first_group..]);
         softmax_of(&selected[first_group..], group_logit, &mut weights[first_group..]);
         for n in 0..groups_per_token {
             let (group, group_weight) = (selected[first_group + n], weights[first_group + n]);
@@ -172,31 +267,74 @@ impl Token<'_> {
                 weights.fill(0.0);
                 continue;
             }
-            largest(members(group), |expert| self.logit(expert), selected);
+            let first = group as usize * size;
+            take_largest(&mut keys[first..first + size], selected);
+            selected.iter_mut().filter(|expert| **expert != NONE).for_each(|expert| *expert += first as u32);
             softmax_of(selected, |expert| self.logit(expert), weights);
             weights.iter_mut().for_each(|weight| *weight *= group_weight);
         }
     }
 }
 
-/// Writes the `chosen.len()` candidates with the largest keys, by falling key, ties by lower id, then [`NONE`] where
-/// there are no more.
-fn largest(candidates: impl Iterator<Item = u32> + Clone, key: impl Fn(u32) -> f32, chosen: &mut [u32]) {
-    // A model that overflows gives NaN; it must not stop anything here.
-    let key = |candidate: u32| Some(key(candidate)).filter(|key| !key.is_nan()).unwrap_or(f32::NEG_INFINITY);
-    let mut last: Option<(f32, u32)> = None;
+/// Whether the weights are a softmax's.
+fn weighs_by_softmax(setting: &Setting) -> bool {
+    !matches!(setting.gate.kind, SigmoidBias | SigmoidTopK | SparseMixer | Hierarchical | Hash | Random | RoundRobin)
+}
+
+/// The key of a candidate. A model that overflows gives NaN; it must not stop anything here.
+fn open(key: f32) -> f32 {
+    key.max(LOWEST)
+}
+
+/// Closes all experts but those of the best groups. `keys` are the experts'.
+fn close_groups(keys: &mut Vec<f32>, limit: GroupLimit) {
+    let experts = keys.len();
+    let size = experts / limit.groups;
+    for group in 0..limit.groups {
+        let score = group_score(&keys[group * size..][..size], limit.score);
+        keys.push(score);
+    }
+    let (members, groups) = keys.split_at_mut(experts);
+    for _ in 0..limit.per_token {
+        take_largest(groups, &mut [NONE]);
+    }
+    // What was taken is closed, and so is a group without candidates.
+    for (members, _) in members.chunks_exact_mut(size).zip(groups).filter(|(_, group)| **group != CLOSED) {
+        members.fill(CLOSED);
+    }
+    keys.truncate(experts);
+}
+
+/// What a group is ranked by; a group with one candidate by its key, and one with none is closed.
+fn group_score(members: &[f32], score: GroupScore) -> f32 {
+    let (mut first, mut second) = (CLOSED, CLOSED);
+    for &key in members {
+        if key > first {
+            (first, second) = (key, first);
+        } else if key > second {
+            second = key;
+        }
+    }
+    match score {
+        GroupScore::TwoBest if second != CLOSED => open(first + second),
+        GroupScore::TwoBest | GroupScore::Max => first,
+    }
+}
+
+/// Takes the places of the `chosen.len()` largest keys, by falling key, ties by lower place, and closes them; then
+/// [`NONE`] where there are no more.
+fn take_largest(keys: &mut [f32], chosen: &mut [u32]) {
     for choice in chosen {
-        // Choices follow each other in the order of (falling key, rising id).
-        let after_last = |key: f32, id: u32| last.is_none_or(|(last, of)| key < last || (key == last && id > of));
-        let mut best: Option<(f32, u32)> = None;
-        for candidate in candidates.clone() {
-            let key = key(candidate);
-            if after_last(key, candidate) && best.is_none_or(|(best, _)| key > best) {
-                best = Some((key, candidate));
+        let (mut best, mut best_key) = (NONE, CLOSED);
+        for (place, &key) in keys.iter().enumerate() {
+            if key > best_key {
+                (best, best_key) = (place as u32, key);
             }
         }
-        *choice = best.map_or(NONE, |(_, id)| id);
-        last = best.or(Some((f32::NEG_INFINITY, NONE)));
+        *choice = best;
+        if best != NONE {
+            keys[best as usize] = CLOSED;
+        }
     }
 }
 
@@ -214,10 +352,12 @@ fn set_weights(selected: &[u32], weights: &mut [f32], weight_of: impl Fn(u32) ->
     }
 }
 
-/// Sorts by falling weight, ties by lower id (insertion sort: k is small).
+/// Sorts by falling weight, ties by lower id, [`NONE`] last (insertion sort: k is small).
 pub fn sort_by_weight(selected: &mut [u32], weights: &mut [f32]) {
     for end in 1..selected.len() {
-        let before = |a: usize, b: usize, s: &[u32], w: &[f32]| w[a] > w[b] || (w[a] == w[b] && s[a] < s[b]);
+        let before = |a: usize, b: usize, s: &[u32], w: &[f32]| {
+            s[a] != NONE && (s[b] == NONE || w[a] > w[b] || (w[a] == w[b] && s[a] < s[b]))
+        };
         let mut at = end;
         while at > 0 && before(at, at - 1, selected, weights) {
             selected.swap(at, at - 1);

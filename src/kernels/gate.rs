@@ -1,7 +1,7 @@
-//! The router and its gate: `router_logits = x W^T`, then the choice (see [`super::choose`] for the kinds,
+//! The router and its gate: `router_logits = x W^T + bias`, then the choice (see [`super::choose`] for the kinds,
 //! their maths and sources). Shared experts follow the chosen ones, with weight 1.
 
-use super::choose::{RoutedToken, Scores, route};
+use super::choose::{GateVectors, Room, RoutedToken, Scores, route};
 use super::linear::linear;
 use super::stored::Stored;
 use crate::shape::{MoeShape, Setting, setting_at};
@@ -24,8 +24,8 @@ impl Batch<'_> {
     }
 }
 
-/// Routes the normed `x`, `[T, D]`, by the router `weights`, `[R, D]`, and `bias`, `[E]` or empty, as `settings` say:
-/// writes `router_logits`, `[T, R]` (of experts, groups and noise), `selected` and `route_weights`, `[T, choices]`.
+/// Routes the normed `x`, `[T, D]`, by the router `weights`, `[R, D]`, and the gate's `vectors`, as `settings` say: writes
+/// `router_logits`, `[T, R]` (of experts, groups and noise), `selected` and `route_weights`, `[T, choices]`.
 /// `shape` must have a gate.
 #[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
 pub fn gate(
@@ -34,18 +34,22 @@ pub fn gate(
     settings: &[Setting],
     x: &[f32],
     weights: &Stored,
-    bias: &[f32],
+    vectors: &GateVectors,
+    room: &mut Room,
     router_logits: &mut [f32],
     selected: &mut [u32],
     route_weights: &mut [f32],
 ) {
     linear(x, weights, router_logits);
+    for row in router_logits.chunks_exact_mut(weights.rows()) {
+        row.iter_mut().zip(&vectors.router_bias).for_each(|(logit, bias)| *logit += bias);
+    }
     let rows = selected.chunks_exact_mut(shape.choices()).zip(route_weights.chunks_exact_mut(shape.choices()));
     for (t, (logits, (selected, route_weights))) in router_logits.chunks_exact(weights.rows()).zip(rows).enumerate() {
         let (selected, shared) = selected.split_at_mut(shape.top_k);
         let (route_weights, shared_weights) = route_weights.split_at_mut(shape.top_k);
-        let scores = Scores { router_logits: logits, bias, full: &[] };
-        route(setting_at(settings, batch.start + t), batch.place(t), &scores, selected, route_weights);
+        let scores = Scores { router_logits: logits, vectors, full: &[] };
+        route(setting_at(settings, batch.start + t), batch.place(t), &scores, room, selected, route_weights);
         shared.iter_mut().zip(shape.experts as u32..).for_each(|(choice, expert)| *choice = expert);
         shared_weights.fill(1.0);
     }

@@ -1,7 +1,7 @@
 //! Settles what a gate cannot decide token by token: experts that are full, and experts that choose their tokens
 //! (docs/gates.md, "Capacity" and "Expert choice").
 
-use super::choose::{Scores, route, sort_by_weight};
+use super::choose::{GateVectors, Room, Scores, route, sort_by_weight};
 use super::gate::Batch;
 use crate::shape::{GROUP, Limit, MoeShape, NONE, Setting, setting_at};
 
@@ -22,13 +22,15 @@ pub fn settle(
     shape: &MoeShape,
     settings: &[Setting],
     router_logits: &[f32],
-    bias: &[f32],
+    vectors: &GateVectors,
+    room: &mut Room,
     state: CapacityState<'_>,
     selected: &mut [u32],
     route_weights: &mut [f32],
 ) {
     state.dropped.fill(false);
-    let mut settling = Settling { batch, shape, settings, router_logits, bias, state, selected, route_weights };
+    let mut settling =
+        Settling { batch, shape, settings, router_logits, vectors, room, state, selected, route_weights };
     settling.experts_choose();
     settling.keep_limits();
 }
@@ -38,7 +40,8 @@ struct Settling<'a> {
     shape: &'a MoeShape,
     settings: &'a [Setting],
     router_logits: &'a [f32],
-    bias: &'a [f32],
+    vectors: &'a GateVectors,
+    room: &'a mut Room,
     state: CapacityState<'a>,
     selected: &'a mut [u32],
     route_weights: &'a mut [f32],
@@ -92,15 +95,15 @@ impl Settling<'_> {
                 let before = |&m: &usize| weight(m, expert) > mine || (weight(m, expert) == mine && m < n);
                 if expert == NONE || (0..tokens.len()).filter(before).count() >= most {
                     (*choice, *of) = (NONE, 0.0);
-                } else {
-                    *choice = setting.rename(expert);
                 }
             }
-            sort_by_weight(selected, route_weights);
-            if setting.renormalise {
-                let sum: f32 = route_weights.iter().sum();
-                route_weights.iter_mut().filter(|weight| **weight > 0.0).for_each(|weight| *weight /= sum);
+            let gate = &setting.gate;
+            let sum = if gate.renormalise { route_weights.iter().sum::<f32>().max(gate.least_sum) } else { 1.0 };
+            for (expert, weight) in selected.iter_mut().zip(route_weights.iter_mut()).filter(|(e, _)| **e != NONE) {
+                *weight *= self.vectors.scale_of(*expert) / sum;
+                *expert = setting.rename(*expert);
             }
+            sort_by_weight(selected, route_weights);
         }
     }
 
@@ -153,9 +156,10 @@ impl Settling<'_> {
 
     fn choose_again(&mut self, t: usize, full: &[bool]) {
         let rows = self.shape.router_rows();
-        let scores = Scores { router_logits: &self.router_logits[t * rows..][..rows], bias: self.bias, full };
+        let router_logits = &self.router_logits[t * rows..][..rows];
+        let scores = Scores { router_logits, vectors: self.vectors, full };
         let (setting, row) = (setting_at(self.settings, self.batch.start + t), self.row(t));
         let (selected, weights) = (&mut self.selected[row.clone()], &mut self.route_weights[row]);
-        route(setting, self.batch.place(t), &scores, selected, weights);
+        route(setting, self.batch.place(t), &scores, self.room, selected, weights);
     }
 }

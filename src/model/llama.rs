@@ -23,6 +23,6 @@ pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>
     backbone::weights(tensors, a, |at, moe| {
         let names = ["gate_proj", "down_proj", "up_proj"];
         let ffn = backbone::expert(tensors, &format!("{at}.mlp"), names, moe.intermediate, a.hidden)?;
-        Ok(FfnWeights { router: None, group_router: None, noise_router: None, bias: None, experts: vec![ffn] })
+        Ok(FfnWeights::dense(vec![ffn]))
     })
 }

@@ -44,13 +44,8 @@ pub fn ffn<'a>(tensors: &'a Tensors, at: &str, moe: &MoeShape, hidden: usize) ->
         true => fused_expert(tensors, &at, e, moe, hidden),
         false => backbone::expert(tensors, &format!("{at}.experts.{e}"), ["w1", "w2", "w3"], moe.intermediate, hidden),
     };
-    Ok(FfnWeights {
-        router: Some(tensors.matrix(&format!("{at}.gate.weight"), moe.experts, hidden)?),
-        group_router: None,
-        noise_router: None,
-        bias: None,
-        experts: (0..moe.experts).map(expert).collect::<Result<_>>()?,
-    })
+    let router = tensors.matrix(&format!("{at}.gate.weight"), moe.experts, hidden)?;
+    Ok(FfnWeights::routed(router, (0..moe.experts).map(expert).collect::<Result<_>>()?))
 }
 
 /// Expert `e` of `gate_up_proj`, `[E, 2 F, D]` (gate above up), and of `down_proj`, `[E, D, F]`.

@@ -7,7 +7,7 @@ use super::mixtral;
 use super::tensors::Tensors;
 use super::weights::{FfnWeights, Weights};
 use crate::error::{Error, Result};
-use crate::shape::{Architecture, Gate, GateKind, MoeShape};
+use crate::shape::{Architecture, Gate, GateKind, GroupLimit, MoeShape};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -18,6 +18,15 @@ struct Router {
     groups: Option<usize>,
     groups_per_token: Option<usize>,
     scale: Option<f32>,
+    renormalise: Option<bool>,
+    epsilon: Option<f32>,
+    least_sum: Option<f32>,
+    jitter: Option<f32>,
+    group_limit: Option<GroupLimit>,
+    #[serde(default)]
+    router_bias: bool,
+    #[serde(default)]
+    expert_scale: bool,
     #[serde(default)]
     shared_experts: usize,
 }
@@ -33,7 +42,9 @@ pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
     }
     let moe = MoeShape {
         gate: Some(gate),
-        bias: gate.kind == GateKind::SigmoidBias,
+        bias: gate.kind.has_bias(),
+        router_bias: router.router_bias,
+        expert_scale: router.expert_scale,
         noise: gate.kind == GateKind::NoisyTopK,
         shared: router.shared_experts,
         capacity_factor: router.capacity_factor,
@@ -52,24 +63,58 @@ fn gate(router: &Router) -> Result<Gate> {
             known().join(", ")
         ));
     };
-    if router.scale.is_some() && kind != GateKind::SigmoidBias {
-        return wrong(format!(
-            "router.scale is only known for \"sigmoid-bias\", and router.kind is \"{}\"; leave it out",
-            router.kind
-        ));
-    }
-    if let Some(scale) = router.scale.filter(|scale| !(0.0..=1e6).contains(scale)) {
-        return wrong(format!("router.scale is {scale}; it must be a number from 0 to 1000000"));
-    }
+    check(router, kind)?;
     let needs = |key: &str| Error::model("config.json", format!("router.kind \"{}\" needs router.{key}", router.kind));
-    Ok(match kind {
-        GateKind::SigmoidBias => Gate::sigmoid_bias(router.scale.unwrap_or(1.0)),
+    let gate = match kind {
         GateKind::Hierarchical => Gate::hierarchical(
             router.groups.ok_or_else(|| needs("groups"))?,
             router.groups_per_token.ok_or_else(|| needs("groups_per_token"))?,
         ),
         _ => Gate::new(kind),
+    };
+    Ok(Gate {
+        scale: router.scale.unwrap_or(gate.scale),
+        renormalise: router.renormalise.unwrap_or(gate.renormalise),
+        epsilon: router.epsilon.unwrap_or(gate.epsilon),
+        least_sum: router.least_sum.unwrap_or(gate.least_sum),
+        jitter: router.jitter.unwrap_or(gate.jitter),
+        group_limit: router.group_limit,
+        ..gate
     })
+}
+
+/// Numbers that an f32 can compute with, at kinds that know them.
+fn check(router: &Router, kind: GateKind) -> Result<()> {
+    let wrong = |why: String| Err(Error::model("config.json", why));
+    let numbers = [
+        ("scale", router.scale, 0.0, 1e6),
+        ("epsilon", router.epsilon, 0.0, 1.0),
+        ("least_sum", router.least_sum, f32::MIN_POSITIVE, 1.0),
+        ("jitter", router.jitter, 0.0, 1.0),
+    ];
+    for (key, value, least, most) in numbers {
+        if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+            return wrong(format!("router.{key} is {value}; it must be a number from {least:?} to {most}"));
+        }
+    }
+    let of_scores = [
+        ("scale", router.scale.is_some()),
+        ("renormalise", router.renormalise.is_some()),
+        ("epsilon", router.epsilon.is_some()),
+        ("least_sum", router.least_sum.is_some()),
+        ("group_limit", router.group_limit.is_some()),
+    ];
+    let given = of_scores.iter().find(|(_, is_given)| *is_given);
+    if let Some((key, _)) = given.filter(|_| !kind.weighs_scores()) {
+        return wrong(format!("router.{key} is not known for the kind \"{}\"; leave it out", router.kind));
+    }
+    if router.jitter.is_some() && kind != GateKind::SparseMixer {
+        return wrong(format!(
+            "router.jitter is only known for \"sparse-mixer\", not \"{}\"; leave it out",
+            router.kind
+        ));
+    }
+    Ok(())
 }
 
 /// Views of all tensors, with their shapes checked.
@@ -97,6 +142,12 @@ fn add_extras<'a>(
     }
     if moe.bias {
         ffn.bias = Some(tensors.vector(&format!("{at}.gate.bias"), moe.experts)?);
+    }
+    if moe.router_bias {
+        ffn.router_bias = Some(tensors.vector(&format!("{at}.gate.router_bias"), moe.experts)?);
+    }
+    if moe.expert_scale {
+        ffn.expert_scale = Some(tensors.vector(&format!("{at}.gate.expert_scale"), moe.experts)?);
     }
     for n in 0..moe.shared {
         let at = format!("{at}.shared_experts.{n}");

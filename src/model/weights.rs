@@ -39,11 +39,26 @@ pub struct FfnWeights<'a> {
     pub noise_router: Option<Tensor<'a>>,
     /// What the gate adds to each expert's score, `[E]`.
     pub bias: Option<Tensor<'a>>,
+    /// The bias of the router's product, `[E]`.
+    pub router_bias: Option<Tensor<'a>>,
+    /// What each expert's weight is multiplied by, `[E]`.
+    pub expert_scale: Option<Tensor<'a>>,
     /// The routed experts, then the shared ones.
     pub experts: Vec<ExpertWeights<'a>>,
 }
 
 impl<'a> FfnWeights<'a> {
+    /// A router alone, with its experts.
+    pub fn routed(router: Tensor<'a>, experts: Vec<ExpertWeights<'a>>) -> Self {
+        Self { router: Some(router), ..Self::dense(experts) }
+    }
+
+    /// No router: a dense FFN as the only expert.
+    pub fn dense(experts: Vec<ExpertWeights<'a>>) -> Self {
+        let (router, group_router, noise_router) = (None, None, None);
+        Self { router, group_router, noise_router, bias: None, router_bias: None, expert_scale: None, experts }
+    }
+
     /// What the router multiplies, one above the other: rows of the experts, of the groups, of the noise.
     pub fn routers(&self) -> Vec<&Tensor<'a>> {
         self.router.iter().chain(&self.group_router).chain(&self.noise_router).collect()
@@ -90,7 +105,8 @@ impl<'a> Weights<'a> {
 impl<'a> LayerWeights<'a> {
     fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
         let experts = self.ffn.experts.iter().flat_map(|e| [&e.w1, &e.w2, &e.w3]);
-        let routers = self.ffn.routers().into_iter().chain(&self.ffn.bias);
+        let FfnWeights { bias, router_bias, expert_scale, .. } = &self.ffn;
+        let routers = self.ffn.routers().into_iter().chain(bias).chain(router_bias).chain(expert_scale);
         [&self.attention_norm, &self.output, &self.moe_norm].into_iter().chain(routers).chain(&self.qkv).chain(experts)
     }
 }

@@ -6,7 +6,7 @@ use crate::shape::setting::SETTINGS;
 use crate::shape::{
     Architecture, GROUP, Gate, GateKind, Limit, MoeShape, NONE, Noise, Setting, Settings, own_settings,
 };
-use GateKind::{ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, RoundRobin, SigmoidBias, Soft, TopKOfSoftmax};
+use GateKind::{ExpertChoice, Hash, Hierarchical, NoisyTopK, Random, SigmoidBias, SigmoidTopK, Soft, SoftmaxBias};
 use serde::{Deserialize, Serialize};
 
 /// Upper limit of numbers in a policy. Products of larger numbers and their inverses would exceed the range of f32.
@@ -279,12 +279,12 @@ impl Wanted {
         self.swap(&mut setting, n)?;
         self.limit(&mut setting)?;
         if let Some(renormalise) = rule.renormalise {
-            if matches!(setting.gate.kind, Hierarchical | Hash | Random | RoundRobin) {
+            if !setting.gate.kind.weighs_scores() {
                 return wrong(
                     "renormalise means nothing to this gate, whose weights are not computed from scores; leave it out",
                 );
             }
-            setting.renormalise = renormalise;
+            setting.gate.renormalise = renormalise;
         }
         // Only noise and random gates depend on the seed.
         if setting.noise == Noise::Off && !matches!(setting.gate.kind, Hash | Random) {
@@ -296,14 +296,15 @@ impl Wanted {
     /// Sets the gate and the noise.
     fn gate(&self, own: Setting, moe: &MoeShape) -> Setting {
         let rule = &self.0;
-        let (gate, renormalise) = match rule.gate {
-            None => (own.gate, own.renormalise),
-            Some(SigmoidBias) => (Gate::sigmoid_bias(own.gate.scale), true),
+        let gate = match rule.gate {
+            None => own.gate,
+            // The model's own, as the model has it.
+            Some(kind) if moe.gate.is_some_and(|gate| gate.kind == kind) => own.gate,
+            Some(kind @ (SigmoidBias | SoftmaxBias | SigmoidTopK)) => Gate { scale: own.gate.scale, ..Gate::new(kind) },
             Some(ExpertChoice) => {
-                let capacity_factor = rule.capacity_factor.unwrap_or(1.0);
-                (Gate { capacity_factor, ..Gate::new(ExpertChoice) }, false)
+                Gate { capacity_factor: rule.capacity_factor.unwrap_or(1.0), ..Gate::new(ExpertChoice) }
             }
-            Some(kind) => (Gate::new(kind).ranking(), !matches!(kind, TopKOfSoftmax | Soft)),
+            Some(kind) => Gate::new(kind).ranking(),
         };
         let noise = match rule.noise {
             Some(std) if std > 0.0 => Noise::Of(std),
@@ -316,7 +317,7 @@ impl Wanted {
             }
             _ => Noise::Off,
         };
-        Setting { gate, renormalise, noise, seed: rule.seed.unwrap_or(0), ..own }
+        Setting { gate, noise, seed: rule.seed.unwrap_or(0), ..own }
     }
 
     /// Marks the experts that are off; returns how many are left.

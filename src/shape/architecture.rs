@@ -1,7 +1,7 @@
 //! What a model computes, without the name of any family.
 
 use super::cost::{Cost, Part};
-use super::gate::{Gate, GateKind};
+use super::gate::{Gate, GateKind, GroupLimit, GroupScore};
 use crate::error::{Error, Result};
 
 /// A decoder-only transformer: embeddings, layers, a last RMSNorm, the output projection.
@@ -76,6 +76,10 @@ pub struct MoeShape {
     pub gate: Option<Gate>,
     /// Whether the gate adds a bias to an expert's score.
     pub bias: bool,
+    /// Whether the router's product has a bias, so that it is a part of the logits.
+    pub router_bias: bool,
+    /// Whether each expert's weight is multiplied by a number of its own.
+    pub expert_scale: bool,
     /// Whether the router has learned noise for each expert, which only a policy switches on.
     pub noise: bool,
     /// Experts besides, of the same shape, that every token uses with weight 1. They are numbered from E on.
@@ -93,6 +97,8 @@ impl MoeShape {
             intermediate,
             gate: Some(Gate::new(GateKind::SoftmaxTopK)),
             bias: false,
+            router_bias: false,
+            expert_scale: false,
             noise: false,
             shared: 0,
             capacity_factor: None,
@@ -118,6 +124,11 @@ impl MoeShape {
     pub fn router_rows(&self) -> usize {
         let noise = if self.noise { self.experts } else { 0 };
         self.gate.map_or(0, |gate| self.experts + gate.groups + noise)
+    }
+
+    /// Numbers of an expert in the gate, besides the router's rows.
+    pub fn gate_vectors(&self) -> usize {
+        [self.bias, self.router_bias, self.expert_scale].into_iter().filter(|has| *has).count()
     }
 
     /// The most tokens of a text of `context` tokens that an expert takes.
@@ -163,6 +174,9 @@ impl Architecture {
             if let Some(gate) = gate.filter(|gate| gate.kind == GateKind::Hierarchical) {
                 check_groups(gate.groups, gate.groups_per_token, experts, top_k)?;
             }
+            if let Some(limit) = gate.and_then(|gate| gate.group_limit) {
+                check_group_limit(limit, experts, top_k)?;
+            }
         }
         Ok(self)
     }
@@ -180,7 +194,7 @@ impl Architecture {
             let attention = d * (a.qkv_rows() + a.query_width()) as u64;
             let expert = 3 * d * layer.moe.intermediate as u64;
             add(&mut cost.attention, attention, attention);
-            let router = d * layer.moe.router_rows() as u64 + if layer.moe.bias { layer.moe.experts as u64 } else { 0 };
+            let router = d * layer.moe.router_rows() as u64 + (layer.moe.gate_vectors() * layer.moe.experts) as u64;
             add(&mut cost.routers, router, router);
             add(&mut cost.experts, expert * layer.moe.all_experts() as u64, expert * layer.moe.choices() as u64);
             add(&mut cost.norms, 2 * d, 2 * d);
@@ -199,6 +213,23 @@ fn check_groups(groups: usize, per_token: usize, experts: usize, top_k: usize) -
         )
     } else if top_k / per_token > experts / groups {
         format!("a token would use {} experts of a group, and a group has {}", top_k / per_token, experts / groups)
+    } else {
+        return Ok(());
+    };
+    Err(Error::model("config.json", why))
+}
+
+fn check_group_limit(limit: GroupLimit, experts: usize, top_k: usize) -> Result<()> {
+    let GroupLimit { groups, per_token, score } = limit;
+    let why = if groups == 0 || !experts.is_multiple_of(groups) {
+        format!("the gate has {groups} groups; they must divide the {experts} experts")
+    } else if per_token == 0 || per_token > groups {
+        format!("a token uses {per_token} of the gate's {groups} groups; it must be 1 to {groups}")
+    } else if score == GroupScore::TwoBest && experts / groups < 2 {
+        format!("a group has {} experts; its score is the sum of two", experts / groups)
+    } else if top_k > per_token * (experts / groups) {
+        let room = per_token * (experts / groups);
+        format!("num_experts_per_tok is {top_k}, and the groups that a token uses have {room} experts")
     } else {
         return Ok(());
     };

@@ -24,6 +24,6 @@ pub mod setting;
 pub use architecture::{Architecture, AttentionShape, LayerShape, MoeShape};
 pub use cost::{Cost, Part};
 pub use format::Dtype;
-pub use gate::{Gate, GateKind, NONE};
+pub use gate::{Gate, GateKind, GroupLimit, GroupScore, NONE};
 pub use matrix::Matrix;
 pub use setting::{GROUP, Limit, Noise, Setting, Settings, experts_choose, own_settings, setting_at};

@@ -50,8 +50,6 @@ pub struct Setting {
     pub gate: Gate,
     /// Experts that a token uses (on average, where the experts choose).
     pub top_k: usize,
-    /// Whether weights are shares of the chosen experts' sum; of all candidates' otherwise.
-    pub renormalise: bool,
     /// Divides the router logits.
     pub temperature: f32,
     /// Which experts are removed, `[E]`, or none.
@@ -79,7 +77,6 @@ impl Setting {
             experts: shape.experts,
             gate: gate.ranking(),
             top_k: shape.top_k,
-            renormalise: gate.kind != GateKind::TopKOfSoftmax,
             temperature: 1.0,
             off: Vec::new(),
             bias: Vec::new(),
@@ -91,9 +88,16 @@ impl Setting {
         }
     }
 
-    /// Whether weights are shares of all candidates.
+    /// Whether weights are first shares of all candidates, for a gate that weighs by a softmax.
     pub fn shares_all(&self) -> bool {
-        !self.renormalise || self.experts_choose()
+        !self.gate.renormalise || self.gate.has_floor() || self.experts_choose() || self.gate.kind.has_bias()
+    }
+
+    /// Whether the experts that a token did not choose have a part in its choice or its weights, besides being worse.
+    pub fn reads_all(&self) -> bool {
+        let by_softmax = matches!(self.gate.kind, GateKind::SoftmaxTopK | GateKind::SoftmaxBias);
+        let mixes = self.gate.kind == GateKind::SparseMixer || self.experts_choose();
+        (by_softmax && self.shares_all()) || mixes || self.gate.group_limit.is_some()
     }
 
     /// Whether the experts choose the tokens.

@@ -7,7 +7,7 @@ def weight(name: str, shape: tuple[int, ...], generator: torch.Generator, tied: 
     """Values of the tensor `name`, such that logits and router logits have a standard deviation of about 1: rows
     of matrices get a norm of about 1, so that they keep the size of what they multiply; norms scatter around 1."""
     noise = torch.randn(shape, generator=generator)
-    if "norm" in name:
+    if "norm" in name or "expert_scale" in name:
         return 1 + 0.2 * noise
     if "bias" in name:
         return 0.2 * noise

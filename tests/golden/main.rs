@@ -5,6 +5,7 @@
 
 mod drawing;
 mod engines;
+mod gates;
 mod policies;
 mod synthetic;
 
@@ -35,7 +36,7 @@ fn cases() -> Vec<PathBuf> {
     let mut cases: Vec<PathBuf> =
         std::fs::read_dir(dir).expect("fixtures").map(|entry| entry.unwrap().path()).collect();
     cases.sort();
-    assert!(cases.len() >= 18, "fixtures are missing: run tests/golden/make.py");
+    assert!(cases.len() >= 24, "fixtures are missing: run tests/golden/make.py");
     cases
 }
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let gpus = Kind::gpus();
     let mut tests = vec![
+        test("gates_agree_with_the_routers_of_families", gates::agree_with_the_routers_of_families),
         test("an_edited_text_equals_a_fresh_one", an_edited_text_equals_a_fresh_one),
         test("the_lens_agrees_with_the_trace", the_lens_agrees_with_the_trace),
         test("weights_kept_as_they_are_give_the_same_bits", weights_kept_as_they_are_give_the_same_bits),

@@ -10,7 +10,7 @@ tensors: reference.run). The script checks what the fixtures are for: that the r
 and uses every expert, that the window and the rope base make the difference they should, and that the
 files are of the kind the case is about. The cases here are of families that transformers has; oracle.py must
 agree with it on every Mixtral, and then says what is expected of Moescope's own routers (routers.py) and, with
-policy.py, of every router under a policy (policy_cases.py).
+policy.py, of every router under a policy (policy_cases.py). gates.py asks transformers' routers alone.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig, PreTrainedConfig, PreTrainedModel
 
 import draw
+import gates
 import oracle
 import policy_cases
 import reference
@@ -168,7 +169,7 @@ CASES = [
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Makes the golden fixtures.")
     arguments.add_argument("--out", type=Path, default=HERE)
-    arguments.add_argument("cases", nargs="*", help="only these; `policies` for all of policies/")
+    arguments.add_argument("cases", nargs="*", help="only these; `policies`, `gates` for all of those")
     options = arguments.parse_args()
     for case in CASES:
         if not options.cases or case.name in options.cases:
@@ -178,6 +179,8 @@ def main() -> None:
             routers.make(case, options.out / "fixtures" / case.name)
     if not options.cases or "policies" in options.cases:
         policy_cases.make(options.out / "policies", HERE / "fixtures")
+    if not options.cases or "gates" in options.cases:
+        gates.make(options.out / "gates")
 
 
 def make(case: Case, directory: Path) -> None:

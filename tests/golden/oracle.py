@@ -104,7 +104,7 @@ def route_by_model(config: dict, weights: Weights, x: Tensor) -> tuple[dict[str,
     router, experts = router_of(config), config["num_local_experts"]
     choice = choose(router, weights, x, config["num_experts_per_tok"])
     selected, route_weights = choice.selected, choice.weights
-    routing = {"router_logits": x @ weights["gate.weight"].T, "selected": selected.to(torch.int32)}
+    routing = {"router_logits": router_logits(weights, x), "selected": selected.to(torch.int32)}
     if "group_gate.weight" in weights:
         routing["group_logits"] = x @ weights["group_gate.weight"].T
     if "capacity_factor" in router:
@@ -127,6 +127,11 @@ def own_gate(config: dict) -> OwnGate:
         groups_per_token=router.get("groups_per_token", 0),
         scale=router.get("scale", 1.0),
         limit=capacity(config) if "capacity_factor" in router else None,
+        renormalise=router.get("renormalise"),
+        epsilon=router.get("epsilon", 0.0),
+        least_sum=router.get("least_sum"),
+        jitter=router.get("jitter", 0.01),
+        group_limit=router.get("group_limit"),
     )
 
 
@@ -151,29 +156,79 @@ class Choice:
     margin: float  # least distance between two keys whose comparison decided anything: who is in, or in what order
 
 
+def router_logits(weights: Weights, x: Tensor) -> Tensor:
+    """[T, E]"""
+    return x @ weights["gate.weight"].T + weights.get("gate.router_bias", torch.zeros(1))
+
+
 def choose(router: dict, weights: Weights, x: Tensor, k: int) -> Choice:
-    logits = x @ weights["gate.weight"].T  # [T, E]
+    """By the kinds' formulas, then by what the experts have of their own."""
+    choice = choose_by_kind(router, weights, x, k)
+    if "gate.expert_scale" not in weights:
+        return choice
+    own = weights["gate.expert_scale"][choice.selected]
+    return by_falling_weight(choice.selected, choice.weights * own, choice.margin)
+
+
+def choose_by_kind(router: dict, weights: Weights, x: Tensor, k: int) -> Choice:
+    logits = router_logits(weights, x)
     match router["kind"]:
         case "softmax-top-k" | "noisy-top-k":
             selected = largest(logits, k)
             chosen = logits.gather(-1, selected)
             return Choice(selected, chosen.softmax(dim=-1), min(boundary(logits, k), steps(chosen)))
         case "top-k-of-softmax":
-            selected = largest(logits, k)
-            margin = min(boundary(logits, k), steps(logits.gather(-1, selected)))
-            return Choice(selected, logits.softmax(dim=-1).gather(-1, selected), margin)
+            return weigh(router, k, key=logits, score=logits.softmax(dim=-1), to_1=False)
         case "sigmoid-bias":
             score = logits.sigmoid()
-            key = score + weights["gate.bias"]
-            selected = largest(key, k)
-            chosen = score.gather(-1, selected)
-            shares = chosen / chosen.sum(dim=-1, keepdim=True) * router.get("scale", 1.0)
-            return by_falling_weight(selected, shares, boundary(key, k))
+            return weigh(router, k, key=score + weights["gate.bias"], score=score, to_1=True)
+        case "softmax-bias":
+            score = logits.softmax(dim=-1)
+            return weigh({"least_sum": 1e-12} | router, k, key=score + weights["gate.bias"], score=score, to_1=True)
+        case "sigmoid-top-k":
+            return weigh(router, k, key=logits, score=logits.sigmoid(), to_1=False)
+        case "sparse-mixer":
+            return mix_sparsely(logits, k, router.get("jitter", 0.01))
         case "hierarchical":
             group_logits = x @ weights["group_gate.weight"].T  # [T, G]
             return choose_in_groups(logits, group_logits, k, router["groups_per_token"])
         case kind:
             raise ValueError(f"unknown router.kind {kind}")
+
+
+def weigh(router: dict, k: int, key: Tensor, score: Tensor, to_1: bool) -> Choice:
+    """The k largest keys, in the groups that a token may use; weights from the scores. Both [T, E]."""
+    margin = inf
+    if "group_limit" in router:
+        key, margin = mask_groups(key, **router["group_limit"])
+    selected = largest(key, k)
+    weights = score.gather(-1, selected)
+    if router.get("renormalise", to_1):
+        total = weights.sum(dim=-1, keepdim=True).clamp(min=router.get("least_sum", 0.0))
+        weights = weights / (total + router.get("epsilon", 0.0))
+    return by_falling_weight(selected, weights * router.get("scale", 1.0), min(margin, boundary(key, k)))
+
+
+def mask_groups(key: Tensor, groups: int, per_token: int, score: str) -> tuple[Tensor, float]:
+    """The keys [T, E], -inf outside of the best groups, and the margin of that choice."""
+    by_group = key.unflatten(-1, (groups, -1))  # [T, G, E / G]
+    best = by_group.topk({"max": 1, "two-best": 2}[score], dim=-1).values.sum(dim=-1)  # [T, G]
+    used = torch.zeros_like(best, dtype=torch.bool).scatter(-1, largest(best, per_token), True)
+    return by_group.masked_fill(~used[:, :, None], -inf).flatten(1), boundary(best, per_token)
+
+
+def mix_sparsely(logits: Tensor, k: int, jitter: float) -> Choice:
+    """k times the largest that is left: its share of the softmax over what is left and near it."""
+    left, selected, weights, margin = logits, [], [], boundary(logits, k)
+    for _ in range(k):
+        top = left.max(dim=-1, keepdim=True).values
+        distance = (top - logits) / torch.maximum(logits.abs(), top)
+        margin = min(margin, (distance - 2 * jitter)[left > -inf].abs().min().item())
+        best = largest(left, 1)
+        weights.append(left.masked_fill(distance > 2 * jitter, -inf).softmax(dim=-1).gather(-1, best))
+        selected.append(best)
+        left = left.scatter(-1, best, -inf)
+    return by_falling_weight(torch.cat(selected, dim=-1), torch.cat(weights, dim=-1), margin)
 
 
 def choose_in_groups(logits: Tensor, group_logits: Tensor, k: int, groups_per_token: int) -> Choice:

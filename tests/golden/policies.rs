@@ -24,7 +24,7 @@ fn directory() -> PathBuf {
 fn cases() -> BTreeMap<String, Vec<Case>> {
     let json = std::fs::read(directory().join("cases.json")).expect("policies/cases.json: run tests/golden/make.py");
     let list: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
-    assert!(list.len() >= 70, "cases are missing: run tests/golden/make.py");
+    assert!(list.len() >= 100, "cases are missing: run tests/golden/make.py");
     let mut cases = BTreeMap::<String, Vec<Case>>::new();
     for case in list {
         let text = |key: &str| case[key].as_str().unwrap().to_owned();

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 GROUP = 64  # tokens over which a policy's capacity is counted
-RENORMALISES = ("softmax-top-k", "noisy-top-k", "sigmoid-bias")  # gates that do so by themselves
+RENORMALISES = ("softmax-top-k", "noisy-top-k", "sigmoid-bias", "softmax-bias")  # gates that do so by themselves
+KEEPS_SCALE = ("sigmoid-bias", "softmax-bias", "sigmoid-top-k")  # gates that take the model's scale, whatever its gate
 UNIFORM = ("hash", "random", "round-robin")  # gates that give every chosen expert the same weight
 UNLIMITED = ("soft", "expert-choice")  # gates that know no capacity
 
@@ -32,6 +33,11 @@ class OwnGate:
     groups_per_token: int
     scale: float
     limit: int | None  # tokens of the whole text that an expert takes
+    renormalise: bool | None = None  # None: as the kind does by itself
+    epsilon: float = 0.0
+    least_sum: float | None = None  # None: as the kind has it by itself
+    jitter: float = 0.01
+    group_limit: dict | None = None  # groups, per_token, score: "max" or "two-best"
 
 
 @dataclass
@@ -50,6 +56,11 @@ class Rule:
     capacity_factor: Fraction | None
     overflow: str
     renormalise: bool
+    scale: float
+    epsilon: float
+    least_sum: float
+    jitter: float
+    group_limit: dict | None
 
     def sends_to(self, expert: int) -> int:
         """The expert that computes what the gate gave to `expert`."""
@@ -64,8 +75,9 @@ class Token:
     id: int
     layer: int
     shifted: Tensor  # [E]: l', the router logits over temperature, with noise and the policy's bias
-    scores: Tensor  # [E]: s, the sigmoid of the same without the bias
+    tempered: Tensor  # [E]: the same without the bias
     own_bias: Tensor  # [E]: of the model's gate, 0 where it has none
+    own_scale: Tensor  # [E]: what the model multiplies each expert's weight by, 1 where it has none
     group_logits: Tensor | None  # [G]
 
 
@@ -108,7 +120,7 @@ def route(
                 taken_of_group[expert] += 1
 
     lost = padded(dropped, False)
-    result = {"router_logits": x @ weights["gate.weight"].T}
+    result = {"router_logits": router_logits(weights, x)}
     result["selected"] = padded([row.experts for row in rows], -1).to(torch.int32)
     result["weights"] = padded([row.weights.tolist() for row in rows], 0.0).masked_fill(lost, 0)
     if any(limit_of(rule, own) is not None and rule.overflow == "drop" for rule in rules):
@@ -126,6 +138,9 @@ def rule_of(policy: dict | list[dict], own: OwnGate, layer: int, t: int) -> Rule
     said = [rule for rule in (policy if isinstance(policy, list) else [policy]) if holds(rule, layer, t)]
     last = {field: value for rule in said for field, value in rule.items()}
     gate = last.get("gate", own.kind)
+    is_own = gate == own.kind
+    by_itself = own.renormalise if is_own and own.renormalise is not None else gate in RENORMALISES
+    least_sum = own.least_sum if is_own and own.least_sum is not None else 1e-12 if gate == "softmax-bias" else 0.0
     factor = last.get("capacity_factor")
     rule = Rule(
         gate=gate,
@@ -140,7 +155,12 @@ def rule_of(policy: dict | list[dict], own: OwnGate, layer: int, t: int) -> Rule
         seed=last.get("seed", 0),
         capacity_factor=None if factor is None else Fraction(str(factor)),
         overflow=last.get("overflow", "drop"),
-        renormalise=last.get("renormalise", gate in RENORMALISES),
+        renormalise=last.get("renormalise", by_itself),
+        scale=own.scale if is_own or gate in KEEPS_SCALE else 1.0,
+        epsilon=own.epsilon if is_own else 0.0,
+        least_sum=least_sum,
+        jitter=own.jitter if is_own else 0.01,
+        group_limit=own.group_limit if is_own else None,
     )
     check(rule, last, own)
     return rule
@@ -187,7 +207,7 @@ def tokens_of(
     rules: list[Rule], own: OwnGate, layer: int, ids: list[int], weights: dict[str, Tensor], x: Tensor
 ) -> list[Token]:
     """What the gate reads of every token."""
-    logits = x @ weights["gate.weight"].T  # [T, E]
+    logits = router_logits(weights, x)
     learned = softplus(x @ weights["noise.weight"].T) if "noise.weight" in weights else torch.ones_like(logits)
     stds = [row if rule.noise is None else torch.full_like(row, rule.noise) for rule, row in zip(rules, learned)]
     z = torch.tensor([[normal(rule.seed, layer, t, e) for e in range(own.experts)] for t, rule in enumerate(rules)])
@@ -195,31 +215,62 @@ def tokens_of(
     shifted = tempered + torch.tensor([rule.bias for rule in rules])
     own_bias = weights.get("gate.bias", torch.zeros(own.experts))
     group_logits = x @ weights["group_gate.weight"].T if "group_gate.weight" in weights else [None] * len(ids)
-    scores = tempered.sigmoid()
-    return [Token(t, ids[t], layer, shifted[t], scores[t], own_bias, group_logits[t]) for t in range(len(ids))]
+    own_scale = weights.get("gate.expert_scale", torch.ones(own.experts))
+    return [
+        Token(t, ids[t], layer, shifted[t], tempered[t], own_bias, own_scale, group_logits[t]) for t in range(len(ids))
+    ]
+
+
+def router_logits(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """W x, and b where the router has one. [T, E]"""
+    logits = x @ weights["gate.weight"].T
+    return logits + weights["gate.router_bias"] if "gate.router_bias" in weights else logits
 
 
 def choose(rule: Rule, token: Token, own: OwnGate, candidates: list[int]) -> Row:
     """A token chooses among `candidates`, of which there may be fewer than k where others are full."""
     if rule.gate == "hierarchical":
-        return choose_in_groups(token, own, candidates)
-    key, count = keys(rule, token, own), len(candidates) if rule.gate == "soft" else rule.k
+        row = choose_in_groups(token, own, candidates)
+        return Row(row.experts, row.weights * token.own_scale[row.experts], row.margin)
+    key, count = keys(rule, token, own, candidates), len(candidates) if rule.gate == "soft" else rule.k
+    allowed, group_margin = within_groups(rule, own, key, candidates)
     forced = [e for e in rule.force if e in candidates]
-    ranked = ranking(key, [e for e in candidates if e not in forced])
+    ranked = ranking(key, [e for e in allowed if e not in forced])
     free = count - len(forced)
     chosen = forced + ranked[:free]
-    margin = inf if rule.gate in UNIFORM else gap(key, ranked, free)
-    return Row(chosen, shares(rule, token, own, chosen, candidates), margin)
+    margin = inf if rule.gate in UNIFORM else min(group_margin, gap(key, ranked, free))
+    if rule.gate == "sparse-mixer":
+        chosen = ranking(token.shifted, chosen)
+        margin = min(margin, mixing_margin(rule, token, chosen, candidates))
+    weights = shares(rule, token, chosen, candidates) * token.own_scale[chosen]
+    return Row(chosen, weights, margin)
 
 
-def keys(rule: Rule, token: Token, own: OwnGate) -> Tensor | list:
+def within_groups(rule: Rule, own: OwnGate, key: Tensor | list, candidates: list[int]) -> tuple[list[int], float]:
+    """The candidates of the groups that the gate lets a token use, and the margin of that choice."""
+    if rule.group_limit is None:
+        return candidates, inf
+    size = own.experts // rule.group_limit["groups"]
+    counted = {"max": 1, "two-best": 2}[rule.group_limit["score"]]
+    score = {}
+    for group in sorted({e // size for e in candidates}):
+        best = sorted((float(key[e]) for e in candidates if e // size == group), reverse=True)
+        score[group] = sum(best[:counted])
+    ranked = ranking(score, list(score))
+    used = ranked[: rule.group_limit["per_token"]]
+    return [e for e in candidates if e // size in used], gap(score, ranked, rule.group_limit["per_token"])
+
+
+def keys(rule: Rule, token: Token, own: OwnGate, candidates: list[int]) -> Tensor | list:
     """By what the gate ranks all E experts."""
     seed, n, t, experts = rule.seed, token.layer, token.position, range(own.experts)
     match rule.gate:
-        case "softmax-top-k" | "top-k-of-softmax" | "noisy-top-k" | "soft":
+        case "softmax-top-k" | "top-k-of-softmax" | "noisy-top-k" | "soft" | "sigmoid-top-k" | "sparse-mixer":
             return token.shifted
         case "sigmoid-bias":
-            return token.scores + token.own_bias + torch.tensor(rule.bias)
+            return token.tempered.sigmoid() + token.own_bias + torch.tensor(rule.bias)
+        case "softmax-bias":
+            return among(token.tempered, candidates) + token.own_bias + torch.tensor(rule.bias)
         case "hash":
             return [uniform(seed, n, token.id, e) for e in experts]
         case "random":
@@ -230,16 +281,48 @@ def keys(rule: Rule, token: Token, own: OwnGate) -> Tensor | list:
             raise ValueError(f"unknown gate {unknown}")
 
 
-def shares(rule: Rule, token: Token, own: OwnGate, chosen: list[int], candidates: list[int]) -> Tensor:
-    """The weights of the chosen experts, in their order."""
-    if rule.gate in UNIFORM:
-        return torch.ones(len(chosen)) / len(chosen)
-    if rule.gate == "sigmoid-bias":
-        scores = token.scores[chosen]
-        return (scores / scores.sum() if rule.renormalise else scores) * own.scale
-    if rule.renormalise:
-        return token.shifted[chosen].softmax(dim=-1)
-    return among(token.shifted, candidates)[chosen]
+def shares(rule: Rule, token: Token, chosen: list[int], candidates: list[int]) -> Tensor:
+    """The weights of the chosen experts, in their order, before what belongs to the experts themselves."""
+    match rule.gate:
+        case "hash" | "random" | "round-robin":
+            return torch.ones(len(chosen)) / len(chosen)
+        case "sigmoid-bias":
+            scores = token.tempered.sigmoid()[chosen]
+        case "sigmoid-top-k":
+            scores = token.shifted.sigmoid()[chosen]
+        case "softmax-bias":
+            scores = among(token.tempered, candidates)[chosen]
+        case "sparse-mixer":
+            scores = torch.tensor([mixed(rule, token, chosen[:n], e, candidates) for n, e in enumerate(chosen)])
+        case _:
+            scores = among(token.shifted, candidates)[chosen]
+    if rule.renormalise and chosen:
+        scores = scores / (scores.sum().clamp(min=rule.least_sum) + rule.epsilon)
+    return scores * rule.scale
+
+
+def mixed(rule: Rule, token: Token, before: list[int], expert: int, candidates: list[int]) -> float:
+    """A sparse mixer's weight of `expert`, where those of `before` are chosen already."""
+    near = [e for e in candidates if e not in before and below(token, expert, e) <= 2 * rule.jitter]
+    return float(among(token.shifted, near)[expert])
+
+
+def below(token: Token, expert: int, other: int) -> float:
+    """How far `other` is below `expert`, relatively."""
+    top, low = float(token.shifted[expert]), float(token.shifted[other])
+    size = max(abs(low), top)
+    return (top - low) / size if size > 0 else 0.0
+
+
+def mixing_margin(rule: Rule, token: Token, chosen: list[int], candidates: list[int]) -> float:
+    """How close another candidate is to being near enough, or too far."""
+    apart = [
+        abs(below(token, expert, e) - 2 * rule.jitter)
+        for n, expert in enumerate(chosen)
+        for e in candidates
+        if e not in chosen[: n + 1]
+    ]
+    return min(apart, default=inf)
 
 
 def among(logits: Tensor, candidates: list[int]) -> Tensor:
@@ -293,7 +376,7 @@ def experts_choose(rules: list[Rule], tokens: list[Token], own: OwnGate) -> list
     for i in chosen_from:
         weights = share[i][chosen[i]]
         weights = weights / weights.sum() if rules[i].renormalise and chosen[i] else weights
-        rows[i] = Row(chosen[i], weights, margin[i])
+        rows[i] = Row(chosen[i], weights * tokens[i].own_scale[chosen[i]], margin[i])
     return rows
 
 
@@ -312,7 +395,12 @@ def in_order(experts: list[int], weights: Tensor, margin: float, rule: Rule) -> 
     weight = dict(zip(experts, weights.tolist()))
     order = ranking(weight, experts)
     if rule.gate not in UNIFORM:
-        steps = [log(weight[a]) - log(weight[b]) for a, b in zip(order, order[1:])]
+        # What has no weight left is the same as what has none.
+        log_of = {e: log(w) if w > 0 else -1e9 for e, w in weight.items()}
+        steps = [log_of[a] - log_of[b] for a, b in zip(order, order[1:])]
+        if rule.gate == "sparse-mixer":
+            # Experts that nobody is near to weigh 1, exactly.
+            steps = [step for a, step in zip(order, steps) if weight[a] < 1]
         margin = min([margin, *steps])
     return Row(order, weights[[experts.index(e) for e in order]] if experts else weights, margin)
 

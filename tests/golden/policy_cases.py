@@ -342,6 +342,135 @@ CASES = [
         ],
         "learned noise, and noise as said",
     ),
+    # Gates of published families, and models that have them.
+    PolicyCase("ernie-gate", "wide", {"gate": "softmax-bias"}, "without a bias the same as softmax-top-k", same=True),
+    PolicyCase("sigmoid-gate", "wide", {"gate": "sigmoid-top-k", "bias": BIAS_6}, "each its sigmoid, with the bias"),
+    PolicyCase("sigmoid-gate-to-1", "basic", {"gate": "sigmoid-top-k", "renormalise": True, "top_k": 3}, "shares"),
+    PolicyCase("mixer-gate", "basic", {"gate": "sparse-mixer", "temperature": 0.5}, "a jitter of 0.01", seed=43),
+    PolicyCase(
+        "limit-named",
+        "grouped",
+        {"gate": "sigmoid-bias"},
+        "the model's own gate by its name",
+        same=True,
+        seed=1,
+    ),
+    PolicyCase("limit-off", "grouped", {"off": [0, 1, 2, 5, 12]}, "a group of one is scored by its one", seed=2),
+    PolicyCase("limit-gone", "grouped", {"off": [4, 5, 6, 7], "top_k": 3}, "a group without experts is out"),
+    PolicyCase("limit-force", "grouped", {"force": [9, 2]}, "forced from any group, the others of the best"),
+    PolicyCase("limit-top-k", "grouped", {"top_k": 12}, "two groups have 8 experts, and no more are chosen"),
+    PolicyCase(
+        "limit-all",
+        "grouped",
+        {
+            "off": [3],
+            "force": [1],
+            "swap": [[6, 15]],
+            "bias": BIAS_16,
+            "temperature": 0.7,
+            "noise": 0.4,
+            "seed": 3,
+            "renormalise": False,
+        },
+        "all fields but a capacity",
+        seed=4,
+    ),
+    PolicyCase(
+        "limit-next-best",
+        "grouped",
+        {"capacity_factor": 0.2, "overflow": "next-best"},
+        "groups are scored by who has room",
+        tokens=20,
+    ),
+    PolicyCase(
+        "limit-drop",
+        "grouped",
+        {"capacity_factor": 0.2},
+        "a limit of 4, on groups of the best",
+        tokens=20,
+        seed=1,
+    ),
+    PolicyCase("limit-ernie", "grouped", {"gate": "softmax-bias", "top_k": 3}, "own bias and scale, and no groups"),
+    PolicyCase("limit-sigmoid", "grouped", {"gate": "sigmoid-top-k", "force": [4]}, "own scale, no bias, no groups"),
+    PolicyCase("limit-mixer", "grouped", {"gate": "sparse-mixer", "top_k": 2}, "no scale, no groups, jitter 0.01"),
+    PolicyCase("v2-off", "grouped-softmax", {"off": [2, 7, 8]}, "the best of each group that is left, shares of all"),
+    PolicyCase(
+        "v2-to-1",
+        "grouped-softmax",
+        {"renormalise": True, "force": [10], "noise": 0.3, "seed": 1},
+        "the sum is the scale",
+    ),
+    PolicyCase(
+        "v2-next-best",
+        "grouped-softmax",
+        {"capacity_factor": 0.25, "overflow": "next-best"},
+        "full experts count neither in their groups nor in the softmax",
+        tokens=16,
+    ),
+    PolicyCase("ernie-off", "softmax-bias", {"off": [1, 4], "temperature": 0.6}, "the softmax is over who is left"),
+    PolicyCase("ernie-raw", "softmax-bias", {"renormalise": False, "top_k": 3}, "the softmax, not shared"),
+    PolicyCase(
+        "ernie-bias",
+        "softmax-bias",
+        {"bias": [0.3, -0.2, 0.0, 0.1, -0.3, 0.2], "noise": 0.5, "seed": 4, "force": [5]},
+        "the policy's bias moves the key, not the weight",
+    ),
+    PolicyCase(
+        "ernie-next-best",
+        "softmax-bias",
+        {"capacity_factor": 0.25, "overflow": "next-best"},
+        "the softmax is over who has room",
+        tokens=20,
+    ),
+    PolicyCase("llama4-bias", "sigmoid-top-k", {"bias": BIAS_6, "off": [2], "temperature": 1.5}, "in the weights too"),
+    PolicyCase("llama4-mixtral", "sigmoid-top-k", {"gate": "softmax-top-k"}, "the router keeps its bias"),
+    PolicyCase(
+        "llama4-drop",
+        "sigmoid-top-k",
+        {"capacity_factor": 0.3, "renormalise": True},
+        "shares, and a limit",
+        tokens=30,
+    ),
+    PolicyCase("mixer-off", "sparse-mixer", {"off": [0, 6]}, "who is left, and near", seed=1),
+    PolicyCase("mixer-force", "sparse-mixer", {"force": [3]}, "its weight is a share of those above it too"),
+    PolicyCase(
+        "mixer-4",
+        "sparse-mixer",
+        {"top_k": 4, "renormalise": True},
+        "four turns, and shares of their sum",
+        seed=1,
+    ),
+    PolicyCase(
+        "mixer-all",
+        "sparse-mixer",
+        {"bias": BIAS_8, "noise": 0.3, "seed": 2, "swap": [[1, 5]]},
+        "scales stay",
+        seed=1,
+    ),
+    PolicyCase(
+        "mixer-next-best",
+        "sparse-mixer",
+        {"capacity_factor": 0.2, "overflow": "next-best"},
+        "near are only those that have room",
+        tokens=24,
+    ),
+    PolicyCase("mixer-hash", "sparse-mixer", {"gate": "hash", "seed": 2}, "the experts keep their scales"),
+    PolicyCase("scaled-soft", "scaled-experts", {"gate": "soft", "off": [5]}, "every expert with its scale"),
+    PolicyCase(
+        "scaled-choice",
+        "scaled-experts",
+        {"gate": "expert-choice", "renormalise": True, "swap": [[0, 4]]},
+        "experts choose by their shares; scales come after",
+        tokens=20,
+        seed=1,
+    ),
+    PolicyCase(
+        "scaled-drop",
+        "scaled-experts",
+        {"capacity_factor": 0.3, "top_k": 3},
+        "a scale of an expert that is full is lost with it",
+        tokens=20,
+    ),
     # Texts of several groups of 64 tokens.
     PolicyCase("wide-drop", "wide", {"capacity_factor": 0.8}, "every 64 tokens anew", tokens=150, seed=39),
     PolicyCase(
@@ -491,7 +620,7 @@ def variants(case: PolicyCase) -> Iterator[tuple[str, list[dict]]]:
 
 
 def check_against_own_gates(fixtures: Path) -> None:
-    """Policies that say what the model does anyway give what oracle.py computes without one, to the bit."""
+    """Policies that say what the model does anyway give what oracle.py computes without one."""
     for directory in sorted(path.parent for path in fixtures.glob("*/config.json")):
         config, weights = oracle.load(directory)
         if "num_local_experts" not in config:
@@ -499,14 +628,16 @@ def check_against_own_gates(fixtures: Path) -> None:
         own = oracle.own_gate(config)
         restated = {"gate": own.kind, "temperature": 1, "noise": 0, "bias": [0] * own.experts, "overflow": "drop"}
         if own.kind != "hierarchical":
-            restated |= {"top_k": own.k, "renormalise": own.kind != "top-k-of-softmax"}
+            by_itself = own.kind in gates.RENORMALISES if own.renormalise is None else own.renormalise
+            restated |= {"top_k": own.k, "renormalise": by_itself}
         ids = draw.ids(config["vocab_size"], min(60, config["max_position_embeddings"]), 0)
         expected, _ = oracle.run(config, weights, ids)
         for policy in ({}, [], restated):
             result, _ = oracle.run(config, weights, ids, policy)
             assert result.keys() == expected.keys(), f"{directory.name}, {policy}: {result.keys()}"
             for name in expected:
-                assert torch.equal(result[name], expected[name]), f"{directory.name}, {policy}: another {name}"
+                apart = (result[name] - expected[name]).abs().max()
+                assert apart < ROUNDING, f"{directory.name}, {policy}: another {name}, by {apart}"
 
 
 def check_against_transformers() -> None:

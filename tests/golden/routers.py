@@ -93,6 +93,54 @@ CASES = [
         tokens=60,
         seed=3,
     ),
+    RouterCase(
+        "grouped",
+        "DeepSeek-V3's gate: sigmoids with a bias, top-4 of 16 experts in 2 of 4 groups, epsilon, scale, shared",
+        dict(
+            kind="sigmoid-bias",
+            scale=2.5,
+            epsilon=0.2,
+            shared_experts=1,
+            group_limit=dict(groups=4, per_token=2, score="two-best"),
+        ),
+        dict(num_local_experts=16, num_experts_per_tok=4, num_hidden_layers=1),
+        seed=142,
+    ),
+    RouterCase(
+        "grouped-softmax",
+        "DeepSeek-V2's gate: shares of all, top-3 of 12 experts in 2 of 6 groups, scale",
+        dict(kind="top-k-of-softmax", scale=2.5, group_limit=dict(groups=6, per_token=2, score="max")),
+        dict(num_local_experts=12, num_experts_per_tok=3),
+    ),
+    RouterCase(
+        "softmax-bias",
+        "ERNIE 4.5's gate: softmax with a bias, top-2 of 6 experts, the least sum",
+        dict(kind="softmax-bias", least_sum=0.6),
+        dict(num_local_experts=6, num_hidden_layers=1),
+        tokens=20,
+        seed=2,
+    ),
+    RouterCase(
+        "sigmoid-top-k",
+        "top-2 of 6 experts, each with its sigmoid; the router has a bias",
+        dict(kind="sigmoid-top-k", router_bias=True),
+        dict(num_local_experts=6),
+        seed=1,
+    ),
+    RouterCase(
+        "sparse-mixer",
+        "Phi-3.5-MoE's gate with a wide jitter, top-2 of 8 experts, each with a scale of its own",
+        dict(kind="sparse-mixer", jitter=0.4, expert_scale=True),
+        dict(num_local_experts=8),
+        seed=10,
+    ),
+    RouterCase(
+        "scaled-experts",
+        "top-2 of 6 experts, softmax over them; the router has a bias, and every expert a scale",
+        dict(kind="softmax-top-k", router_bias=True, expert_scale=True),
+        dict(num_local_experts=6),
+        seed=1,
+    ),
 ]
 
 
@@ -142,9 +190,10 @@ def shapes(config: dict) -> dict[str, tuple[int, ...]]:
         for ffn in ffns:
             tensors |= {f"{ffn}.w1": (inner, hidden), f"{ffn}.w2": (hidden, inner), f"{ffn}.w3": (inner, hidden)}
     tensors = {f"{name}.weight": shape for name, shape in tensors.items()}
-    if router["kind"] == "sigmoid-bias":
-        layers = range(config["num_hidden_layers"])
-        tensors |= {f"model.layers.{n}.block_sparse_moe.gate.bias": (experts,) for n in layers}
+    vectors = ["bias"] if router["kind"] in ("sigmoid-bias", "softmax-bias") else []
+    vectors += [name for name in ("router_bias", "expert_scale") if router.get(name)]
+    for n in range(config["num_hidden_layers"]):
+        tensors |= {f"model.layers.{n}.block_sparse_moe.gate.{name}": (experts,) for name in vectors}
     return tensors
 
 
@@ -170,11 +219,15 @@ def check(case: RouterCase, config: dict, weights: oracle.Weights, expected: dic
 def variants(config: dict, weights: oracle.Weights) -> Iterator[tuple[str, dict, oracle.Weights]]:
     """The mistakes that an engine could make: the checkpoint with one part of its router left out."""
     router = config["router"]
-    for key in ("capacity_factor", "scale", "shared_experts"):
+    for key in ("capacity_factor", "scale", "shared_experts", "epsilon", "least_sum", "jitter", "group_limit"):
         if key in router:
             yield f"no {key}", config | {"router": {k: v for k, v in router.items() if k != key}}, weights
     if router["kind"] not in ("softmax-top-k", "noisy-top-k"):
         yield "softmax-top-k", config | {"router": router | {"kind": "softmax-top-k"}}, weights
-    if router["kind"] == "sigmoid-bias":
-        unbiased = {name: tensor * 0 if name.endswith("gate.bias") else tensor for name, tensor in weights.items()}
-        yield "no bias", config, unbiased
+    for vector in ("gate.bias", "gate.router_bias", "gate.expert_scale"):
+        if any(name.endswith(vector) for name in weights):
+            neutral = 1.0 if vector.endswith("scale") else 0.0
+            yield f"no {vector}", config, {
+                name: torch.full_like(tensor, neutral) if name.endswith(vector) else tensor
+                for name, tensor in weights.items()
+            }

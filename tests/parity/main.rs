@@ -11,8 +11,9 @@ use moescope::engine::gpu::policy::words as policy_words;
 use moescope::engine::gpu::shader::{KERNELS, ROWS};
 use moescope::engine::gpu::software::Form;
 use moescope::engine::gpu::tile::Tile;
+use moescope::engine::gpu::upload::gate_vectors as packed_vectors;
 use moescope::kernels::attention::KvCache;
-use moescope::kernels::choose::{Scores, route};
+use moescope::kernels::choose::{GateVectors, Room, Scores, route};
 use moescope::kernels::dispatch::tiles;
 use moescope::kernels::expert_ffn::{Expert, Scratch};
 use moescope::kernels::gate::Batch;
@@ -21,7 +22,8 @@ use moescope::kernels::stored::Stored;
 use moescope::kernels::{self, NAMES};
 use moescope::routing::Policy;
 use moescope::shape::{
-    Architecture, AttentionShape, Dtype, Gate, GateKind, LayerShape, MoeShape, NONE, Setting, setting_at,
+    Architecture, AttentionShape, Dtype, Gate, GateKind, GroupLimit, GroupScore, LayerShape, MoeShape, NONE, Setting,
+    setting_at,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -314,14 +316,48 @@ fn routed_shapes() -> Vec<MoeShape> {
         (by_group, 8, 2, 1),
         (scaled, 32, 8, 1),
         (scaled, 6, 6, 2),
+        (Gate { renormalise: false, ..scaled }, 256, 10, 0),
+        (limited(GroupScore::TwoBest, 8, 4, scaled), 256, 8, 0),
+        (limited(GroupScore::TwoBest, 4, 2, Gate { epsilon: 1e-3, ..scaled }), 12, 4, 0),
+        (limited(GroupScore::Max, 4, 1, Gate { scale: 1.5, ..Gate::softmax(false) }), 16, 3, 1),
+        (Gate::new(GateKind::SoftmaxBias), 9, 3, 0),
+        (Gate { least_sum: 0.5, ..Gate::new(GateKind::SoftmaxBias) }, 64, 6, 0),
+        (Gate { least_sum: 0.3, epsilon: 0.01, ..Gate::softmax(true) }, 256, 10, 0),
+        (Gate { renormalise: true, ..Gate::new(GateKind::SigmoidTopK) }, 12, 3, 0),
+        (Gate::new(GateKind::SigmoidTopK), 16, 1, 1),
+        (Gate { jitter: 0.2, ..Gate::new(GateKind::SparseMixer) }, 16, 2, 0),
+        (Gate { jitter: 0.4, ..Gate::new(GateKind::SparseMixer) }, 7, 4, 0),
     ];
     let shape = |(gate, experts, top_k, shared)| MoeShape {
         gate: Some(gate),
         shared,
         noise: experts == 5,
+        expert_scale: experts == 7 || experts == 9,
+        router_bias: experts == 9 || experts == 17,
         ..MoeShape::mixtral(experts, top_k, 1)
     };
     shapes.map(shape).to_vec()
+}
+
+/// `gate`, but of `groups` groups only the experts of `per_token` may be chosen.
+fn limited(score: GroupScore, groups: usize, per_token: usize, gate: Gate) -> Gate {
+    Gate { group_limit: Some(GroupLimit { groups, per_token, score }), ..gate }
+}
+
+/// The vectors of a gate of this shape; some weights grow and some shrink by the experts' scales.
+fn gate_vectors(shape: &MoeShape, random: &mut Random) -> GateVectors {
+    let mut of = |is: bool, by: f32| match is {
+        true => random.floats(shape.experts).iter().map(|x| by * x).collect(),
+        false => Vec::new(),
+    };
+    let has_bias = shape.gate.is_some_and(|gate| gate.kind.has_bias());
+    let mut vectors = GateVectors {
+        bias: of(has_bias, 1.0),
+        router_bias: of(shape.router_bias, 1.0),
+        scale: of(shape.expert_scale, 0.5),
+    };
+    vectors.scale.iter_mut().for_each(|scale| *scale += 1.0);
+    vectors
 }
 
 /// Policies for a layer of this shape: every field and every gate.
@@ -358,7 +394,7 @@ fn routings() -> Vec<(MoeShape, Vec<Setting>, bool)> {
     for (n, shape) in routed_shapes().into_iter().enumerate() {
         routings.push((shape.clone(), vec![Setting::own(&shape, 64)], false));
         // Compiling takes the time: policies for some of the shapes.
-        if ![0, 5, 7, 9].contains(&n) {
+        if ![0, 5, 7, 9, 12, 14, 20].contains(&n) {
             continue;
         }
         let limited = MoeShape { capacity_factor: Some(0.7), ..shape.clone() };
@@ -385,15 +421,20 @@ fn gate(bench: &mut Bench, random: &mut Random) {
         let (width, tokens) = [(128, 64), (7, 1), (30, 5), (64, 33)][n % 4];
         let (rows, choices) = (shape.router_rows(), shape.choices());
         let weights = random.matrix(Dtype::F32, rows, width);
-        let (x, bias, start) = (random.floats(tokens * width), random.floats(shape.experts), [0, 9][n % 2]);
+        let (x, vectors, start) = (random.floats(tokens * width), gate_vectors(&shape, random), [0, 9][n % 2]);
         let ids: Vec<u32> = (0..tokens).map(|_| random.below(50)).collect();
         let (mut logits, mut chosen) = (vec![0.0; tokens * rows], vec![0.0; tokens * choices]);
         let mut selected = vec![0; tokens * choices];
         let (twin, batch) = (Stored::as_is(&[weights.view()]), Batch { layer: 3, start, ids: &ids });
-        kernels::gate::gate(batch, &shape, &settings, &x, &twin, &bias, &mut logits, &mut selected, &mut chosen);
+        let (room, logits_of) = (&mut Room::default(), &mut logits);
+        kernels::gate::gate(batch, &shape, &settings, &x, &twin, &vectors, room, logits_of, &mut selected, &mut chosen);
         let run = bench.kernel("gate", Dtype::F32, Tile::One).choice(&shape, policy);
         let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
-        let run = run.weights(&[&weights]).read(&bias).read(&policy_words(3, &settings)).read(&ids);
+        let run = run
+            .weights(&[&weights])
+            .read(&packed_vectors(shape.experts, &vectors))
+            .read(&policy_words(3, &settings))
+            .read(&ids);
         let out = run.write(logits.len()).write(chosen.len()).write(chosen.len()).run([tokens, 1]);
         bench.same("gate: router logits", &out[0].floats()[..logits.len()], &logits);
         bench.equal(&format!("gate: selected {settings:?}"), &out[1].ids()[..selected.len()], &selected);
@@ -404,7 +445,8 @@ fn gate(bench: &mut Bench, random: &mut Random) {
         bench::Weights { dtype: Dtype::F32, rows: 6, cols: 4, bytes: bytemuck::cast_slice(&[0.5f32; 24]).to_vec() };
     let shape = MoeShape::mixtral(6, 3, 1);
     let run = bench.kernel("gate", Dtype::F32, Tile::One).choice(&shape, false);
-    let run = run.constant("GROUPS", 1).tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]).read(&[0.0f32; 6]);
+    let run = run.constant("GROUPS", 1).tokens(0, 1).read(&[1.0f32; 4]).weights(&[&weights]);
+    let run = run.read(&packed_vectors(shape.experts, &GateVectors::default()));
     let out = run.read(&[0u32]).read(&[0u32]).write(6).write(3).write(3).run([1, 1]);
     bench.equal("gate: ties", &out[1].ids()[..3], &[0, 1, 2]);
 }
@@ -421,14 +463,18 @@ fn settle(bench: &mut Bench, random: &mut Random) {
         let (start, tokens) = if chooses { (0, 61) } else { [(0, 64), (30, 45), (63, 1), (60, 20)][n % 4] };
         let (rows, choices, context, k) = (shape.router_rows(), shape.choices(), 128, shape.top_k);
         // As the gate leaves them.
-        let (bias, logits) = (random.floats(shape.experts), random.floats(tokens * rows));
+        let (vectors, logits) = (gate_vectors(&shape, random), random.floats(tokens * rows));
+        let mut room = Room::default();
         let ids: Vec<u32> = (0..tokens).map(|_| random.below(50)).collect();
         let batch = Batch { layer: 0, start, ids: &ids };
         let (mut selected, mut weights) = (vec![0; tokens * choices], vec![0.0; tokens * choices]);
         for t in 0..tokens {
-            let scores = Scores { router_logits: &logits[t * rows..][..rows], bias: &bias, full: &[] };
+            let scores = Scores { router_logits: &logits[t * rows..][..rows], vectors: &vectors, full: &[] };
             let (row, setting) = (t * choices..t * choices + k, setting_at(&settings, start + t));
-            route(setting, batch.place(t), &scores, &mut selected[row.clone()], &mut weights[row]);
+            let (selected, weights) = (&mut selected[row.clone()], &mut weights[row]);
+            route(setting, batch.place(t), &scores, &mut room, selected, weights);
+        }
+        for t in 0..tokens {
             for shared in 0..shape.shared {
                 (selected[t * choices + k + shared], weights[t * choices + k + shared]) =
                     ((shape.experts + shared) as u32, 1.0);
@@ -439,7 +485,8 @@ fn settle(bench: &mut Bench, random: &mut Random) {
         let old_history = history.clone();
         let mut dropped = vec![false; selected.len()];
         let taken = CapacityState { history: &mut history, dropped: &mut dropped };
-        kernels::settle::settle(batch, &shape, &settings, &logits, &bias, taken, &mut selected, &mut weights);
+        let (chosen, given) = (&mut selected, &mut weights);
+        kernels::settle::settle(batch, &shape, &settings, &logits, &vectors, &mut room, taken, chosen, given);
         drops += dropped.iter().filter(|&&d| d).count();
         shorter += selected.iter().zip(&old_selected).filter(|(now, then)| **now == NONE && **then != NONE).count();
 
@@ -447,7 +494,11 @@ fn settle(bench: &mut Bench, random: &mut Random) {
         let run = bench.kernel("settle", Dtype::F32, Tile::One).choice(&shape, policy);
         let group = if policy { context } else { settings[0].limit.map_or(context, |limit| limit.group) };
         let run = run.constant("CAPACITY", most).constant("CONTEXT", group).tokens(start, tokens);
-        let run = run.read(&logits).read(&bias).read(&policy_words(0, &settings)).read(&ids);
+        let run = run
+            .read(&logits)
+            .read(&packed_vectors(shape.experts, &vectors))
+            .read(&policy_words(0, &settings))
+            .read(&ids);
         let run = run.read(&old_history).write(dropped.len()).read(&old_selected).read(&old_weights);
         let out = run.run([1, 1]);
         let what = format!("settle {settings:?} {shape:?} {start}+{tokens}");

@@ -99,9 +99,11 @@ impl Ablation {
 
     /// Runs the text without `expert` of layer `n`.
     pub fn without(&mut self, n: usize, expert: u32) -> Ablated {
-        let served = &self.served[n][expert as usize];
         let mut change = 0.0;
-        if let (Some(&first), Some(settings)) = (served.first(), without(&self.base.settings[n], expert)) {
+        let old = &self.base.settings[n];
+        // The first token that misses it.
+        let first = if old.iter().any(Setting::reads_all) { Some(&0) } else { self.served[n][expert as usize].first() };
+        if let (Some(&first), Some(settings)) = (first, without(old, expert)) {
             let old = std::mem::replace(&mut self.case.settings[n], settings);
             change = self.rerun(n, expert, first);
             self.case.settings[n] = old;
@@ -209,10 +211,10 @@ impl CpuEngine {
     }
 }
 
-/// Whether the routing of a token depends only on its id and its router logits.
+/// Whether the routing of a token depends only on its id and the router logits of the experts that it uses.
 fn by_token_alone(setting: &Setting) -> bool {
     let by_place = matches!(setting.gate.kind, GateKind::Random | GateKind::RoundRobin | GateKind::ExpertChoice);
-    setting.first == 0 && setting.limit.is_none() && setting.noise == Noise::Off && !by_place
+    setting.first == 0 && setting.limit.is_none() && setting.noise == Noise::Off && !by_place && !setting.reads_all()
 }
 
 /// The settings of a layer with `expert` off as well, and with a smaller k where fewer experts are left; `None` where

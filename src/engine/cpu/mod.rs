@@ -3,10 +3,12 @@
 pub mod ablation;
 pub mod look;
 
+use super::gate_vectors::{self, values};
 use super::rope::RopeTables;
 use super::step::{LogitsOf, Step, is_limited, needs_settling, record, with_room};
 use crate::error::{Error, Result};
 use crate::kernels::attention::{KvCache, attention, scratch};
+use crate::kernels::choose::{GateVectors, Room};
 use crate::kernels::combine::combine;
 use crate::kernels::dispatch::dispatch;
 use crate::kernels::embed::embed;
@@ -45,8 +47,8 @@ struct Layer {
     moe_norm: Vec<f32>,
     /// Rows of the experts, then of the groups; none for a dense FFN.
     router: Option<Stored>,
-    /// What the gate adds to each expert's score, `[E]` or empty.
-    bias: Vec<f32>,
+    /// What the gate has besides.
+    gate: GateVectors,
     experts: Vec<Expert>,
     angles: Arc<Vec<[f32; 2]>>,
 }
@@ -84,6 +86,7 @@ struct Activations {
     offsets: Vec<u32>,
     hidden: Vec<f32>,
     y: Vec<f32>,
+    choice: Room,
     experts: expert_ffn::Scratch,
 }
 
@@ -246,13 +249,13 @@ impl CpuEngine {
         match &layer.router {
             Some(router) => {
                 let batch = Batch { layer: n, start: self.len, ids };
-                let (settings, bias) = (&self.settings[n], &layer.bias);
+                let (settings, vectors, room) = (&self.settings[n], &layer.gate, &mut a.choice);
                 let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
-                gate(batch, shape, settings, normed, router, bias, router_logits, selected, route_weights);
+                gate(batch, shape, settings, normed, router, vectors, room, router_logits, selected, route_weights);
                 if needs_settling(settings) {
                     let taken =
                         CapacityState { history: &mut self.memory[n].history, dropped: &mut a.dropped[..assigned] };
-                    settle(batch, shape, settings, router_logits, bias, taken, selected, route_weights);
+                    settle(batch, shape, settings, router_logits, vectors, room, taken, selected, route_weights);
                 }
             }
             // A dense FFN: its one expert reads every token.
@@ -330,7 +333,7 @@ impl Layer {
         Ok(Self {
             experts,
             router: if routers.is_empty() { None } else { Some(packed(Stored::wide, &routers).await?) },
-            bias: values(ffn.bias.as_ref()).await?,
+            gate: gate_vectors::arriving(ffn).await?,
             attention_norm: values(Some(attention_norm)).await?,
             moe_norm: values(Some(moe_norm)).await?,
             qkv: packed(pack, &[q, k, v]).await?,
@@ -373,13 +376,6 @@ async fn packed(pack: Pack, tensors: &[&Tensor<'_>]) -> Result<Stored> {
 }
 
 /// The numbers of a vector, once it has arrived; none of none.
-async fn values(vector: Option<&Tensor<'_>>) -> Result<Vec<f32>> {
-    match vector {
-        Some(vector) => Ok(vector.arrive().await?.values()),
-        None => Ok(Vec::new()),
-    }
-}
-
 impl Memory {
     /// Takes the first `len` tokens of another layer of this shape.
     fn copy_from(&mut self, other: &Self, len: usize, top_k: usize) {
@@ -441,6 +437,7 @@ impl Activations {
             offsets: vec![0; most(|l| l.moe.all_experts()) + 1],
             hidden: floats(most(|l| l.moe.choices() * l.moe.intermediate)),
             y: floats(choices * architecture.hidden),
+            choice: Room::default(),
             experts: expert_ffn::Scratch::default(),
         }
     }

@@ -227,10 +227,18 @@ impl Pass {
 pub fn choice_constants(shape: &MoeShape, policy: bool) -> Vec<(&'static str, f64)> {
     let own = Setting::own(shape, 1);
     let gate = own.gate;
+    let (groups, per_token) = gate.group_limit.map_or((0, 0), |limit| (limit.groups, limit.per_token));
     vec![
         ("KIND", f64::from(policy::kind(gate.kind))),
         ("SCALE", f64::from(gate.scale)),
-        ("RENORMALISE", f64::from(u32::from(own.renormalise))),
+        ("RENORMALISE", f64::from(u32::from(gate.renormalise))),
+        ("EPSILON", f64::from(gate.epsilon)),
+        ("LEAST_SUM", f64::from(gate.least_sum)),
+        ("JITTER", f64::from(gate.jitter)),
+        ("GROUP_SCORE", f64::from(policy::group_score(gate.group_limit))),
+        ("LIMIT_GROUPS", groups as f64),
+        ("LIMIT_PER_TOKEN", per_token as f64),
+        ("KEYS", (shape.experts + gate.groups.max(groups)) as f64),
         ("POLICY", f64::from(u32::from(policy))),
         ("EXPERT_GROUPS", gate.groups as f64),
         ("GROUPS_PER_TOKEN", gate.groups_per_token as f64),
@@ -353,12 +361,12 @@ impl PassBuilder<'_> {
     fn experts(&mut self, n: usize) {
         let (width, moe, weights) = (self.a.hidden, &self.a.layers[n].moe, &self.weights.layers[n]);
         let (scratch, routing) = (self.buffers.scratch, &self.buffers.routing[n]);
-        let LayerBuffers { moe_norm, router, bias, up: (up_dtype, up), down: (down_dtype, down), .. } = weights;
+        let LayerBuffers { moe_norm, router, vectors, up: (up_dtype, up), down: (down_dtype, down), .. } = weights;
         self.norm(moe_norm);
         if let Some(router) = router {
-            self.gate(moe, router, bias, routing);
+            self.gate(moe, router, vectors, routing);
             if self.policy || needs_settling(&self.settings[n]) {
-                self.settle(moe, bias, routing);
+                self.settle(moe, vectors, routing);
             }
         }
         // One token needs no grouping.
@@ -420,23 +428,23 @@ impl PassBuilder<'_> {
     }
 
     /// Router logits, and the experts chosen by them.
-    fn gate(&mut self, moe: &MoeShape, (dtype, router): &Matrices, bias: &Buffer, routing: &Routing) {
+    fn gate(&mut self, moe: &MoeShape, (dtype, router): &Matrices, vectors: &Buffer, routing: &Routing) {
         let mut constants = choice_constants(moe, self.policy);
         constants.push(("GROUPS", groups(self.a.hidden) as f64));
         let Routing { router_logits, selected, weights, policy, .. } = routing;
         let Buffers { ids, scratch, .. } = self.buffers;
-        let buffers = [&scratch.normed, router, bias, policy, ids, router_logits, selected, weights];
+        let buffers = [&scratch.normed, router, vectors, policy, ids, router_logits, selected, weights];
         let pass = self.make("gate", *dtype, &buffers, Grid::Token, &constants);
         self.passes.push(pass);
     }
 
     /// Experts that are full, and those that choose.
-    fn settle(&mut self, moe: &MoeShape, bias: &Buffer, routing: &Routing) {
+    fn settle(&mut self, moe: &MoeShape, vectors: &Buffer, routing: &Routing) {
         let mut constants = choice_constants(moe, self.policy);
         let capacity = if self.policy { 0 } else { moe.capacity(self.a.context).unwrap_or(0) };
         constants.extend([("CAPACITY", capacity as f64), ("CONTEXT", self.a.context as f64)]);
         let Routing { router_logits, selected, weights, dropped, history, policy } = routing;
-        let buffers = [router_logits, bias, policy, self.buffers.ids, history, dropped, selected, weights];
+        let buffers = [router_logits, vectors, policy, self.buffers.ids, history, dropped, selected, weights];
         let pass = self.make("settle", Dtype::F32, &buffers, Grid::Single, &constants);
         self.passes.push(pass);
     }

@@ -1,10 +1,10 @@
 //! Encodes settings as the 32-bit words that `shaders/shared/choose.wgsl` reads.
 
 use crate::shape::setting::SETTINGS;
-use crate::shape::{GateKind, Limit, Noise, Setting};
+use crate::shape::{GateKind, GroupLimit, GroupScore, Limit, Noise, Setting};
 
 /// Words of a setting before the words of its experts.
-const HEADER: usize = 12;
+const HEADER: usize = 16;
 /// Words for each expert.
 const PER_EXPERT: usize = 4;
 
@@ -30,7 +30,18 @@ pub fn kind(kind: GateKind) -> u32 {
         GateKind::Random => 4,
         GateKind::RoundRobin => 5,
         GateKind::ExpertChoice => 6,
+        GateKind::SoftmaxBias => 7,
+        GateKind::SigmoidTopK => 8,
+        GateKind::SparseMixer => 9,
     }
+}
+
+/// The number by which it knows what groups are ranked by; 0 where all groups' experts may be chosen.
+pub fn group_score(limit: Option<GroupLimit>) -> u32 {
+    limit.map_or(0, |limit| match limit.score {
+        GroupScore::Max => 1,
+        GroupScore::TwoBest => 2,
+    })
 }
 
 fn push(setting: &Setting, words: &mut Vec<u32>) {
@@ -47,7 +58,7 @@ fn push(setting: &Setting, words: &mut Vec<u32>) {
         setting.first as u32,
         kind(setting.gate.kind),
         setting.top_k as u32,
-        u32::from(setting.renormalise),
+        u32::from(setting.gate.renormalise),
         setting.temperature.to_bits(),
         std.to_bits(),
         setting.seed,
@@ -56,6 +67,10 @@ fn push(setting: &Setting, words: &mut Vec<u32>) {
         setting.forced.len() as u32,
         setting.gate.scale.to_bits(),
         setting.gate.capacity_factor.to_bits(),
+        group_score(setting.gate.group_limit),
+        setting.gate.epsilon.to_bits(),
+        setting.gate.least_sum.to_bits(),
+        setting.gate.jitter.to_bits(),
     ]);
     for expert in 0..setting.experts as u32 {
         let off = setting.off.get(expert as usize).copied().unwrap_or(false);

@@ -2,8 +2,10 @@
 
 use super::device::Gpu;
 use super::pack::{self, padded};
+use crate::engine::gate_vectors::arriving;
 use crate::engine::rope::RopeTables;
 use crate::error::Result;
+use crate::kernels::choose::GateVectors;
 use crate::model::tensors::arrive;
 use crate::model::{LayerWeights, Tensor, Weights};
 use crate::shape::{Architecture, Dtype, LayerShape, Matrix};
@@ -38,8 +40,8 @@ pub struct LayerBuffers {
     pub moe_norm: Buffer,
     /// Rows of the experts, the groups and the noise; none for a dense FFN.
     pub router: Option<Matrices>,
-    /// `[E]`, zeros where the model has none.
-    pub bias: Buffer,
+    /// What the gate has besides, in the order of [`gate_vectors`].
+    pub vectors: Buffer,
     /// `w1` and `w3` of each expert, in the order of [`pack::alternate`].
     pub up: Matrices,
     /// `w2` of each expert.
@@ -80,9 +82,9 @@ impl LayerBuffers {
             up: sequence(gpu, "expert weights", &ups, pack::alternate).await?,
             down: sequence(gpu, "expert weights", &downs, pack::stack).await?,
             router: if routers.is_empty() { None } else { Some(stack(gpu, "router weights", routers).await?) },
-            bias: match &ffn.bias {
-                Some(bias) => vector(gpu, bias).await?,
-                None => gpu.zeros("router bias", 4 * moe.experts)?,
+            vectors: {
+                let numbers = gate_vectors(moe.experts, &arriving(ffn).await?);
+                gpu.filled("vectors of the gate", bytemuck::cast_slice(&numbers))?
             },
             attention_norm: vector(gpu, attention_norm).await?,
             moe_norm: vector(gpu, moe_norm).await?,
@@ -91,6 +93,18 @@ impl LayerBuffers {
             angles,
         })
     }
+}
+
+/// The vectors of a gate as `shaders/shared/choose.wgsl` reads them, `[3 E]`: what is added to the experts' scores, and
+/// to their router logits, and what their weights are multiplied by.
+pub fn gate_vectors(experts: usize, vectors: &GateVectors) -> Vec<f32> {
+    let GateVectors { bias, router_bias, scale } = vectors;
+    let mut numbers = Vec::new();
+    for (vector, otherwise) in [(bias, 0.0), (router_bias, 0.0), (scale, 1.0)] {
+        numbers.extend_from_slice(vector);
+        numbers.resize(numbers.len() + experts - vector.len(), otherwise);
+    }
+    numbers
 }
 
 /// Uploads groups of tensors, all groups of the same shape, one after the other: each group is packed with `pack`

@@ -1,0 +1,22 @@
+//! What a gate has besides its router, as both engines read it.
+
+use crate::error::Result;
+use crate::kernels::choose::GateVectors;
+use crate::model::{FfnWeights, Tensor};
+
+/// The vectors of a layer's gate, when they have arrived.
+pub(super) async fn arriving(ffn: &FfnWeights<'_>) -> Result<GateVectors> {
+    Ok(GateVectors {
+        bias: values(ffn.bias.as_ref()).await?,
+        router_bias: values(ffn.router_bias.as_ref()).await?,
+        scale: values(ffn.expert_scale.as_ref()).await?,
+    })
+}
+
+/// A vector's numbers; none where there is no vector.
+pub(super) async fn values(vector: Option<&Tensor<'_>>) -> Result<Vec<f32>> {
+    match vector {
+        Some(vector) => Ok(vector.arrive().await?.values()),
+        None => Ok(Vec::new()),
+    }
+}
