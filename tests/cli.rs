@@ -108,7 +108,7 @@ fn bad_input_is_one_line_on_stderr() {
             "error: cannot read /no/such/model: there is no such file or directory",
         ),
         (&["--model", &basic, "--tokens", "1,96"], "error: token 96 at position 1 is out of range"),
-        (&["--model", &basic, "--text", "hello"], "error: the model has no tokenizer.json"),
+        (&["--model", &basic, "--text", "hello"], "error: the model has no tokenizer that is known"),
         (&["--model", &basic, "--text-file", missing], "error: "),
         (
             &["--model", &basic, "--engine", "gpu", "--tokens", &zeros],

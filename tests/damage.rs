@@ -2,8 +2,8 @@
 //! thousand cases with a fixed seed; `MOESCOPE_DAMAGES=100000` runs more.
 
 use moescope::engine::Engine;
-use moescope::model::Model;
 use moescope::model::files::{ModelFiles, read_dir, shards};
+use moescope::model::{Model, gguf};
 use moescope::routing::Policy;
 use moescope::session::Session;
 use moescope::tokenizer::Tokenizer;
@@ -189,6 +189,13 @@ fn run(files: &ModelFiles) -> bool {
     routed.is_ok()
 }
 
+/// As [`run`], of a GGUF file, and reads a text with its tokenizer.
+fn run_gguf(bytes: Vec<u8>) -> bool {
+    let files = pollster::block_on(gguf::model_files("m".into(), vec![("m.gguf".into(), Rc::new(bytes))]));
+    let Ok(files) = files else { return false };
+    run(&files) && files.tokenizer.as_ref().is_none_or(|json| read(json))
+}
+
 /// Tokenizers with every kind of part.
 fn tokenizers() -> Vec<Value> {
     let added = json!([{"id": 0, "content": "<s>", "single_word": false, "lstrip": true, "rstrip": true,
@@ -271,7 +278,7 @@ fn read(json: &[u8]) -> bool {
 
 #[test]
 fn damaged_files_are_errors() {
-    let cases = std::env::var("MOESCOPE_DAMAGES").ok().and_then(|count| count.parse().ok()).unwrap_or(3000);
+    let cases = std::env::var("MOESCOPE_DAMAGES").ok().and_then(|count| count.parse().ok()).unwrap_or(6000);
     let seed = std::env::var("MOESCOPE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x9e37_79b9);
     let mut chance = Chance(seed);
     let models = ["basic", "llama", "sigmoid-bias", "hierarchical", "fused"].map(fixture);
@@ -283,13 +290,15 @@ fn damaged_files_are_errors() {
     let policy = json!([{"off": [1], "force": [2], "swap": [[3, 4]], "top_k": 2, "temperature": 0.5, "noise": 0.1,
         "bias": [0, 0, 0, 0, 0, 0, 0, 1], "tokens": [0, 4], "layers": [0, 1], "seed": 3, "capacity_factor": 1.5,
         "overflow": "next-best", "renormalise": true, "gate": "noisy-top-k"}, {"gate": "expert-choice"}]);
+    let gguf = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf/llama.gguf")).unwrap();
+    assert!(run_gguf(gguf.clone()), "whole");
     let (tokenizers, model) = (tokenizers(), Model::new(&models[0]).unwrap());
     let engine = Engine::cpu(&model).unwrap();
     tokenizers.iter().for_each(|json| assert!(read(&serde_json::to_vec(json).unwrap()), "whole: {json}"));
     assert!(models.iter().all(run), "whole");
-    let mut opened = [0; 5];
+    let mut opened = [0; 6];
     for case in 0..cases {
-        let (kind, before, start) = (case % 5, NOW.load(Ordering::Relaxed), Instant::now());
+        let (kind, before, start) = (case % 6, NOW.load(Ordering::Relaxed), Instant::now());
         MOST.store(before, Ordering::Relaxed);
         let mut input = 0;
         let mut weighed = |bytes: &Vec<u8>| input = bytes.len();
@@ -316,6 +325,19 @@ fn damaged_files_are_errors() {
                 run(&ModelFiles { name, config, tokenizer: None, generation: None, weights })
             }
             3 => {
+                // Of a header of 3 KB a few bytes; or of all.
+                let mut bytes = gguf.clone();
+                if chance.below(4) > 0 {
+                    let mut start = bytes.drain(..3200).collect();
+                    chance.bytes(&mut start);
+                    bytes.splice(..0, start);
+                } else {
+                    chance.bytes(&mut bytes);
+                }
+                weighed(&bytes);
+                run_gguf(bytes)
+            }
+            4 => {
                 let json = chance.damaged(&tokenizers[chance.0 as usize % tokenizers.len()]);
                 weighed(&json);
                 read(&json)
@@ -341,7 +363,7 @@ fn damaged_files_are_errors() {
         assert!(memory < 2 * input + 200_000_000, "case {case}: {memory} bytes for {input}");
         assert!(start.elapsed() < Duration::from_secs(20), "case {case} took {:?}", start.elapsed());
     }
-    println!("{cases} cases; opened all the same, of weights, index, config, tokenizer, policy: {opened:?}");
+    println!("{cases} cases; opened all the same, of weights, index, config, GGUF, tokenizer, policy: {opened:?}");
     assert!(
         opened.iter().all(|count| *count > 0),
         "nothing opens: the damage is too much to say anything ({opened:?})"

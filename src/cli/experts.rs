@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Options of `moescope experts`.
 #[derive(Args)]
 pub struct Options {
-    /// A Hugging Face model directory, or a .safetensors file inside one
+    /// A Hugging Face model directory, a .safetensors file inside one, or a .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
     /// A directory of UTF-8 texts, one file a domain: NAME.held.txt, or NAME.txt where no file ends in .held.txt
@@ -31,7 +31,7 @@ pub struct Options {
 pub async fn run(options: &Options) -> Result<()> {
     let files = files::read_dir(&options.model)?;
     let model = Model::new(&files)?;
-    let missing = || Error::Input("the model has no tokenizer.json, so texts cannot be read".into());
+    let missing = || Error::Input("the model has no tokenizer that is known, so texts cannot be read".into());
     let tokenizer = Tokenizer::new(files.tokenizer.as_ref().ok_or_else(missing)?, model.architecture.vocabulary)?;
     let texts = domains(&options.texts)?;
     let names: Vec<String> = texts.iter().map(|(name, _)| name.clone()).collect();

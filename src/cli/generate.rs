@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Options of `moescope generate`.
 #[derive(Args)]
 pub struct Options {
-    /// A Hugging Face model directory, or a .safetensors file inside one
+    /// A Hugging Face model directory, a .safetensors file inside one, or a .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     let files = files::read_dir(&options.model)?;
     let model = Model::new(&files)?;
-    let missing = || Error::Input("the model has no tokenizer.json, so text cannot be read".into());
+    let missing = || Error::Input("the model has no tokenizer that is known, so text cannot be read".into());
     let tokenizer = Tokenizer::new(files.tokenizer.as_ref().ok_or_else(missing)?, model.architecture.vocabulary)?;
     let prompts = match (&options.prompt.text, &options.prompt.lines) {
         (Some(text), _) => text.clone(),

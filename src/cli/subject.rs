@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The model, the text and the policy of a command.
 #[derive(Args)]
 pub struct Subject {
-    /// A Hugging Face model directory, or a .safetensors file inside one
+    /// A Hugging Face model directory, a .safetensors file inside one, or a .gguf file
     #[arg(long, value_name = "DIR|FILE")]
     pub model: PathBuf,
     /// The text
@@ -60,7 +60,10 @@ pub fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Res
 }
 
 fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
-    let missing =
-        || Error::Input("the model has no tokenizer.json, so text cannot be read; give ids by --tokens instead".into());
+    let missing = || {
+        Error::Input(
+            "the model has no tokenizer that is known, so text cannot be read; give ids by --tokens instead".into(),
+        )
+    };
     Ok(tokenizer.ok_or_else(missing)?.encode(text)?.0)
 }

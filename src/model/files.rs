@@ -1,59 +1,11 @@
 //! The files of a model directory, in memory. How they get there depends on where they are: the
 //! native [`read_dir`], or the worker's fetch in the browser.
 
+pub(crate) use super::content::at_once;
+pub use super::content::{Bytes, Content, ModelFiles};
+
 use crate::error::{Error, Result};
-use futures::FutureExt;
-use futures::future::{LocalBoxFuture, ready};
-use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ops::Range;
-use std::rc::Rc;
-
-/// A file's content, shared: in memory, mapped, outside of this program's memory, or still arriving.
-pub type Bytes = Rc<dyn Content>;
-
-/// What a file holds.
-pub trait Content {
-    /// Waits until the bytes before `end` are there, or the file's last: how many are there.
-    fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize>;
-
-    /// The bytes in `range`, which have arrived: copied where they are not in this program's memory.
-    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]>;
-
-    /// As [`Self::read`], for the last time: their memory may be used for something else.
-    fn take(&self, range: Range<usize>) -> Cow<'_, [u8]> {
-        self.read(range)
-    }
-}
-
-/// The result of a future that waits for nothing but complete files.
-pub(crate) fn at_once<T>(waiting: impl Future<Output = T>) -> T {
-    waiting.now_or_never().expect("complete files never make a caller wait")
-}
-
-impl<T: AsRef<[u8]>> Content for T {
-    fn arrived(&self, _: usize) -> LocalBoxFuture<'_, usize> {
-        ready(self.as_ref().len()).boxed_local()
-    }
-
-    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.as_ref()[range])
-    }
-}
-
-/// The files of a model directory.
-pub struct ModelFiles {
-    /// The directory's name.
-    pub name: String,
-    /// `config.json`.
-    pub config: Vec<u8>,
-    /// `tokenizer.json`, where there is one.
-    pub tokenizer: Option<Vec<u8>>,
-    /// `generation_config.json`, where there is one.
-    pub generation: Option<Vec<u8>>,
-    /// (name, content) of `model.safetensors`, or of each shard.
-    pub weights: Vec<(String, Bytes)>,
-}
 
 /// The shards that `model.safetensors.index.json` names, each once, in order.
 pub fn shards(index: &[u8]) -> Result<Vec<String>> {
@@ -92,13 +44,19 @@ pub use native::read_dir;
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use super::*;
-    use std::path::Path;
+    use crate::model::gguf;
+    use std::path::{Path, PathBuf};
+    use std::rc::Rc;
 
     /// Reads a model directory; of a `.safetensors` file's path, the directory around it with that
-    /// file as its weights.
+    /// file as its weights; of a `.gguf` file's path, or of a directory that holds one and no `config.json`, that file
+    /// and those that belong to it.
     pub fn read_dir(path: &Path) -> Result<ModelFiles> {
         if !path.exists() {
             return Err(Error::read(path.display().to_string(), "there is no such file or directory"));
+        }
+        if let Some(file) = gguf_of(path)? {
+            return read_gguf(&file);
         }
         let dir = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let weights = if path.is_dir() { weights_of(dir)? } else { vec![map(path)?] };
@@ -112,6 +70,39 @@ mod native {
             generation: std::fs::read(dir.join("generation_config.json")).ok(),
             weights,
         })
+    }
+
+    /// The GGUF file that `path` is, or that the directory there holds in place of a config.
+    fn gguf_of(path: &Path) -> Result<Option<PathBuf>> {
+        let is_gguf = |path: &Path| path.extension().is_some_and(|end| end == "gguf");
+        if !path.is_dir() {
+            return Ok(is_gguf(path).then(|| path.to_owned()));
+        }
+        if path.join("config.json").exists() {
+            return Ok(None);
+        }
+        let entries = std::fs::read_dir(path).map_err(|e| Error::read(path.display().to_string(), e))?;
+        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.retain(|file| is_gguf(file) && file.is_file());
+        files.sort();
+        let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut models: Vec<String> = files.iter().map(|file| gguf::model_name(&name(file))).collect();
+        models.dedup();
+        match models.as_slice() {
+            [] => Ok(None),
+            [_] => Ok(files.into_iter().next()),
+            _ => {
+                let why = format!("there are several GGUF models in it; name one of: {}", models.join(", "));
+                Err(Error::read(path.display().to_string(), why))
+            }
+        }
+    }
+
+    fn read_gguf(path: &Path) -> Result<ModelFiles> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let parts = gguf::all_parts(&file);
+        let weights = parts.iter().map(|part| map(&path.with_file_name(part))).collect::<Result<_>>()?;
+        at_once(gguf::model_files(gguf::model_name(&file), weights))
     }
 
     fn weights_of(dir: &Path) -> Result<Vec<(String, Bytes)>> {

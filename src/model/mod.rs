@@ -13,9 +13,11 @@
 //! ```
 
 mod backbone;
+mod content;
 mod family;
 pub mod files;
 mod float8;
+pub mod gguf;
 pub mod info;
 mod keys;
 mod llama;
@@ -64,8 +66,9 @@ impl Model {
     pub async fn arriving(files: &ModelFiles, once: bool) -> Result<Self> {
         let config: serde_json::Value = serde_json::from_slice(&files.config)
             .map_err(|e| Error::model("config.json", format!("is not JSON ({e}); is this a model directory?")))?;
-        let family = family::of(&config)?;
-        let mut architecture = (family.architecture)(&config)?;
+        let located = |error| of_metadata(error, files);
+        let family = family::of(&config).map_err(located)?;
+        let mut architecture = (family.architecture)(&config).map_err(located)?;
         let tensors = Tensors::new(&files.weights, once).await?;
         // As in transformers 5, which ties the output to the embeddings unless the file has both.
         architecture.tied &= !tensors.has("lm_head.weight");
@@ -95,6 +98,16 @@ impl Model {
         let Self { name, family, architecture, tensors, .. } = self;
         let stored = (tensors.width(), tensors.bytes());
         ModelInfo::new(name, family.name, architecture, stored, backend, note)
+    }
+}
+
+/// An error of the config, which GGUF files have among their metadata.
+fn of_metadata(error: Error, files: &ModelFiles) -> Error {
+    match (error, files.weights.first()) {
+        (Error::Model { at, why }, Some((file, _))) if at == "config.json" && file.ends_with(".gguf") => {
+            Error::model(format!("{file}, metadata as config.json has it"), why)
+        }
+        (error, _) => error,
     }
 }
 

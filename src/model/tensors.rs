@@ -1,7 +1,8 @@
-//! The tensors of one or several safetensors files.
+//! The tensors of one or several files of safetensors or GGUF.
 
 use super::files::{Bytes, Content};
 use super::float8;
+use super::gguf::{self, Names};
 use crate::error::{Error, Result};
 use crate::shape::{Dtype, Matrix};
 use safetensors::tensor::Metadata;
@@ -15,8 +16,10 @@ pub struct Tensor<'a> {
     name: String,
     rows: usize,
     cols: usize,
-    /// Width of a number, once it is read.
+    /// How its numbers are stored, once it is read.
     pub dtype: Dtype,
+    /// Heads whose rows lie as neighbours that turn together; 0 for rows in order.
+    neighbours: usize,
     /// The file has numbers of 8 bits, which are widened when they are read.
     float8: bool,
     file: &'a str,
@@ -36,7 +39,7 @@ impl<'a> Tensor<'a> {
 
     /// Bytes of its numbers, once they are read.
     pub fn bytes(&self) -> usize {
-        self.rows * self.cols * self.dtype.size()
+        self.dtype.bytes_of(self.rows * self.cols)
     }
 
     /// Where it ends in its file.
@@ -46,12 +49,14 @@ impl<'a> Tensor<'a> {
 
     /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
     pub async fn arrive(&self) -> Result<Matrix<'a>> {
-        let &Self { ref name, rows, cols, dtype, float8, file, content, ref range, once, single_rows } = self;
+        let &Self { ref name, rows, cols, dtype, neighbours, float8, file, content, ref range, once, single_rows } =
+            self;
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
         let bytes = if once { content.take(range.clone()) } else { content.read(range.clone()) };
         let bytes = if float8 { Cow::Owned(float8::to_bf16(&bytes)) } else { bytes };
+        let bytes = if neighbours > 0 { Cow::Owned(in_order(&bytes, rows, neighbours)) } else { bytes };
         match dtype.first_not_finite(&bytes).filter(|_| !single_rows) {
             None => Ok(Matrix { rows, cols, dtype, bytes }),
             Some(at) => Err(Error::model(
@@ -60,6 +65,20 @@ impl<'a> Tensor<'a> {
             )),
         }
     }
+}
+
+/// Rows of heads in the order of Hugging Face, where dimension `i` of a head turns with `i + head_dim / 2`, of rows whose
+/// neighbours turn together.
+fn in_order(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
+    let (row, dim) = (bytes.len() / rows, rows / heads);
+    let mut ordered = Vec::with_capacity(bytes.len());
+    for head in bytes.chunks_exact(row * dim) {
+        for i in 0..dim {
+            let from = i % (dim / 2) * 2 + i / (dim / 2);
+            ordered.extend_from_slice(&head[from * row..][..row]);
+        }
+    }
+    ordered
 }
 
 /// Waits for several tensors, and reads them.
@@ -75,6 +94,8 @@ struct File {
     name: String,
     /// Bytes that its header speaks of, with the header's.
     size: usize,
+    /// Bytes after those mean nothing: GGUF fills up the last tensor.
+    is_filled: bool,
     /// None once it is freed.
     content: Option<Bytes>,
 }
@@ -84,6 +105,8 @@ struct Entry {
     /// None where numbers of this kind are not known.
     dtype: Option<Dtype>,
     float8: bool,
+    /// See [`Tensor`].
+    neighbours: usize,
     /// The file's name for it.
     kind: String,
     shape: Vec<usize>,
@@ -103,39 +126,82 @@ impl Tensors {
     /// once, and its bytes may be freed then.
     pub async fn new(files: &[(String, Bytes)], once: bool) -> Result<Self> {
         let mut tensors = Self { files: Vec::new(), once, entries: HashMap::new() };
+        let mut names = None;
         for (name, content) in files {
-            tensors.add(name, content).await?;
+            let here = content.arrived(LENGTH).await.min(LENGTH);
+            let first = content.read(0..here);
+            match first.starts_with(&gguf::MAGIC) {
+                true => tensors.add_gguf(name, content, &mut names).await?,
+                false => tensors.add(name, content, &first).await?,
+            }
         }
         Ok(tensors)
     }
 
-    async fn add(&mut self, name: &str, content: &Bytes) -> Result<()> {
-        let (start, header) = read_header(name, &**content).await?;
+    /// Takes in a GGUF file; `names` are those of the model's first.
+    async fn add_gguf(&mut self, name: &str, content: &Bytes, names: &mut Option<Names>) -> Result<()> {
+        let bytes = gguf::header_bytes(name, &**content).await?;
+        let header = gguf::Header::parse(name, &bytes)?;
+        let names = match names {
+            Some(names) => names,
+            None => names.insert(Names::of(name, &header)?),
+        };
+        for tensor in &header.tensors {
+            for place in names.places(name, tensor)? {
+                let gguf::Place { name: theirs, shape, dtype, range, neighbours } = place;
+                let rows = shape[0];
+                if neighbours > 0 && (rows % neighbours != 0 || rows / neighbours % 2 != 0) {
+                    let why = format!("has {rows} rows, which {neighbours} heads of an even width do not have");
+                    return Err(Error::model(format!("{name}, tensor {}", tensor.name), why));
+                }
+                let (file, kind) = (self.files.len(), tensor.kind.clone());
+                self.insert(name, theirs, Entry { file, dtype, float8: false, neighbours, kind, shape, range })?;
+            }
+        }
+        let content = Some(content.clone());
+        self.files.push(File { name: name.to_owned(), size: header.end, is_filled: true, content });
+        Ok(())
+    }
+
+    /// Takes in a safetensors file that begins with `first`.
+    async fn add(&mut self, name: &str, content: &Bytes, first: &[u8]) -> Result<()> {
+        let (start, header) = read_header(name, &**content, first).await?;
         let size = start.checked_add(header.data_len()).ok_or_else(|| cut_off(name))?;
         for (tensor, info) in header.tensors() {
             let float8 = info.dtype == safetensors::Dtype::F8_E4M3;
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
             let (dtype, kind) = (width_of(info.dtype), info.dtype.to_string());
-            let entry = Entry { file: self.files.len(), dtype, float8, kind, shape: info.shape.clone(), range };
-            if let Some(other) = self.entries.get(&tensor) {
-                let why = format!(
-                    "is in {} too, and nothing here says which of the two holds; take one of the files away",
-                    self.files[other.file].name
-                );
-                return Err(Error::model(format!("{name}, tensor {tensor}"), why));
-            }
-            self.entries.insert(tensor, entry);
+            let (file, shape) = (self.files.len(), info.shape.clone());
+            self.insert(name, tensor, Entry { file, dtype, float8, neighbours: 0, kind, shape, range })?;
         }
-        self.files.push(File { name: name.to_owned(), size, content: Some(content.clone()) });
+        let content = Some(content.clone());
+        self.files.push(File { name: name.to_owned(), size, is_filled: false, content });
+        Ok(())
+    }
+
+    /// Takes in a tensor of the file `file`.
+    fn insert(&mut self, file: &str, tensor: String, entry: Entry) -> Result<()> {
+        let at = || format!("{file}, tensor {tensor}");
+        if let Some(other) = self.entries.get(&tensor) {
+            let why = format!(
+                "is in {} too, and nothing here says which of the two holds; take one of the files away",
+                self.files.get(other.file).map_or(file, |other| &other.name)
+            );
+            return Err(Error::model(at(), why));
+        }
+        if self.entries.len() >= MOST_TENSORS {
+            return Err(Error::model(at(), format!("is one too many; at most {MOST_TENSORS} are read")));
+        }
+        self.entries.insert(tensor, entry);
         Ok(())
     }
 
     /// Waits for the ends of the files, and checks that they are where the headers say.
     pub async fn whole(&self) -> Result<()> {
-        for File { name, size, content } in &self.files {
-            if let Some(content) = content
-                && content.arrived(usize::MAX).await != *size
-            {
+        for File { name, size, is_filled, content } in &self.files {
+            let Some(content) = content else { continue };
+            let here = content.arrived(usize::MAX).await;
+            if here < *size || (here > *size && !is_filled) {
                 return Err(cut_off(name));
             }
         }
@@ -147,12 +213,14 @@ impl Tensors {
         self.files.iter_mut().for_each(|file| file.content = None);
     }
 
-    /// The name of the width that most tensors have in the files (they share one in practice).
+    /// The name of the format that most bytes have in the files (tensors share one in practice).
     pub fn width(&self) -> String {
-        let count = |dtype| self.entries.values().filter(|e| e.dtype == Some(dtype)).count();
-        let common = [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().max_by_key(|&d| count(d)).expect("three widths");
-        let eights = self.entries.values().filter(|e| e.float8).count();
-        if 2 * eights > count(common) { "f8_e4m3".to_owned() } else { common.name() }
+        let bytes = |dtype, float8| -> usize {
+            let of_it = self.entries.values().filter(|e| e.dtype == Some(dtype) && e.float8 == float8);
+            of_it.map(|e| e.range.len()).sum()
+        };
+        let common = Dtype::ALL.into_iter().rev().max_by_key(|&d| bytes(d, false)).expect("there are formats");
+        if bytes(Dtype::Bf16, true) > bytes(common, false) { "f8_e4m3".to_owned() } else { common.name() }
     }
 
     /// Bytes of all tensors.
@@ -169,7 +237,7 @@ impl Tensors {
     pub fn rows_of(&self, name: &str, shape: [usize; 3], n: usize, rows: Range<usize>) -> Result<Tensor<'_>> {
         let whole = self.get(name, &shape)?;
         let [_, all, cols] = shape;
-        let row = cols * if whole.float8 { 1 } else { whole.dtype.size() };
+        let row = if whole.float8 { cols } else { whole.dtype.bytes_of(cols) };
         let start = whole.range.start + (n * all + rows.start) * row;
         let range = start..start + rows.len() * row;
         Ok(Tensor { name: format!("{name}[{n}]"), rows: rows.len(), cols, range, ..whole })
@@ -204,10 +272,14 @@ impl Tensors {
             return Err(Error::model(format!("{file}, tensor {name}"), why));
         }
         let Some(dtype) = entry.dtype else {
+            let known = match self.files[entry.file].is_filled {
+                true => gguf::FORMATS.iter().filter(|(.., known)| known.is_some()).map(|(_, name, _)| *name).collect(),
+                false => vec!["F32", "F16", "BF16", "F8_E4M3"],
+            };
             let why = format!(
-                "holds numbers of the kind {}; only F32, F16, BF16 and F8_E4M3 are known; \
-                 convert the checkpoint to one of them",
-                entry.kind
+                "holds numbers of the kind {}; only {} are known; convert the checkpoint to one of them",
+                entry.kind,
+                known.join(", ")
             );
             return Err(Error::model(format!("{file}, tensor {name}"), why));
         };
@@ -219,6 +291,7 @@ impl Tensors {
             rows,
             cols,
             dtype,
+            neighbours: entry.neighbours,
             float8: entry.float8,
             file,
             content,
@@ -228,6 +301,9 @@ impl Tensors {
         })
     }
 }
+
+/// More tensors than any model has; a damaged header might speak of many more.
+const MOST_TENSORS: usize = 1 << 19;
 
 /// The width in which a type of the file format is kept; none for types that hold no weights.
 fn width_of(dtype: safetensors::Dtype) -> Option<Dtype> {
@@ -249,8 +325,8 @@ const LENGTH: usize = 8;
 /// The most bytes of a header, as the format's own library has it.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// The header of a file, and where it ends.
-async fn read_header(file: &str, content: &dyn Content) -> Result<(usize, Metadata)> {
+/// The header of a file that begins with `first`, and where it ends.
+async fn read_header(file: &str, content: &dyn Content, first: &[u8]) -> Result<(usize, Metadata)> {
     let damaged = |why: String| {
         Error::model(
             file,
@@ -259,9 +335,7 @@ async fn read_header(file: &str, content: &dyn Content) -> Result<(usize, Metada
             ),
         )
     };
-    let size = content.arrived(LENGTH).await;
-    let length = content.read(0..LENGTH.min(size));
-    let length = length.first_chunk().ok_or_else(|| damaged(format!("it has {size} bytes")))?;
+    let length = first.first_chunk().ok_or_else(|| damaged(format!("it has {} bytes", first.len())))?;
     let length = u64::from_le_bytes(*length);
     if length > LONGEST_HEADER {
         return Err(damaged(format!("its header would have {length} bytes")));

@@ -1,10 +1,11 @@
 //! Number formats of stored weights.
 
+use super::blocks::{self, Block};
 use super::gate::serde_name;
 use half::{bf16, f16};
 use serde::Serialize;
 
-/// Width of a stored number.
+/// How numbers are stored: each by itself, or in blocks that share scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -14,29 +15,118 @@ pub enum Dtype {
     F16,
     /// The upper half of an IEEE single.
     Bf16,
+    /// Blocks of 32, 8 bits each, a scale.
+    Q8_0,
+    /// Blocks of 32, 4 bits each, a scale.
+    Q4_0,
+    /// Blocks of 32, 4 bits each, a scale and an offset.
+    Q4_1,
+    /// Blocks of 32, 5 bits each, a scale.
+    Q5_0,
+    /// Blocks of 32, 5 bits each, a scale and an offset.
+    Q5_1,
+    /// Blocks of 256, 4 bits each, eight scales and offsets.
+    #[serde(rename = "q4_k")]
+    Q4K,
+    /// Blocks of 256, 5 bits each, eight scales and offsets.
+    #[serde(rename = "q5_k")]
+    Q5K,
+    /// Blocks of 256, 6 bits each, sixteen scales.
+    #[serde(rename = "q6_k")]
+    Q6K,
+    /// Blocks of 32 floating-point numbers of 4 bits, a power of two as their scale.
+    Mxfp4,
+}
+
+/// Gives `$then` the type of a format's blocks, by the name `$block`; `$plain` for numbers that stand by themselves. Where it
+/// is used, `Dtype` and `blocks` must be in scope.
+macro_rules! with_block {
+    ($dtype:expr, $block:ident => $then:expr, $plain:expr) => {
+        match $dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::Bf16 => $plain,
+            Dtype::Q8_0 => {
+                type $block = blocks::Q8_0;
+                $then
+            }
+            Dtype::Q4_0 => {
+                type $block = blocks::Q4_0;
+                $then
+            }
+            Dtype::Q4_1 => {
+                type $block = blocks::Q4_1;
+                $then
+            }
+            Dtype::Q5_0 => {
+                type $block = blocks::Q5_0;
+                $then
+            }
+            Dtype::Q5_1 => {
+                type $block = blocks::Q5_1;
+                $then
+            }
+            Dtype::Q4K => {
+                type $block = blocks::Q4K;
+                $then
+            }
+            Dtype::Q5K => {
+                type $block = blocks::Q5K;
+                $then
+            }
+            Dtype::Q6K => {
+                type $block = blocks::Q6K;
+                $then
+            }
+            Dtype::Mxfp4 => {
+                type $block = blocks::Mxfp4;
+                $then
+            }
+        }
+    };
 }
 
 impl Dtype {
-    /// Bytes of a number.
-    pub fn size(self) -> usize {
-        if self == Self::F32 { 4 } else { 2 }
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q8_0,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Mxfp4,
+    ];
+
+    /// Numbers that belong together; 1 where each stands by itself.
+    pub fn block(self) -> usize {
+        with_block!(self, B => B::NUMBERS, 1)
     }
 
-    /// "f32", "f16" or "bf16".
+    /// Whether numbers stand in blocks that share scales.
+    pub fn is_block(self) -> bool {
+        self.block() > 1
+    }
+
+    /// Bytes of [`Self::block`] numbers.
+    pub fn block_bytes(self) -> usize {
+        with_block!(self, B => B::BYTES, if self == Self::F32 { 4 } else { 2 })
+    }
+
+    /// Bytes of so many numbers, which are whole blocks.
+    pub fn bytes_of(self, numbers: usize) -> usize {
+        numbers / self.block() * self.block_bytes()
+    }
+
+    /// "f32", "f16", "q4_k"...
     pub fn name(self) -> String {
         serde_name(self)
     }
 
-    /// Little-endian `bytes` as f32 numbers.
-    pub fn values(self, bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-        bytes.chunks_exact(self.size()).map(move |b| match self {
-            Self::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
-            Self::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
-            Self::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
-        })
-    }
-
-    /// As [`Self::values`], of finite numbers alone, many at once: writes them to `to`.
+    /// Little-endian `bytes` as f32 numbers, many at once: writes them to `to`. Numbers of 16 bits must be finite.
     pub fn widen(self, bytes: &[u8], to: &mut [f32]) {
         match self {
             Self::F32 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, &b)| *to = f32::from_le_bytes(b)),
@@ -46,10 +136,11 @@ impl Dtype {
             Self::Bf16 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, &[low, high])| {
                 *to = f32::from_le_bytes([0, 0, low, high]);
             }),
+            _ => with_block!(self, B => widen_blocks::<B>(bytes, to), ()),
         }
     }
 
-    /// The place of the first NaN or infinite number: one whose exponent is all ones.
+    /// The place of the first NaN or infinite number, or of the first number of a block that has one.
     pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
         // Branches for every number would take longer than the numbers.
         const BLOCK: usize = 1024;
@@ -63,9 +154,29 @@ impl Dtype {
                     block.iter().fold(false, |any, &b| any | (u16::from_le_bytes(b) & exponent == exponent))
                 })
             }
+            _ => {
+                let blocks = bytes.chunks_exact(self.block_bytes());
+                let is_finite: fn(&[u8]) -> bool = with_block!(self, B => B::is_finite, |_| true);
+                return { blocks }.position(|block| !is_finite(block)).map(|block| block * self.block());
+            }
         };
         let from = block? * BLOCK;
-        Some(from + self.values(&bytes[from * self.size()..]).position(|x| !x.is_finite())?)
+        Some(from + self.values(&bytes[self.bytes_of(from)..]).position(|x| !x.is_finite())?)
+    }
+
+    /// Little-endian `bytes` as f32 numbers that stand by themselves.
+    fn values(self, bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+        bytes.chunks_exact(self.block_bytes()).map(move |b| match self {
+            Self::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+            Self::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
+            _ => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+        })
+    }
+}
+
+fn widen_blocks<B: Block>(bytes: &[u8], to: &mut [f32]) {
+    for (block, numbers) in bytes.chunks_exact(B::BYTES).zip(to.chunks_exact_mut(B::NUMBERS)) {
+        B::widen(block, numbers);
     }
 }
 
@@ -94,7 +205,7 @@ mod tests {
     fn all_numbers_are_widened_exactly() {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
             let bytes = every_number(dtype);
-            let mut widened = vec![0.0; bytes.len() / dtype.size()];
+            let mut widened = vec![0.0; bytes.len() / dtype.block_bytes()];
             dtype.widen(&bytes, &mut widened);
             for (number, wide) in dtype.values(&bytes).zip(widened).filter(|(number, _)| number.is_finite()) {
                 assert_eq!(number.to_bits(), wide.to_bits(), "{} {number}", dtype.name());
@@ -108,7 +219,7 @@ mod tests {
             let bytes = every_number(dtype);
             let first = dtype.values(&bytes).position(|x| !x.is_finite());
             assert_eq!(dtype.first_not_finite(&bytes), first);
-            assert_eq!(dtype.first_not_finite(&bytes[..first.unwrap() * dtype.size()]), None);
+            assert_eq!(dtype.first_not_finite(&bytes[..dtype.bytes_of(first.unwrap())]), None);
             assert_eq!(dtype.first_not_finite(&[]), None);
         }
     }

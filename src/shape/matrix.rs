@@ -10,7 +10,7 @@ pub struct Matrix<'a> {
     pub rows: usize,
     /// Inputs.
     pub cols: usize,
-    /// Width of a number.
+    /// How its numbers are stored; each row is whole blocks.
     pub dtype: Dtype,
     /// Little-endian numbers, `rows * cols` of them; finite, but for rows of embeddings that nobody may use.
     pub bytes: Cow<'a, [u8]>,
@@ -19,7 +19,7 @@ pub struct Matrix<'a> {
 impl Matrix<'_> {
     /// The rows that hold a NaN or an infinite number.
     pub fn rows_not_finite(&self) -> Vec<u32> {
-        let (row, mut found, mut from) = (self.cols * self.dtype.size(), Vec::new(), 0);
+        let (row, mut found, mut from) = (self.dtype.bytes_of(self.cols), Vec::new(), 0);
         while let Some(at) = self.dtype.first_not_finite(&self.bytes[from * row..]) {
             from += at / self.cols;
             found.push(from as u32);
@@ -38,7 +38,7 @@ impl Matrix<'_> {
     /// Gives `take` the numbers of each row as f32, `[cols]`, in order.
     pub fn each_row(&self, mut take: impl FnMut(&[f32])) {
         let mut numbers = vec![0.0; self.cols];
-        for row in self.bytes.chunks_exact(self.cols * self.dtype.size()) {
+        for row in self.bytes.chunks_exact(self.dtype.bytes_of(self.cols)) {
             self.dtype.widen(row, &mut numbers);
             take(&numbers);
         }

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod architecture;
+pub mod blocks;
 pub mod cost;
 pub mod format;
 pub mod gate;

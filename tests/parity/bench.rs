@@ -254,12 +254,40 @@ impl Random {
     /// Numbers small enough that sums over the columns stay of unit size.
     pub fn matrix(&mut self, dtype: Dtype, rows: usize, cols: usize) -> Weights {
         let scale = 1.0 / (cols as f32).sqrt();
-        let values = (0..rows * cols).map(|_| self.float() * scale);
+        let mut value = || self.float() * scale;
+        let values = (0..rows * cols).map(|_| value());
         let bytes = match dtype {
             Dtype::F32 => values.flat_map(|x| x.to_le_bytes()).collect(),
             Dtype::F16 => values.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect(),
             Dtype::Bf16 => values.flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect(),
+            _ => self.blocks(dtype, rows * cols, scale),
         };
         Weights { dtype, rows, cols, bytes }
+    }
+
+    /// Blocks of random codes for `count` numbers below about `size`.
+    fn blocks(&mut self, dtype: Dtype, count: usize, size: f32) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..dtype.bytes_of(count)).map(|_| self.below(256) as u8).collect();
+        for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+            let mut half = |part: f32| half::f16::from_f32(self.float() * size * part).to_le_bytes();
+            // Where the halves are, and how large a number of scale 1 can be.
+            let (places, most): (&[usize], f32) = match dtype {
+                Dtype::Q8_0 => (&[0], 128.0),
+                Dtype::Q4_0 => (&[0], 8.0),
+                Dtype::Q5_0 => (&[0], 16.0),
+                Dtype::Q4_1 => (&[0, 2], 16.0),
+                Dtype::Q5_1 => (&[0, 2], 32.0),
+                Dtype::Q4K => (&[0, 2], 1000.0),
+                Dtype::Q5K => (&[0, 2], 2000.0),
+                Dtype::Q6K => (&[208], 4000.0),
+                _ => (&[], 1.0),
+            };
+            let halves = places.iter().map(|_| half(1.0 / most)).collect::<Vec<_>>();
+            places.iter().zip(halves).for_each(|(&at, half)| block[at..at + 2].copy_from_slice(&half));
+            if dtype == Dtype::Mxfp4 {
+                block[0] = (125.0 + size.log2()) as u8 - self.below(3) as u8;
+            }
+        }
+        bytes
     }
 }

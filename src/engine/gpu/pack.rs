@@ -74,7 +74,7 @@ fn place_in_turn(row: usize, which: usize) -> usize {
 /// The number format that all tensors have; f32 where they differ.
 pub fn common_dtype(tensors: &[&Tensor<'_>]) -> Dtype {
     let first = tensors[0].dtype;
-    if tensors.iter().all(|tensor| tensor.dtype == first) { first } else { Dtype::F32 }
+    if tensors.iter().all(|tensor| tensor.dtype == first) && !first.is_block() { first } else { Dtype::F32 }
 }
 
 struct Panels {
@@ -87,12 +87,12 @@ impl Panels {
     fn new(dtype: Dtype, rows: usize, cols: usize) -> Self {
         let groups = cols.div_ceil(GROUP);
         let numbers = rows.next_multiple_of(ROWS) * groups * GROUP;
-        Self { dtype, groups, bytes: vec![0; numbers * dtype.size()] }
+        Self { dtype, groups, bytes: vec![0; dtype.bytes_of(numbers)] }
     }
 
     /// Copies each row of a matrix to the row that `place` returns.
     fn put_rows(&mut self, matrix: &Matrix<'_>, place: impl Fn(usize) -> usize) {
-        let size = self.dtype.size();
+        let size = self.dtype.block_bytes();
         let bytes = if matrix.dtype == self.dtype {
             Cow::Borrowed(&*matrix.bytes)
         } else {

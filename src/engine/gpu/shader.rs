@@ -86,6 +86,7 @@ impl Kernel {
             Dtype::F32 => text!("shared/weights_f32"),
             Dtype::F16 => text!("shared/weights_f16"),
             Dtype::Bf16 => text!("shared/weights_bf16"),
+            _ => unreachable!("blocks are widened when they are packed"),
         };
         let (product, tiles) = match tile {
             Tile::One => (text!("shared/product_one"), text!("shared/tiles_one")),

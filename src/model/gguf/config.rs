@@ -1,0 +1,124 @@
+//! The metadata of a GGUF file as a Hugging Face config. What is said of the architecture and not read here could change
+//! the numbers, and is an error.
+
+use super::header::Header;
+use super::keys::Keys;
+use super::names::architecture;
+use crate::error::Result;
+use serde_json::{Map, Value, json};
+
+/// Tokens that end a turn or a text, where the file has them as control tokens and does not say so itself.
+const ENDS: [&str; 8] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+];
+
+/// A control token, as `tokenizer.ggml.token_type` says it.
+const CONTROL: f64 = 3.0;
+
+/// The config that the file `file` describes.
+pub fn translated(file: &str, header: &Header) -> Result<Value> {
+    let architecture = architecture(file, header)?;
+    let keys = Keys::of(file, header, architecture.name);
+    let mut config = common(&keys)?;
+    (architecture.config)(&keys, &mut config)?;
+    keys.refuse_others()?;
+    Ok(Value::Object(config))
+}
+
+/// What all architectures have.
+fn common(keys: &Keys) -> Result<Map<String, Value>> {
+    let embeddings = keys.header.tensors.iter().find(|tensor| tensor.name == "token_embd.weight");
+    let vocabulary = embeddings.and_then(|tensor| tensor.shape.first());
+    let vocabulary = vocabulary.ok_or_else(|| keys.wrong("the tensor token_embd.weight is missing"))?;
+    let (hidden, heads) = (keys.needed("embedding_length")?, keys.needed("attention.head_count")?);
+    if heads == 0 {
+        return Err(keys.wrong("attention.head_count is 0"));
+    }
+    let head_dim = keys.size("attention.key_length")?.unwrap_or(hidden / heads);
+    if keys.size("attention.value_length")?.is_some_and(|length| length != head_dim) {
+        return Err(keys.wrong("attention.value_length differs from attention.key_length, which is not known"));
+    }
+    let mut config = Map::new();
+    let mut put = |key: &str, value: Value| drop(config.insert(key.into(), value));
+    put("vocab_size", json!(vocabulary));
+    put("hidden_size", json!(hidden));
+    put("num_hidden_layers", json!(keys.needed("block_count")?));
+    put("num_attention_heads", json!(heads));
+    put("head_dim", json!(head_dim));
+    put("tie_word_embeddings", json!(!keys.has("output.weight")));
+    put("hidden_act", json!("silu"));
+    // Where llama.cpp takes one for a missing key, so does this.
+    put("num_key_value_heads", json!(keys.size("attention.head_count_kv")?.unwrap_or(heads)));
+    put("rope_theta", json!(keys.number("rope.freq_base")?.unwrap_or(10_000.0)));
+    put("max_position_embeddings", json!(keys.needed("context_length")?));
+    if let Some(epsilon) = keys.number("attention.layer_norm_rms_epsilon")? {
+        put("rms_norm_eps", json!(epsilon));
+    }
+    if let Some(inner) = keys.size("feed_forward_length")? {
+        put("intermediate_size", json!(inner));
+    }
+    if let Some(turned) = keys.size("rope.dimension_count")?.filter(|turned| *turned != head_dim) {
+        put("partial_rotary_factor", json!(turned as f64 / head_dim as f64));
+    }
+    if let Some(scaling) = scaling(keys)? {
+        put("rope_scaling", scaling);
+    }
+    put("eos_token_id", json!(ends(keys)));
+    if let Some(begin) = keys.header.metadata.size("tokenizer.ggml.bos_token_id") {
+        put("bos_token_id", json!(begin));
+    }
+    Ok(config)
+}
+
+/// Scaled rotary positions; none where they are not.
+fn scaling(keys: &Keys) -> Result<Option<Value>> {
+    let kind = keys.text("rope.scaling.type").filter(|kind| kind != "none");
+    let factor = keys.number("rope.scaling.factor")?.or(keys.number("rope.scale_linear")?);
+    let context = keys.size("rope.scaling.original_context_length")?;
+    // Whether the file is of a model that was trained further with them changes nothing.
+    keys.header.metadata.get(&keys.full("rope.scaling.finetuned"));
+    if keys.has("rope_freqs.weight") {
+        return Err(keys.wrong(
+            "the tensor rope_freqs.weight scales the rotary positions, which is not known; take a model without it",
+        ));
+    }
+    let Some(kind) = kind.or(factor.filter(|factor| *factor != 1.0).map(|_| "linear".into())) else { return Ok(None) };
+    let mut scaling = Map::new();
+    scaling.insert("rope_type".into(), json!(kind));
+    if let Some(factor) = factor {
+        scaling.insert("factor".into(), json!(factor));
+    }
+    if let Some(context) = context {
+        scaling.insert("original_max_position_embeddings".into(), json!(context));
+    }
+    Ok(Some(Value::Object(scaling)))
+}
+
+/// Ids that end a text or a turn.
+fn ends(keys: &Keys) -> Vec<usize> {
+    let metadata = &keys.header.metadata;
+    let id = |kind: &str| metadata.size(&format!("tokenizer.ggml.{kind}_token_id"));
+    let mut ids: Vec<usize> = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+    let types = metadata.numbers("tokenizer.ggml.token_type").unwrap_or_default();
+    let tokens = metadata.texts("tokenizer.ggml.tokens").unwrap_or_default();
+    for (id, (token, kind)) in tokens.iter().zip(types).enumerate() {
+        if kind == CONTROL && ENDS.contains(&&**token) {
+            ids.push(id);
+        }
+    }
+    let mut seen = Vec::new();
+    ids.retain(|id| {
+        !seen.contains(id) && {
+            seen.push(*id);
+            true
+        }
+    });
+    ids
+}

@@ -1,0 +1,74 @@
+//! GGUF files, llama.cpp's format (version 3): <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. A file holds
+//! metadata and tensors. Both are translated to what a Hugging Face directory has: a config, a `tokenizer.json`, and
+//! tensors by their names there. A family need not know of GGUF.
+
+mod config;
+mod header;
+mod keys;
+mod metadata;
+mod names;
+mod pre_tokenizer;
+pub mod tokenizer;
+
+pub use header::{FORMATS, Header, MAGIC, TensorInfo, header_bytes};
+pub use metadata::{Metadata, Value};
+pub use names::{Names, Place};
+
+use super::content::{Bytes, ModelFiles};
+use crate::error::{Error, Result};
+
+/// A model of one or several files, of which as much has to arrive as says what it is.
+///
+/// # Errors
+/// The header is damaged, the architecture is not known, or has an option that is not.
+pub async fn model_files(name: String, weights: Vec<(String, Bytes)>) -> Result<ModelFiles> {
+    let (file, content) = weights.first().ok_or_else(|| Error::read(&name, "there is no file with weights"))?;
+    let bytes = header_bytes(file, &**content).await?;
+    let header = Header::parse(file, &bytes)?;
+    header.check_split(file, weights.len())?;
+    let config = config::translated(file, &header)?;
+    let tokenizer = tokenizer::translated(file, &header.metadata)?;
+    let config = serde_json::to_vec(&config).expect("it is plain data");
+    let tokenizer = tokenizer.map(|json| serde_json::to_vec(&json).expect("it is plain data"));
+    Ok(ModelFiles { name, config, tokenizer, generation: None, weights })
+}
+
+/// The number of a file among those of a split model, and how many there are: `NAME-00001-of-00003.gguf`.
+pub fn part_of_split(name: &str) -> Option<(&str, usize, usize)> {
+    let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (base, number) = rest.rsplit_once('-')?;
+    let digits = |text: &str| (text.len() == 5).then(|| text.parse().ok()).flatten();
+    let (number, count) = (digits(number)?, digits(count)?);
+    (1..=count).contains(&number).then_some((base, number, count))
+}
+
+/// The names of all files of the model that the file `name` is a part of, in order.
+pub fn all_parts(name: &str) -> Vec<String> {
+    match part_of_split(name) {
+        None => vec![name.to_owned()],
+        Some((base, _, count)) => (1..=count).map(|n| format!("{base}-{n:05}-of-{count:05}.gguf")).collect(),
+    }
+}
+
+/// What a model is called whose file is `name`.
+pub fn model_name(name: &str) -> String {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let base = part_of_split(name).map(|(base, ..)| base);
+    base.unwrap_or_else(|| name.strip_suffix(".gguf").unwrap_or(name)).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_split_model_are_known_by_their_names() {
+        assert_eq!(part_of_split("a/b-00002-of-00003.gguf"), Some(("a/b", 2, 3)));
+        for other in ["b.gguf", "b-00004-of-00003.gguf", "b-0001-of-0003.gguf", "b-00000-of-00003.gguf", "b-of-.gguf"] {
+            assert_eq!(part_of_split(other), None, "{other}");
+        }
+        assert_eq!(all_parts("m-00002-of-00002.gguf"), ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]);
+        assert_eq!(model_name("d/m-00002-of-00002.gguf"), "m");
+        assert_eq!(model_name("d/tiny.Q8_0.gguf"), "tiny.Q8_0");
+    }
+}

@@ -1,0 +1,177 @@
+//! GGUF files against the `gguf` package: every format's numbers, and whole models. `gguf/make.py` writes the fixtures.
+#![cfg(not(target_arch = "wasm32"))]
+
+use moescope::engine::Engine;
+use moescope::engine::cpu::CpuEngine;
+use moescope::error::Result;
+use moescope::kernels::stored::Stored;
+use moescope::model::Model;
+use moescope::model::files::{Bytes, read_dir};
+use moescope::model::gguf;
+use moescope::routing::Trace;
+use moescope::session::Session;
+use moescope::shape::Dtype;
+use moescope::tokenizer::Tokenizer;
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf").join(name)
+}
+
+#[test]
+fn the_numbers_of_every_block_are_those_of_the_gguf_package() {
+    let bytes = std::fs::read(fixture("blocks.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let formats: Vec<Dtype> = Dtype::ALL.into_iter().filter(|dtype| dtype.is_block()).collect();
+    assert_eq!(2 * formats.len(), tensors.len());
+    for dtype in formats {
+        let tensor = |what| tensors.tensor(&format!("{}.{what}", dtype.name())).unwrap();
+        let expected: Vec<f32> =
+            tensor("numbers").data().as_chunks::<4>().0.iter().map(|&number| f32::from_le_bytes(number)).collect();
+        let mut found = vec![0.0; expected.len()];
+        dtype.widen(tensor("blocks").data(), &mut found);
+        assert!(expected.iter().any(|number| *number > 0.0) && expected.iter().any(|number| *number < 0.0));
+        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(found, expected, "{} {at}", dtype.name());
+        }
+    }
+}
+
+#[test]
+fn a_scale_that_is_not_finite_is_found_in_every_format() {
+    let bytes = std::fs::read(fixture("blocks.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    for dtype in Dtype::ALL.into_iter().filter(|dtype| dtype.is_block()) {
+        let mut blocks = tensors.tensor(&format!("{}.blocks", dtype.name())).unwrap().data().to_vec();
+        assert_eq!(dtype.first_not_finite(&blocks), None, "{}", dtype.name());
+        // The scale is at the end of a block of Q6_K, and at the start of all others.
+        let second = dtype.block_bytes();
+        match dtype {
+            Dtype::Q6K => blocks[second + 208..][..2].copy_from_slice(&[0, 0x7c]),
+            Dtype::Mxfp4 => blocks[second] = 255,
+            _ => blocks[second..][..2].copy_from_slice(&[1, 0xfe]),
+        }
+        assert_eq!(dtype.first_not_finite(&blocks), Some(dtype.block()), "{}", dtype.name());
+    }
+}
+
+/// Logits of every token, row by row, and the trace.
+fn run(engine: Engine, ids: &[u32]) -> (Vec<f32>, Trace) {
+    let mut logits = Vec::new();
+    let trace = pollster::block_on(Session::new(engine).run(ids, None, |rows| logits.extend_from_slice(rows)));
+    (logits, trace.unwrap())
+}
+
+fn open(file: &str) -> Result<Model> {
+    Model::new(&read_dir(&fixture(file))?)
+}
+
+/// What `make.py` computed: ids, logits, the experts of each layer and token.
+fn expected(name: &str) -> (Vec<u32>, Vec<f32>, Vec<Vec<Vec<u32>>>) {
+    let json: Value = serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap();
+    let logits: Vec<Vec<f32>> = serde_json::from_value(json["logits"].clone()).unwrap();
+    let read = |key: &str| json[key].clone();
+    (serde_json::from_value(read("ids")).unwrap(), logits.concat(), serde_json::from_value(read("selected")).unwrap())
+}
+
+/// The largest difference, over the largest number.
+fn difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+    found.iter().zip(expected).fold(0.0, |most: f32, (a, b)| most.max((a - b).abs())) / largest
+}
+
+fn check(model: &Model, engine: Engine, name: &str, tolerance: f32) {
+    let (ids, logits, selected) = expected(name);
+    let (found, trace) = run(engine, &ids);
+    let off = difference(&found, &logits);
+    assert!(off < tolerance, "{}: {off}", model.name);
+    assert_eq!(trace.layers.len(), selected.len());
+    for (layer, selected) in trace.layers.iter().zip(selected) {
+        for (position, selected) in selected.iter().enumerate() {
+            assert_eq!(layer.selected_of(position), selected, "layer {}, token {position}", layer.layer);
+        }
+    }
+}
+
+#[test]
+fn a_mixtral_with_tensors_in_every_format_gives_the_logits_of_the_package() {
+    let model = open("mixtral.gguf").unwrap();
+    check(&model, Engine::cpu(&model).unwrap(), "mixtral.json", 1e-4);
+    // As a large model's weights are kept.
+    let as_it_is = Engine::Cpu(Box::new(CpuEngine::packed(&model, Stored::as_is).unwrap()));
+    check(&model, as_it_is, "mixtral.json", 1e-4);
+    match pollster::block_on(Engine::gpu(&model)) {
+        Ok(engine) => check(&model, engine, "mixtral.json", 1e-3),
+        Err(error) => assert!(std::env::var_os("VK_ICD_FILENAMES").is_none(), "{error}"),
+    }
+}
+
+#[test]
+fn a_dense_model_opens_whole_and_split() {
+    for file in ["llama.gguf", "llama-00001-of-00002.gguf", "llama-00002-of-00002.gguf"] {
+        let model = open(file).unwrap();
+        assert_eq!((model.name.as_str(), model.architecture.tied), ("llama", true));
+        check(&model, Engine::cpu(&model).unwrap(), "llama.json", 1e-4);
+    }
+}
+
+#[test]
+fn a_directory_with_several_models_is_refused_by_their_names() {
+    let message = open("").err().unwrap().to_string();
+    assert!(message.contains("several GGUF models in it; name one of: llama, mixtral"), "{message}");
+}
+
+#[test]
+fn the_tokenizer_comes_from_the_metadata() {
+    let files = read_dir(&fixture("llama.gguf")).unwrap();
+    let model = Model::new(&files).unwrap();
+    assert_eq!(model.ends, [2]);
+    let tokenizer = Tokenizer::new(files.tokenizer.as_ref().unwrap(), 64).unwrap();
+    let (ids, _) = tokenizer.encode("the heä\n").unwrap();
+    let shown: Vec<String> = ids.iter().map(|&id| tokenizer.show(id)).collect();
+    assert_eq!(shown, ["<s>", " the", " ", "he", "\\xC3", "\\xA4", "\n"]);
+    let text: String = tokenizer.tokens(&ids[1..], 0).into_iter().map(|token| token.text).collect();
+    assert_eq!(text, " the heä\n");
+}
+
+/// A file in memory, changed.
+fn changed(change: impl Fn(&mut Vec<u8>)) -> Result<Model> {
+    let mut bytes = std::fs::read(fixture("llama.gguf")).unwrap();
+    change(&mut bytes);
+    let weights: Vec<(String, Bytes)> = vec![("m.gguf".into(), Rc::new(bytes))];
+    Model::new(&pollster::block_on(gguf::model_files("m".into(), weights))?)
+}
+
+fn put(bytes: &mut Vec<u8>, text: &str, skip: usize, new: &[u8]) {
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap() + text.len() + skip;
+    bytes.splice(at..at + new.len(), new.iter().copied());
+}
+
+#[test]
+fn damaged_files_are_refused_in_one_line() {
+    let refused = |change: &dyn Fn(&mut Vec<u8>), says: &str| {
+        let message = changed(change).err().unwrap_or_else(|| panic!("it opened: {says}")).to_string();
+        assert!(message.starts_with("m.gguf") && message.contains(says) && !message.contains('\n'), "{message}");
+    };
+    assert!(changed(|_| ()).is_ok());
+    refused(&|bytes| bytes.truncate(100), "it ends in its header");
+    refused(&|bytes| bytes.truncate(bytes.len() - 40), "is cut off");
+    refused(&|bytes| bytes[4] = 9, "its version is 9");
+    refused(&|bytes| bytes[4..8].reverse(), "big-endian");
+    refused(&|bytes| bytes[8..16].fill(0xff), "tensors");
+    refused(&|bytes| put(bytes, "general.architecture", 4, &u64::MAX.to_le_bytes()), "bytes of text");
+    refused(&|bytes| put(bytes, "general.architecture", 12, b"mamba"), "its architecture is \"mamba\"");
+    refused(&|bytes| put(bytes, "llama.block_count", 4, &9u32.to_le_bytes()), "model.layers.2");
+    refused(&|bytes| put(bytes, "llama.attention.head_count", 4, &0u32.to_le_bytes()), "head_count is 0");
+    refused(&|bytes| put(bytes, "llama.context_length", 0, &99u32.to_le_bytes()), "of the type 99");
+    refused(&|bytes| put(bytes, "llama.rope.freq_base", 4, &f32::NAN.to_le_bytes()), "must be a number");
+    // The name and four bytes that say how many dimensions there are; then these.
+    refused(&|bytes| put(bytes, "token_embd.weight", 4, &u64::MAX.to_le_bytes()), "token_embd.weight has");
+    refused(&|bytes| put(bytes, "token_embd.weight", 20, &0u32.to_le_bytes()), "overlap");
+    refused(&|bytes| put(bytes, "token_embd.weight", 20, &19u32.to_le_bytes()), "numbers of the kind IQ1_S");
+    refused(&|bytes| put(bytes, "blk.0.attn_", 0, b"x"), "blk.0.attn_x");
+}
