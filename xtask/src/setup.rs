@@ -141,6 +141,41 @@ fn from_npm(npm: &Path, sources: &str, script: &str) -> Result<PathBuf> {
     Ok(script)
 }
 
+/// The source package that has llama.cpp's vocabularies, and texts with their ids for each.
+const VOCABULARIES: (&str, &str) = ("llama-cpp-python", "0.3.36");
+
+/// The folder of llama.cpp's vocabularies, which is fetched from PyPI once.
+///
+/// # Errors
+/// There is no pip or tar, or the registry cannot be reached.
+pub fn vocabularies() -> Result<PathBuf> {
+    let (package, version) = VOCABULARIES;
+    let directory = workspace::target_directory().join("chores/pypi").join(format!("{package}-{version}"));
+    let models = directory.join("models");
+    if models.join("ggml-vocab-gpt-2.gguf").is_file() {
+        return Ok(models);
+    }
+    let python = find_program(&["python3", "python"]).context("they come by pip, and there is no Python")?;
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    println!("Fetching the vocabularies in {package} {version} from PyPI");
+    workspace::run(
+        Command::new(python)
+            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", package])
+            .arg(format!("{package}=={version}"))
+            .current_dir(&directory),
+    )
+    .context("they could not be fetched from PyPI: is pip there, and the network?")?;
+    let archive = format!("{}-{version}.tar.gz", package.replace('-', "_"));
+    workspace::run(
+        Command::new("tar")
+            .args(["--extract", "--strip-components=3", "--wildcards", "--file", &archive])
+            .arg("*/vendor/llama.cpp/models/ggml-vocab-*")
+            .current_dir(&directory),
+    )?;
+    fs::remove_file(directory.join(archive))?;
+    Ok(models)
+}
+
 /// The Debian packages that the tests need and that are not installed.
 fn missing_packages() -> Vec<&'static str> {
     let mut missing = Vec::new();

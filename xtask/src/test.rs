@@ -24,10 +24,14 @@ const PICTURES: &str = "docs/pictures";
 /// The first step that failed.
 pub fn run(filters: &[String]) -> Result<()> {
     let mut steps = Steps::default();
-    let mut tools = None;
+    let (mut tools, mut vocabularies) = (None, None);
     steps.run("set up", || {
         setup::wasm_target()?;
         tools = Some(setup::test_tools()?);
+        match setup::vocabularies() {
+            Ok(directory) => vocabularies = Some(directory),
+            Err(error) => println!("LEFT OUT: the tests with llama.cpp's vocabularies: {error:#}"),
+        }
         Ok(())
     })?;
     let tools = tools.expect("the step before found them");
@@ -36,7 +40,7 @@ pub fn run(filters: &[String]) -> Result<()> {
     } else {
         println!("Only tests named like {}; formatting, lints and documentation are not checked", filters.join(", "));
     }
-    tests(&mut steps, &tools, filters)?;
+    tests(&mut steps, &tools, vocabularies.as_deref(), filters)?;
     steps.summary();
     Ok(())
 }
@@ -65,10 +69,11 @@ fn checks(steps: &mut Steps) -> Result<()> {
 }
 
 /// Runs the native tests and the doctests, builds the site, and runs the browser tests.
-fn tests(steps: &mut Steps, tools: &TestTools, filters: &[String]) -> Result<()> {
+fn tests(steps: &mut Steps, tools: &TestTools, vocabularies: Option<&Path>, filters: &[String]) -> Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = workspace::cargo();
         command.args(["test", "--workspace"]).args(arguments);
+        command.envs(vocabularies.map(|directory| ("MOESCOPE_VOCABULARIES", directory)));
         test_environment(&mut command, tools);
         command
     };
