@@ -5,6 +5,7 @@
 
 mod drawing;
 mod engines;
+mod gate_cases;
 mod gates;
 mod policies;
 mod synthetic;

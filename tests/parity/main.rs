@@ -3,6 +3,9 @@
 //! without a case fails.
 
 mod bench;
+mod families;
+#[path = "../golden/gate_cases.rs"]
+mod gate_cases;
 
 use bench::{Bench, Floats, Random};
 use libtest_mimic::{Arguments, Trial};
@@ -82,6 +85,12 @@ fn agrees_with_its_twin(name: &str, case: Case, form: Form) {
     assert!(bench.compared > 0, "the case of {name} compared nothing");
 }
 
+fn gates_agree_with_the_routers_of_families() {
+    let mut bench = Bench::open();
+    bench.set_form(Form::Gpu);
+    families::agrees_with_the_routers_of_families(&mut bench, &root());
+}
+
 /// A software adapter is tested in the form that only it has.
 fn a_software_adapter_has_quads() {
     let bench = Bench::open();
@@ -99,6 +108,7 @@ fn main() -> ExitCode {
     let mut tests = vec![
         test("every_shader_has_a_twin_and_a_case", every_shader_has_a_twin_and_a_case),
         test("a_software_adapter_has_quads", a_software_adapter_has_quads),
+        test("gates_agree_with_the_routers_of_families", gates_agree_with_the_routers_of_families),
     ];
     for (name, case) in CASES {
         for form in Bench::open().forms() {

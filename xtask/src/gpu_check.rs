@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 const SCRIPT: &str = include_str!("gpu-check.sh");
 
 /// The files that the tests read, relative to the repository's root.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "tests/golden/fixtures",
+    "tests/golden/gates",
     "tests/golden/policies",
     "tests/golden/shipped",
     "www/models/main",
