@@ -42,6 +42,9 @@ enum Command {
     },
     /// Check and test everything, stopping at the first failure.
     Test {
+        /// Run the checks of the inner loop: formatting, lints, and the tests that take seconds.
+        #[arg(long, conflicts_with = "filters")]
+        quick: bool,
         /// Run only the tests whose name contains one of these words, and no other checks.
         filters: Vec<String>,
     },
@@ -137,7 +140,8 @@ fn run(command: Command) -> Result<()> {
             }
             serve::run(listener, &directory)
         }
-        Command::Test { filters } => test::run(&filters),
+        Command::Test { quick: true, .. } => test::quick(),
+        Command::Test { filters, .. } => test::run(&filters),
         Command::GpuCheck { pack } => {
             let size = gpu_check::pack(&pack)?;
             println!("{}: {} MB; run gpu-check.sh in it where there is a GPU", pack.display(), size >> 20);

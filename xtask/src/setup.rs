@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The version of Firefox's driver.
+const GECKODRIVER: &str = "0.36.0";
+
 /// The target that the page is compiled for.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
@@ -41,7 +44,7 @@ pub fn wasm_target() -> Result<()> {
     Ok(())
 }
 
-/// The programs that the tests use: a browser, its WebDriver, axe-core, and a Vulkan driver that needs no GPU.
+/// The programs that the tests use: browsers, their WebDrivers, axe-core, and a Vulkan driver that needs no GPU.
 #[derive(Debug)]
 pub struct TestTools {
     /// Chromium or Chrome.
@@ -53,6 +56,23 @@ pub struct TestTools {
     /// The manifest of Mesa's software driver for Vulkan; `None` on other systems than Linux, which have their own
     /// API.
     pub vulkan_driver: Option<PathBuf>,
+    /// Firefox and WebKitGTK; `None` where the system is not Linux.
+    pub others: Option<OtherBrowsers>,
+}
+
+/// Browsers other than Chromium, with what drives them.
+#[derive(Debug)]
+pub struct OtherBrowsers {
+    /// Firefox.
+    pub firefox: PathBuf,
+    /// Its driver.
+    pub geckodriver: PathBuf,
+    /// WebKitGTK's MiniBrowser.
+    pub webkit: PathBuf,
+    /// Its driver.
+    pub webkit_driver: PathBuf,
+    /// An X server without a screen, which MiniBrowser needs.
+    pub xvfb: PathBuf,
 }
 
 /// Finds what the tests need; installs what is missing on Debian and Ubuntu as root.
@@ -88,7 +108,35 @@ pub fn test_tools() -> Result<TestTools> {
         } else {
             None
         },
+        others: if cfg!(target_os = "linux") {
+            Some(OtherBrowsers {
+                firefox: found(firefox(), "Firefox")?,
+                geckodriver: geckodriver()?,
+                webkit: found(mini_browser(), "WebKitGTK's MiniBrowser")?,
+                webkit_driver: found(find_program(&["WebKitWebDriver"]), "WebKitWebDriver")?,
+                xvfb: found(find_program(&["Xvfb"]), "Xvfb")?,
+            })
+        } else {
+            None
+        },
     })
+}
+
+/// Firefox's driver: no Debian package has it, so it is compiled once from crates.io, beside the chores' other tools.
+fn geckodriver() -> Result<PathBuf> {
+    if let Some(installed) = find_program(&["geckodriver"]) {
+        return Ok(installed);
+    }
+    let root = workspace::target_directory().join("chores/geckodriver").join(GECKODRIVER);
+    let program = root.join("bin/geckodriver");
+    if !program.is_file() {
+        println!("Compiling geckodriver {GECKODRIVER}");
+        let version = ["--version", GECKODRIVER];
+        let mut cargo = workspace::cargo();
+        cargo.args(["install", "geckodriver", "--locked", "--debug"]).args(version).arg("--root").arg(&root);
+        workspace::run(&mut cargo).context("geckodriver could not be compiled: is the network there?")?;
+    }
+    Ok(program)
 }
 
 /// axe-core's script.
@@ -195,6 +243,15 @@ fn missing_packages() -> Vec<&'static str> {
         if !has_vulkan_loader() {
             missing.push("libvulkan1");
         }
+        if firefox().is_none() {
+            missing.push("firefox-esr");
+        }
+        if mini_browser().is_none() || find_program(&["WebKitWebDriver"]).is_none() {
+            missing.push("webkit2gtk-driver");
+        }
+        if find_program(&["Xvfb"]).is_none() {
+            missing.push("xvfb");
+        }
     }
     missing
 }
@@ -204,6 +261,23 @@ fn browser() -> Option<PathBuf> {
         Some("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome".into())
             .filter(|path: &PathBuf| path.is_file())
     })
+}
+
+fn firefox() -> Option<PathBuf> {
+    find_program(&["firefox-esr", "firefox"])
+}
+
+/// WebKitGTK's own browser, which its driver opens. It is not in PATH.
+fn mini_browser() -> Option<PathBuf> {
+    let libraries = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let folders = fs::read_dir(libraries).ok()?.flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = folders
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("webkit")))
+        .map(|path| path.join("MiniBrowser"))
+        .filter(|path| path.is_file())
+        .collect();
+    found.sort();
+    found.pop()
 }
 
 fn driver() -> Option<PathBuf> {

@@ -45,6 +45,25 @@ pub fn run(filters: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Test files that take seconds and need neither a browser nor a GPU.
+const QUICK: [&str; 8] = ["address", "bad_input", "files", "layers", "messages", "policy", "routing", "session"];
+
+/// Runs the checks of the inner loop: formatting, lints, the units and the test files of [`QUICK`].
+///
+/// # Errors
+/// The first step that failed.
+pub fn quick() -> Result<()> {
+    let mut steps = Steps::default();
+    steps.cargo("formatting", &["fmt", "--all", "--check"])?;
+    steps.cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    // The whole workspace, as in the other steps: a part of it would have its dependencies compiled with other features.
+    let files = QUICK.iter().flat_map(|name| ["--test", name]);
+    let arguments: Vec<&str> = ["test", "--workspace", "--lib", "--bins"].into_iter().chain(files).collect();
+    steps.cargo("quick tests", &arguments)?;
+    steps.summary();
+    Ok(())
+}
+
 /// Checks licences, formatting, lints and documentation.
 fn checks(steps: &mut Steps) -> Result<()> {
     steps.run("licences", || {
@@ -155,6 +174,14 @@ fn test_environment(command: &mut Command, tools: &TestTools) {
         && std::env::var_os("VK_ICD_FILENAMES").is_none()
     {
         command.env("VK_ICD_FILENAMES", driver);
+    }
+    if let Some(others) = &tools.others {
+        command
+            .env("MOESCOPE_FIREFOX", &others.firefox)
+            .env("MOESCOPE_GECKODRIVER", &others.geckodriver)
+            .env("MOESCOPE_WEBKIT", &others.webkit)
+            .env("MOESCOPE_WEBKIT_DRIVER", &others.webkit_driver)
+            .env("MOESCOPE_XVFB", &others.xvfb);
     }
     // Without this directory Mesa prints a warning at every start, although it does not need it.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {

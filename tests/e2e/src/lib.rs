@@ -4,6 +4,7 @@
 //! - [`tools`]: the site and the programs, from the environment that `cargo xtask test` sets.
 //! - [`server`]: the site as a static host serves it, and faulty hosts.
 //! - [`browser`]: ChromeDriver, and browsers with and without WebGPU.
+//! - [`other_browsers`]: Firefox and WebKitGTK.
 //! - [`page`]: the page as visitors and scripts use it, through its documented hooks.
 //! - [`cli`]: runs `moescope trace`.
 //! - [`deep`]: a model of many layers, and measurements of its routing map.
@@ -13,6 +14,7 @@
 pub mod browser;
 pub mod cli;
 pub mod deep;
+pub mod other_browsers;
 pub mod page;
 pub mod server;
 pub mod tools;

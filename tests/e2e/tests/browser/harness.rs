@@ -5,6 +5,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
 use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::other_browsers::{self, OpenBrowser, Other, OtherTools};
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
@@ -23,6 +24,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(180);
 pub struct Test {
     pub name: &'static str,
     pub body: for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<()>>,
+    /// Whether it runs in another browser than Chromium: ignored where the system has none.
+    pub in_other: bool,
 }
 
 /// The tests of a module: `tests![name, ...]` from its async functions of those names.
@@ -33,6 +36,7 @@ macro_rules! tests {
             vec![$($crate::harness::Test {
                 name: concat!(module_path!(), "::", stringify!($name)).trim_start_matches("browser::"),
                 body: |stage| Box::pin($name(stage)),
+                in_other: false,
             }),*]
         }
     };
@@ -43,6 +47,7 @@ pub(crate) use tests;
 struct Shared {
     runtime: Runtime,
     tools: Tools,
+    others: Option<OtherTools>,
     driver: Driver,
     site: Server,
 }
@@ -52,6 +57,8 @@ pub struct Stage {
     shared: Arc<Shared>,
     /// The browsers that the test opened.
     browsers: Mutex<Vec<WebDriver>>,
+    /// Those of another kind, with their drivers.
+    others: Mutex<Vec<OpenBrowser>>,
     /// Parts of console messages that the test expects.
     expected: Mutex<Vec<&'static str>>,
 }
@@ -72,6 +79,15 @@ impl Stage {
         let browser = browser::open(&self.shared.tools, &self.shared.driver, visitor).await?;
         self.browsers.lock().expect("no panic holds it").push(browser.clone());
         Ok(Page::new(browser))
+    }
+
+    /// Firefox or WebKitGTK, with an empty page.
+    pub async fn other_browser(&self, other: Other) -> Result<Page> {
+        let tools = self.shared.others.as_ref().context("the environment names no other browsers")?;
+        let opened = other_browsers::open(tools, other).await?;
+        let page = Page::new(opened.browser.clone());
+        self.others.lock().expect("no panic holds it").push(opened);
+        Ok(page)
     }
 
     /// A browser with a page of the site.
@@ -110,7 +126,11 @@ impl Stage {
     /// Saves a screenshot of every open page.
     async fn keep_pictures(&self, name: &str) -> Vec<PathBuf> {
         let mut pictures = Vec::new();
-        for (number, browser) in self.opened().iter().enumerate() {
+        let others: Vec<WebDriver> = {
+            let others = self.others.lock().expect("no panic holds it");
+            others.iter().map(|other| other.browser.clone()).collect()
+        };
+        for (number, browser) in self.opened().iter().chain(&others).enumerate() {
             let file = format!("{}-{number}.png", name.replace("::", "-"));
             let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file);
             if browser.screenshot(&path).await.is_ok() {
@@ -125,11 +145,15 @@ impl Stage {
         for browser in browsers {
             let _ = browser.quit().await;
         }
+        let others = std::mem::take(&mut *self.others.lock().expect("no panic holds it"));
+        for other in others {
+            let _ = other.browser.clone().quit().await;
+        }
     }
 }
 
 async fn run_one(test: &Test, shared: Arc<Shared>) -> Result<()> {
-    let stage = Stage { shared, browsers: Mutex::default(), expected: Mutex::default() };
+    let stage = Stage { shared, browsers: Mutex::default(), others: Mutex::default(), expected: Mutex::default() };
     let body = AssertUnwindSafe((test.body)(&stage)).catch_unwind();
     let mut result = match tokio::time::timeout(TIME_LIMIT, body).await {
         Ok(Ok(result)) => result,
@@ -184,10 +208,12 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
         .into_iter()
         .map(|test| {
             let shared = shared.clone();
-            Trial::test(test.name, move || {
+            let is_ignored = test.in_other && shared.as_ref().is_some_and(|shared| shared.others.is_none());
+            let trial = Trial::test(test.name, move || {
                 let shared = shared.expect("set up before any test runs");
                 shared.runtime.block_on(run_one(&test, shared.clone())).map_err(Failed::from)
-            })
+            });
+            trial.with_ignored_flag(is_ignored)
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -201,5 +227,6 @@ fn set_up() -> Result<Shared> {
     let router = server::site(&tools).context("the site cannot be served")?;
     let site = runtime.block_on(Server::start(router))?;
     let driver = Driver::start(&tools)?;
-    Ok(Shared { runtime, tools, driver, site })
+    let others = OtherTools::from_environment()?;
+    Ok(Shared { runtime, tools, others, driver, site })
 }

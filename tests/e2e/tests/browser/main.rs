@@ -15,6 +15,7 @@ mod layout;
 mod links;
 mod loads;
 mod opening;
+mod others;
 mod panels;
 mod pictures;
 mod policy;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         explore::tests(),
         api::tests(),
         layout::tests(),
+        others::tests(),
         shell::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
