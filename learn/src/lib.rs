@@ -5,6 +5,7 @@
 //!
 //! - [`local_experts`]: mixtures in the plane, 1991 and what followed: support vector machines, Gaussian processes,
 //!   trees of gates;
+//! - [`transformer`]: a sparse transformer's forward and backward pass, optimiser, schedule and order of the text;
 //! - [`error`], [`random`], [`linalg`], [`columns`]: what the labs share.
 //!
 //! ```
@@ -24,3 +25,4 @@ pub mod error;
 pub mod linalg;
 pub mod local_experts;
 pub mod random;
+pub mod transformer;

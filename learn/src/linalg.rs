@@ -1,11 +1,11 @@
 //! Matrix products and the few element-wise functions that the layers share.
 //!
-//! Everything is `f32`, row-major, single-threaded: a replica owns one thread and the replicas run side by side
-//! (see [`crate::replica`]), which for matrices this small beats one product spread over several threads.
+//! Everything is `f32`, row-major and single-threaded. A replica has one thread, and the replicas run in parallel (see
+//! [`crate::replica`]). For matrices this small that is faster than one product spread over several threads.
 
 use gemm::Parallelism;
 
-/// A matrix that is read: `rows` x `cols` over a slice, with any strides (in elements).
+/// A matrix to read: `rows` x `cols` elements of a slice, with any strides (in elements).
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -15,7 +15,7 @@ pub struct Matrix<'a> {
     col_stride: usize,
 }
 
-/// A matrix that is written; its rows are contiguous, `row_stride` elements apart.
+/// A matrix to write. Each row is contiguous, and rows start `row_stride` elements apart.
 pub struct MatrixMut<'a> {
     data: &'a mut [f32],
     rows: usize,
@@ -23,12 +23,12 @@ pub struct MatrixMut<'a> {
     row_stride: usize,
 }
 
-/// A row-major matrix whose rows follow each other without a gap.
+/// A row-major matrix without gaps between its rows.
 pub fn matrix(data: &[f32], rows: usize, cols: usize) -> Matrix<'_> {
     strided(data, rows, cols, cols)
 }
 
-/// A row-major matrix whose rows begin `row_stride` elements apart (a slice of columns of a wider one).
+/// A row-major matrix whose rows start `row_stride` elements apart, for example some columns of a wider matrix.
 pub fn strided(data: &[f32], rows: usize, cols: usize, row_stride: usize) -> Matrix<'_> {
     assert!(rows == 0 || (rows - 1) * row_stride + cols <= data.len(), "matrix {rows}x{cols} outside of its data");
     Matrix { data, rows, cols, row_stride, col_stride: 1 }
@@ -46,7 +46,7 @@ pub fn strided_mut(data: &mut [f32], rows: usize, cols: usize, row_stride: usize
 }
 
 impl Matrix<'_> {
-    /// The transpose; no data moves.
+    /// The transpose; no data is moved.
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
@@ -85,8 +85,8 @@ pub fn product(out: MatrixMut<'_>, keep: f32, scale: f32, a: Matrix<'_>, b: Matr
     }
 }
 
-/// A linear map without a bias, `y = x W^T`, for `W` outputs x inputs: forward and backward pass. `x` and `y` have as
-/// many rows as the slices hold.
+/// A linear map without a bias, `y = x W^T` with `W` of outputs x inputs: forward and backward pass. The number of
+/// rows of `x` and `y` follows from the lengths of the slices.
 #[derive(Clone, Copy)]
 pub struct Linear {
     /// Width of `x`.

@@ -1,7 +1,7 @@
-//! Random numbers that are a pure function of a seed and a place: the same on every run, with no state to save in a
-//! checkpoint.
+//! Random numbers that are pure functions of a seed and an index: the same in every run, without state that a
+//! checkpoint would have to store.
 
-/// A well mixed 64-bit number for this seed and place (the finaliser of SplitMix64, Steele et al. 2014).
+/// A well mixed 64-bit number for a seed and an index (the finaliser of SplitMix64, Steele et al. 2014).
 pub fn hash(seed: u64, place: u64) -> u64 {
     let mut z = seed.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for _ in 0..2 {

@@ -2,11 +2,10 @@
 //!
 //! - `corpus`: text of several domains from packages, cleaned, split, balanced;
 //! - `tokenizer`: one byte-level BPE for all models; `fragments`: how it divides the text;
-//! - `data`: the order of the text, the same for every model;
-//! - `model`: sizes and layout; `reference` (for tests): a simple implementation; `parity`: exports in the engine;
-//! - `rms_norm`, `rope`, `attention`, `gate`, `moe`, `cross_entropy`: the forward and backward passes of a layer;
-//! - `replica`: the whole network for a part of a batch, on one thread;
-//! - `optimizer`, `schedule`, `trainer`, `checkpoint`, `curves`, `snapshots`: training;
+//! - `data`: the text as token ids;
+//! - the mathematics is in `moescope_learn::transformer`: layers, gates, the whole network, optimiser, schedule,
+//!   the order of the text; for tests, `parity`: exports run by the engine;
+//! - `trainer`, `checkpoint`, `curves`, `snapshots`: training, with threads and files;
 //! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
 //! - `finish`: the same for a model that was trained by train/gpu;
 //! - `words`: the share of real words in what a model writes;
@@ -18,12 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use moescope_learn::random;
+use moescope_learn::transformer::{gate, model, optimizer, replica, schedule};
 
-mod attention;
 mod checkpoint;
 mod config;
 mod corpus;
-mod cross_entropy;
 mod curves;
 mod data;
 mod evaluation;
@@ -31,22 +30,10 @@ mod export;
 mod files;
 mod finish;
 mod fragments;
-mod gate;
-mod linalg;
-mod model;
-mod moe;
-mod optimizer;
 #[cfg(test)]
 mod parity;
 mod picture;
-mod random;
-#[cfg(test)]
-mod reference;
-mod replica;
 mod results;
-mod rms_norm;
-mod rope;
-mod schedule;
 mod snapshots;
 mod table;
 mod tokenizer;

@@ -190,7 +190,12 @@ impl Trainer {
         let tokens = self.phases[phase].tokens_per_step();
         let total = self.config.training.tokens;
         let factor = self.config.schedule.factor(self.tokens + tokens, tokens, total);
-        let gradient_norm = self.optimizer.step(step, factor, &mut self.values, &mut self.gradient, count);
+        let (gradient_norm, shares) = self.optimizer.shares(step, factor, &mut self.values, &mut self.gradient, count);
+        std::thread::scope(|scope| {
+            for share in shares {
+                scope.spawn(|| share.apply());
+            }
+        });
         self.move_biases(phase);
         self.step += 1;
         self.tokens += tokens;

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attention::AttentionShape;
-use crate::gate::{GateKind, GateShape};
-use crate::moe::ExpertShape;
+use super::attention::AttentionShape;
+use super::gate::{GateKind, GateShape};
+use super::moe::ExpertShape;
 use crate::random::normal;
 
 /// The sizes of a model.

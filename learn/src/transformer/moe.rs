@@ -4,7 +4,7 @@
 //! Expert `e`: `h1 = x W1^T`, `h3 = x W3^T`, `a = silu(h1) * h3`, `y = a W2^T`; the layer's output for a token is
 //! `sum over its experts of w_e y_e`. W1 and W3 lie one after the other, so that one product computes both.
 
-use crate::gate::{GateShape, Routing};
+use super::gate::{GateShape, Routing};
 use crate::linalg::{Linear, add_scaled, dot, exp};
 
 /// The sizes of the experts of one layer.

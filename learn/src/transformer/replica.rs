@@ -3,15 +3,15 @@
 //! A block is `x + attention(norm(x))` and then `x + experts(norm(x))`. After the last block a norm and the tied
 //! embedding give the logits. The backward pass goes through the layers in the opposite order.
 
-use crate::attention::{self, AttentionScratch};
-use crate::cross_entropy::{self, LossScratch};
-use crate::gate::{self, Batch, GateLosses, Routing};
+use super::attention::{self, AttentionScratch};
+use super::cross_entropy::{self, LossScratch};
+use super::gate::{self, Batch, GateLosses, Routing};
+use super::model::{Layout, ModelShape};
+use super::moe::{self, MoeGradients, MoeScratch, MoeState};
+use super::rms_norm;
+use super::rope::Rope;
 use crate::linalg::Linear;
-use crate::model::{Layout, ModelShape};
-use crate::moe::{self, MoeGradients, MoeScratch, MoeState};
 use crate::random::hash;
-use crate::rms_norm;
-use crate::rope::Rope;
 
 /// The activations of one layer that the backward pass needs; each buffer is tokens x its width.
 struct LayerState {

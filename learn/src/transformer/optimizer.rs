@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::model::{Kind, Layout, Parameter};
 use crate::linalg::{dot, matrix, matrix_mut, product};
-use crate::model::{Kind, Layout, Parameter};
 
 /// The hyperparameters of the optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Rates {
 pub struct Optimizer {
     layout: Layout,
     rates: Rates,
+    /// Which parameters it moves.
+    trained: Vec<bool>,
     /// Momentum, or AdamW's first moment.
     pub first: Vec<f32>,
     /// AdamW's second moment.
@@ -49,18 +51,44 @@ impl Optimizer {
     /// An optimiser whose moments are zero.
     pub fn new(layout: Layout, rates: Rates) -> Self {
         let zeros = vec![0.0; layout.total];
-        Self { first: zeros.clone(), second: zeros, layout, rates }
+        let trained = vec![true; layout.parameters.len()];
+        Self { first: zeros.clone(), second: zeros, layout, rates, trained }
     }
 
-    /// One step, on `threads` threads. `step` counts from 0, `factor` is the schedule's. Returns the gradient's norm
-    /// before clipping.
-    pub fn step(&mut self, step: usize, factor: f32, values: &mut [f32], gradient: &mut [f32], threads: usize) -> f32 {
+    /// Trains only these parameters; the others stay as they are.
+    pub fn only(mut self, trained: impl Fn(&Parameter) -> bool) -> Self {
+        self.trained = self.layout.parameters.iter().map(trained).collect();
+        self
+    }
+
+    /// Takes other rates for the next steps.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
+    /// One step. `step` counts from 0, `factor` is the schedule's. Returns the gradient's norm before clipping.
+    pub fn step(&mut self, step: usize, factor: f32, values: &mut [f32], gradient: &mut [f32]) -> f32 {
+        let (norm, shares) = self.shares(step, factor, values, gradient, 1);
+        shares.into_iter().for_each(Share::apply);
+        norm
+    }
+
+    /// One step in so many shares, which may be applied on as many threads; it is done when all are. Returns the
+    /// gradient's norm before clipping.
+    pub fn shares<'a>(
+        &'a mut self,
+        step: usize,
+        factor: f32,
+        values: &'a mut [f32],
+        gradient: &'a mut [f32],
+        count: usize,
+    ) -> (f32, Vec<Share<'a>>) {
         let rates = &self.rates;
         let norm = dot(gradient, gradient).sqrt();
         if norm > rates.clip {
             gradient.iter_mut().for_each(|g| *g *= rates.clip / norm);
         }
-        let mut shares: Vec<Vec<Piece>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Share> = (0..count).map(|_| Share { pieces: Vec::new(), rates, step, factor }).collect();
         let (mut values, mut first, mut second, mut gradient) =
             (values, &mut self.first[..], &mut self.second[..], &gradient[..]);
         for (n, parameter) in self.layout.parameters.iter().enumerate() {
@@ -72,23 +100,34 @@ impl Optimizer {
                 second: second.split_off_mut(..size).expect("the layout covers the moments"),
                 gradient: gradient.split_off(..size).expect("the layout covers the gradient"),
             };
-            shares[n % threads].push(piece);
-        }
-        std::thread::scope(|scope| {
-            for share in shares {
-                scope.spawn(move || {
-                    for piece in share {
-                        match piece.parameter.kind {
-                            Kind::Hidden => muon(piece, rates, factor),
-                            Kind::Table => adam(piece, rates, rates.decay, step, factor),
-                            Kind::Gain => adam(piece, rates, 0.0, step, factor),
-                            Kind::Bias => {}
-                        }
-                    }
-                });
+            if self.trained[n] {
+                shares[n % count].pieces.push(piece);
             }
-        });
-        norm
+        }
+        (norm, shares)
+    }
+}
+
+/// A part of a step: some of the parameters.
+pub struct Share<'a> {
+    pieces: Vec<Piece<'a>>,
+    rates: &'a Rates,
+    step: usize,
+    factor: f32,
+}
+
+impl Share<'_> {
+    /// Moves its parameters.
+    pub fn apply(self) {
+        let Self { pieces, rates, step, factor } = self;
+        for piece in pieces {
+            match piece.parameter.kind {
+                Kind::Hidden => muon(piece, rates, factor),
+                Kind::Table => adam(piece, rates, rates.decay, step, factor),
+                Kind::Gain => adam(piece, rates, 0.0, step, factor),
+                Kind::Bias => {}
+            }
+        }
     }
 }
 
@@ -182,16 +221,15 @@ mod tests {
 
     #[test]
     fn a_gradient_step_lowers_a_quadratic() {
-        let shape = crate::config::tests::tiny().model;
-        let layout = Layout::new(&shape);
-        let rates = crate::config::tests::tiny().optimizer;
+        let layout = Layout::new(&crate::transformer::reference::tests::shape());
+        let rates = Rates { muon: 0.05, momentum: 0.95, adam: 0.01, betas: [0.9, 0.95], decay: 0.1, clip: 1.0 };
         let mut values = layout.initial(1);
         let mut optimizer = Optimizer::new(layout, rates);
         let norm = |v: &[f32]| dot(v, v);
         let before = norm(&values);
         for step in 0..20 {
             let mut gradient = values.clone();
-            optimizer.step(step, 1.0, &mut values, &mut gradient, 2);
+            optimizer.step(step, 1.0, &mut values, &mut gradient);
         }
         assert!(norm(&values) < before);
     }

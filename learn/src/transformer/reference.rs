@@ -1,8 +1,8 @@
 //! The reference for tests: a simple implementation of the model in `f64`, one token after the other, without blocks,
 //! groups or buffers. It shares only the layout of the parameters with the fast code.
 
-use crate::gate::{GateKind, GateLosses};
-use crate::model::{Layout, ModelShape};
+use super::gate::{GateKind, GateLosses};
+use super::model::{Layout, ModelShape};
 
 /// What the reference computes for one batch.
 pub struct Outcome {
@@ -282,15 +282,16 @@ pub fn run(
     Outcome { loss, token_losses, routing }
 }
 
-mod tests {
+pub mod tests {
     use super::*;
     use crate::random::{hash, normal};
-    use crate::replica::Replica;
+    use crate::transformer::replica::Replica;
 
     const FACTORS: GateLosses = GateLosses { balance: 0.3, z: 0.1 };
     const SEED: u64 = 77;
 
-    fn shape() -> ModelShape {
+    /// A model small enough for the reference.
+    pub fn shape() -> ModelShape {
         ModelShape {
             vocabulary: 150,
             width: 12,
@@ -350,7 +351,7 @@ mod tests {
         let layout = Layout::new(&shape);
         let parameters = (0..layout.total).map(|i| (0.35 * normal(5, i as u64)) as f32);
         let mut parameters: Vec<f32> = parameters.collect();
-        for p in layout.parameters.iter().filter(|p| p.kind == crate::model::Kind::Gain) {
+        for p in layout.parameters.iter().filter(|p| p.kind == crate::transformer::model::Kind::Gain) {
             parameters[p.range.clone()].iter_mut().for_each(|g| *g += 1.0);
         }
         let ids = |seed: u64| {
@@ -424,7 +425,7 @@ mod tests {
             replica.train(&c.parameters, &c.inputs.concat(), &c.targets.concat(), FACTORS, 1.0, SEED);
             let mut parameters = wide(&c.parameters);
             let noise = drawn(c.shape.experts);
-            for p in c.layout.parameters.iter().filter(|p| p.kind != crate::model::Kind::Bias) {
+            for p in c.layout.parameters.iter().filter(|p| p.kind != crate::transformer::model::Kind::Bias) {
                 let scale = p.range.clone().map(|i| replica.gradient[i].abs()).fold(0.0, f32::max);
                 for pick in 0..4 {
                     let i = p.range.start + (hash(9, (p.range.start + pick) as u64) as usize) % p.range.len();
