@@ -5,6 +5,10 @@
 //!
 //! - [`local_experts`]: mixtures in the plane, 1991 and what followed: support vector machines, Gaussian processes,
 //!   trees of gates;
+//! - [`deep_mixture`]: two layers of mixtures on handwritten digits, 2013;
+//! - [`conditional`]: parts of a network that are on, weighted or switched, and what an example costs;
+//! - [`router`]: the routers of a transformer in training: balance, collapse, specialisation;
+//! - [`fine_tune`]: a model fine-tuned on one text, and when it begins to learn it by heart;
 //! - [`transformer`]: a sparse transformer's forward and backward pass, optimiser, schedule and order of the text;
 //! - [`error`], [`random`], [`linalg`], [`columns`]: what the labs share.
 //!
@@ -20,9 +24,16 @@
 //! # }
 //! ```
 
+mod adam;
+mod affine;
 pub mod columns;
+pub mod conditional;
+pub mod deep_mixture;
+pub mod digits;
 pub mod error;
+pub mod fine_tune;
 pub mod linalg;
 pub mod local_experts;
 pub mod random;
+pub mod router;
 pub mod transformer;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
+use moescope_learn::transformer::stored::file_name;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
 
@@ -384,21 +385,6 @@ fn router_json(m: &ModelShape) -> Option<serde_json::Value> {
         router["shared_experts"] = m.shared_experts.into();
     }
     Some(router)
-}
-
-/// The name of a parameter in Hugging Face's class; `None` for the router of a network of one expert.
-fn file_name(m: &ModelShape, name: &str) -> Option<String> {
-    if m.experts > 1 {
-        return Some(name.to_string());
-    }
-    if name.contains("block_sparse_moe.gate") {
-        return None;
-    }
-    let parts = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];
-    let renamed = parts.iter().fold(name.to_string(), |name, (old, new)| {
-        name.replace(&format!("block_sparse_moe.experts.0.{old}."), &format!("mlp.{new}."))
-    });
-    Some(renamed)
 }
 
 /// `model.safetensors` in f16.

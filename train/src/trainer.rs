@@ -426,6 +426,36 @@ mod tests {
         assert_eq!(whole.values, second.values);
     }
 
+    /// The lab of the page takes the trainer's steps: the same losses from the same seed.
+    #[test]
+    fn the_lab_s_router_has_the_losses_of_the_trainer() {
+        use moescope_learn::router::{Gate, Lab, Settings};
+
+        for gate in [Gate::SoftmaxTopK, Gate::NoisyTopK, Gate::SigmoidBias] {
+            let settings = Settings { gate, seed: 11, context: 32, z_loss: 0.001, sequences: 2, ..Settings::default() };
+            let texts = || crate::data::made_up(3, 2000, 300);
+            let mut lab = Lab::new(settings.clone(), texts()).unwrap();
+            let (factors, mut config) = (settings.factors(), tiny());
+            config.model = lab.shape().clone();
+            config.training.tokens = 1 << 30;
+            config.training.short = None;
+            config.training.seed = 11;
+            config.training.replicas = 1;
+            config.training.mixed = 0.0;
+            config.training.repeat = texts().into_iter().map(|t| (t.name, 2)).collect();
+            (config.training.balance_loss, config.training.z_loss) = (factors.balance, factors.z);
+            config.optimizer = settings.rates();
+            config.schedule = settings.schedule();
+            let mut trainer = Trainer::new(config, texts(), Vec::new(), String::new()).unwrap();
+            for step in 0..50 {
+                lab.step(1).unwrap();
+                let (ours, theirs) = (lab.state().loss.unwrap(), trainer.train_step().loss as f32);
+                assert!((ours - theirs).abs() < 1e-3, "{gate:?}, step {step}: {ours} is not {theirs}");
+            }
+            assert!(lab.state().loss.unwrap() < 5.6, "it has learned something: {:?}", lab.state().loss);
+        }
+    }
+
     #[test]
     fn snapshots_are_kept_and_a_run_that_goes_on_has_them_all() {
         let recorded = || {

@@ -44,6 +44,8 @@ pub fn forward(
 
 /// Returns the summed loss in nats; writes `dx` and adds to `d_embedding` the gradient of `share` times that sum:
 /// `dlogits = share (p - onehot(target))`, `dx = dlogits embedding`, `dembedding = dlogits^T x`.
+///
+/// Without `d_embedding` its gradient is not computed.
 #[allow(clippy::too_many_arguments)]
 pub fn forward_backward(
     x: &[f32],
@@ -52,7 +54,7 @@ pub fn forward_backward(
     targets: &[u16],
     share: f32,
     dx: &mut [f32],
-    d_embedding: &mut [f32],
+    mut d_embedding: Option<&mut [f32]>,
     scratch: &mut LossScratch,
 ) -> f64 {
     let vocabulary = embedding.len() / width;
@@ -73,7 +75,9 @@ pub fn forward_backward(
             row[target as usize] -= share;
         }
         head.to_input(logits, embedding, 0.0, &mut dx[at.clone()]);
-        head.add_to_weight(logits, &x[at], d_embedding);
+        if let Some(d_embedding) = &mut d_embedding {
+            head.add_to_weight(logits, &x[at], d_embedding);
+        }
     }
     total
 }

@@ -4,7 +4,9 @@
 //! - [`rms_norm`], [`rope`], [`attention`], [`gate`], [`moe`], [`cross_entropy`]: the forward and backward passes of a
 //!   layer;
 //! - [`replica`]: the whole network for a part of a batch;
-//! - [`data`], [`optimizer`], [`schedule`]: the order of the text, the steps, the learning rate.
+//! - [`stored`]: models as files hold them;
+//! - [`data`], [`optimizer`], [`schedule`]: the order of the text, the steps, the learning rate;
+//!   [`trainee`] puts them together.
 
 pub mod attention;
 pub mod cross_entropy;
@@ -19,3 +21,5 @@ pub mod replica;
 pub mod rms_norm;
 pub mod rope;
 pub mod schedule;
+pub mod stored;
+pub mod trainee;

@@ -180,6 +180,41 @@ impl ModelShape {
     }
 }
 
+/// Which of a model's parameters are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trained {
+    /// All.
+    #[default]
+    All,
+    /// All but the experts.
+    WithoutExperts,
+    /// The routers alone.
+    Routers,
+}
+
+impl Trained {
+    /// Whether this parameter is one of them.
+    pub fn covers(self, parameter: &Parameter) -> bool {
+        match self {
+            Self::All => true,
+            Self::WithoutExperts => parameter.part != Part::Expert,
+            Self::Routers => parameter.part == Part::Router,
+        }
+    }
+}
+
+/// Which part of the network a parameter belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A router: its matrices and its bias.
+    Router,
+    /// An expert, a shared one too.
+    Expert,
+    /// Anything else: embedding, attention, norms.
+    Rest,
+}
+
 /// How the optimiser treats a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -206,6 +241,8 @@ pub struct Parameter {
     pub range: Range<usize>,
     /// How the optimiser treats it.
     pub kind: Kind,
+    /// Where it belongs.
+    pub part: Part,
     /// Standard deviation of the initial values; the weight of a norm starts at 1.
     pub deviation: f64,
 }
@@ -334,7 +371,12 @@ impl ParameterList {
 
     fn add(&mut self, name: String, rows: usize, cols: usize, kind: Kind, deviation: f64) -> Range<usize> {
         let range = self.total()..self.total() + rows * cols;
-        self.parameters.push(Parameter { name, rows, cols, range: range.clone(), kind, deviation });
+        let part = match name.split_once("block_sparse_moe.") {
+            None => Part::Rest,
+            Some((_, rest)) if rest.contains("experts.") => Part::Expert,
+            Some(_) => Part::Router,
+        };
+        self.parameters.push(Parameter { name, rows, cols, range: range.clone(), kind, part, deviation });
         range
     }
 }

@@ -6,6 +6,7 @@
 
 use super::gate::{GateShape, Routing};
 use crate::linalg::{Linear, add_scaled, dot, exp};
+use crate::random::uniform;
 
 /// The sizes of the experts of one layer.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,31 @@ impl ExpertShape {
     /// W2.
     fn down(&self) -> Linear {
         Linear { inputs: self.ff, outputs: self.width }
+    }
+}
+
+/// Dropout in the experts (Fedus et al. 2021, section 2.4): each number of `a` is set to 0 with this probability, and
+/// the others are scaled so that the mean stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// The probability, below 1.
+    pub rate: f32,
+    /// Seed of what is dropped.
+    pub seed: u64,
+}
+
+impl Dropout {
+    /// What multiplies unit `unit` of an assignment.
+    fn factor(self, ff: usize, assignment: usize, unit: usize) -> f32 {
+        let dropped = uniform(self.seed, (assignment * ff + unit) as u64) < f64::from(self.rate);
+        if dropped { 0.0 } else { 1.0 / (1.0 - self.rate) }
+    }
+
+    /// Multiplies rows of `a`, one for each of these assignments.
+    fn apply(self, ff: usize, assignments: &[usize], activation: &mut [f32]) {
+        for (row, &assignment) in activation.chunks_exact_mut(ff).zip(assignments) {
+            row.iter_mut().enumerate().for_each(|(unit, a)| *a *= self.factor(ff, assignment, unit));
+        }
     }
 }
 
@@ -145,6 +171,7 @@ pub fn forward(
     w13: &[f32],
     w2: &[f32],
     routing: &Routing,
+    dropout: Option<Dropout>,
     out: &mut [f32],
     state: &mut MoeState,
     scratch: &mut MoeScratch,
@@ -160,6 +187,9 @@ pub fn forward(
         shape.up().forward(rows, &w13[e * shape.w13()..][..shape.w13()], 0.0, hidden);
         let activation = &mut scratch.activation[..n * ff];
         activate(ff, hidden, activation);
+        if let Some(dropout) = dropout {
+            dropout.apply(ff, assignments, activation);
+        }
         let y = &mut scratch.out[..n * width];
         shape.down().forward(activation, &w2[e * shape.w2()..][..shape.w2()], 0.0, y);
         for (y, &a) in y.chunks_exact(width).zip(assignments) {
@@ -173,9 +203,9 @@ pub struct MoeGradients<'a> {
     /// Gradient of the layer's input, tokens x width: added to.
     pub x: &'a mut [f32],
     /// Gradient of W1 and W3 of all experts: added to.
-    pub w13: &'a mut [f32],
+    pub w13: Option<&'a mut [f32]>,
     /// Gradient of W2 of all experts: added to.
-    pub w2: &'a mut [f32],
+    pub w2: Option<&'a mut [f32]>,
     /// Gradient of the gate's weights, tokens x choices: written, except for dropped assignments.
     pub weights: &'a mut [f32],
 }
@@ -191,9 +221,10 @@ pub fn backward(
     w13: &[f32],
     w2: &[f32],
     routing: &Routing,
+    dropout: Option<Dropout>,
     d_out: &[f32],
     state: &MoeState,
-    gradients: MoeGradients<'_>,
+    mut gradients: MoeGradients<'_>,
     scratch: &mut MoeScratch,
 ) {
     let ExpertShape { width, ff } = shape;
@@ -209,6 +240,9 @@ pub fn backward(
 
         gather(d_out, width, gate.choices(), assignments, rows);
         shape.down().to_input(rows, &w2[w2_at.clone()], 0.0, d_activation);
+        if let Some(dropout) = dropout {
+            dropout.apply(ff, assignments, d_activation);
+        }
         for (i, &a) in assignments.iter().enumerate() {
             let (h1, h3) = hidden[i * 2 * ff..(i + 1) * 2 * ff].split_at(ff);
             let (d1, d3) = d_hidden[i * 2 * ff..(i + 1) * 2 * ff].split_at_mut(ff);
@@ -225,9 +259,16 @@ pub fn backward(
             gradients.weights[a] = dot(u, act);
             act.iter_mut().for_each(|a| *a *= w);
         }
-        shape.down().add_to_weight(rows, activation, &mut gradients.w2[w2_at]);
+        if let Some(d_w2) = &mut gradients.w2 {
+            if let Some(dropout) = dropout {
+                dropout.apply(ff, assignments, activation);
+            }
+            shape.down().add_to_weight(rows, activation, &mut d_w2[w2_at]);
+        }
         gather(x, width, gate.choices(), assignments, rows);
-        shape.up().add_to_weight(d_hidden, rows, &mut gradients.w13[w13_at.clone()]);
+        if let Some(d_w13) = &mut gradients.w13 {
+            shape.up().add_to_weight(d_hidden, rows, &mut d_w13[w13_at.clone()]);
+        }
         let dx = &mut scratch.out[..n * width];
         shape.up().to_input(d_hidden, &w13[w13_at], 0.0, dx);
         for (dx, &a) in dx.chunks_exact(width).zip(assignments) {

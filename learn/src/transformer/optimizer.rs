@@ -55,9 +55,12 @@ impl Optimizer {
         Self { first: zeros.clone(), second: zeros, layout, rates, trained }
     }
 
-    /// Trains only these parameters; the others stay as they are.
+    /// Trains only these parameters; the others stay as they are, and have no moments.
     pub fn only(mut self, trained: impl Fn(&Parameter) -> bool) -> Self {
         self.trained = self.layout.parameters.iter().map(trained).collect();
+        let all = self.layout.parameters.iter().zip(&self.trained);
+        let moments = all.filter(|(_, trained)| **trained).map(|(p, _)| p.range.len()).sum();
+        (self.first, self.second) = (vec![0.0; moments], vec![0.0; moments]);
         self
     }
 
@@ -93,16 +96,14 @@ impl Optimizer {
             (values, &mut self.first[..], &mut self.second[..], &gradient[..]);
         for (n, parameter) in self.layout.parameters.iter().enumerate() {
             let size = parameter.range.len();
-            let piece = Piece {
-                parameter,
-                values: values.split_off_mut(..size).expect("the layout covers the values"),
-                first: first.split_off_mut(..size).expect("the layout covers the moments"),
-                second: second.split_off_mut(..size).expect("the layout covers the moments"),
-                gradient: gradient.split_off(..size).expect("the layout covers the gradient"),
-            };
-            if self.trained[n] {
-                shares[n % count].pieces.push(piece);
+            let all = values.split_off_mut(..size).zip(gradient.split_off(..size));
+            let (values, gradient) = all.expect("the layout covers the values and the gradient");
+            if !self.trained[n] {
+                continue;
             }
+            let moments = first.split_off_mut(..size).zip(second.split_off_mut(..size));
+            let (first, second) = moments.expect("trained parameters have moments");
+            shares[n % count].pieces.push(Piece { parameter, values, first, second, gradient });
         }
         (norm, shares)
     }

@@ -42,6 +42,9 @@ fn rotate(x: &mut [f64], head_dim: usize, position: usize, theta: f64) {
 /// The noise for a layer, a token and an expert.
 pub type Noise<'a> = &'a dyn Fn(usize, usize, usize) -> f64;
 
+/// What multiplies a number in an expert: of (layer, assignment, unit).
+pub type Mask<'a> = &'a dyn Fn(usize, usize, usize) -> f64;
+
 /// The decisions of a gate and the values that its losses need, for the tokens of a layer.
 #[derive(Default)]
 struct Gathered {
@@ -208,6 +211,7 @@ pub fn run(
     targets: &[Vec<u16>],
     factors: GateLosses,
     noise: Noise<'_>,
+    mask: Mask<'_>,
 ) -> Outcome {
     let layout = Layout::new(shape);
     let p = |range: &std::ops::Range<usize>| &parameters[range.clone()];
@@ -256,13 +260,16 @@ pub fn run(
         }
         loss += settle(shape, inputs[0].len(), factors, &mut gathered);
         let shared = (shape.experts..shape.experts + shape.shared_experts).map(|e| (e, 1.0));
-        for ((x, n), chosen) in streams.iter_mut().flatten().zip(&normed).zip(&gathered.chosen) {
-            for (e, weight) in chosen.iter().copied().chain(shared.clone()) {
+        let choices = shape.gate().choices();
+        for (t, ((x, n), chosen)) in streams.iter_mut().flatten().zip(&normed).zip(&gathered.chosen).enumerate() {
+            for (c, (e, weight)) in chosen.iter().copied().chain(shared.clone()).enumerate() {
                 let (w13, w2) = (p(&layer.w13), p(&layer.w2));
                 let size = shape.ff * d;
                 let h1 = matvec(&w13[2 * e * size..][..size], n);
                 let h3 = matvec(&w13[(2 * e + 1) * size..][..size], n);
-                let a: Vec<f64> = h1.iter().zip(&h3).map(|(a, b)| a / (1.0 + (-a).exp()) * b).collect();
+                let kept = |unit: usize| mask(number, t * choices + c, unit);
+                let a: Vec<f64> =
+                    h1.iter().zip(&h3).enumerate().map(|(u, (a, b))| kept(u) * a / (1.0 + (-a).exp()) * b).collect();
                 let y = matvec(&w2[e * size..][..size], &a);
                 x.iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
             }
@@ -284,11 +291,13 @@ pub fn run(
 
 pub mod tests {
     use super::*;
-    use crate::random::{hash, normal};
+    use crate::random::{hash, normal, uniform};
+    use crate::transformer::model::Trained;
     use crate::transformer::replica::Replica;
 
     const FACTORS: GateLosses = GateLosses { balance: 0.3, z: 0.1 };
     const SEED: u64 = 77;
+    const WHOLE: Mask<'static> = &|_, _, _| 1.0;
 
     /// A model small enough for the reference.
     pub fn shape() -> ModelShape {
@@ -384,7 +393,7 @@ pub mod tests {
         for shape in shapes() {
             let c = case(shape);
             let parameters = wide(&c.parameters);
-            let plain = run(&c.shape, &parameters, &c.inputs, &c.targets, FACTORS, &|_, _, _| 0.0);
+            let plain = run(&c.shape, &parameters, &c.inputs, &c.targets, FACTORS, &|_, _, _| 0.0, WHOLE);
             let mut replica = Replica::new(&c.shape, 2, c.shape.context);
             let (inputs, targets) = (c.inputs.concat(), c.targets.concat());
             let mut losses = vec![0.0; inputs.len()];
@@ -394,7 +403,7 @@ pub mod tests {
             }
             assert_same_routing(&c.shape, &replica, &plain);
             let noise = drawn(c.shape.experts);
-            let plain = run(&c.shape, &parameters, &c.inputs, &c.targets, FACTORS, &noise);
+            let plain = run(&c.shape, &parameters, &c.inputs, &c.targets, FACTORS, &noise, WHOLE);
             let trained = replica.train(&c.parameters, &inputs, &targets, FACTORS, 1.0, SEED);
             assert_same_routing(&c.shape, &replica, &plain);
             let total = trained.cross_entropy / inputs.len() as f64 + trained.gates;
@@ -433,7 +442,7 @@ pub mod tests {
                     let kept = parameters[i];
                     let mut at = |value: f64| {
                         parameters[i] = value;
-                        run(&c.shape, &parameters, &c.inputs, &c.targets, FACTORS, &noise).loss
+                        run(&c.shape, &parameters, &c.inputs, &c.targets, FACTORS, &noise, WHOLE).loss
                     };
                     let (up, down) = (at(kept + step), at(kept - step));
                     parameters[i] = kept;
@@ -445,6 +454,63 @@ pub mod tests {
             }
             for layer in &c.layout.layers {
                 assert!(replica.gradient[layer.bias.clone()].iter().all(|&g| g == 0.0), "no gradient reaches a bias");
+            }
+        }
+    }
+
+    #[test]
+    fn dropout_in_the_experts_equals_the_reference() {
+        for shape in [shape(), ModelShape { experts: 1, top_k: 1, ..shape() }] {
+            let c = case(shape);
+            let mut replica = Replica::new(&c.shape, 2, c.shape.context);
+            replica.dropout = 0.4;
+            let losses = replica.train(&c.parameters, &c.inputs.concat(), &c.targets.concat(), FACTORS, 1.0, SEED);
+            let ff = c.shape.ff;
+            let mask = |layer: usize, assignment: usize, unit: usize| {
+                let seed = hash(SEED, 0xd209 + layer as u64);
+                let dropped = uniform(seed, (assignment * ff + unit) as u64) < f64::from(0.4f32);
+                if dropped { 0.0 } else { 1.0 / 0.6 }
+            };
+            let mut parameters = wide(&c.parameters);
+            let noise = drawn(c.shape.experts);
+            let mut loss = |i: usize, change: f64| {
+                let kept = parameters[i];
+                parameters[i] += change;
+                let loss = run(&c.shape, &parameters, &c.inputs, &c.targets, FACTORS, &noise, &mask).loss;
+                parameters[i] = kept;
+                loss
+            };
+            let total = losses.cross_entropy / c.inputs.concat().len() as f64 + losses.gates;
+            assert!((total - loss(0, 0.0)).abs() < 1e-4);
+            for p in &c.layout.parameters {
+                let scale = p.range.clone().map(|i| replica.gradient[i].abs()).fold(0.0, f32::max);
+                let i = p.range.start + p.range.len() / 2;
+                let (plain, fast) = ((loss(i, 1e-5) - loss(i, -1e-5)) / 2e-5, f64::from(replica.gradient[i]));
+                assert!((plain - fast).abs() < 1e-3 * f64::from(scale) + 1e-6, "{}: {fast} is not {plain}", p.name);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_have_the_gradient_of_the_whole_and_the_rest_none() {
+        for shape in [
+            shape(),
+            ModelShape { router: GateKind::Hierarchical { groups: 2, groups_per_token: 1 }, experts: 4, ..shape() },
+        ] {
+            let c = case(shape);
+            let gradient = |trained: Trained| {
+                let mut replica = Replica::new(&c.shape, 2, c.shape.context);
+                replica.trained = trained;
+                replica.train(&c.parameters, &c.inputs.concat(), &c.targets.concat(), FACTORS, 1.0, SEED);
+                replica.gradient
+            };
+            let whole = gradient(Trained::All);
+            for trained in [Trained::WithoutExperts, Trained::Routers] {
+                let part = gradient(trained);
+                for p in &c.layout.parameters {
+                    let expected = if trained.covers(p) { &whole[p.range.clone()] } else { &vec![0.0; p.range.len()] };
+                    assert_eq!(&part[p.range.clone()], expected, "{trained:?} {}", p.name);
+                }
             }
         }
     }

@@ -6,8 +6,8 @@
 use super::attention::{self, AttentionScratch};
 use super::cross_entropy::{self, LossScratch};
 use super::gate::{self, Batch, GateLosses, Routing};
-use super::model::{Layout, ModelShape};
-use super::moe::{self, MoeGradients, MoeScratch, MoeState};
+use super::model::{Kind, Layout, ModelShape, Trained};
+use super::moe::{self, Dropout, MoeGradients, MoeScratch, MoeState};
 use super::rms_norm;
 use super::rope::Rope;
 use crate::linalg::Linear;
@@ -43,6 +43,10 @@ pub struct Losses {
 pub struct Replica {
     shape: ModelShape,
     layout: Layout,
+    /// Which parameters' gradient [`Replica::train`] computes; that of the others is 0.
+    pub trained: Trained,
+    /// Dropout in the experts while training: the part of the numbers that is set to 0.
+    pub dropout: f32,
     rope: Rope,
     sequences: usize,
     context: usize,
@@ -100,6 +104,8 @@ impl Replica {
             d_scores: zeros(tokens * shape.gate().rows()),
             d_weights: zeros(tokens * shape.gate().choices()),
             gradient: zeros(layout.total),
+            trained: Trained::All,
+            dropout: 0.0,
             shape: shape.clone(),
             layout,
             sequences,
@@ -162,11 +168,26 @@ impl Replica {
         }
         losses.cross_entropy = self.backward_head(parameters, targets, share);
         for n in (0..self.layers.len()).rev() {
-            self.backward_experts(n, parameters, factors, share);
-            self.backward_attention(n, parameters);
+            let dropout = self.layer_dropout(Some(noise), n);
+            self.backward_experts(n, parameters, factors, share, dropout);
+            // Below the first router nothing is trained then.
+            if n > 0 || self.trained != Trained::Routers {
+                self.backward_attention(n, parameters);
+            }
         }
-        self.backward_embedding(inputs);
+        if self.trained == Trained::Routers {
+            let gains = self.layout.parameters.iter().filter(|p| p.kind == Kind::Gain);
+            gains.for_each(|p| self.gradient[p.range.clone()].fill(0.0));
+        } else {
+            self.backward_embedding(inputs);
+        }
         losses
+    }
+
+    /// The dropout of layer `n` in a pass that draws from this seed.
+    fn layer_dropout(&self, noise: Option<u64>, n: usize) -> Option<Dropout> {
+        let seed = hash(noise.filter(|_| self.dropout > 0.0)?, 0xd209 + n as u64);
+        Some(Dropout { rate: self.dropout, seed })
     }
 
     /// How the tokens of a pass are grouped; each layer has other noise.
@@ -183,7 +204,8 @@ impl Replica {
         }
         for n in 0..self.layers.len() {
             self.forward_attention(n, parameters);
-            self.forward_experts(n, parameters, noise.map(|seed| hash(seed, n as u64)));
+            let dropout = self.layer_dropout(noise, n);
+            self.forward_experts(n, parameters, noise.map(|seed| hash(seed, n as u64)), dropout);
         }
         let gain = &parameters[self.layout.final_norm.clone()];
         rms_norm::forward(&self.last, gain, self.shape.norm_eps, &mut self.last_normed, &mut self.last_inverse);
@@ -219,7 +241,7 @@ impl Replica {
     }
 
     /// Computes the residual stream in `last` from the layer's `middle`.
-    fn forward_experts(&mut self, n: usize, parameters: &[f32], noise: Option<u64>) {
+    fn forward_experts(&mut self, n: usize, parameters: &[f32], noise: Option<u64>, dropout: Option<Dropout>) {
         let (gate, batch) = (self.shape.gate(), self.batch(noise));
         let (at, s) = (&self.layout.layers[n], &mut self.layers[n]);
         let gain = &parameters[at.expert_norm.clone()];
@@ -235,6 +257,7 @@ impl Replica {
             &parameters[at.w13.clone()],
             &parameters[at.w2.clone()],
             &s.routing,
+            dropout,
             &mut self.last,
             &mut s.moe,
             &mut self.moe_scratch,
@@ -251,7 +274,7 @@ impl Replica {
             targets,
             share / targets.len() as f32,
             &mut self.d_width,
-            &mut self.gradient[at],
+            (self.trained != Trained::Routers).then_some(&mut self.gradient[at]),
             &mut self.loss_scratch,
         );
         let at = self.layout.final_norm.clone();
@@ -268,9 +291,17 @@ impl Replica {
     }
 
     /// Changes `d_stream` from the gradient of the layer's output to that of its `middle`.
-    fn backward_experts(&mut self, n: usize, parameters: &[f32], factors: GateLosses, share: f32) {
+    fn backward_experts(
+        &mut self,
+        n: usize,
+        parameters: &[f32],
+        factors: GateLosses,
+        share: f32,
+        dropout: Option<Dropout>,
+    ) {
         let (gate, batch) = (self.shape.gate(), self.batch(None));
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);
+        let experts = self.trained == Trained::All;
         let (before_w2, from_w2) = self.gradient.split_at_mut(at.w2.start);
         self.d_width.fill(0.0);
         self.d_weights.fill(0.0);
@@ -281,12 +312,13 @@ impl Replica {
             &parameters[at.w13.clone()],
             &parameters[at.w2.clone()],
             &s.routing,
+            dropout,
             &self.d_stream,
             &s.moe,
             MoeGradients {
                 x: &mut self.d_width,
-                w13: &mut before_w2[at.w13.clone()],
-                w2: &mut from_w2[..at.w2.len()],
+                w13: experts.then_some(&mut before_w2[at.w13.clone()]),
+                w2: experts.then_some(&mut from_w2[..at.w2.len()]),
                 weights: &mut self.d_weights,
             },
             &mut self.moe_scratch,
@@ -311,7 +343,10 @@ impl Replica {
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);
         let (width, q_width, context) = (attention.qkv_width(), attention.q_width(), self.context);
         let output = Linear { inputs: q_width, outputs: d };
-        output.add_to_weight(&self.d_stream, &s.attended, &mut self.gradient[at.output.clone()]);
+        let weights = self.trained != Trained::Routers;
+        if weights {
+            output.add_to_weight(&self.d_stream, &s.attended, &mut self.gradient[at.output.clone()]);
+        }
         output.to_input(&self.d_stream, &parameters[at.output.clone()], 0.0, &mut self.d_attended);
         for i in 0..self.sequences {
             let rows = |w: usize| i * context * w..(i + 1) * context * w;
@@ -330,7 +365,9 @@ impl Replica {
             self.rope.backward(&mut row[..rotated], t % context);
         }
         let qkv = Linear { inputs: d, outputs: width };
-        qkv.add_to_weight(&self.d_qkv, &s.input_normed, &mut self.gradient[at.qkv.clone()]);
+        if weights {
+            qkv.add_to_weight(&self.d_qkv, &s.input_normed, &mut self.gradient[at.qkv.clone()]);
+        }
         qkv.to_input(&self.d_qkv, &parameters[at.qkv.clone()], 0.0, &mut self.d_width);
         rms_norm::backward(
             &s.input,
