@@ -87,6 +87,30 @@ pub async fn longest_task_of_paste(page: &Page, characters: usize) -> Result<f64
     watched(page).await
 }
 
+/// The time in which the browser makes and lays out 1,000 words, in ms: the median of five times.
+///
+/// # Errors
+/// The browser does not answer.
+pub async fn layout_of_a_thousand_words(page: &Page) -> Result<f64> {
+    let script = "
+        const times = [];
+        for (let n = 0; n < 5; n++) {
+            const start = performance.now();
+            const box = document.createElement('div');
+            for (let word = 0; word < 1000; word++) {
+                const span = document.createElement('span');
+                span.textContent = 'word' + word + ' ';
+                box.append(span);
+            }
+            document.body.append(box);
+            box.getBoundingClientRect();
+            times.push(performance.now() - start);
+            box.remove();
+        }
+        return times;";
+    Ok(crate::median(page.script(script, Vec::new()).await?))
+}
+
 async fn watched(page: &Page) -> Result<f64> {
     page.wait("the routing", |view| view.state == "ready" && !view.tokens.is_empty()).await?;
     tokio::time::sleep(5 * KEY).await;

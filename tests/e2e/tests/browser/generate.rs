@@ -6,7 +6,6 @@ use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli;
 use moescope_e2e::page::Page;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 tests![
     continues_on_webgpu,
@@ -85,7 +84,8 @@ async fn stop_stops(stage: &Stage) -> Result<()> {
     page.wait("a new token", |view| view.tokens.len() > before.tokens.len()).await?;
     page.find("stop").await?.click().await?;
     let stopped = page.wait("the stop", |view| view.state == "ready").await?;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The worker answers in order: a step that was still to come would have come before this answer.
+    page.promise::<()>("await moescope.trace('x')", Vec::new()).await?;
     let later = page.view().await?;
     assert_eq!(later.tokens, stopped.tokens);
     assert_eq!(later.state, "ready");
