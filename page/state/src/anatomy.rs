@@ -1,4 +1,4 @@
-//! What one layer did with one token, ready to be drawn.
+//! What one layer did to one token, in the form in which the stage draws it.
 
 use crate::changes::is_off;
 use moescope::routing::{LayerTrace, Policy};
@@ -8,31 +8,31 @@ use moescope::routing::{LayerTrace, Policy};
 pub struct Chosen {
     /// Its number.
     pub expert: u32,
-    /// What multiplies its output.
+    /// The factor of its output.
     pub weight: f32,
-    /// It was full: the token went without it.
+    /// Whether it was full, so that the token was dropped.
     pub dropped: bool,
 }
 
-/// One layer and one token.
+/// What one layer did to one token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anatomy {
     /// The layer's number.
     pub layer: usize,
-    /// The router's probability of each expert; where only the choice is known, the weights of those chosen.
+    /// The router's probability of each expert; where only the choice is recorded, the weights of the chosen experts.
     pub probabilities: Vec<f32>,
-    /// With a gate over groups first: the probability of each group.
+    /// For a gate over groups, the probability of each group; otherwise empty.
     pub groups: Vec<f32>,
-    /// By falling weight.
+    /// The chosen experts, by falling weight.
     pub chosen: Vec<Chosen>,
-    /// Experts that the visitor has switched off.
+    /// For each expert, whether the visitor has switched it off.
     pub off: Vec<bool>,
-    /// Experts that the visitor sends this token to.
+    /// Experts to which the visitor sends this token.
     pub forced: Vec<u32>,
 }
 
 impl Anatomy {
-    /// What `layer` did with the token at `position` under `policy`; none where the token is not there.
+    /// What `layer` did to the token at `position` under `policy`; `None` where there is no such token.
     pub fn of(layer: &LayerTrace, position: usize, policy: &Policy) -> Option<Self> {
         if position >= layer.tokens() {
             return None;
@@ -69,7 +69,7 @@ impl Anatomy {
         })
     }
 
-    /// What the gate did with `expert`, where it chose it.
+    /// The gate's choice of `expert`; `None` where it was not chosen.
     pub fn choice(&self, expert: u32) -> Option<&Chosen> {
         self.chosen.iter().find(|chosen| chosen.expert == expert)
     }

@@ -1,20 +1,20 @@
-//! How a model learned, from the `curves.json` that comes with it.
+//! The training curves from a model's `curves.json`.
 
 use serde::Deserialize;
 
-/// The training's log, as far as it is drawn.
+/// The part of the training log that is drawn.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Curves {
-    /// In the order of the steps.
+    /// The points in order of training.
     pub training: Vec<Point>,
 }
 
-/// Means over the steps since the last point.
+/// Means over the training steps since the last point.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Point {
-    /// Tokens seen.
+    /// Tokens trained on.
     pub tokens: f64,
-    /// Cross-entropy in nats a token.
+    /// Cross-entropy in nats per token.
     pub loss: f64,
     /// Load-balancing loss: 1 is even.
     pub balance: f64,

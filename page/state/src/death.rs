@@ -1,18 +1,18 @@
-//! How the engine's worker ends without being asked to.
+//! Why the engine's worker ended unexpectedly.
 
 use crate::phrase::{Phrase, phrase};
 
 /// Why the worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// The program broke off: the browser's message.
+    /// The program crashed; has the browser's message.
     BrokeOff(String),
-    /// It never ran: the worker's script or the program cannot be loaded, and why.
+    /// The worker's script or the program could not be loaded; has the reason.
     NotLoaded(String),
 }
 
 impl Death {
-    /// A sentence for the visitor.
+    /// A message for the visitor.
     pub fn in_words(&self) -> Phrase {
         match self {
             Self::BrokeOff(reason) => phrase!("engine.died", reason = reason),

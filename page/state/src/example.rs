@@ -1,9 +1,9 @@
-//! The texts to begin with, from `examples.json`.
+//! The example texts from `examples.json`.
 
-/// A text to begin with.
+/// An example text.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 pub struct Example {
-    /// Its name in code.
+    /// Its identifier in files and messages.
     pub id: String,
     /// Its name on the page, in English.
     pub label: String,

@@ -1,12 +1,11 @@
-//! Where the visitor has been on the page, for going back and forth. The text is not part of it: the browser's own undo
-//! takes edits back.
+//! The history of views, for undo and redo. The text is not part of it: the browser's own undo reverts edits.
 
 use crate::training_snapshot::Moment;
 use crate::{ColourBy, ExpertOf, LayerChoice, Picture};
 use moescope::routing::Policy;
 use moescope_worker::protocol::Source;
 
-/// Places kept.
+/// Number of views that are kept.
 const MOST: usize = 200;
 
 /// A view of the page.
@@ -39,7 +38,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether it differs from `other` only in what changes bit by bit, as a word is typed or a slider pulled.
+    /// Whether `self` differs from `other` only in a value that changes in small steps, such as a search text or a
+    /// slider.
     fn goes_on_from(&self, other: &Self) -> bool {
         let typed = !self.search.is_empty() && !other.search.is_empty();
         let pulled = self.past.is_some() && other.past.is_some();
@@ -50,7 +50,7 @@ impl Place {
     }
 }
 
-/// Places before and after the present one.
+/// The views before and after the current one.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     back: Vec<Place>,
@@ -58,7 +58,7 @@ pub struct History {
 }
 
 impl History {
-    /// The visitor went from `old` to `new`.
+    /// Records that the visitor changed the view from `old` to `new`.
     pub fn went(&mut self, old: Place, new: &Place) {
         self.forth.clear();
         let on_the_way = self.back.last().is_some_and(|last| old.goes_on_from(last)) && new.goes_on_from(&old);
@@ -70,27 +70,27 @@ impl History {
         }
     }
 
-    /// The place before `present`.
+    /// Returns the view before `present`.
     pub fn back(&mut self, present: Place) -> Option<Place> {
         let place = self.back.pop()?;
         self.forth.push(present);
         Some(place)
     }
 
-    /// The place that `present` was come back to from.
+    /// Returns the view that was left by [`Self::back`].
     pub fn forth(&mut self, present: Place) -> Option<Place> {
         let place = self.forth.pop()?;
         self.back.push(present);
         Some(place)
     }
 
-    /// Whether there is a place to go back to.
+    /// Whether there is a view to go back to.
     pub fn has_back(&self) -> bool {
         !self.back.is_empty()
     }
 }
 
-/// A policy without its numbers: what a slider pulls stays the same policy.
+/// A policy without its numbers, so that moving a slider counts as one change.
 fn fields(policy: &Policy) -> Policy {
     let mut policy = policy.clone();
     for rule in &mut policy.0 {

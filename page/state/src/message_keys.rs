@@ -1,10 +1,10 @@
-//! Which messages there are, known to the compiler: `t!` and `phrase!` with a key that does not exist, or with other
-//! placeholders than the English message has, do not compile.
+//! The message keys, as constants that the compiler checks: `t!` and `phrase!` do not compile with a key that does not
+//! exist, or with other placeholders than the English message has.
 
 include!(concat!(env!("OUT_DIR"), "/message_keys.rs"));
 
-/// Whether there is a message `key` whose placeholders are `names`, in any order; `n` is not counted, as the number of
-/// a plural fills it.
+/// Whether there is a message `key` with exactly the placeholders `names`, in any order. The placeholder `n` of a
+/// plural is not counted, because its number fills it.
 pub const fn has(key: &str, names: &[&str]) -> bool {
     let mut at = 0;
     while at < MESSAGES.len() {

@@ -2,24 +2,24 @@
 //! placeholders.
 //! The state knows no language; views turn a phrase into a sentence.
 
-/// Something to say.
+/// A message, or text that is not translated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phrase {
-    /// Words as they are: what the engine or a view said.
+    /// Text that is not translated, such as an error message of the engine.
     Words(String),
-    /// A text of the page.
+    /// A message.
     Text {
         /// Its key.
         key: &'static str,
-        /// The number that its form depends on.
+        /// The number that selects its plural form.
         count: Option<usize>,
-        /// What fills its places.
+        /// The values of its placeholders.
         places: Vec<(&'static str, Phrase)>,
     },
 }
 
 impl Phrase {
-    /// The text `key`, without places.
+    /// The message `key`, which has no placeholders.
     pub fn key(key: &'static str) -> Self {
         Self::Text { key, count: None, places: Vec::new() }
     }
@@ -54,8 +54,8 @@ macro_rules! from_numbers {
 }
 from_numbers!(usize, u32, u64);
 
-/// A phrase: `phrase!("key")`, `phrase!("key", name = value)`, or `phrase!(n; "key")` where the text depends on a
-/// number.
+/// Makes a phrase: `phrase!("key")`, `phrase!("key", name = value)`, or `phrase!(n; "key")` for a message with plural
+/// forms.
 macro_rules! phrase {
     ($key:literal $(, $name:ident = $value:expr)* $(,)?) => {{
         const _: () = assert!($crate::message_keys::has($key, &[$(stringify!($name)),*]), "no such message");

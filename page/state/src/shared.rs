@@ -1,5 +1,5 @@
-//! A value that several views read: cheap to clone, equal only to itself, so that a view draws again exactly
-//! when the value was replaced.
+//! A value that several views use. It is cheap to clone and equal only to its own clones, so that a view renders again
+//! exactly when the value was replaced.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ impl<T> Shared<T> {
 }
 
 impl<T: Clone> Shared<T> {
-    /// Changes the value: those who hold the old one keep it.
+    /// Changes the value; other clones keep the old one.
     pub fn change(&mut self, change: impl FnOnce(&mut T)) {
         let mut value = (*self.0).clone();
         change(&mut value);

@@ -1,36 +1,36 @@
-//! The model's past on the page: a snapshot of its training, one of the recorded texts, and perhaps a second snapshot
-//! beside it.
+//! A snapshot of the model's training on the page: which snapshot, which recorded text, and perhaps a second snapshot
+//! to compare with.
 
 use crate::shared::Shared;
 use moescope::routing::{Recording, Token, Trace};
 
-/// The file that a model's recording is in.
+/// The file of a model's recording.
 pub const RECORDING: &str = "recording.json";
 
-/// What of the recording is shown.
+/// The part of the recording that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Which snapshot.
+    /// The index of the snapshot.
     pub snapshot: usize,
-    /// Which of the recorded texts.
+    /// The index of the recorded text.
     pub text: usize,
-    /// The snapshot it is compared with.
+    /// The index of the snapshot to compare with.
     pub beside: Option<usize>,
 }
 
-/// A moment, and how the text was routed then.
+/// The part of the recording that is shown, with its traces.
 #[derive(Clone, Debug)]
 pub struct Past {
-    /// Which moment.
+    /// Which part.
     pub moment: Moment,
-    /// The routing of the text at that moment.
+    /// The routing of the text at the snapshot.
     pub trace: Shared<Trace>,
-    /// That at the moment beside it.
+    /// The routing at the snapshot to compare with.
     pub beside: Option<Shared<Trace>>,
 }
 
 impl Past {
-    /// What `recording` says of `moment`, as far as it has it.
+    /// Reads `moment` from `recording`; an index that is out of range becomes the last one.
     pub fn new(recording: &Recording, moment: Moment) -> Self {
         let last = recording.snapshots().len() - 1;
         let moment = Moment {
@@ -43,13 +43,13 @@ impl Past {
     }
 }
 
-/// The recorded text that `text` is, else the first.
+/// The index of the recorded text that equals `text`; 0 where there is none.
 pub fn text_like(recording: &Recording, text: &str) -> usize {
     let is = |tokens: &[Token]| tokens.iter().try_fold(text, |rest, token| rest.strip_prefix(&token.text)) == Some("");
     recording.texts().iter().position(|recorded| is(&recorded.tokens)).unwrap_or(0)
 }
 
-/// The number of the snapshot taken after `step` steps.
+/// The index of the snapshot after `step` training steps.
 pub fn snapshot_at(recording: &Recording, step: u64) -> Option<usize> {
     recording.snapshots().iter().position(|snapshot| snapshot.moment.step == step)
 }
