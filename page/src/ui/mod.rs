@@ -1,6 +1,6 @@
-//! What is seen: yew components, in folders by what they show.
+//! The yew components, in folders by what the visitor sees.
 //!
-//! They compute nothing that a pure function over the trace ([`crate::routing`]) could.
+//! They compute nothing that a pure function over the trace ([`crate::routing`]) could compute.
 
 pub(crate) mod balance;
 pub(crate) mod browser;

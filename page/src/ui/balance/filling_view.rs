@@ -1,5 +1,5 @@
-//! A capacity as it fills: for each expert a row over the text, as high as the places taken, with a mark where a token
-//! came too late.
+//! How a capacity fills up: for each expert a row over the text, as high as its assignments in the window, with a mark
+//! at each dropped token.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -8,10 +8,10 @@ use crate::routing::{LayerTrace, Limit, Trace};
 use crate::state::shared::Shared;
 use yew::prelude::*;
 
-/// Rows at most: of more experts those that dropped the most are shown.
+/// The most rows; if there are more experts, those that dropped the most tokens are shown.
 const ROWS: usize = 16;
 
-/// Height of a row, in units of its own.
+/// Height of a row, in units of its view box.
 const HEIGHT: f32 = 10.0;
 
 #[derive(Properties, PartialEq)]
@@ -22,7 +22,7 @@ pub struct FillingViewProps {
     pub limit: Limit,
 }
 
-/// The rows, and what the rule is.
+/// The rows, and a sentence about the capacity.
 #[component]
 pub fn FillingView(props: &FillingViewProps) -> Html {
     let Some(layer) = props.trace.layer(props.layer) else { return html! {} };
@@ -42,7 +42,7 @@ pub fn FillingView(props: &FillingViewProps) -> Html {
     }
 }
 
-/// How much an expert takes at most, and what was dropped: work that was not done.
+/// The capacity of an expert and the dropped assignments, which are work that was not done.
 fn said(layer: &LayerTrace, fillings: &[Filling], limit: &Limit) -> Html {
     let dropped: usize = fillings.iter().map(|filling| filling.dropped.len()).sum();
     let share = format::percent(dropped as f64 / layer.assignments().count().max(1) as f64);
@@ -85,7 +85,7 @@ fn row(expert: usize, filling: &Filling, limit: &Limit) -> Html {
     }
 }
 
-/// The places taken as an outline over the text, a step only where the number changes.
+/// The number of assignments as an outline over the text, with a step wherever it changes.
 fn area(filling: &Filling, limit: &Limit) -> String {
     let mut path = format!("M0 {HEIGHT}");
     let mut before = 0;

@@ -1,4 +1,4 @@
-//! How evenly the work is spread.
+//! The load balance.
 
 pub(crate) mod filling_view;
 pub(crate) mod load_balance;

@@ -1,4 +1,4 @@
-//! A canvas that is as sharp as the screen, as wide as its place, and drawn once a frame at most.
+//! A canvas with the screen's resolution and the width of its container, drawn at most once a frame.
 
 use gloo::events::EventListener;
 use gloo::timers::callback::Timeout;
@@ -11,7 +11,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::{CanvasRenderingContext2d, Element, HtmlCanvasElement, ResizeObserver};
 use yew::prelude::*;
 
-/// The width of `node` in CSS pixels, kept up to date; 0 until it is known.
+/// The width of `node` in CSS pixels, kept up to date; 0 until it is measured.
 #[hook]
 pub fn use_width(node: &NodeRef) -> f64 {
     let width = use_state_eq(|| 0.0);
@@ -42,7 +42,7 @@ pub fn use_width(node: &NodeRef) -> f64 {
     *width
 }
 
-/// The screen's pixels a CSS pixel, kept up to date: it changes with the page's zoom.
+/// The screen's pixels per CSS pixel, kept up to date; it changes with the page's zoom.
 #[hook]
 pub fn use_pixel_ratio() -> f64 {
     let ratio = use_state_eq(|| window().device_pixel_ratio());
@@ -56,12 +56,12 @@ pub fn use_pixel_ratio() -> f64 {
     *ratio
 }
 
-/// A drawing that takes longer than this is not drawn again while the size changes: the browser scales the old one
-/// until the size has not changed for `RESTS_MS`.
+/// A drawing that takes longer than this is not repeated while the size changes. The browser scales the old drawing
+/// until the size has been constant for `RESTS_MS`.
 const SLOW_MS: f64 = 25.0;
 const RESTS_MS: u32 = 120;
 
-/// Draws `canvas` with `draw` in the next frame whenever the size or `what` changes.
+/// Draws `canvas` with `draw` in the next frame after the size or `what` changes.
 #[hook]
 pub fn use_drawing<W, D>(canvas: &NodeRef, size: (f64, f64), what: W, draw: D)
 where
@@ -87,7 +87,7 @@ where
     });
 }
 
-/// A callback that waits for the next frame; dropped, it is called off.
+/// A callback that waits for the next frame; dropping this cancels it.
 pub struct Frame {
     id: i32,
     done: Rc<Cell<bool>>,
@@ -100,19 +100,19 @@ thread_local! {
     static PAINTING_MS: Cell<f64> = const { Cell::new(0.0) };
 }
 
-/// How many times the page has been painted while something waited for a frame: while this stays the same, what is
-/// drawn is painted together.
+/// Number of paints so far in which something waited for a frame. Drawings between two changes of this number are
+/// painted together.
 pub fn paintings() -> usize {
     PAINTINGS.get()
 }
 
-/// Milliseconds of the page's thread from the first callback of the last such painting to its end.
+/// Milliseconds of the page's thread from the first callback of the last such frame to the end of its paint.
 pub fn painting_ms() -> f64 {
     PAINTING_MS.get()
 }
 
-/// Calls `callback` after the next painting, as a task of its own, so that its changes do not lengthen the task that
-/// paints. Dropping the result cancels the call.
+/// Calls `callback` after the next paint, in a task of its own, so that it does not lengthen the task that paints.
+/// Dropping the result cancels the call.
 pub fn after_painting(callback: impl FnOnce() + 'static) -> AfterPainting {
     let timer = Rc::new(Cell::new(None));
     let frame = {
@@ -122,13 +122,13 @@ pub fn after_painting(callback: impl FnOnce() + 'static) -> AfterPainting {
     AfterPainting { _frame: frame, _timer: timer }
 }
 
-/// A callback that waits for the next painting.
+/// A callback that waits for the next paint; dropping this cancels it.
 pub struct AfterPainting {
     _frame: Frame,
     _timer: Rc<Cell<Option<Timeout>>>,
 }
 
-/// A timer that is set in a frame's callback comes after its painting.
+/// A timer that is set in an animation frame's callback fires after the frame's paint.
 fn count_painting() {
     if !PAINTED_SOON.replace(true) {
         let start = js_sys::Date::now();
@@ -160,7 +160,7 @@ pub fn next_frame(callback: impl FnOnce() + 'static) -> Frame {
 }
 
 impl Frame {
-    /// Lets the frame come without keeping this.
+    /// Keeps the callback without keeping this value.
     pub fn leave(self) {
         std::mem::forget(self);
     }
@@ -169,19 +169,19 @@ impl Frame {
 impl Drop for Frame {
     fn drop(&mut self) {
         if !self.done.get() {
-            // It fails only for an id that is gone, and then there is nothing to call off.
+            // Fails only for an id that does not exist any more, so there is nothing to cancel.
             let _ = window().cancel_animation_frame(self.id);
         }
     }
 }
 
-/// Draws in CSS pixels on a canvas.
+/// Draws on a canvas in CSS pixels.
 pub struct Pen {
     context: CanvasRenderingContext2d,
     font: RefCell<String>,
 }
 
-/// Where a text stands to its point.
+/// The position of a text relative to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     /// The point is its left end.
@@ -200,18 +200,18 @@ impl Pen {
         Some(Self { context, font: RefCell::default() })
     }
 
-    /// What follows is drawn in this colour, so opaque.
+    /// Sets the colour and the opacity of what is drawn next.
     pub fn colour(&self, colour: &str, opacity: f64) {
         self.context.set_fill_style_str(colour);
         self.context.set_global_alpha(opacity);
     }
 
-    /// A filled rectangle.
+    /// Fills a rectangle.
     pub fn rectangle(&self, x: f64, y: f64, width: f64, height: f64) {
         self.context.fill_rect(x, y, width, height);
     }
 
-    /// A filled rectangle with round corners.
+    /// Fills a rectangle with round corners.
     pub fn rounded(&self, x: f64, y: f64, width: f64, height: f64, radius: f64) {
         self.context.begin_path();
         if self.context.round_rect_with_f64(x, y, width, height.max(0.0), radius).is_ok() {
@@ -219,40 +219,40 @@ impl Pen {
         }
     }
 
-    /// What follows is written in this size, in pixels, of the number font.
+    /// Sets the size in pixels of texts that are drawn next, in the font of numbers.
     pub fn font(&self, size: f64, bold: bool) {
         let weight = if bold { "600 " } else { "" };
         let font = format!("{weight}{size}px {}", css("--mono"));
-        // Browsers take long to find a font, even the one they have.
+        // Browsers are slow at setting a font, even the current one.
         if *self.font.borrow() != font {
             self.context.set_font(&font);
             self.font.replace(font);
         }
     }
 
-    /// Writes `text`, its middle at height `y`.
+    /// Writes `text` with its vertical middle at `y`.
     pub fn text(&self, text: &str, x: f64, y: f64, align: Align) {
         self.context.set_text_align(match align {
             Align::Left => "left",
             Align::Centre => "center",
         });
         self.context.set_text_baseline("middle");
-        // Fails only on a canvas that is gone.
+        // Fails only on a canvas that was removed.
         let _ = self.context.fill_text(text, x, y);
     }
 }
 
 thread_local! {
-    /// Properties of the document's look, read once: asking a browser makes it compute all styles.
+    /// Values of style properties, read once, because reading one makes the browser compute all styles.
     static LOOK: RefCell<HashMap<&'static str, String>> = RefCell::default();
 }
 
-/// The look changed (another theme, another width): it is read again when it is needed.
+/// Forgets these values after a change of theme or width; they are read again when they are needed.
 pub fn forget_look() {
     LOOK.with_borrow_mut(HashMap::clear);
 }
 
-/// The value of a property of the document, a custom one mostly.
+/// The value of a style property of the document, usually a custom property.
 pub fn css(name: &'static str) -> String {
     LOOK.with_borrow_mut(|look| look.entry(name).or_insert_with(|| computed(name)).clone())
 }
@@ -262,7 +262,7 @@ fn computed(name: &str) -> String {
     style.and_then(|style| style.get_property_value(name).ok()).unwrap_or_default().trim().to_owned()
 }
 
-/// One `rem` in CSS pixels: the pictures grow with the text.
+/// One `rem` in CSS pixels; the pictures grow with the text.
 pub fn rem() -> f64 {
     css("font-size").trim_end_matches("px").parse().unwrap_or(16.0)
 }

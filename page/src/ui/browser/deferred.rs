@@ -8,24 +8,24 @@ use crate::ui::browser::ready_state::{Pending, ReadyState};
 use gloo::utils::document;
 use yew::prelude::*;
 
-/// What never rests is followed after so many paintings: a fifth of a second.
+/// After this many paints (a fifth of a second) children are rendered even if their properties still change.
 const LONGEST: usize = 12;
 
 #[derive(Properties, PartialEq)]
 pub struct DeferredProps {
-    /// What it takes to draw it, about, in the unit of frame_budget.rs.
+    /// Cost of drawing the children, in the work units of frame_budget.rs.
     pub work: usize,
-    /// Paintings after which it is drawn even where there is no time for it.
+    /// Number of paints after which the children are rendered even without budget.
     pub patience: usize,
     pub ready_state: ReadyState,
     pub children: Html,
 }
 
-/// Its children, as they were some paintings ago.
+/// Its children, as they were some paints ago.
 pub struct Deferred {
     shown: Html,
     painting: Option<AfterPainting>,
-    /// Paintings since the first change that is not shown, and since the last.
+    /// Number of paints since the first change that is not shown, and since the last change.
     waited: usize,
     rested: usize,
     pending: Option<Pending>,
@@ -73,7 +73,8 @@ impl Component for Deferred {
 }
 
 impl Deferred {
-    /// Waits for the next painting; true where it is drawn now, as a page in the background has none.
+    /// Waits for the next paint; returns true where the children render now, because a page in the background has no
+    /// paints.
     fn follow(&mut self, context: &Context<Self>) -> bool {
         if document().hidden() {
             return Component::update(self, context, ());

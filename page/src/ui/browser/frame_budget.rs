@@ -19,24 +19,24 @@ thread_local! {
 }
 
 struct Pace {
-    /// Work that a painting can bear, as the last ones showed.
+    /// Work units that a frame has time for, as measured in the last frames.
     bearable: usize,
-    /// Work that may still be done before the next painting, and after which one that was said.
+    /// Work units left before the next paint, and the number of the paint to which they belong.
     left: usize,
     painting: Option<usize>,
 }
 
-/// Whether something may be drawn before the next painting.
+/// Whether there is budget left before the next paint.
 pub fn has_time() -> bool {
     PACE.with_borrow_mut(Pace::left) > 0
 }
 
-/// So much work is done before the next painting.
+/// Spends `work` units of the budget of this frame.
 pub fn spend(work: usize) {
     PACE.with_borrow_mut(|pace| pace.left = pace.left().saturating_sub(work));
 }
 
-/// Paintings that could bear so much work.
+/// The number of frames that have budget for `work` units.
 pub fn paintings_for(work: usize) -> usize {
     PACE.with_borrow(|pace| work.div_ceil(pace.bearable))
 }
@@ -45,7 +45,7 @@ impl Pace {
     fn left(&mut self) -> usize {
         let painting = Some(paintings());
         if document().hidden() {
-            // A page in the background has no paintings.
+            // A page in the background has no paints.
             (self.left, self.painting) = (usize::MAX, None);
         } else if self.painting != painting {
             if self.painting.is_some() {
@@ -56,9 +56,9 @@ impl Pace {
         self.left
     }
 
-    /// A painting with so much work took so long.
+    /// Adjusts the budget after a frame with `work` units that took `ms` milliseconds.
     fn learn(&mut self, work: usize, ms: f64) {
-        // Little work says more about the rest of the page.
+        // A frame with little work mostly measures the rest of the page.
         if work >= LEAST / 2 {
             let bearable = work as f64 * PAINTING_MS / ms.max(1.0);
             self.bearable = ((self.bearable as f64 + bearable) / 2.0).clamp(LEAST as f64, MOST as f64) as usize;

@@ -1,4 +1,4 @@
-//! What the views need from the browser: canvases, frames, storage, theme.
+//! Browser features for the views: canvases, frames, storage, theme.
 
 pub(crate) mod canvas;
 pub(crate) mod deferred;

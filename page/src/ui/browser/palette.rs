@@ -1,10 +1,11 @@
-//! One colour an expert, the same everywhere, safe for colour-blind eyes: for up to eight experts the set of
-//! Okabe and Ito ("Color Universal Design", 2008; its black and yellow replaced by grey and olive, which can
-//! carry text on either theme), above that an even hue ring in OKLCH (Ottosson 2020) at three lightnesses.
+//! One colour for each expert, the same everywhere and safe for colour-blind eyes. Up to eight experts have the
+//! colours of Okabe and Ito ("Color Universal Design", 2008), with grey and olive in place of black and yellow, so
+//! that text is readable on them in both themes. More experts have evenly spaced hues in OKLCH (Ottosson 2020) at
+//! three lightnesses.
 //!
-//! A stylesheet made here gives every element with `data-e="N"` (or the class `eN`, which a browser finds faster among
-//! thousands) its colours as `--c` (fill), `--n` (a number
-//! on the panel, contrast at least 4.5) and `--on` (a number on the fill).
+//! A stylesheet made here gives every element with `data-e="N"` (or the class `eN`, which a browser matches faster)
+//! its colours as `--c` (fill), `--n` (a number on the panel, contrast at least 4.5) and `--on` (a number on the
+//! fill).
 
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -12,10 +13,10 @@ const LIGHT_PANEL: Rgb = Rgb(1.0, 1.0, 1.0);
 const DARK_PANEL: Rgb = Rgb(0.11, 0.11, 0.106);
 const OKABE_ITO_LIGHT: [u32; 8] = [0x0072b2, 0xe69f00, 0x009e73, 0xcc79a7, 0x56b4e9, 0xd55e00, 0x8c8c00, 0x7a7a7a];
 const OKABE_ITO_DARK: [u32; 8] = [0x4ba3dc, 0xe69f00, 0x2fbf95, 0xd987b5, 0x7cc6f2, 0xf07f3c, 0xb9b93c, 0xa3a3a3];
-/// Contrast asked of numbers; WCAG AA is 4.5, rounding to 8 bits takes a little.
+/// Minimum contrast of numbers: WCAG AA requires 4.5, and rounding to 8 bits reduces it slightly.
 const CONTRAST: f32 = 4.7;
 
-/// How much of an expert's colour is in the strongest tint that its number stands on (style.css).
+/// The share of an expert's colour in the strongest tint under its number (style.css).
 const TINT: f32 = 0.2;
 
 /// An expert's colours on one theme, as CSS colours.
@@ -54,7 +55,7 @@ impl Palette {
         self.light.len()
     }
 
-    /// Gives the document the rules for `data-e`, in place of those of an earlier palette.
+    /// Adds the rules for `data-e` to the document, replacing those of an earlier palette.
     pub fn install(&self) {
         let rules: String = self
             .light
@@ -84,7 +85,7 @@ impl Palette {
         }
         let document: JsValue = gloo::utils::document().into();
         let sheets = js_sys::Array::of1(sheet.unchecked_ref());
-        // Without adopted stylesheets experts stay numbered, only without colour.
+        // Without adopted stylesheets experts have numbers but no colours.
         let _ = js_sys::Reflect::set(&document, &"adoptedStyleSheets".into(), &sheets);
     }
 }
@@ -93,7 +94,7 @@ fn shade(fill: Rgb, dark: bool) -> Shade {
     let panel = if dark { DARK_PANEL } else { LIGHT_PANEL };
     let (black, white) = (Rgb(0.067, 0.067, 0.067), Rgb(1.0, 1.0, 1.0));
     let on_fill = if contrast(fill, black) >= contrast(fill, white) { "#111" } else { "#fff" };
-    // Numbers stand on the panel, and on a tint of their own colour over it, which is the harder of the two.
+    // Numbers stand on the panel and on a tint of their own colour, where the contrast is harder to reach.
     Shade { fill: fill.css(), number: readable(fill, panel.mixed(fill, TINT)).css(), on_fill }
 }
 
@@ -118,7 +119,7 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The colour nearest to `colour`, in its hue, that can be read on `panel`.
+/// The colour nearest to `colour`, with the same hue, that is readable on `panel`.
 fn readable(colour: Rgb, panel: Rgb) -> Rgb {
     let mut lch = colour.oklch();
     let step = if panel.luminance() > 0.5 { -0.01 } else { 0.01 };
@@ -136,7 +137,7 @@ fn contrast(a: Rgb, b: Rgb) -> f32 {
     (a.max(b) + 0.05) / (a.min(b) + 0.05)
 }
 
-/// sRGB, each 0 to 1.
+/// An sRGB colour, each component from 0 to 1.
 #[derive(Clone, Copy, Debug)]
 struct Rgb(f32, f32, f32);
 
@@ -153,7 +154,7 @@ impl Rgb {
         Self(channel(16), channel(8), channel(0))
     }
 
-    /// With so much of `other` in it, as CSS's `color-mix(in srgb)`.
+    /// Mixes in `share` of `other`, as CSS's `color-mix(in srgb)` does.
     fn mixed(self, other: Self, share: f32) -> Self {
         let mix = |a: f32, b: f32| a + (b - a) * share;
         Self(mix(self.0, other.0), mix(self.1, other.1), mix(self.2, other.2))

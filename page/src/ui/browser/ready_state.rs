@@ -1,11 +1,11 @@
-//! `body[data-state]`: the page's status, which is not `ready` before all that came is drawn.
+//! `body[data-state]`: the page's status, which is `ready` only when all results are drawn.
 
 use crate::state::Status;
 use gloo::utils::body;
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// The state of the body, written by the page and by what is drawn later than it.
+/// The state of the body, set by the page and by views that are drawn later.
 #[derive(Clone, Debug, Default)]
 pub struct ReadyState(Rc<Inner>);
 
@@ -13,25 +13,25 @@ pub struct ReadyState(Rc<Inner>);
 struct Inner {
     status: Cell<Option<Status>>,
     pending: Cell<usize>,
-    /// What the body says: it is written only where that changes.
+    /// The current attribute; it is written only when it changes.
     shown: Cell<Option<Status>>,
 }
 
-/// Something is to be drawn yet: as long as this is kept, the page is not ready.
+/// A drawing that is not complete: as long as this value exists, the page is not ready.
 ///
-/// It is let go when that is in the document, so in an effect or in `rendered`: the framework lets other tasks run
-/// between a component's rendering and its children's.
+/// It is dropped when the drawing is in the document, in an effect or in `rendered`, because the framework lets other
+/// tasks run between the rendering of a component and that of its children.
 #[derive(Debug)]
 pub struct Pending(ReadyState);
 
 impl ReadyState {
-    /// The page has this status.
+    /// Sets the page's status.
     pub fn status(&self, status: Status) {
         self.0.status.set(Some(status));
         self.show();
     }
 
-    /// Something is to be drawn yet.
+    /// Announces a drawing that is not complete yet.
     pub fn pending(&self) -> Pending {
         self.0.pending.set(self.0.pending.get() + 1);
         self.show();
@@ -50,7 +50,7 @@ impl ReadyState {
         // Setting an attribute with a legal name cannot fail.
         let _ = body().set_attribute("data-state", shown.name());
         if matches!(shown, Status::Ready | Status::Error) {
-            // From here on cards are as high as what is in them (see style.css).
+            // From now on the height of cards follows their contents (see style.css).
             let _ = body().set_attribute("data-opened", "");
         }
     }

@@ -1,7 +1,7 @@
-//! What the browser keeps between visits, where it lets the page: the text and the theme.
+//! The browser's storage between visits, if the browser allows it: for the text and the theme.
 //!
 //! A browser may refuse storage (private windows, sandboxed frames, a visitor's choice): `localStorage` is null, or
-//! reading it or any of its methods throws. Then nothing is kept, and the page works without.
+//! its methods throw exceptions. Then nothing is kept, and the page works without it.
 
 use gloo::utils::window;
 use serde::Serialize;
@@ -11,28 +11,28 @@ use web_sys::{PerformanceNavigationTiming, Storage};
 
 const TEXT: &str = "moescope.text";
 
-/// The browser's storage, unless it refuses.
+/// The browser's storage; `None` where the browser refuses.
 fn storage() -> Option<Storage> {
     window().local_storage().ok().flatten()
 }
 
-/// Whether the browser has a storage that can be read.
+/// Whether the browser has readable storage.
 pub fn is_available() -> bool {
     storage().is_some_and(|storage| storage.get_item(TEXT).is_ok())
 }
 
-/// What was kept under `key`; none where there is nothing, or something of another type.
+/// The value stored under `key`; `None` where there is none, or one of another type.
 pub fn get<T: DeserializeOwned>(key: &str) -> Option<T> {
     serde_json::from_str(&storage()?.get_item(key).ok()??).ok()
 }
 
-/// Keeps `value` under `key`. False where the browser refuses: storage is full or forbidden.
+/// Stores `value` under `key`. Returns false where the browser refuses: storage is full or forbidden.
 pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> bool {
     let json = serde_json::to_string(value);
     storage().zip(json.ok()).is_some_and(|(storage, json)| storage.set_item(key, &json).is_ok())
 }
 
-/// Forgets what was kept under `key`.
+/// Deletes the value stored under `key`.
 pub fn delete(key: &str) {
     // Where storage is refused, nothing was kept.
     let _ = storage().map(|storage| storage.remove_item(key));

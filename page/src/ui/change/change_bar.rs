@@ -1,4 +1,4 @@
-//! Says, over the page, what is changed about the routing and what that did, and leads back.
+//! The bar at the top: what is changed about the routing, its effect, and ways back.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -12,25 +12,25 @@ use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
 pub struct ChangeBarProps {
-    /// What the engine does.
+    /// The policy in use.
     pub in_use: Policy,
-    /// What came of it, once that is known.
+    /// Its effect, once it is computed.
     pub effect: Option<Shared<Effect>>,
-    /// Why the engine does not do what was asked.
+    /// Why the engine rejected the last policy.
     pub refused: Option<String>,
-    /// The two are already side by side.
+    /// Whether the comparison with the unchanged model is open.
     pub compared: bool,
     pub dispatch: Callback<Action>,
 }
 
-/// The bar; nothing where the model routes by itself.
+/// The bar; empty under the model's own routing.
 #[component]
 pub fn ChangeBar(props: &ChangeBarProps) -> Html {
     let back = props.dispatch.reform(|_: MouseEvent| Action::Policy(Policy::default()));
     let compare = {
         let (dispatch, layer) = (props.dispatch.clone(), expert_off(&props.in_use).map(|expert| expert.layer));
         Callback::from(move |_: MouseEvent| {
-            // The second side is the model by itself; the layer shown is the one that is changed.
+            // The second side shows the unchanged model; the layer shown is the changed one.
             if let Some(layer) = layer {
                 dispatch.emit(Action::Layer(LayerChoice::One(layer)));
             }
@@ -73,7 +73,7 @@ pub fn ChangeBar(props: &ChangeBarProps) -> Html {
     }
 }
 
-/// What is changed: a sentence where it is one expert, else the list.
+/// The changes: a sentence for a single expert, otherwise a list.
 fn what(policy: &Policy, words: &[String]) -> String {
     match expert_off(policy) {
         Some(off) => t!("change.expert-off", expert = off.expert, layer = off.layer),
@@ -81,11 +81,11 @@ fn what(policy: &Policy, words: &[String]) -> String {
     }
 }
 
-/// What came of it, with figures.
+/// The effect, with figures.
 fn outcome(effect: &Effect) -> String {
     let (before, after) = (effect.before.per_byte, effect.after.per_byte);
     let figures = [before, after].map(format::decimal);
-    // What rounds to no difference is none.
+    // A difference that rounds to zero counts as none.
     let differs = figures[0] != figures[1];
     let loss = match after > before {
         _ if !differs => t!("change.loss.same", before = figures[0]),

@@ -1,4 +1,4 @@
-//! What a policy did to the text: the model by itself beside it.
+//! The effect of a policy on the text, compared with the model's own routing.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -17,13 +17,13 @@ pub struct EffectViewProps {
     pub after: Shared<Trace>,
     pub layer: LayerChoice,
     pub inspected: Option<usize>,
-    /// Tokens a second under the policy.
+    /// Tokens per second under the policy.
     pub speed: Option<f64>,
     pub speed_before: Option<Speed>,
     pub dispatch: Callback<Action>,
 }
 
-/// Height of the strip, in units of its own.
+/// Height of the strip, in units of its view box.
 const HEIGHT: f32 = 40.0;
 
 /// The comparison.
@@ -73,7 +73,7 @@ pub fn EffectView(props: &EffectViewProps) -> Html {
     }
 }
 
-/// What a capacity took away in these layers: how much, from where on, and what that saves.
+/// The assignments that a capacity dropped in these layers: how many, from where on, and how much work that saves.
 fn saved(props: &EffectViewProps, layers: &[&LayerEffect], dropped: usize) -> String {
     let traces = layers.iter().filter_map(|layer| props.after.layer(layer.layer));
     let first = |layer: &LayerTrace| (0..layer.tokens()).find(|&t| layer.dropped_of(t).contains(&true));
@@ -102,7 +102,7 @@ fn mean(layers: &[&LayerEffect], of: fn(&LayerEffect) -> f32) -> f32 {
     layers.iter().map(|layer| of(layer)).sum::<f32>() / layers.len().max(1) as f32
 }
 
-/// What is expected after the inspected token, before and after.
+/// The guesses after the inspected token, before and after the change.
 fn guesses(props: &EffectViewProps) -> Option<(String, String)> {
     let position = props.inspected?;
     let first = |trace: &Trace| {
@@ -112,12 +112,12 @@ fn guesses(props: &EffectViewProps) -> Option<(String, String)> {
     Some((first(&props.before)?, first(&props.after)?))
 }
 
-/// A bar a token: how many bits more (up) or fewer (down) it costs.
+/// A bar for each token: how many bits its loss rose (up) or fell (down).
 fn strip(props: &EffectViewProps) -> Html {
     let change = &props.effect.change;
     let most = change.iter().map(|x| x.abs()).fold(0.5, f32::max);
     let middle = HEIGHT / 2.0;
-    // One path for all bars of a colour: a picture of two elements, however long the text.
+    // One path has all bars of a colour, so the picture has two elements for any length of the text.
     let bars = |class: &'static str, sign: f32| {
         let bars = change.iter().enumerate().filter(|(_, x)| *x * sign > 1e-4);
         let path = bars.map(|(position, x)| format!("M{position} {middle}h.85v{:.1}h-.85z", -x / most * middle));

@@ -1,4 +1,4 @@
-//! Changing the routing, and what came of it.
+//! Changes of the routing, and their effects.
 
 pub(crate) mod change_bar;
 pub(crate) mod effect_view;

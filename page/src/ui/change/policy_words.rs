@@ -1,9 +1,9 @@
-//! A policy in words, one phrase a change.
+//! Describes a policy in words, with a phrase for each change.
 
 use crate::i18n::messages::t;
 use crate::routing::policy::{Overflow, Policy, Rule};
 
-/// What the policy changes.
+/// The changes of a policy, in words.
 pub fn in_words(policy: &Policy) -> Vec<String> {
     policy.0.iter().map(rule).filter(|words| !words.is_empty()).collect()
 }

@@ -1,4 +1,4 @@
-//! Sweeps: every expert off in turn, and every k. What comes out is drawn as it comes.
+//! Sweeps: every expert off in turn, and every k. Results are drawn as they arrive.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -13,7 +13,7 @@ use yew::prelude::*;
 pub struct SweepsProps {
     pub sweep: Option<Shared<SweepResult>>,
     pub top_k: usize,
-    /// Nothing else runs, and there is a text.
+    /// Whether no run is in progress and there is a text.
     pub idle: bool,
     pub dispatch: Callback<Action>,
 }
@@ -51,7 +51,7 @@ pub fn Sweeps(props: &SweepsProps) -> Html {
     }
 }
 
-/// Layers by experts: how many bits a byte more the text costs without the expert.
+/// The map of layers by experts: how many bits per byte the loss rises without each expert.
 fn map(ablated: &[Ablated], dispatch: &Callback<Action>) -> Html {
     let most = ablated.iter().map(|a| a.bits_per_byte.abs()).fold(1e-9, f64::max);
     let mut layers: Vec<usize> = ablated.iter().map(|a| a.layer).collect();
@@ -94,11 +94,11 @@ fn map(ablated: &[Ablated], dispatch: &Callback<Action>) -> Html {
     }
 }
 
-/// What k buys and costs.
+/// The loss and the cost for each k.
 fn chart(points: &[KPoint], own: usize) -> Html {
     let best = points.iter().map(|p| p.bits_per_byte).fold(f64::INFINITY, f64::min);
     let worst = points.iter().map(|p| p.bits_per_byte).fold(0.0, f64::max);
-    // Marks at their numbers; the table below is the same without a picture.
+    // Marks at the numbers of experts; the table below has the same data.
     let dots = points.iter().map(|p| {
         let share = (p.bits_per_byte - best) / (worst - best).max(1e-9);
         html! {

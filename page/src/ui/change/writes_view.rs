@@ -1,4 +1,4 @@
-//! What the model writes after the text, by itself and with the visitor's change, side by side.
+//! The continuations of the text by the unchanged and the changed model, side by side.
 
 use crate::i18n::messages::t;
 use crate::state::shared::Shared;
@@ -7,10 +7,10 @@ use gloo::timers::callback::Interval;
 use gloo::utils::window;
 use yew::prelude::*;
 
-/// Characters of the text before that stand there for context.
+/// Characters of the text that are shown before each continuation.
 const BEFORE: usize = 40;
 
-/// Time for a word: as fast as it is read.
+/// Time for each word, about the speed of reading.
 const WORD_MS: u32 = 60;
 
 #[derive(Properties, PartialEq)]
@@ -50,7 +50,7 @@ fn Column(props: &ColumnProps) -> Html {
         use_effect_with((text.clone(), *shown), move |(_, at)| {
             let at = *at;
             let timer = (at < words).then(|| {
-                // Who does not want motion reads all of it at once.
+                // With reduced motion, the whole continuation appears at once.
                 if calm() {
                     shown.set(words);
                 }
@@ -73,7 +73,7 @@ fn Column(props: &ColumnProps) -> Html {
     }
 }
 
-/// The visitor asked for less motion.
+/// Whether the visitor prefers reduced motion.
 fn calm() -> bool {
     let query = window().match_media("(prefers-reduced-motion: reduce)");
     query.ok().flatten().is_some_and(|query| query.matches())

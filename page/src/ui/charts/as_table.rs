@@ -1,5 +1,5 @@
-//! The numbers behind a picture as a table, for those who cannot see it or want to read them exactly. It is
-//! made only while it is open.
+//! The data of a picture as a table, for visitors who cannot see it or want the exact numbers. It is rendered only
+//! while it is open.
 
 use crate::i18n::messages::t;
 use wasm_bindgen::JsCast;
@@ -9,11 +9,11 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct AsTableProps {
     pub caption: String,
-    /// Makes head and body of the table.
+    /// Renders head and body of the table.
     pub content: Callback<(), Html>,
 }
 
-/// The table, closed at first.
+/// The table, initially closed.
 #[component]
 pub fn AsTable(props: &AsTableProps) -> Html {
     let open = use_state_eq(|| false);

@@ -1,5 +1,5 @@
-//! Paths through the layers: a column a layer, a node an expert, a band from expert to expert as wide as the
-//! assignments that go there.
+//! The flow through the layers: a column for each layer, a node for each expert, and bands from expert to expert whose
+//! width is the number of assignments.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -13,17 +13,17 @@ use crate::ui::strip::token_text::quoted;
 use std::rc::Rc;
 use yew::prelude::*;
 
-/// Bands drawn between two layers at most; the thinnest are left out and said.
+/// The most bands between two layers; the thinnest ones are left out, which the picture says.
 const MOST_BANDS: usize = 160;
 
 #[derive(Properties, PartialEq)]
 pub struct FlowPictureProps {
     pub trace: Shared<Trace>,
-    /// The chosen token, whose kind is highlighted.
+    /// The chosen token; all tokens with its id are highlighted.
     pub pinned: Option<usize>,
-    /// Which tokens were searched for; they are highlighted before all others.
+    /// Which tokens were found; they are highlighted rather than any others.
     pub found: Shared<Vec<bool>>,
-    /// The chosen expert, whose tokens are highlighted where no token is chosen.
+    /// The chosen expert; its tokens are highlighted where no token is chosen.
     pub expert: Option<ExpertOf>,
     pub dispatch: Callback<Action>,
 }
@@ -67,7 +67,7 @@ pub fn FlowPicture(props: &FlowPictureProps) -> Html {
     }
 }
 
-/// Which tokens are highlighted: all like the chosen one, or those that the chosen expert read.
+/// Which tokens are highlighted: those like the chosen token, or those that the chosen expert handled.
 fn chosen(props: &FlowPictureProps) -> Vec<bool> {
     let trace = &*props.trace;
     if props.found.contains(&true) {
@@ -96,7 +96,7 @@ fn highlighted(props: &FlowPictureProps) -> String {
     }
 }
 
-/// Where everything stands, in CSS pixels.
+/// The positions of all elements, in CSS pixels.
 struct Layout {
     rem: f64,
     width: f64,
@@ -117,7 +117,7 @@ impl Layout {
         Self { rem, width, height: row * experts as f64 + 1.8 * rem, layers, experts, unit }
     }
 
-    /// Middle of a node.
+    /// The centre of a node.
     fn node(&self, layer: usize, expert: u32) -> (f64, f64) {
         let edge = 1.4 * self.rem;
         let step = (self.width - 2.0 * edge) / (self.layers.saturating_sub(1)).max(1) as f64;
@@ -137,7 +137,7 @@ fn most_assignments(layer: &crate::routing::LayerTrace) -> usize {
     counts.into_iter().max().unwrap_or(0)
 }
 
-/// The bands between two layers, the widest first, each stacked at its nodes so that none hides another.
+/// The bands between two layers, the widest first, stacked at their nodes so that they do not overlap there.
 fn bands(layout: &Layout, index: usize, gap: &[Flow], any_chosen: bool) -> Html {
     let mut order: Vec<&Flow> = gap.iter().take(MOST_BANDS).collect();
     order.sort_by_key(|flow| (flow.from, flow.to));
@@ -167,7 +167,7 @@ fn bands(layout: &Layout, index: usize, gap: &[Flow], any_chosen: bool) -> Html 
             shown.push((key, "band chosen", path, f64::from(flow.chosen) * layout.unit, flow.from, flow.to));
         }
     }
-    // Highlighted bands lie on top.
+    // Highlighted bands are drawn on top.
     shown.sort_by_key(|band| band.1 == "band chosen");
     let bands = shown.into_iter().map(|(key, class, path, thickness, from, to)| {
         html! {
@@ -223,7 +223,7 @@ fn px(x: f64) -> String {
     format!("{x:.1}")
 }
 
-/// Widest bands listed between two layers.
+/// The most bands listed for two layers.
 const LISTED: usize = 12;
 
 fn table(gaps: &[Vec<Flow>], trace: &Trace) -> Html {

@@ -1,4 +1,4 @@
-//! Layers by experts: how much of each layer's work each expert got over the text.
+//! Layers by experts: each expert's share of its layer's assignments over the text.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -101,12 +101,12 @@ pub fn LoadMap(props: &LoadMapProps) -> Html {
     }
 }
 
-/// The colour is as strong as the load, and full at twice the even share.
+/// The strength of a cell's colour: proportional to the load, and full at twice the even share.
 fn strength(load: f32, experts: usize) -> f64 {
     f64::from(load * experts as f32 / 2.0).clamp(0.0, 1.0)
 }
 
-/// Opacity of a full cell: as much as leaves its text readable.
+/// The opacity of a full cell, at which its text is still readable.
 fn full(dark: bool) -> f64 {
     if dark { 0.5 } else { 0.7 }
 }

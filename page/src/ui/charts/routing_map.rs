@@ -1,5 +1,5 @@
-//! The routing map: a row a layer, a column a token. A cell has the colour of the token's first expert, as
-//! high as that expert weighs; what is left above it shows the next one.
+//! The routing map: a row for each layer and a column for each token. A cell has the colour of the token's first
+//! expert, up to the height of its weight; the rest of the cell has the colour of the next expert.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -16,21 +16,21 @@ use yew::prelude::*;
 /// Narrowest and widest column, in rem.
 const NARROWEST: f64 = 0.16;
 const WIDEST: f64 = 1.9;
-/// Widest picture, in CSS pixels: browsers refuse canvases of more than some 32,000 pixels.
+/// Largest width of the picture in CSS pixels: browsers refuse canvases of more than about 32,000 pixels.
 const WIDEST_PICTURE: f64 = 15_000.0;
-/// A step of the zoom, and the most of it.
+/// The factor of a zoom step, and the largest zoom.
 const ZOOM_STEP: f64 = 1.5;
 const MOST_ZOOM: f64 = 64.0;
-/// A column must be so wide, in rem, to carry a number or round corners; a row must be higher than this for both.
+/// The least width of a column, in rem, for numbers and round corners; a row must also be higher than the next value.
 const FOR_NUMBERS: f64 = 0.72;
 const FOR_CORNERS: f64 = 0.5;
 const HIGH_ENOUGH: f64 = 1.2;
 
-/// Where everything stands, in CSS pixels.
+/// The positions of all elements, in CSS pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Layout {
     rem: f64,
-    /// Width of the labels on the left.
+    /// Width of the labels at the left.
     labels: f64,
     column: f64,
     row: f64,
@@ -56,7 +56,7 @@ impl Layout {
         (self.row * self.layers as f64).ceil()
     }
 
-    /// Token and row at a point.
+    /// The token and the row at a point.
     fn at(&self, x: f64, y: f64) -> Option<(usize, usize)> {
         let (token, row) = (((x - self.labels) / self.column).floor(), (y / self.row).floor());
         let inside = token >= 0.0 && row >= 0.0 && token < self.tokens as f64 && row < self.layers as f64;
@@ -67,7 +67,7 @@ impl Layout {
 #[derive(Properties, PartialEq)]
 pub struct RoutingMapProps {
     pub trace: Shared<Trace>,
-    /// Tokens of the whole text: columns keep their place while it is played.
+    /// Number of tokens of the whole text, so that columns keep their positions during playback.
     pub length: usize,
     pub palette: Shared<Palette>,
     pub dark: bool,
@@ -144,7 +144,7 @@ fn zoomed(zoom: &UseStateHandle<f64>, factor: f64) {
     zoom.set((**zoom * factor).clamp(1.0, MOST_ZOOM));
 }
 
-/// With Ctrl (or a pinch, which browsers report so) the wheel zooms; without, it scrolls as ever.
+/// The wheel zooms with Ctrl (browsers report a pinch in the same way); otherwise it scrolls.
 fn wheel(zoom: &UseStateHandle<f64>) -> Callback<WheelEvent> {
     let zoom = zoom.clone();
     Callback::from(move |event: WheelEvent| {
@@ -173,7 +173,7 @@ fn zoom_buttons(zoom: &UseStateHandle<f64>) -> Html {
     }
 }
 
-/// The column of the inspected token, and the row of the layer shown.
+/// Marks the column of the inspected token and the row of the layer shown.
 fn crosshair(props: &RoutingMapProps, layout: Layout) -> Html {
     let row = match props.layer {
         LayerChoice::One(number) => props.trace.layers.iter().position(|layer| layer.layer == number),
@@ -191,7 +191,7 @@ fn crosshair(props: &RoutingMapProps, layout: Layout) -> Html {
     html! { <>{ row }{ column }</> }
 }
 
-/// Scrolls the map, where it is wider than its place, so that the inspected token can be seen.
+/// Scrolls the map, if it is wider than its container, so that the inspected token is visible.
 #[hook]
 fn use_sight(frame: &NodeRef, layout: Layout, inspected: Option<usize>) {
     let frame = frame.clone();
@@ -231,7 +231,7 @@ fn choices(layer: &LayerTrace, position: usize) -> String {
         .join(", ")
 }
 
-/// Left and right walk along the tokens, up and down through the layers.
+/// Left and right move through the tokens, up and down through the layers.
 fn keys(props: &RoutingMapProps) -> Callback<KeyboardEvent> {
     let (dispatch, tokens) = (props.dispatch.clone(), props.trace.len());
     let numbers: Vec<usize> = props.trace.layers.iter().map(|layer| layer.layer).collect();
@@ -277,7 +277,8 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
     let gap = if column > FOR_CORNERS * rem { 0.5 } else { 0.0 };
     let is_high = row > HIGH_ENOUGH * rem;
     let corners = if is_high && column > FOR_CORNERS * rem { 2.0 } else { 0.0 };
-    // All cells of an expert one after the other: changing the colour, and the font still more, is what costs.
+    // Draws all cells of an expert one after the other, because changing the colour and the font takes most of the
+    // time.
     let cells = cells_by_expert(trace, palette.len());
     for (expert, cells) in cells.iter().enumerate() {
         let shade = palette.shade(expert as u32, dark);
@@ -309,14 +310,14 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
     }
 }
 
-/// One expert's part of a cell: from `bottom` up by `height`, both shares of the cell's height.
+/// One expert's part of a cell: `bottom` and `height` are shares of the cell's height.
 struct Cell {
     token: usize,
     row: usize,
     bottom: f64,
     height: f64,
     second: bool,
-    /// Its expert was full: a flat line is left of it.
+    /// Whether the expert was full; a flat line marks that.
     dropped: bool,
 }
 
@@ -352,7 +353,7 @@ fn cells_by_expert(trace: &Trace, experts: usize) -> Vec<Vec<Cell>> {
     cells
 }
 
-/// Rows of the table at most; a CSV has all.
+/// The most rows of the table; the CSV has all of them.
 const MOST_ROWS: usize = 2000;
 
 fn table(trace: &Trace) -> Html {

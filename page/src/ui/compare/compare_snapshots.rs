@@ -1,4 +1,4 @@
-//! Two moments of one model's training side by side on a recorded text.
+//! Compares two snapshots of one model's training on a recorded text.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -12,9 +12,9 @@ use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
 pub struct CompareSnapshotsProps {
-    /// The text as the two snapshots routed it.
+    /// The traces of the text at the two snapshots.
     pub traces: [Shared<Trace>; 2],
-    /// What to call them.
+    /// The names of the snapshots.
     pub names: [String; 2],
     pub layer: LayerChoice,
     pub dispatch: Callback<Action>,

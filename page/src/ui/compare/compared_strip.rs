@@ -1,5 +1,5 @@
-//! Two models' tokens of one text, aligned: above the first model's, below the second's, and between them which
-//! of the two found this stretch of text less surprising.
+//! The tokens of one text for two models, aligned: the first model's above, the second's below, and between them a bar
+//! that shows for which of the two each stretch of text had the lower loss.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -12,12 +12,12 @@ use crate::ui::strip::token_text::{Part, hex, visible};
 use std::ops::Range;
 use yew::prelude::*;
 
-/// A difference of so many bits fills the bar.
+/// The difference in bits that fills the bar.
 const MOST_BITS: f32 = 4.0;
 
 #[derive(Properties, PartialEq)]
 pub struct ComparedStripProps {
-    /// The text that both are of.
+    /// The text of both traces.
     pub text: Shared<String>,
     pub first: Shared<Trace>,
     pub second: Shared<Trace>,
@@ -61,12 +61,12 @@ fn stretch_view(props: &ComparedStripProps, stretch: &Stretch) -> Html {
     }
 }
 
-/// Surprise over some tokens; none where the text's first token, which nothing could expect, is among them.
+/// The loss over some tokens; `None` where the first token of the text, which has no prediction, is among them.
 fn bits(trace: &Trace, range: Range<usize>) -> Option<f32> {
     (range.start > 0).then(|| trace.surprise.get(range).map(|bits| bits.iter().sum()))?
 }
 
-/// Above the line the second model was the more surprised, below it the first.
+/// The bar points up where the second model had the higher loss, down where the first one had.
 fn difference_bar(bits: f32) -> Html {
     let height = (bits.abs() / MOST_BITS).min(1.0) * 50.0;
     let class = if bits > 0.0 { "worse" } else { "better" };

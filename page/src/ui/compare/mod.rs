@@ -1,4 +1,4 @@
-//! Two models, policies or training steps side by side.
+//! Comparisons of two models, policies or training snapshots.
 
 pub(crate) mod compare_card;
 pub(crate) mod compare_snapshots;

@@ -1,5 +1,5 @@
-//! The arithmetic of a Mixture of Experts for any numbers typed in: how many parameters there are, how many work
-//! on a token, and why. It opens with Mixtral 8x7B, whose name says less than its numbers.
+//! A calculator for any Mixture of Experts: how many parameters it has, how many a token uses, and why. It opens with
+//! Mixtral 8x7B, whose name suggests other numbers.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -8,7 +8,7 @@ use wasm_bindgen::JsCast;
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
-/// The shape of a model, as far as parameters go.
+/// The shape of a model, as far as it affects the number of parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Numbers {
     layers: u64,
@@ -19,7 +19,7 @@ struct Numbers {
     heads: u64,
     kv_heads: u64,
     vocabulary: u64,
-    /// Bits of a weight.
+    /// Bits per weight.
     bits: u64,
 }
 
@@ -36,7 +36,7 @@ const MIXTRAL: Numbers = Numbers {
     bits: 16,
 };
 
-/// Largest number taken, so that no product overflows.
+/// The largest number allowed, so that no product overflows.
 const MOST: u64 = 1_000_000;
 
 impl Numbers {
@@ -58,7 +58,7 @@ impl Numbers {
         }
     }
 
-    /// What the name "8x7B" makes one expect: experts times one whole dense model.
+    /// The number that the name "8x7B" suggests: experts times a whole dense model.
     fn naive(&self) -> u64 {
         self.experts * self.dense().parameters()
     }

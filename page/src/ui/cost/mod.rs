@@ -1,4 +1,4 @@
-//! What a model costs, and the arithmetic of Mixtral.
+//! The cost of a model, and a calculator.
 
 pub(crate) mod cost_card;
 pub(crate) mod mixtral_card;

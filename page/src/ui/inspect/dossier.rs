@@ -1,4 +1,4 @@
-//! What an expert reads over many held-out texts, from the `experts.json` that comes with a model.
+//! What an expert handles in many held-out texts, from the model's `experts.json`.
 
 use crate::i18n::format;
 use crate::i18n::messages::{name_of, t};
@@ -8,10 +8,10 @@ use crate::state::shared::Shared;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
-/// A domain must have this share to be named on the bar, and to be listed.
+/// The least share of a domain that is labelled on the bar; a smaller share suffices to be listed.
 const FOR_NAME: f32 = 0.12;
 const FOR_LIST: f32 = 0.02;
-/// Tokens and contexts shown at first.
+/// Tokens and contexts that are shown at first.
 const TOKENS: usize = 18;
 const CONTEXTS: usize = 4;
 
@@ -44,7 +44,7 @@ pub fn DossierView(props: &DossierViewProps) -> Html {
     }
 }
 
-/// The share of each kind of text in what the expert reads, largest first, on one bar and in words.
+/// The share of each kind of text in what the expert handles, largest first, as a bar and in words.
 fn domains(dossier: &Dossier, expert: &ExpertDossier) -> Html {
     let mut shares: Vec<(usize, f32)> = expert.domains.iter().copied().enumerate().collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -89,12 +89,12 @@ fn context_view(dossier: &Dossier, context: &Context) -> Html {
     }
 }
 
-/// What a kind of text is called.
+/// The name of a kind of text.
 pub fn domain_name(dossier: &Dossier, index: usize) -> String {
     dossier.domains.get(index).map_or_else(String::new, |domain| name_of("domain", &domain.name, &domain.name))
 }
 
-/// Text on one line, its breaks as signs.
+/// A text on one line, with signs for its line breaks.
 fn one_line(text: &str) -> String {
     text.replace('\n', "\u{23ce}").replace('\t', "\u{21e5}")
 }

@@ -1,4 +1,4 @@
-//! One expert: what it reads on this page, how often it is the first, and which experts work beside it.
+//! One expert: the tokens that it handles in this text, how often it is the first, and the experts that work with it.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -12,7 +12,7 @@ use crate::ui::inspect::dossier::DossierView;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
-/// Kinds of token that are named at most, and partners.
+/// The most kinds of token that are listed, and the most partners.
 const MOST_KINDS: usize = 16;
 const MOST_PARTNERS: usize = 4;
 
@@ -20,11 +20,11 @@ const MOST_PARTNERS: usize = 4;
 pub struct ExpertInspectorProps {
     pub trace: Shared<Trace>,
     pub expert: Option<ExpertOf>,
-    /// What the model's experts read over many texts.
+    /// The model's dossiers.
     pub dossier: Option<Shared<Dossier>>,
-    /// It was chosen, and does not merely follow the token shown.
+    /// Whether the expert was chosen; otherwise it follows the token that is shown.
     pub pinned: bool,
-    /// What is changed about the routing; none where it cannot be.
+    /// The policy; `None` where the routing cannot be changed.
     pub policy: Option<Policy>,
     pub dispatch: Callback<Action>,
 }
@@ -70,7 +70,7 @@ pub fn ExpertInspector(props: &ExpertInspectorProps) -> Html {
     }
 }
 
-/// Switches the expert off in its layer, or on again.
+/// A button that switches the expert off in its layer, or on again.
 fn switch(policy: &Policy, chosen: ExpertOf, dispatch: &Callback<Action>) -> Html {
     let off = is_off(policy, chosen.layer, chosen.expert);
     let toggled = toggled(policy, Some(chosen.layer), chosen.expert, !off);
@@ -93,7 +93,7 @@ fn share(reader: &Reader, tokens: usize) -> Html {
     </p> }
 }
 
-/// The tokens it reads most; one is pressed to go to its first place.
+/// The tokens that it handles most often; a click goes to the token's first position.
 fn kinds(reader: &Reader, trace: &Trace, dispatch: &Callback<Action>) -> Html {
     let kinds = reader.readings.iter().take(MOST_KINDS).map(|reading| {
         let first = reading.first;

@@ -1,4 +1,4 @@
-//! Inside one token: how much attention and each expert added in each layer, and how the next guess forms.
+//! Inside one token: how much attention and each expert added in each layer, and the guess after each layer.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -7,17 +7,17 @@ use crate::state::shared::Shared;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
-/// A part must have this share of the longest bar to carry its number.
+/// The least share of the longest bar for a part with a number.
 const FOR_NUMBER: f32 = 0.06;
 
 #[derive(Properties, PartialEq)]
 pub struct LogitLensProps {
     pub look: Option<Shared<Vec<LayerLens>>>,
-    /// The token that came next.
+    /// The token that follows in the text.
     pub next: Option<u32>,
 }
 
-/// A row a layer.
+/// A row for each layer.
 #[component]
 pub fn LogitLens(props: &LogitLensProps) -> Html {
     let Some(look) = &props.look else {
@@ -34,7 +34,7 @@ pub fn LogitLens(props: &LogitLensProps) -> Html {
     }
 }
 
-/// All that a layer added, by size.
+/// The sum of the norms that a layer added.
 fn added(layer: &LayerLens) -> f32 {
     layer.attention + layer.experts.iter().map(|part| part.norm).sum::<f32>()
 }

@@ -1,4 +1,4 @@
-//! One token, one expert.
+//! Inspectors of a token and of an expert.
 
 pub(crate) mod dossier;
 pub(crate) mod expert_inspector;

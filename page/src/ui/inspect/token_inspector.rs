@@ -1,5 +1,5 @@
-//! One token: what the router thought of every expert in every layer, how expected the token was, what the model
-//! expects next, and who took the same path.
+//! One token: the router's probabilities in every layer, the token's loss, the guesses for the next token, and the
+//! tokens with the same path.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -12,15 +12,15 @@ use crate::ui::inspect::logit_lens::LogitLens;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
-/// A share must be so large to carry its number.
+/// The least share of a part with a number.
 const FOR_NUMBER: f32 = 0.07;
-/// Weights of a layer that stand beside its stack; more have a line of their own.
+/// The most weights of a layer that are next to its stack; more weights have a line of their own.
 const WEIGHTS_BESIDE: usize = 3;
 
-/// Experts drawn at most, in a layer and in all layers together, beside those that were chosen; the rest is one part.
+/// The most experts drawn in a layer, and in all layers together, besides the selected ones; the others are one part.
 const MOST_PARTS: usize = 12;
 const MOST_PARTS_IN_ALL: usize = 96;
-/// Tokens of the same path that are named at most.
+/// The most tokens with the same path that are listed.
 const MOST_NAMED: usize = 12;
 
 #[derive(Properties, PartialEq)]
@@ -29,9 +29,9 @@ pub struct TokenInspectorProps {
     pub layer: LayerChoice,
     /// The token shown.
     pub position: Option<usize>,
-    /// What each layer did to it, where it was chosen and that is known.
+    /// What each layer did to the token, if it was chosen and this is computed.
     pub look: Option<Shared<Vec<LayerLens>>>,
-    /// It was chosen, not only the newest or under the pointer.
+    /// Whether the token was chosen; otherwise it is under the pointer or the newest.
     pub pinned: bool,
     pub dispatch: Callback<Action>,
 }
@@ -80,7 +80,8 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
     }
 }
 
-/// A layer's probabilities, stacked by falling size: the selected experts full, the others pale.
+/// A layer's probabilities, stacked by falling size: strong colours for the selected experts, pale ones for the
+/// others.
 fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html {
     let selected = layer.selected_of(position);
     let probabilities = shares(layer, position);
@@ -126,7 +127,7 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
     }
 }
 
-/// A layer's probabilities, `[E]`; where a recording has kept none, the weights of what was chosen.
+/// A layer's probabilities, `[E]`; in a recording, which has none, the weights of the selected experts.
 fn shares(layer: &LayerTrace, position: usize) -> Vec<f32> {
     if !layer.router_logits.is_empty() {
         return layer.probabilities_of(position);
@@ -138,7 +139,7 @@ fn shares(layer: &LayerTrace, position: usize) -> Vec<f32> {
     shares
 }
 
-/// The shown layer's decision in one sentence; the path where all layers are shown.
+/// The decision of the layer shown, in one sentence; the path where all layers are shown.
 fn sentence(trace: &Trace, position: usize, layer: LayerChoice) -> String {
     let layer = match layer {
         LayerChoice::One(number) => trace.layer(number),
@@ -156,7 +157,7 @@ fn sentence(trace: &Trace, position: usize, layer: LayerChoice) -> String {
     let probabilities = layer.probabilities_of(position);
     let selected = layer.selected_of(position);
     let kept: f32 = selected.iter().map(|expert| probabilities[*expert as usize]).sum();
-    // Where something else than the router's probabilities chose (a hash, chance, a policy), they say nothing about it.
+    // Where the router's probabilities do not decide (with a hash, a random gate or a policy), the sentence has none.
     let least = selected.iter().map(|expert| probabilities[*expert as usize]).fold(f32::INFINITY, f32::min);
     let better = probabilities.iter().filter(|share| **share > least).count();
     if selected.is_empty() || better + 1 > selected.len() {
@@ -171,7 +172,7 @@ fn sentence(trace: &Trace, position: usize, layer: LayerChoice) -> String {
     t!(selected.len(); "token.sentence", layer = layer.layer, sure = sure, kept = format::percent(f64::from(kept)))
 }
 
-/// With a gate over groups, which groups it chose in the layer shown.
+/// For a gate over groups, the groups that it chose in the layer shown.
 fn groups(trace: &Trace, position: usize, layer: LayerChoice) -> Html {
     let layer = match layer {
         LayerChoice::One(number) => trace.layer(number),
@@ -222,7 +223,7 @@ fn row_of(guess: &Guess, came: Option<u32>) -> Html {
     }
 }
 
-/// The tokens that took the same path.
+/// The tokens with the same path.
 fn companions(trace: &Trace, position: usize, dispatch: &Callback<Action>) -> Html {
     if trace.layers.len() < 2 {
         return html! {};

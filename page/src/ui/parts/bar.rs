@@ -1,6 +1,6 @@
 //! Heights of bars.
 
-/// A property that is this share of the highest bar.
+/// A style property with this share of the largest bar's height.
 pub fn bar_height(property: &str, share: f32) -> String {
     format!("{property}:calc(var(--bar-height)*{share:.4})")
 }

@@ -1,4 +1,4 @@
-//! A sheet over the page: the browser's own modal dialog, which keeps the focus and closes with Escape.
+//! A sheet over the page: a native modal dialog, which keeps the focus and closes on Escape.
 
 use crate::i18n::messages::t;
 use crate::ui::parts::icon::icon;
@@ -14,7 +14,7 @@ pub struct DialogProps {
     pub children: Html,
 }
 
-/// The sheet, open as long as it is in the page.
+/// The sheet, which is open as long as it is rendered.
 #[component]
 pub fn Dialog(props: &DialogProps) -> Html {
     let node = use_node_ref();
@@ -22,14 +22,14 @@ pub fn Dialog(props: &DialogProps) -> Html {
         let node = node.clone();
         use_effect_with((), move |()| {
             if let Some(dialog) = node.cast::<HtmlDialogElement>() {
-                // It fails only where the dialog is open already.
+                // Fails only where the dialog is already open.
                 let _ = dialog.show_modal();
             }
         });
     }
     let closed = props.close.reform(|_: Event| ());
     let close = props.close.reform(|_: MouseEvent| ());
-    // A click beside the sheet lands on the dialog itself.
+    // A click outside of the sheet has the dialog element itself as its target.
     let beside = {
         let (node, close) = (node.clone(), props.close.clone());
         Callback::from(move |event: MouseEvent| {

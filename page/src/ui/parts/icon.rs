@@ -1,4 +1,4 @@
-//! Small line icons, drawn in the colour of the text. They stand beside a text or a label, never alone.
+//! Small line icons in the colour of the text. They are always next to a text or a label.
 
 use yew::prelude::*;
 
@@ -32,7 +32,7 @@ pub fn icon(name: &'static str) -> Html {
     }
 }
 
-/// The product's mark: one router, three experts, two of them picked.
+/// The product's mark: one router and three experts, two of them selected.
 pub fn mark() -> Html {
     html! {
         <svg class="mark" viewBox="0 0 24 24" aria-hidden="true" focusable="false">

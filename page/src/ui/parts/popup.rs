@@ -1,5 +1,5 @@
-//! A button with a panel that opens below it. The panel closes on Escape, on a click elsewhere and when the focus goes
-//! elsewhere, so that at most one is open.
+//! A button with a panel that opens below it. The panel closes on Escape, on a click outside and when the focus leaves
+//! it, so that at most one panel is open.
 
 use gloo::events::EventListener;
 use gloo::utils::document;
@@ -9,23 +9,23 @@ use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
 pub struct PopupProps {
-    /// What stands on the button.
+    /// The contents of the button.
     pub label: Html,
-    /// Its name for assistive tools, where `label` does not say it.
+    /// The button's accessible name, where `label` is not enough.
     #[prop_or_default]
     pub name: Option<String>,
-    /// Of the button.
+    /// The button's class.
     #[prop_or_default]
     pub class: Classes,
-    /// Of all.
+    /// The class of the whole component.
     #[prop_or_default]
     pub place: Classes,
-    /// Of the button.
+    /// The button's `data-testid`.
     pub testid: &'static str,
-    /// Of the panel.
+    /// The panel's class.
     #[prop_or_default]
     pub panel_testid: Option<&'static str>,
-    /// A click in the panel on an element with `data-closes` closes it.
+    /// The panel's contents; a click on an element with `data-closes` closes the panel.
     pub children: Html,
 }
 
@@ -83,11 +83,11 @@ fn listen(open: UseStateHandle<bool>, node: NodeRef, button: NodeRef) -> [EventL
     let others = [close_outside("pointerdown"), close_outside("focusin")];
     let escape = EventListener::new(&document(), "keydown", move |event| {
         if event.dyn_ref::<KeyboardEvent>().is_some_and(|event| event.key() == "Escape") {
-            // The key closes the panel and nothing else.
+            // Escape closes the panel and has no other effect.
             event.stop_propagation();
             open.set(false);
             if let Some(button) = button.cast::<HtmlElement>() {
-                // Fails only for an element that is not on the page.
+                // Fails only for an element that is not in the document.
                 let _ = button.focus();
             }
         }

@@ -1,4 +1,4 @@
-//! A row of choices of which one is on: native radio buttons, drawn as one control.
+//! A row of choices, one of which is selected: native radio buttons, drawn as one control.
 
 use gloo::timers::callback::Timeout;
 use yew::prelude::*;
@@ -16,10 +16,10 @@ pub struct RadioOption {
 pub struct RadioGroupProps {
     /// Name of the group in the document.
     pub name: &'static str,
-    /// What is chosen here.
+    /// The accessible name of the group.
     pub label: AttrValue,
     pub segments: Vec<RadioOption>,
-    /// The value that is on.
+    /// The selected value.
     pub on: AttrValue,
     pub choose: Callback<String>,
     #[prop_or_default]
@@ -32,7 +32,7 @@ pub fn RadioGroup(props: &RadioGroupProps) -> Html {
     let segments = props.segments.iter().map(|segment| {
         let value = segment.value.clone();
         let choose = props.choose.clone();
-        // Not inside the event: the browser moves the focus after it, and would lay out all that has changed for that.
+        // Not within the event: the browser moves the focus after it, and would first lay out all that has changed.
         let choose = move |_: Event| {
             let (choose, value) = (choose.clone(), value.to_string());
             Timeout::new(0, move || choose.emit(value)).forget();

@@ -1,4 +1,4 @@
-//! Which engine runs, how fast, what takes its time, and why it is not another.
+//! The badge: the engine in use, its speed, the times of its kernels, and why another engine is not used.
 
 use crate::engine::gpu::profile::KernelTime;
 use crate::i18n::format;
@@ -22,7 +22,7 @@ pub struct BackendBadgeProps {
     pub dispatch: Callback<Action>,
 }
 
-/// The badge; opened, it explains and lets choose.
+/// The badge; its panel explains the engine and offers a choice.
 #[component]
 pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
     let Some(model) = &props.model else {
@@ -82,7 +82,7 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
     }
 }
 
-/// What each kernel takes: of a prompt, and of one token.
+/// The time of each kernel, for a prompt and for one token.
 fn kernels(profile: &Profile) -> Html {
     let ms = |times: &[KernelTime], kernel: &str| {
         let time = times.iter().find(|time| time.kernel == kernel);

@@ -1,4 +1,4 @@
-//! The drawer at the right, one page at a time; on a small screen a sheet from below.
+//! The drawer at the right, which shows one tab at a time; on a small screen it is a sheet at the bottom.
 
 use crate::i18n::messages::t;
 use crate::state::Action;
@@ -12,14 +12,14 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct DrawerProps {
     pub tab: Tab,
-    /// On a small screen: the sheet is open.
+    /// On a small screen, whether the sheet is open.
     pub open: bool,
-    /// What each tab shows, in the order of [`Tab::ALL`].
+    /// The contents of the tabs, in the order of [`Tab::ALL`].
     pub panes: Vec<Html>,
     pub dispatch: Callback<Action>,
 }
 
-/// The drawer. All its pages are in the document; one is shown.
+/// The drawer. All tabs are in the document; one is visible.
 #[component]
 pub fn Drawer(props: &DrawerProps) -> Html {
     let tabs = Tab::ALL.map(|tab| {
@@ -48,13 +48,13 @@ pub fn Drawer(props: &DrawerProps) -> Html {
                 <button type="button" class="quiet icon-only drawer-close" onclick={close} aria-label={t!("close")}>
                     { icon("down") }</button>
             </div>
-            // Live figures: a translator that replaces their text nodes would leave old ones.
+            // A translator that replaces text nodes would leave old figures there.
             <div class="panes" translate="no">{ for panes }</div>
         </aside>
     }
 }
 
-/// Left and right go from tab to tab.
+/// Left and right move from tab to tab.
 fn keys(props: &DrawerProps) -> Callback<KeyboardEvent> {
     let (tab, dispatch) = (props.tab, props.dispatch.clone());
     Callback::from(move |event: KeyboardEvent| {
@@ -71,7 +71,7 @@ fn keys(props: &DrawerProps) -> Callback<KeyboardEvent> {
         dispatch.emit(Action::Tab(Tab::ALL[next]));
         let button = document().get_element_by_id(&format!("tab-{}", Tab::ALL[next].name()));
         if let Some(button) = button.and_then(|button| button.dyn_into::<HtmlElement>().ok()) {
-            // Fails only for an element that is not on the page.
+            // Fails only for an element that is not in the document.
             let _ = button.focus();
         }
     })

@@ -1,4 +1,4 @@
-//! What is seen, in a headline and one sentence that are true for the model that is open.
+//! The headline and a sentence about what is shown, both true for the model in use.
 
 use crate::i18n::messages::{name_of, t};
 use crate::model::ModelInfo;
@@ -9,9 +9,9 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct HeadlineProps {
     pub model: Option<Shared<ModelInfo>>,
-    /// The entry of the model, where it comes with the page.
+    /// The model's entry in the list, if the site has the model.
     pub offered: Option<Offered>,
-    /// It is the model that the page opens with.
+    /// Whether the page opens with this model.
     pub is_first: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Says politely, to those who listen, what changed, once the page has come to rest.
+//! A polite live region: tells screen readers what changed, after the changes have stopped.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -8,7 +8,7 @@ use crate::state::{LayerChoice, Status};
 use gloo::timers::callback::Timeout;
 use yew::prelude::*;
 
-/// Rest before something is said.
+/// Time without changes before it speaks.
 const REST_MS: u32 = 1200;
 
 #[derive(Properties, PartialEq)]

@@ -1,4 +1,4 @@
-//! What is around the page: header, notices, help.
+//! The frame of the page: header, notices, help.
 
 pub(crate) mod backend_badge;
 pub(crate) mod drawer;

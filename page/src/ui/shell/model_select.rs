@@ -1,4 +1,4 @@
-//! Which model: those that come with the page, or one's own from files or an address.
+//! Choosing a model: one of the site's, or one from files or an address.
 
 use crate::i18n::messages::{name_of, t};
 use crate::model::ModelInfo;
@@ -16,11 +16,11 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct ModelSelectProps {
     pub offered: Shared<Vec<Offered>>,
-    /// Name or address of the model asked for.
+    /// Name or address of the chosen model.
     pub asked: Option<String>,
     /// The model in use.
     pub model: Option<Shared<ModelInfo>>,
-    /// A model is on its way.
+    /// Whether a model is being loaded.
     pub loading: bool,
     pub dispatch: Callback<Action>,
 }
@@ -62,7 +62,7 @@ pub fn ModelSelect(props: &ModelSelectProps) -> Html {
     }
 }
 
-/// A model's name in words; its directory's where it has none.
+/// A model's title for visitors; the name of its directory where it has none.
 pub fn model_title(name: &str) -> String {
     match name {
         "main" => t!("model.title.main"),
@@ -77,7 +77,7 @@ pub fn model_title(name: &str) -> String {
     }
 }
 
-/// How many experts, and how many of them a token has.
+/// The number of experts, and of experts per token, in words.
 pub fn shape(model: &ModelInfo) -> String {
     match model.experts {
         0 => t!("model.shape.dense", layers = model.layers),
@@ -85,7 +85,7 @@ pub fn shape(model: &ModelInfo) -> String {
     }
 }
 
-/// A model on offer: what it is, what to look at, and side by side with the one in use.
+/// A model in the list: its description, hints, and a comparison with the model in use.
 fn row(offered: &Offered, props: &ModelSelectProps) -> Html {
     let name = offered.name.clone();
     let on = props.asked.as_ref() == Some(&name);
@@ -119,7 +119,7 @@ struct OpenModelProps {
     dispatch: Callback<Action>,
 }
 
-/// The sheet: a directory, some files, or an address.
+/// The dialog for a directory, files or an address.
 #[component]
 fn OpenModel(props: &OpenModelProps) -> Html {
     let address = use_node_ref();

@@ -1,4 +1,4 @@
-//! What the visitor must know: how a load goes on, what went wrong, what was left out.
+//! Notices: the progress of a load, errors, and notes.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -15,7 +15,7 @@ pub struct NoticesProps {
     pub dispatch: Callback<Action>,
 }
 
-/// The notices over the page.
+/// The notices at the top of the page.
 #[component]
 pub fn Notices(props: &NoticesProps) -> Html {
     let dismiss_problem = props.dispatch.reform(|_: MouseEvent| Action::DismissProblem);

@@ -1,4 +1,4 @@
-//! The stage: a live picture of how one token is computed.
+//! The stage: a picture of how one token is computed.
 
 mod open_layer;
 mod places;

@@ -1,22 +1,22 @@
-//! Where the parts of the stage stand, in the units of its view box.
+//! The positions of the stage's parts, in the units of its view box.
 
-/// The residual stream.
+/// The height of the residual stream.
 pub const LINE_Y: f32 = 40.0;
 
-/// Left end of the first layer, and right end of the last.
+/// Left end of the first layer, and right end of the last one.
 const LEFT: f32 = 120.0;
 const RIGHT: f32 = 838.0;
 
-/// Width of the layer drawn large.
+/// Width of the open layer.
 pub const OPEN_WIDTH: f32 = 396.0;
 
-/// A layer drawn small is no wider than this.
+/// The largest width of a small layer.
 const WIDEST: f32 = 96.0;
 
-/// Space between layers, where there is any.
+/// Space between layers, if there is room.
 const GAP: f32 = 8.0;
 
-/// Where a layer stands.
+/// The position of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
     /// Its number.
@@ -27,12 +27,12 @@ pub struct Place {
     pub width: f32,
 }
 
-/// Where each of so many layers stands, one of them open.
+/// The positions of `layers` layers, of which `open` is open.
 pub fn layer_places(layers: usize, open: usize) -> Vec<Place> {
     let room = RIGHT - LEFT - OPEN_WIDTH;
     let pitch = (room / layers.saturating_sub(1).max(1) as f32).min(WIDEST + GAP);
     let gap = GAP.min(pitch * 0.15);
-    // Few layers stand in the middle.
+    // If there are few layers, they are centred.
     let used = pitch * layers.saturating_sub(1) as f32 + OPEN_WIDTH;
     let mut x = LEFT + (RIGHT - LEFT - used).max(0.0) / 2.0;
     (0..layers)
@@ -45,7 +45,7 @@ pub fn layer_places(layers: usize, open: usize) -> Vec<Place> {
         .collect()
 }
 
-/// Where the experts of the open layer stand.
+/// The positions of the experts of the open layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grid {
     columns: usize,
@@ -57,7 +57,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// A grid for so many experts; with a shared expert below it there is less room.
+    /// A grid for `experts` experts; a shared expert below it reduces its height.
     pub fn new(experts: usize, shared: bool) -> Self {
         let columns = match experts {
             0..=16 => 4,
@@ -72,24 +72,24 @@ impl Grid {
         Self { columns, rows, size: (pitch.0 - between.0, pitch.1 - between.1.max(2.0)), pitch, top }
     }
 
-    /// Left and upper end of an expert's box, as seen from the left end of the layer.
+    /// The upper left corner of an expert's box, relative to the left end of the layer.
     pub fn at(&self, expert: usize) -> (f32, f32) {
         let (row, column) = (expert / self.columns, expert % self.columns);
         let inner = (self.pitch.1 - self.size.1) / 2.0;
         (136.0 + self.pitch.0 * column as f32, self.top + inner + self.pitch.1 * row as f32)
     }
 
-    /// There is room for lines between two rows.
+    /// Whether there is room for lines between two rows.
     pub fn has_corridor(&self) -> bool {
         self.rows == 2 && self.pitch.1 - self.size.1 > 14.0
     }
 
-    /// The height of the corridor.
+    /// The height of the line between the two rows.
     pub fn corridor(&self) -> f32 {
         self.top + self.pitch.1
     }
 
-    /// The expert stands above the corridor.
+    /// Whether the expert is above that line.
     pub fn is_above(&self, expert: usize) -> bool {
         expert < self.columns
     }

@@ -1,4 +1,4 @@
-//! A row of cards, a card a story.
+//! A row with a card for each story.
 
 use crate::i18n::messages::of_languages;
 use crate::i18n::messages::t;
@@ -10,7 +10,7 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct StoryCardsProps {
     pub cards: Shared<Vec<Card>>,
-    /// The name of the one told.
+    /// The name of the story in progress.
     pub told: Option<String>,
     pub dispatch: Callback<Action>,
 }

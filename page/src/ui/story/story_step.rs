@@ -1,4 +1,4 @@
-//! The step of a story: what it says, what it asks, and the way to the next.
+//! A step of a story: its text, its question, and the button to the next step.
 
 use crate::i18n::format;
 use crate::i18n::messages::{fill, of_languages, t};
@@ -14,7 +14,7 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct StoryStepProps {
     pub telling: Telling,
-    /// What the engine does, and what came of it: they fill the places of the text.
+    /// The policy and its effect, which fill the placeholders of the text.
     pub policy: Policy,
     pub effect: Option<Shared<Effect>>,
     pub dispatch: Callback<Action>,
@@ -26,7 +26,7 @@ pub fn StoryStep(props: &StoryStepProps) -> Html {
     let telling = &props.telling;
     let (step, last) = (telling.step, telling.story.steps.len() - 1);
     let frame = telling.step().frame.clone();
-    // The place that the step speaks of comes into view.
+    // Scrolls to the part of the page that the step is about.
     use_effect_with((telling.story.name.clone(), step, telling.waiting), move |_| {
         if let Some(frame) = frame {
             bring_into_view(&frame);
@@ -67,7 +67,7 @@ pub fn StoryStep(props: &StoryStepProps) -> Html {
     }
 }
 
-/// What fills the places of a step's text.
+/// The placeholders of a step's text, with their values.
 fn places(props: &StoryStepProps) -> Vec<(&'static str, String)> {
     let mut places = Vec::new();
     if let Some(off) = expert_off(&props.policy) {
@@ -82,7 +82,7 @@ fn places(props: &StoryStepProps) -> Vec<(&'static str, String)> {
             ("tokens", format::count(effect.tokens as f64)),
         ]);
     }
-    // Until a figure is known its place says so.
+    // Placeholders of unknown figures are filled with a mark.
     for name in ["layer", "expert", "more", "before", "after", "moved", "tokens"] {
         if places.iter().all(|(other, _)| *other != name) {
             places.push((name, "\u{2026}".into()));
@@ -91,13 +91,13 @@ fn places(props: &StoryStepProps) -> Vec<(&'static str, String)> {
     places
 }
 
-/// Scrolls to the place of that name where its end is out of sight.
+/// Scrolls to a part of the page where its end is not visible.
 pub fn bring_into_view(place: &str) {
     if let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) {
         let box_of = element.get_bounding_client_rect();
         let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
         if box_of.top() < 0.0 || box_of.bottom() > height {
-            // A place that is higher than the window shows its beginning.
+            // A part that is higher than the window is scrolled to its top.
             element.scroll_into_view_with_bool(box_of.height() > height);
         }
     }

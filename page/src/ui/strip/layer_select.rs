@@ -1,4 +1,4 @@
-//! Which layer the views show.
+//! Chooses the layer that the views show.
 
 use crate::i18n::messages::t;
 use crate::state::address::layer_name;
@@ -6,18 +6,18 @@ use crate::state::{Action, LayerChoice};
 use crate::ui::parts::radio_group::{RadioGroup, RadioOption};
 use yew::prelude::*;
 
-/// With more layers than this a segment is only a number.
+/// With more layers than this, a button has only a number.
 const LAYERS_WITH_NAMES: usize = 12;
 
 #[derive(Properties, PartialEq)]
 pub struct LayerSelectProps {
-    /// How many layers the model has.
+    /// Number of layers of the model.
     pub layers: usize,
     pub layer: LayerChoice,
     pub dispatch: Callback<Action>,
 }
 
-/// A segment a layer, and one for all.
+/// A button for each layer, and one for all.
 #[component]
 pub fn LayerSelect(props: &LayerSelectProps) -> Html {
     let named = props.layers <= LAYERS_WITH_NAMES;

@@ -1,4 +1,4 @@
-//! Playback: the text's tokens one after the other, as they were routed, at a speed to talk over.
+//! Playback: shows the text's tokens one after the other, at a speed slow enough to talk about them.
 
 use crate::i18n::messages::t;
 use crate::state::Action;
@@ -8,19 +8,19 @@ use wasm_bindgen::JsCast;
 use web_sys::{HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
 
-/// Speeds, in tokens a second.
+/// Speeds, in tokens per second.
 const SPEEDS: [u32; 5] = [1, 2, 5, 10, 25];
 
 #[derive(Properties, PartialEq)]
 pub struct PlaybackProps {
-    /// Tokens of the text.
+    /// Number of tokens of the text.
     pub length: usize,
-    /// How many are shown; all where nothing is played.
+    /// Number of tokens shown; `None` where all are.
     pub played: Option<usize>,
     pub dispatch: Callback<Action>,
 }
 
-/// Play, pause, scrub, speed.
+/// The controls for playing, pausing, moving to a token, and the speed.
 #[component]
 pub fn Playback(props: &PlaybackProps) -> Html {
     let playing = use_state_eq(|| false);

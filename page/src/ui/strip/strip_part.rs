@@ -1,6 +1,6 @@
-//! The strip in parts of some dozen tokens. A part draws again only where something in it changed; and of the parts
-//! that changed, a frame draws a few: however much changes at once (another layer, an edit at the start of a long
-//! text), the page stays quick.
+//! The strip in parts of a few dozen tokens. A part renders again only if something in it changed, and a frame renders
+//! only a few of the changed parts. The page therefore stays responsive when much changes at once, as with another
+//! layer or an edit at the start of a long text.
 
 use crate::i18n::messages::t;
 use crate::state::shared::Shared;
@@ -9,26 +9,26 @@ use crate::ui::browser::frame_budget;
 use crate::ui::strip::token_chip::{Chip, Reads};
 use yew::prelude::*;
 
-/// Tokens of a part, about.
+/// The approximate number of tokens in a part.
 const PART: usize = 24;
 
-/// What stands in the strip.
+/// An element of the strip.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// A token.
     Token(Chip),
-    /// The tokens that are one character's bytes stand together.
+    /// The tokens that together are one character.
     Character(Vec<Chip>),
-    /// The text's line ends here.
+    /// A line break of the text.
     Break,
 }
 
-/// Some pieces, and a key by which they are known while the text changes around them.
+/// Some elements, with a key that stays while the text around them changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// In the strip there is one part with this key.
+    /// The key, which is unique in the strip.
     pub key: usize,
-    /// What stands in it.
+    /// The elements.
     pub pieces: Shared<Vec<Piece>>,
 }
 
@@ -55,8 +55,9 @@ pub fn StripPart(props: &StripPartProps) -> Html {
     props.pieces.iter().enumerate().map(piece).collect()
 }
 
-/// The parts to draw now on the way to `wanted`, and whether more is to be drawn: then the component draws again in
-/// the next frame. While tokens are `to_come`, as many old ones stay at the end: the new tokens will replace them.
+/// The parts to render now on the way to `wanted`, and whether there is more to render; in that case the component
+/// renders again in the next frame. While `to_come` tokens are pending, as many old tokens stay at the end, until the
+/// new ones replace them.
 #[hook]
 pub fn use_parts(wanted: Vec<Piece>, to_come: usize) -> (Vec<Part>, bool) {
     let drawn = use_mut_ref(Drawn::default);
@@ -70,16 +71,16 @@ pub fn use_parts(wanted: Vec<Piece>, to_come: usize) -> (Vec<Part>, bool) {
     (drawn.parts.clone(), unfinished)
 }
 
-/// What is drawn so far.
+/// What has been rendered so far.
 #[derive(Default)]
 struct Drawn {
     parts: Vec<Part>,
-    /// Parts that there were, which gives each a key of its own.
+    /// Number of parts made so far, from which each part gets a key of its own.
     keys: usize,
 }
 
 impl Drawn {
-    /// Goes on towards `wanted`; true where more is left to do.
+    /// Renders more of `wanted`; returns true where more is left to do.
     fn go_on(&mut self, mut wanted: Vec<Piece>, to_come: usize) -> bool {
         let drawn: Vec<&Piece> = self.parts.iter().flat_map(|part| part.pieces.iter()).collect();
         wanted.extend(behind(&drawn, to_come).iter().copied().cloned());
@@ -95,7 +96,7 @@ impl Drawn {
         unfinished
     }
 
-    /// Draws a part that `was` there before, or a new one; false where this frame has no time for it.
+    /// Renders the part `was`, or a new one; returns false where this frame has no budget for it.
     fn draw(&mut self, was: Option<Part>, pieces: Vec<Piece>) -> bool {
         if let Some(was) = was.as_ref().filter(|was| *was.pieces == pieces) {
             self.parts.push(was.clone());
@@ -115,9 +116,9 @@ impl Drawn {
     }
 }
 
-/// Cuts the `new` pieces into parts. The pieces before and after an edit keep their parts of `old`, which held the
-/// `drawn` pieces, so that those are not drawn again. The parts that the edit touches take the new pieces, and are
-/// divided where they are twice as long as they should be. Returns each part's key, where it exists already, and its
+/// Divides the `new` elements into parts. Elements before and after an edit keep their parts in `old`, which has the
+/// elements `drawn`, so that they do not render again. Parts at the edit take the new elements, and are divided if
+/// they become twice as long as [`PART`]. Returns for each part its index in `old`, if it exists there, and its
 /// length.
 fn cut(old: &[Part], drawn: &[&Piece], new: &[Piece]) -> Vec<(Option<usize>, usize)> {
     let most = drawn.len().min(new.len());
@@ -130,7 +131,7 @@ fn cut(old: &[Part], drawn: &[&Piece], new: &[Piece]) -> Vec<(Option<usize>, usi
     for part in old {
         let length = part.pieces.len();
         let stop = start + length;
-        // One that is not full takes what is written after it.
+        // A part that is not full takes the elements that are written after it.
         let list = match () {
             () if stop < before || (stop == before && length >= PART) => &mut parts,
             () if start >= after => &mut tail,
@@ -151,7 +152,7 @@ fn cut(old: &[Part], drawn: &[&Piece], new: &[Piece]) -> Vec<(Option<usize>, usi
     parts
 }
 
-/// The last of the pieces, with so many tokens.
+/// The last elements, with `tokens` tokens in all.
 fn behind<'a>(drawn: &'a [&'a Piece], tokens: usize) -> &'a [&'a Piece] {
     let mut left = tokens;
     let fits = |piece: &&&Piece| {
@@ -168,14 +169,14 @@ fn behind<'a>(drawn: &'a [&'a Piece], tokens: usize) -> &'a [&'a Piece] {
     &drawn[drawn.len() - count..]
 }
 
-/// What it takes a browser, about, to show a piece where `old` was, in the unit of frame_budget.rs.
+/// The approximate cost of replacing `old` by `new` in the browser, in the work units of frame_budget.rs.
 fn work(old: Option<&Piece>, new: &Piece) -> usize {
     match (old, new) {
         (Some(old), new) if old == new => 0,
         (Some(Piece::Token(old)), Piece::Token(new)) if old.text == new.text => match (&old.reads, &new.reads) {
-            // Another place in the text: nobody sees it.
+            // Only the position in the text changed, which is not visible.
             (old, new) if old == new => 3,
-            // Another colour, in the same place of the line.
+            // Only the colour changed.
             (Reads::Layer { experts: old, .. }, Reads::Layer { experts: new, .. }) if old == new => 2,
             _ => 5,
         },
@@ -183,7 +184,7 @@ fn work(old: Option<&Piece>, new: &Piece) -> usize {
     }
 }
 
-/// Whether two pieces have the same text: then they differ at most in their place, colours and numbers.
+/// Whether two elements have the same text, so that they differ only in position, colours and numbers.
 fn same_text((one, other): (&Piece, &Piece)) -> bool {
     match (one, other) {
         (Piece::Token(one), Piece::Token(other)) => one.text == other.text && one.bytes == other.bytes,

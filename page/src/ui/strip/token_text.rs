@@ -1,16 +1,16 @@
-//! A token's text so that it can be seen: white space, control characters and bare accents get a mark.
+//! Makes a token's text visible: white space, control characters and single accents get a mark.
 
-/// A part of what is shown.
+/// A part of the visible text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// As it stands in the text.
+    /// Text without a change.
     Plain(String),
-    /// A sign for something that has no look of its own.
+    /// A mark for an invisible character.
     Mark(String),
 }
 
-/// The parts of `text`. A single space before or after other characters stays a space: the token's own
-/// edges show it.
+/// The visible parts of `text`. A single space next to other characters stays a space, because the token's edges show
+/// it.
 pub fn visible(text: &str) -> Vec<Part> {
     let spaces_shown = text.trim().is_empty() || text.contains("  ");
     let mut parts: Vec<Part> = Vec::new();
@@ -36,12 +36,12 @@ fn mark(character: char, spaces_shown: bool, first: bool) -> Option<String> {
         '\r' => Some("\u{240d}".into()),
         ' ' => spaces_shown.then(|| "\u{b7}".into()),
         '\u{a0}' => Some("\u{237d}".into()),
-        // Control Pictures stand for the first 32 characters in order.
+        // The Unicode block Control Pictures has signs for the first 32 characters, in order.
         '\0'..='\u{1f}' => char::from_u32(0x2400 + character as u32).map(String::from),
         '\u{7f}' => Some("\u{2421}".into()),
-        // An accent with nothing under it stands on a dotted circle.
+        // An accent without a base letter gets a dotted circle.
         '\u{300}'..='\u{36f}' if first => Some(format!("\u{25cc}{character}")),
-        // Nothing to see, or it would turn the text around it: its code.
+        // Invisible characters, and those that change the direction of text, are shown as their code.
         '\u{80}'..='\u{9f}'
         | '\u{ad}'
         | '\u{200b}'..='\u{200f}'
@@ -53,12 +53,12 @@ fn mark(character: char, spaces_shown: bool, first: bool) -> Option<String> {
     }
 }
 
-/// The bytes of a piece of a character: `e8 af`.
+/// Bytes in hexadecimal, for a part of a character: `e8 af`.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A token's text on one line, for names and lists: marks for white space, quotes around it.
+/// A token's text on one line, for names and lists: in quotes, with marks for white space.
 pub fn quoted(text: &str, bytes: Option<&[u8]>) -> String {
     if text.is_empty() {
         return bytes.map(hex).unwrap_or_default();

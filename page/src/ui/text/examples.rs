@@ -1,4 +1,4 @@
-//! The texts to begin with, from `examples.json`.
+//! The menu of example texts from `examples.json`.
 
 use crate::i18n::messages::{name_of, t};
 use crate::state::Action;
@@ -16,7 +16,7 @@ pub struct ExamplesProps {
     pub dispatch: Callback<Action>,
 }
 
-/// One menu: an entry an example, and one for the text left here last time.
+/// A menu with an entry for each example, and one for the text kept from the last visit.
 #[component]
 pub fn Examples(props: &ExamplesProps) -> Html {
     let choose = |text: String| props.dispatch.reform(move |_: MouseEvent| Action::Replace(text.clone()));

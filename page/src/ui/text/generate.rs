@@ -1,4 +1,4 @@
-//! Let the model continue the text: how boldly, how far, and stop.
+//! The controls for generation: temperature and other settings, length, stop.
 
 use crate::i18n::messages::t;
 use crate::state::Action;
@@ -13,9 +13,9 @@ pub struct GenerateProps {
     pub sampling: Sampling,
     pub tokens: usize,
     pub generating: bool,
-    /// There is a model and a text.
+    /// Whether there is a model and a text.
     pub possible: bool,
-    /// The model has no room for more.
+    /// Whether the context is full.
     pub full: bool,
     pub dispatch: Callback<Action>,
 }
@@ -92,7 +92,7 @@ fn shown(x: f32) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// An action from the number in an input, where it is one.
+/// Makes an action from the number in an input, if it is one.
 fn number<E: AsRef<web_sys::Event> + 'static>(
     dispatch: &Callback<Action>,
     action: impl Fn(f64) -> Action + 'static,

@@ -1,4 +1,4 @@
-//! The text: box, examples, generation.
+//! The text: text box, examples, generation.
 
 pub(crate) mod examples;
 pub(crate) mod generate;

@@ -1,5 +1,5 @@
-//! Where the visitor writes. The browser owns the text while it is edited, so that its undo, its spelling and its
-//! input methods work; the page only listens, and writes where an example or the model does.
+//! The text box. The browser owns the text while it is edited, so that its undo, its spell checking and its input
+//! methods work. The page listens, and writes only examples and generated text.
 
 use crate::i18n::messages::t;
 use crate::state::Action;
@@ -11,8 +11,8 @@ use wasm_bindgen::JsCast;
 use web_sys::{HtmlDocument, HtmlTextAreaElement, InputEvent};
 use yew::prelude::*;
 
-/// Longer texts (in UTF-16 units) are set without regard to the direction of each line: browsers take ten times as
-/// long to lay them out with it.
+/// Longer texts (in UTF-16 units) are displayed without a text direction for each line, which takes browsers ten times
+/// as long to lay out.
 const LONG: u32 = 20_000;
 
 #[derive(Properties, PartialEq)]
@@ -21,19 +21,19 @@ pub struct TextBoxProps {
     pub dispatch: Callback<Action>,
 }
 
-/// What stands in the box that index.html shows while the program is loaded.
+/// The state of the text box that index.html shows while the program is loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Typed {
     /// Its text.
     pub text: String,
-    /// The visitor has written in it.
+    /// Whether the visitor has edited it.
     pub edited: bool,
-    /// Where the visitor is writing, in UTF-16 units.
+    /// The position of the caret, in UTF-16 units.
     pub caret: Option<u32>,
 }
 
 impl Typed {
-    /// As it is now.
+    /// Reads the current state.
     pub fn read() -> Self {
         let document = document();
         let area = document.get_element_by_id("boot-text").and_then(|area| area.dyn_into::<HtmlTextAreaElement>().ok());
@@ -46,10 +46,10 @@ impl Typed {
     }
 }
 
-/// Goes on where the visitor was writing.
+/// Restores focus and caret.
 pub fn focus(node: &NodeRef, caret: u32) {
     if let Some(area) = node.cast::<HtmlTextAreaElement>() {
-        // Neither fails for an element that is on the page.
+        // Both only fail for an element that is not in the document.
         let _ = area.focus();
         let _ = area.set_selection_range(caret, caret);
     }
@@ -61,8 +61,7 @@ pub fn TextBox(props: &TextBoxProps) -> Html {
     let input = {
         let (node, dispatch) = (props.node.clone(), props.dispatch.clone());
         Callback::from(move |event: InputEvent| {
-            // While an input method composes, the text is not what the visitor means yet; and what the page itself
-            // types in, it knows.
+            // While an input method composes, the text is not final. Text that the page itself types is already known.
             if !event.is_composing() && !TYPING.get() {
                 edited(&node, &dispatch);
             }
@@ -92,7 +91,7 @@ fn edited(node: &NodeRef, dispatch: &Callback<Action>) {
     }
 }
 
-/// Before a paste is laid out, the box knows whether it is long.
+/// Marks the box as long before a long paste is laid out.
 fn prepare_for_long_pastes(area: &HtmlTextAreaElement) -> EventListener {
     let target = area.clone();
     EventListener::new(area, "beforeinput", move |event| {
@@ -102,12 +101,12 @@ fn prepare_for_long_pastes(area: &HtmlTextAreaElement) -> EventListener {
 }
 
 fn set_long(area: &HtmlTextAreaElement, long: bool) {
-    // Fails only for a name that is no class.
+    // Fails only for an invalid class name.
     let _ = area.class_list().toggle_with_force("long", long);
 }
 
-/// Puts `text` into the box. What follows what stands there already is typed in rather than set, so that the
-/// browser's undo takes it back; where the box has no focus (a phone's keyboard should not open), it is set.
+/// Shows `text` in the box. An addition to the old text is typed rather than set, so that the browser's undo can
+/// revert it. If the box has no focus, the text is set (typing would open a phone's keyboard).
 pub fn show(node: &NodeRef, text: &Shared<String>) {
     let Some(area) = node.cast::<HtmlTextAreaElement>() else { return };
     let old = area.value();
@@ -128,11 +127,11 @@ pub fn show(node: &NodeRef, text: &Shared<String>) {
 }
 
 thread_local! {
-    /// The page itself types into the box.
+    /// Whether the page itself is typing into the box.
     static TYPING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Types `new` at the end of the box, or over all of it.
+/// Types `new` at the end of the box, or replaces all of its text.
 fn insert(area: &HtmlTextAreaElement, old: &str, new: &str, append: bool) -> bool {
     let end = old.encode_utf16().count() as u32;
     let start = if append { end } else { 0 };

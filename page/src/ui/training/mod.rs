@@ -1,3 +1,3 @@
-//! How the model learned.
+//! The model's training.
 
 pub(crate) mod training_card;
