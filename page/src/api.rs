@@ -1,5 +1,5 @@
-//! `window.moescope`: what notebooks, pages that embed this one, and tests drive it by. Everything returns a
-//! promise, but for `backend()`; a promise that fails says in one sentence what is wrong and what to do.
+//! `window.moescope`, for notebooks, pages that embed this one, and tests. Every function returns a promise, except
+//! `backend()`. A promise rejects with one sentence that says what is wrong and what to do.
 
 use crate::model::{Backend, ModelInfo};
 use crate::routing::Policy;
@@ -18,18 +18,18 @@ use yew::Callback;
 
 type Outcome = Result<JsValue, JsValue>;
 
-/// Tokens that `generate` makes where nobody says how many.
+/// Tokens that `generate` makes by default.
 const TOKENS: usize = 64;
 
-/// Puts `moescope` on the window. `dispatch` tells the page what a program changes.
+/// Sets `window.moescope`. `dispatch` gets the actions of scripts.
 pub fn install(link: Rc<WorkerClient>, dispatch: Callback<Action>) {
     let api = Object::new();
     let ready = {
         let link = link.clone();
         future_to_promise(async move { model_json(&link.ready().await.map_err(sentence)?) })
     };
-    // Nobody has to wait for `ready`: a failure that nobody hears of is no error of the page. The closure has to be
-    // there when that happens, so it stays for good.
+    // A rejected `ready` that no script uses must not be reported as an unhandled rejection. The closure has to exist
+    // when that happens, so it is kept for good.
     let unheard = Closure::new(|_| {});
     let _ = ready.catch(&unheard);
     unheard.forget();
@@ -59,7 +59,7 @@ pub fn install(link: Rc<WorkerClient>, dispatch: Callback<Action>) {
     set(&gloo::utils::window(), "moescope", &api);
 }
 
-/// A method that takes two arguments and returns a promise.
+/// Adds a method with two arguments that returns a promise.
 fn method<F, R>(api: &Object, name: &str, body: F)
 where
     F: Fn(JsValue, JsValue) -> R + 'static,
@@ -71,7 +71,7 @@ where
     set(api, name, &closure.into_js_value());
 }
 
-/// `load(source, {backend})`: a name in `models/`, the URL of a model directory or file, or files.
+/// `load(source, {backend})`; the source is a name in `models/`, the URL of a model directory or file, or files.
 async fn load(link: Rc<WorkerClient>, dispatch: Callback<Action>, source: JsValue, options: JsValue) -> Outcome {
     let backend = match option(&options, "backend") {
         None => BackendChoice::Auto,
@@ -139,7 +139,7 @@ async fn generate(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> 
     JSON::parse(&link.ask(command).await.map_err(sentence)?)
 }
 
-/// `policy(p)`: routes the page's text, and the texts of `trace` and `generate`, as `p` says (docs/gates.md).
+/// `policy(p)`: sets the policy `p` (docs/gates.md) for the page's text and for the texts of `trace` and `generate`.
 /// Null or `{}` gives the model's own routing.
 async fn set_policy(link: Rc<WorkerClient>, dispatch: Callback<Action>, policy: JsValue) -> Outcome {
     let json = if policy.is_undefined() { None } else { JSON::stringify(&policy)?.as_string() };
@@ -178,7 +178,7 @@ fn number(options: &JsValue, name: &str, default: f64, least: f64, most: f64) ->
     value.ok_or_else(|| sentence(format!("generate: {name} must be a number from {least} to {most}")))
 }
 
-/// The model as JSON: its info, with the sums and names a program wants.
+/// The model's info as JSON, with sums and names for scripts.
 fn model_json(info: &ModelInfo) -> Outcome {
     let mut value = serde_json::to_value(info).map_err(|error| sentence(error.to_string()))?;
     value["backend"] = backend_name(info).into();

@@ -1,4 +1,4 @@
-//! Files dropped anywhere on the page: a model, or a text.
+//! Handles files that are dropped on the page: a model, or a text.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -17,16 +17,16 @@ use web_sys::{
 };
 use yew::Callback;
 
-/// Largest text file that is taken: more is far beyond any model's context.
+/// Largest text file in bytes that is opened; that is far more than any model's context.
 const LARGEST_TEXT: f64 = 4e6;
 
-/// Files of a directory that are looked at: a model has a few dozen.
+/// The most files of a directory that are read; a model has a few dozen.
 const MOST_FILES: usize = 10_000;
 
-/// Opens what is dropped from now on, for as long as the listeners are kept.
+/// Opens dropped files as long as the listeners exist.
 pub fn listen(dispatch: &Callback<Action>) -> [EventListener; 2] {
     let options = EventListenerOptions::enable_prevent_default();
-    // A browser opens a file in the place of the page unless the page says that it takes files.
+    // A browser opens the file instead of the page unless the page says that it accepts files.
     let over = EventListener::new_with_options(&window(), "dragover", options, |event| {
         if files_in(event).is_some() {
             event.prevent_default();
@@ -36,7 +36,7 @@ pub fn listen(dispatch: &Callback<Action>) -> [EventListener; 2] {
     let drop = EventListener::new_with_options(&window(), "drop", options, move |event| {
         if let Some(data) = files_in(event) {
             event.prevent_default();
-            // The list is empty once this event is over.
+            // The list is empty after this event.
             let dropped = dropped(&data);
             let dispatch = dispatch.clone();
             spawn_local(async move { open(files_of(dropped).await, &dispatch).await });
@@ -45,13 +45,13 @@ pub fn listen(dispatch: &Callback<Action>) -> [EventListener; 2] {
     [over, drop]
 }
 
-/// What is dragged, where files are among it.
+/// The dragged data, if it has files.
 fn files_in(event: &web_sys::Event) -> Option<DataTransfer> {
     let data = event.dyn_ref::<DragEvent>()?.data_transfer()?;
     data.types().includes(&"Files".into(), 0).then_some(data)
 }
 
-/// A file or a directory.
+/// A dropped file or directory.
 enum Dropped {
     Entry(FileSystemEntry),
     File(File),
@@ -67,7 +67,7 @@ fn dropped(data: &DataTransfer) -> VecDeque<Dropped> {
     dropped.collect()
 }
 
-/// All files, with their paths, of what was dropped.
+/// All dropped files with their paths, from all directories.
 async fn files_of(mut dropped: VecDeque<Dropped>) -> Vec<(String, File)> {
     let mut files = Vec::new();
     while let Some(next) = dropped.pop_front() {
@@ -91,7 +91,7 @@ async fn files_of(mut dropped: VecDeque<Dropped>) -> Vec<(String, File)> {
     files
 }
 
-/// More of a directory; none at its end, or where it cannot be read.
+/// The next entries of a directory; `None` at its end, or where it cannot be read.
 async fn next_entries(reader: &FileSystemDirectoryReader) -> Option<Array> {
     let entries = Promise::new(&mut |found, failed| {
         if reader.read_entries_with_callback_and_callback(&found, &failed).is_err() {
@@ -108,7 +108,7 @@ async fn file_of(entry: FileSystemEntry) -> Option<File> {
     JsFuture::from(file).await.ok()?.dyn_into().ok()
 }
 
-/// Opens a model, or else a text.
+/// Opens the model among the files; without a model, the text.
 async fn open(files: Vec<(String, File)>, dispatch: &Callback<Action>) {
     let is_of_a_model = |(path, _): &(String, File)| path.ends_with(".safetensors") || path.ends_with(".json");
     match files.as_slice() {
@@ -117,7 +117,7 @@ async fn open(files: Vec<(String, File)>, dispatch: &Callback<Action>) {
     }
 }
 
-/// Puts a file's text in the place of the one in the box.
+/// Replaces the text by that of the file.
 async fn open_text(file: &File, dispatch: &Callback<Action>) {
     let name = file.name();
     if file.size() > LARGEST_TEXT {

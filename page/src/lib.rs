@@ -1,11 +1,11 @@
-//! The page of Moescope, compiled to WebAssembly: what visitors see, and what scripts call. How anything is computed is
-//! in the crate `moescope`.
+//! The page of Moescope, compiled to WebAssembly: what visitors see and scripts call. The computations are in the
+//! crate `moescope`.
 //!
-//! - `state`, a crate of its own: what the page knows, and how it changes.
-//! - `ui`: the yew components, in folders by what is seen; `app` puts them together.
-//! - `i18n`: texts and numbers in the visitor's language.
-//! - `site`: what the page fetches from its own site; `version`: which version of the page this is.
-//! - `keys`: the keys of the whole page; `dropped`: files dropped anywhere on it.
+//! - `state`, a crate of its own: the page's data and how it changes.
+//! - `ui`: the yew components, in folders by what the visitor sees; `app` puts them together.
+//! - `i18n`: messages and numbers in the visitor's language.
+//! - `site`: what the page fetches from its own site; `version`: the page's version.
+//! - `keys`: the keys of the whole page; `dropped`: files dropped on it.
 //! - `worker_client`: the connection to the engine's worker.
 //! - `api`: `window.moescope`.
 #![cfg(target_arch = "wasm32")]

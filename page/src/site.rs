@@ -1,5 +1,5 @@
-//! What the page fetches from its own site: the lists of models, examples and languages, and what comes with a model;
-//! and where a model is found.
+//! Fetches what the page needs from its own site: the lists of models, examples and languages, and the files of a
+//! model. Also finds the address of a model.
 
 use crate::i18n::messages::{Language, t};
 use crate::routing::Recording;
@@ -17,7 +17,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{File, Url};
 use yew::prelude::*;
 
-/// Fetches what the page offers, and loads the first model as soon as its name is known.
+/// Fetches the lists, and loads the first model as soon as its name is known.
 pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
     let examples = dispatch.clone();
     wasm_bindgen_futures::spawn_local(async move {
@@ -29,7 +29,7 @@ pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
     });
     let stories = dispatch.clone();
     wasm_bindgen_futures::spawn_local(async move {
-        // Without them the page has one row less.
+        // Without stories, the page has one row less.
         if let Some(cards) = fetch_json::<Vec<Card>>(&version::file("stories/index.json")).await {
             stories.emit(Action::Stories(cards));
         }
@@ -47,14 +47,14 @@ pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
     });
 }
 
-/// The address of the model that [`first_model`] will give, where it is one of the site's, whose names index.html has.
+/// The address of the model that [`first_model`] will choose, if it is one of the site's (index.html has their names).
 pub fn expected_model(asked: Option<&str>) -> Option<String> {
     let names = document().body()?.get_attribute("data-models")?;
     let name = names.split('/').find(|&name| asked.is_none_or(|asked| asked == name))?;
     absolute(&format!("models/{name}/"))
 }
 
-/// The model to begin with: what the address asks for, where that makes sense, else the first on offer.
+/// The model to open first: the one in the address if it is valid, else the first in the list.
 fn first_model(
     asked: Option<String>,
     offered: &[Offered],
@@ -91,7 +91,7 @@ pub fn fetch_texts(language: String, came: Callback<(String, Option<String>)>) {
     });
 }
 
-/// Fetches what comes with a shipped model: what its experts read, how it learned.
+/// Fetches the dossiers and the training curves of a shipped model.
 pub fn fetch_extras(name: String, files: &[String], dispatch: &Callback<Action>) {
     let has = |file: &str| files.iter().any(|other| other == file);
     if has(DOSSIER) {
@@ -112,7 +112,7 @@ pub fn fetch_extras(name: String, files: &[String], dispatch: &Callback<Action>)
     }
 }
 
-/// Fetches how a shipped model's routing formed: a file that only those who want to see it need.
+/// Fetches the recording of a shipped model, which only the replay of the training needs.
 pub fn fetch_recording(name: String, dispatch: &Callback<Action>) {
     let dispatch = dispatch.clone();
     wasm_bindgen_futures::spawn_local(async move {
@@ -153,26 +153,26 @@ async fn fetch_text(path: &str) -> Option<String> {
     JsFuture::from(response.text().ok()?).await.ok()?.as_string()
 }
 
-/// Where the page keeps the model `name`.
+/// The source of the site's model `name`.
 pub fn shipped(name: &str) -> Source {
     Source::Url(absolute(&format!("models/{name}/")).unwrap_or_default())
 }
 
-/// `address` seen from the page.
+/// `address` as an absolute URL, relative to the page.
 pub fn absolute(address: &str) -> Option<String> {
     let base = window().document()?.base_uri().ok().flatten()?;
     let url = Url::new_with_base(address, &base).ok()?;
     matches!(url.protocol().as_str(), "http:" | "https:" | "blob:").then(|| url.href())
 }
 
-/// The address of a model that `text` names by a URL, a path (`/m`, `./m`) or its name on the Hugging Face hub
-/// (`ORG/NAME`, `ORG/NAME@REVISION`); none where it is none of these.
+/// The address of the model that `text` stands for: a URL, a path (`/m`, `./m`) or its name on the Hugging Face hub
+/// (`ORG/NAME`, `ORG/NAME@REVISION`); `None` for any other text.
 pub fn address_of(text: &str) -> Option<String> {
     let is_address = text.contains("://") || text.starts_with(['/', '.']) || text.starts_with("blob:");
     on_hub(text).or_else(|| is_address.then(|| absolute(text)).flatten())
 }
 
-/// Loads the model among files that the visitor opened (path, file), or says why there is none.
+/// Loads the model among files that the visitor opened (path, file), or shows why there is none.
 pub fn open_files(files: &[(String, File)], dispatch: &Callback<Action>) {
     dispatch.emit(match from_files(files) {
         Ok(source) => Action::Load { source, asked: None },
@@ -180,10 +180,10 @@ pub fn open_files(files: &[(String, File)], dispatch: &Callback<Action>) {
     });
 }
 
-/// The model among files (path, file).
+/// The model among opened files (path, file).
 ///
 /// # Errors
-/// There is none, or several: see [`find_model`].
+/// There is no model or more than one: see [`find_model`].
 pub fn from_files(files: &[(String, File)]) -> Result<Source, String> {
     let paths: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
     let model = find_model(&paths)?;
@@ -191,13 +191,13 @@ pub fn from_files(files: &[(String, File)]) -> Result<Source, String> {
     Ok(Source::Files { name: model.name, files, weights: model.weights })
 }
 
-/// A file's path from the directory that was opened on; its name where it was opened by itself.
+/// A file's path within the opened directory; the file's name where it was opened alone.
 pub fn path_of(file: &File) -> String {
     let path = js_sys::Reflect::get(file, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string());
     path.filter(|path| !path.is_empty()).unwrap_or_else(|| file.name())
 }
 
-/// A file's name and an address that the worker can read it from.
+/// A file's name, and an address from which the worker can read it.
 fn named_blob(file: &File) -> Option<(String, String)> {
     Some((file.name(), Url::create_object_url_with_blob(file).ok()?))
 }

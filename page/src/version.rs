@@ -1,4 +1,4 @@
-//! Which version of the page this is, and whether the site has a newer one.
+//! The page's version, and whether the site has a newer one.
 
 use gloo::events::EventListener;
 use gloo::utils::{document, window};
@@ -8,20 +8,20 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{RequestCache, RequestInit, Response};
 
-/// The site is not asked more often.
+/// Minimum time between two requests to the site.
 const REST_MS: f64 = 60_000.0;
 
-/// The directory of this version's files, as index.html names it: `build/HASH/`.
+/// The directory of this version's files, from index.html: `build/HASH/`.
 fn build() -> String {
     document().body().and_then(|body| body.get_attribute("data-build")).unwrap_or_default()
 }
 
-/// The address, seen from the page, of a file of this version.
+/// The address of a file of this version, relative to the page.
 pub fn file(name: &str) -> String {
     format!("{}{name}", build())
 }
 
-/// Calls `found` when the visitor comes back to the page and the site has another version by then.
+/// Calls `found` if the site has another version when the visitor returns to the page.
 pub fn watch(found: impl Fn() + 'static) -> EventListener {
     let (found, asked_at) = (Rc::new(found), Cell::new(f64::NEG_INFINITY));
     EventListener::new(&document(), "visibilitychange", move |_| {
@@ -39,7 +39,7 @@ pub fn watch(found: impl Fn() + 'static) -> EventListener {
     })
 }
 
-/// Whether the site's page names another version; none where there is no answer, or no version in it.
+/// Whether the site's index.html names another version; `None` without an answer or a version in it.
 async fn site_has_another() -> Option<bool> {
     let path = window().location().pathname().ok()?;
     let request = RequestInit::new();

@@ -1,4 +1,4 @@
-//! Numbers as the chosen language writes them.
+//! Formats numbers in the chosen language.
 
 use js_sys::{Array, Function, Intl, Object, Reflect};
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ struct Formats {
     language: String,
     numbers: HashMap<&'static str, Function>,
     plurals: Option<Intl::PluralRules>,
-    /// The whole percents from 0 to 100 that were written so far: pages are full of them.
+    /// Formatted whole percents from 0 to 100, which are used very often.
     percents: HashMap<u8, String>,
 }
 
@@ -18,14 +18,15 @@ thread_local! {
     static FORMATS: RefCell<Formats> = RefCell::new(Formats { language: "en".into(), ..Formats::default() });
 }
 
-/// Formats as `language` (BCP 47) does from now on.
+/// Sets the language (BCP 47).
 pub fn choose(language: &str) {
     FORMATS.set(Formats { language: language.to_owned(), ..Formats::default() });
 }
 
 /// `12,345`
 pub fn count(n: f64) -> String {
-    // The first format of a language takes a browser 30 ms to make, and the page opens in English with small numbers.
+    // A browser takes 30 ms to create the first number format of a language, and the opening page in English needs
+    // none.
     let english = || FORMATS.with_borrow(|formats| formats.language == "en");
     if (0.0..1000.0).contains(&n) && n.fract() == 0.0 && english() {
         return n.to_string();
@@ -43,12 +44,12 @@ pub fn tenth(x: f64) -> String {
     number("tenth", x, &[("minimumFractionDigits", JsValue::from(1)), ("maximumFractionDigits", JsValue::from(1))])
 }
 
-/// `3.7M`: two digits of a large number.
+/// `3.7M`: a large number with two digits.
 pub fn short(n: f64) -> String {
     number("short", n, &[("notation", "compact".into()), ("maximumSignificantDigits", JsValue::from(2))])
 }
 
-/// `46.7B`: three digits of a large number.
+/// `46.7B`: a large number with three digits.
 pub fn compact(n: f64) -> String {
     number("compact", n, &[("notation", "compact".into()), ("maximumSignificantDigits", JsValue::from(3))])
 }
@@ -71,7 +72,7 @@ fn any_percent(share: f64) -> String {
     number("percent", share, &[("style", "percent".into()), ("maximumFractionDigits", JsValue::from(0))])
 }
 
-/// `7.4 MB`, in powers of 1,000 as file managers and download sizes are.
+/// `7.4 MB`, in powers of 1,000 as in file managers and downloads.
 pub fn bytes(n: f64) -> String {
     let (value, unit) = match n {
         n if n >= 1e9 => (n / 1e9, "GB"),

@@ -1,4 +1,4 @@
-//! Texts and numbers in the visitor's language.
+//! Messages and numbers in the visitor's language.
 
 pub(crate) mod format;
 pub(crate) mod messages;
