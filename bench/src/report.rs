@@ -62,7 +62,7 @@ pub struct Figure {
     pub model: String,
     /// What was measured: `decode`, or `prefill` and the tokens of the prompt.
     pub what: String,
-    /// Moescope's tokens a second.
+    /// Moescope's tokens per second.
     pub own: Spread,
     /// The peer's.
     pub peer: Option<Spread>,
@@ -145,7 +145,7 @@ impl Race {
         if !self.costs.is_empty() {
             let _ = write!(
                 text,
-                "\n| model | what it takes | Moescope | {} | times as much |\n| --- | --- | --: | --: | --: |\n",
+                "\n| model | cost | Moescope | {} | times as much |\n| --- | --- | --: | --: | --: |\n",
                 self.peer
             );
         }

@@ -170,7 +170,7 @@ def finish(run: Run, job: dict, result: dict, corpus: Path, about: dict) -> None
     mean = sum(bits.values()) / max(len(bits), 1)
     text = f"{name}: done; {steps} steps, {steps * size / 1e6:.1f} M tokens in {result['seconds']:.1f} s"
     text += f", {speed / 1e6:.2f} M tokens/s"
-    say(f"{text}{run.share_of_peak(speed)}, loss {training['loss']:.4f}, held-out {mean:.4f} bits a byte")
+    say(f"{text}{run.share_of_peak(speed)}, loss {training['loss']:.4f}, held-out {mean:.4f} bits per byte")
     summary = {key: value for key, value in training.items() if key != "config"}
     write_whole(path_of(folder, name, "done"), summary | {"bits_per_byte": bits, "mean_bits_per_byte": mean})
 

@@ -20,7 +20,7 @@ pub struct TrainingPoint {
     pub step: usize,
     /// Tokens seen.
     pub tokens: usize,
-    /// Cross-entropy in nats a token.
+    /// Cross-entropy in nats per token.
     pub loss: f64,
     /// Load-balancing losses of all layers without their factor, over the layers: 1 is even.
     pub balance: f64,

@@ -20,7 +20,7 @@ pub struct DomainResult {
     pub name: String,
     /// Tokens that were predicted.
     pub tokens: usize,
-    /// Cross-entropy in nats a token.
+    /// Cross-entropy in nats per token.
     pub nats_per_token: f64,
     /// Bits per byte of text. Separators between documents cost bits but count as no bytes.
     pub bits_per_byte: f64,

@@ -62,7 +62,7 @@ pub fn finish(name: &str, from: &Path, corpus: &Path, target: &Path) -> Result<(
     let today = data::texts_of_today(corpus, &manifest)?;
     let today = evaluate(&mut replicas, &values, &today, MEASURED, context / 2).domains;
     for d in &today {
-        println!("{} of today: {:.3} bits a byte", d.name, d.bits_per_byte);
+        println!("{} of today: {:.3} bits per byte", d.name, d.bits_per_byte);
     }
     curves.held_out.push(HeldOutPoint::new(training.step, training.tokens, &evaluation));
     let export = Export {

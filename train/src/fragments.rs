@@ -45,7 +45,7 @@ pub fn report(corpus: &Path, tokenizer: &Path, examples: &Path) -> Result<String
     }
     names.sort();
     ensure!(!names.is_empty(), "{} holds no text; collect it with `cargo xtask corpus`", corpus.display());
-    let mut out = String::from("| domain | bytes a token, held-out | evaluation |\n| --- | --: | --: |\n");
+    let mut out = String::from("| domain | bytes per token, held-out | evaluation |\n| --- | --: | --: |\n");
     for name in names {
         let held_out = bytes_per_token(&tokenizer, &corpus.join(format!("{name}.held.txt")))?;
         let evaluation = corpus.join(format!("{name}.eval.txt"));
@@ -58,7 +58,7 @@ pub fn report(corpus: &Path, tokenizer: &Path, examples: &Path) -> Result<String
     let text = fs::read_to_string(examples).with_context(|| format!("cannot read {}", examples.display()))?;
     let examples: Vec<Example> =
         serde_json::from_str(&text).with_context(|| format!("{} holds no examples", examples.display()))?;
-    out.push_str("\n| example | bytes a token | words | fragments a word | words of one or two tokens |\n");
+    out.push_str("\n| example | bytes per token | words | fragments per word | words of one or two tokens |\n");
     out.push_str("| --- | --: | --: | --: | --: |\n");
     for Example { id, text } in examples {
         let (fragments, tokens) = fragments(&tokenizer, &text)?;

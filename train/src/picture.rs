@@ -70,7 +70,7 @@ pub fn draw(lines: &[Line]) -> String {
     let _ = writeln!(
         out,
         "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">training FLOPs</text>\n\
-         <text transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">training loss, nats a token</text>",
+         <text transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">training loss, nats per token</text>",
         (LEFT + RIGHT) / 2.0,
         HEIGHT - 8.0,
         (TOP + BOTTOM) / 2.0,

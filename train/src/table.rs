@@ -127,7 +127,7 @@ fn page(models: &[Model]) -> String {
          They saw the same text ([CORPUS.md](../www/models/CORPUS.md)) in the same order.\n\
          The card of each (`www/models/NAME/card.md`) has its configuration and how to make it again.\n\
          `cargo xtask models` makes this page and its picture from the files beside the models.\n\n\
-         | model | kind | parameters | a token uses | training tokens | MFLOPs a token | bits per byte |\n\
+         | model | kind | parameters | a token uses | training tokens | MFLOPs per token | bits per byte |\n\
          | --- | --- | --: | --: | --: | --: | --: |\n",
     );
     for Model { name, results: r, .. } in models {
@@ -185,7 +185,7 @@ fn page(models: &[Model]) -> String {
     out.push_str(
         "\n## Loss against computation\n\n\
          ![Training loss against training FLOPs](models.svg)\n\n\
-         Training loss in nats a token, each point the mean of some 0.5 M tokens, over the FLOPs spent so far.\n\
+         Training loss in nats per token, each point the mean of some 0.5 M tokens, over the FLOPs spent so far.\n\
          All models saw the same text in the same order.\n\
          The fall in the middle is where sequences, and with them batches, become twice as long.\n\
          The fall at the end is the decay of the learning rate.\n",

@@ -213,7 +213,7 @@ pub enum Event {
         /// Bytes in all, where known.
         total: Option<u64>,
     },
-    /// A model is loaded and in use. The trace starts anew.
+    /// A model is loaded and in use. The trace starts from the beginning.
     Loaded(Box<ModelInfo>),
     /// A model could not be loaded; the model in use stays.
     LoadFailed {

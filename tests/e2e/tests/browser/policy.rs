@@ -250,7 +250,7 @@ async fn the_sweeps_say_what_the_command_line_says(stage: &Stage) -> Result<()> 
     for ([layer, expert, bits], case) in cells.iter().zip(expected) {
         assert_eq!((case["layer"].as_f64(), case["expert"].as_f64()), (Some(*layer), Some(*expert)));
         let difference = bits - case["bits_per_byte"].as_f64().context("bits")?;
-        assert!(difference.abs() < 1e-3, "layer {layer}, expert {expert}: {difference} bits a byte apart");
+        assert!(difference.abs() < 1e-3, "layer {layer}, expert {expert}: {difference} bits per byte apart");
     }
     page.script::<()>("document.querySelector('[data-testid=sweep-choices]').click()", Vec::new()).await?;
     let rows: Vec<Vec<String>> = page
