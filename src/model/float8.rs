@@ -1,7 +1,8 @@
-//! Weights of 8 bits in the format e4m3 (a sign, four bits of exponent, three of fraction; Micikevicius et al. 2022,
-//! "FP8 formats for deep learning"), as safetensors files hold them under the name `F8_E4M3`.
+//! Weights in the 8-bit format e4m3: a sign, four bits of exponent, three of fraction (Micikevicius et al. 2022, "FP8
+//! formats for deep learning"). Safetensors files call it `F8_E4M3`.
 //!
-//! Every such number is a `bf16` too, so they are widened to `bf16` when they are read, and the engines know only that.
+//! Every e4m3 number is also a `bf16` number. They are widened to `bf16` when they are read, so the engines need only
+//! that.
 
 use half::bf16;
 
@@ -26,19 +27,19 @@ const fn wide(byte: u8) -> u16 {
         return sign | bf16::NAN.to_bits();
     }
     if exponent > 0 {
-        // The biases are 7 and 127; the fractions have 3 and 7 bits.
+        // The exponent biases are 7 and 127; the fractions have 3 and 7 bits.
         return sign | ((exponent as u16 + 120) << 7) | ((fraction as u16) << 4);
     }
     if fraction == 0 {
         return sign;
     }
-    // Below the normal numbers: fraction / 8 * 2^-6, whose first set bit becomes the hidden one of a bf16.
+    // Subnormal numbers: fraction / 8 * 2^-6. The first set bit of the fraction becomes the implicit bit of the bf16.
     let place = 7 - (fraction.leading_zeros() as u16); // 2, 1 or 0
     let rest = (fraction as u16) << (7 - place) & 0x7f;
     sign | ((place + 118) << 7) | rest
 }
 
-/// Little-endian `bf16` numbers that equal the e4m3 numbers in `bytes`, one a byte.
+/// The little-endian `bf16` numbers that equal the e4m3 numbers in `bytes`.
 pub fn to_bf16(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(|&byte| WIDE[usize::from(byte)].to_le_bytes()).collect()
 }

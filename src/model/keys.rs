@@ -1,11 +1,11 @@
-//! The keys of `config.json`: each is read with a check, and none is passed over that could change the numbers.
+//! The keys of `config.json`: each value is checked, and no key that could change the numbers is ignored.
 
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
-/// Keys that change no number of a routed text: what names the model and its files, what is for training, for other
-/// tasks, for generation and for how `transformers` runs it.
+/// Keys that do not change the numbers of a routed text: names of the model and its files, and options for training,
+/// for other tasks, for generation and for `transformers` itself.
 const HARMLESS: [&str; 82] = [
     "architectures",
     "attention_dropout",
@@ -95,12 +95,12 @@ const HARMLESS: [&str; 82] = [
 pub struct Keys<'a>(&'a Map<String, Value>);
 
 impl<'a> Keys<'a> {
-    /// Those of `config`, which must be an object.
+    /// The keys of `config`, which must be an object.
     pub fn of(config: &'a Value) -> Result<Self> {
         config.as_object().map(Self).ok_or_else(|| wrong("is no JSON object; is this a model directory?".into()))
     }
 
-    /// The value of `key`; none where it is missing or null.
+    /// The value of `key`; `None` where it is missing or null.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
@@ -110,7 +110,7 @@ impl<'a> Keys<'a> {
         self.0.contains_key(key)
     }
 
-    /// A whole number in `range`; none where it is missing or null.
+    /// The value of `key`, a whole number in `range`; `None` where it is missing or null.
     pub fn size(&self, key: &str, range: RangeInclusive<usize>) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| range.contains(size));
@@ -124,24 +124,24 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// As [`Self::size`], of a key that must be there.
+    /// As [`Self::size`], for a required key.
     pub fn needed(&self, key: &str, range: RangeInclusive<usize>) -> Result<usize> {
         let missing = || wrong(format!("{key} is missing; the keys are those of Hugging Face's config of this family"));
         self.size(key, range)?.ok_or_else(missing)
     }
 
-    /// A number in `range`; none where it is missing or null.
+    /// The value of `key`, a number in `range`; `None` where it is missing or null.
     pub fn number(&self, key: &str, range: RangeInclusive<f32>) -> Result<Option<f32>> {
         self.get(key).map(|value| number(key, value, range)).transpose()
     }
 
-    /// True or false; false where it is missing or null.
+    /// The value of `key`, true or false; false where it is missing or null.
     pub fn flag(&self, key: &str) -> Result<bool> {
         let Some(value) = self.get(key) else { return Ok(false) };
         value.as_bool().ok_or_else(|| wrong(format!("{key} is {}; it must be true or false", short(value))))
     }
 
-    /// Refuses a key that is neither `known`, nor harmless, nor switched off (null or false).
+    /// Rejects any key that is not `known`, not harmless and not switched off (null or false).
     pub fn refuse_others(&self, known: &[&str]) -> Result<()> {
         let off = |value: &Value| value.is_null() || *value == false;
         let other = self.0.iter().find(|(key, value)| {
@@ -158,19 +158,19 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// `value` of `key`, a number in `range`.
+/// Checks that `value` of `key` is a number in `range`.
 pub fn number(key: &str, value: &Value, range: RangeInclusive<f32>) -> Result<f32> {
     let number = value.as_f64().map(|number| number as f32).filter(|number| range.contains(number));
     let (least, most) = (range.start(), range.end());
     number.ok_or_else(|| wrong(format!("{key} is {}; it must be a number from {least} to {most}", short(value))))
 }
 
-/// An error of the config.
+/// An error about `config.json`.
 pub fn wrong(why: String) -> Error {
     Error::model("config.json", why)
 }
 
-/// A value as it is written, cut where it is long.
+/// A value as text, cut where it is long.
 pub fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

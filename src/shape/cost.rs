@@ -1,21 +1,21 @@
-//! Where the parameters of a model are, and how many of them one token uses.
+//! The number of parameters in each part of a model, and of those that one token uses.
 
 use serde::{Deserialize, Serialize};
 
-/// Parameters of one part of a model.
+/// Number of parameters in one part of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Parameters that must be in memory.
+    /// All parameters, which must be in memory.
     pub total: u64,
-    /// Parameters that one token touches.
+    /// Parameters that one token uses.
     pub active: u64,
 }
 
-/// Where a model's parameters are.
+/// Number of parameters in each part of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// The token embeddings, counted whole as active, as the Mixtral paper's 12.9 B does (one row is
-    /// read a token). Tied embeddings are counted in `lm_head`.
+    /// The token embeddings. All of them count as active, as in the Mixtral paper's 12.9 B, although a token reads one
+    /// row. Tied embeddings count in `lm_head`.
     pub embeddings: Part,
     /// Attention of all layers.
     pub attention: Part,
@@ -42,18 +42,18 @@ impl Cost {
         ]
     }
 
-    /// Parameters that must be in memory.
+    /// All parameters, which must be in memory.
     pub fn parameters(&self) -> u64 {
         self.parts().iter().map(|(_, part)| part.total).sum()
     }
 
-    /// Parameters that one token touches.
+    /// Parameters that one token uses.
     pub fn active_parameters(&self) -> u64 {
         self.parts().iter().map(|(_, part)| part.active).sum()
     }
 
-    /// Floating-point operations for one token: a multiply and an add for each active weight of a
-    /// matrix (the embedding is a look-up; attention over the cache is not counted).
+    /// Floating-point operations per token: a multiply and an add for each active weight of a matrix. The embedding is
+    /// a look-up, and attention over the cache is not counted.
     pub fn flops_per_token(&self) -> u64 {
         2 * (self.active_parameters() - self.embeddings.active)
     }
