@@ -27,6 +27,101 @@ fn meet() {
     }
 }
 
+const INVOCATIONS = 64u;
+var<workgroup> places: array<u32, INVOCATIONS>;
+
+// The largest of what the invocations hold, or the sum of it.
+fn reduce(value: f32, lane: u32, is_sum: bool) -> f32 {
+    meet();
+    partial_sums[lane] = value;
+    meet();
+    for (var half = INVOCATIONS / 2u; half > 0u; half /= 2u) {
+        if (lane < half) {
+            let own = partial_sums[lane];
+            let other = partial_sums[lane + half];
+            partial_sums[lane] = select(max(own, other), own + other, is_sum);
+        }
+        meet();
+    }
+    return partial_sums[0];
+}
+
+// As `choose`, every invocation for every 64th expert.
+fn choose_together(t: u32, lane: u32) {
+    find_setting(t);
+    let at = t * (TOP_K + SHARED);
+    if (KIND == SOFTMAX_BIAS || (KIND == SOFTMAX && (RENORMALISE == 0u || EPSILON > 0.0 || LEAST_SUM > 1e-37))) {
+        var largest = LOWEST;
+        for (var expert = lane; expert < EXPERTS; expert += INVOCATIONS) {
+            largest = max(largest, logit_of(expert));
+        }
+        largest = reduce(largest, lane, false);
+        var total = 0.0;
+        for (var expert = lane; expert < EXPERTS; expert += INVOCATIONS) {
+            total += exp(logit_of(expert) - largest);
+        }
+        normaliser = vec2<f32>(largest, reduce(total, lane, true));
+    }
+    for (var expert = lane; expert < EXPERTS; expert += INVOCATIONS) {
+        keys[expert] = max(key(expert), LOWEST);
+    }
+    if (GROUP_SCORE > 0u) {
+        meet();
+        for (var group = lane; group < LIMIT_GROUPS; group += INVOCATIONS) {
+            score_group(group);
+        }
+        meet();
+        if (lane == 0u) {
+            take_groups();
+        }
+        meet();
+        for (var expert = lane; expert < EXPERTS; expert += INVOCATIONS) {
+            close_outside(expert);
+        }
+    }
+    for (var choice = 0u; choice < TOP_K; choice++) {
+        meet();
+        var best = CLOSED;
+        var place = NONE;
+        for (var expert = lane; expert < EXPERTS; expert += INVOCATIONS) {
+            if (keys[expert] > best) {
+                best = keys[expert];
+                place = expert;
+            }
+        }
+        take_together(at + choice, best, place, lane);
+    }
+    if (lane == 0u) {
+        weigh(at, TOP_K);
+        scale_and_rename(at, TOP_K);
+        sort_by_weight(at, TOP_K);
+    }
+}
+
+// Writes the place of the largest key that an invocation found, of equals the first, and closes it.
+fn take_together(choice: u32, best: f32, place: u32, lane: u32) {
+    partial_sums[lane] = best;
+    places[lane] = place;
+    meet();
+    for (var half = INVOCATIONS / 2u; half > 0u; half /= 2u) {
+        if (lane < half) {
+            let other = lane + half;
+            let is_equal = partial_sums[other] == partial_sums[lane] && places[other] < places[lane];
+            if (partial_sums[other] > partial_sums[lane] || is_equal) {
+                partial_sums[lane] = partial_sums[other];
+                places[lane] = places[other];
+            }
+        }
+        meet();
+    }
+    if (lane == 0u) {
+        selected[choice] = places[0];
+        if (places[0] != NONE) {
+            keys[places[0]] = CLOSED;
+        }
+    }
+}
+
 @compute @workgroup_size(LANES, SPLITS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let t = group.x;
@@ -52,8 +147,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         }
     }
     meet();
-    if (local.x == 0u && local.y == 0u) {
+    let lane = local.y * LANES + local.x;
+    // By the model's own gate all invocations choose together, where there is more than one.
+    if (LANES > 1u && POLICY == 0u && KIND != BY_GROUP) {
+        choose_together(t, lane);
+    } else if (lane == 0u) {
         choose(t);
+    }
+    if (lane == 0u) {
         let shared_choices = t * (TOP_K + SHARED) + TOP_K;
         for (var n = 0u; n < SHARED; n++) {
             selected[shared_choices + n] = EXPERTS + n;

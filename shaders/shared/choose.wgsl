@@ -267,13 +267,7 @@ fn choose(t: u32) {
         weigh(at, k);
     }
     if (!chooses) {
-        for (var choice = at; choice < at + k; choice++) {
-            let expert = selected[choice];
-            if (expert != NONE) {
-                route_weights[choice] *= own_scale(expert);
-                selected[choice] = renamed(expert);
-            }
-        }
+        scale_and_rename(at, k);
     }
     sort_by_weight(at, k);
     for (var choice = k; choice < TOP_K; choice++) {
@@ -282,33 +276,59 @@ fn choose(t: u32) {
     }
 }
 
+fn scale_and_rename(at: u32, k: u32) {
+    for (var choice = at; choice < at + k; choice++) {
+        let expert = selected[choice];
+        if (expert != NONE) {
+            route_weights[choice] *= own_scale(expert);
+            selected[choice] = renamed(expert);
+        }
+    }
+}
+
 // Closes all experts but those of the best groups.
 fn close_groups() {
-    let size = EXPERTS / max(LIMIT_GROUPS, 1u);
     for (var group = 0u; group < LIMIT_GROUPS; group++) {
-        var first = CLOSED;
-        var second = CLOSED;
-        for (var expert = group * size; expert < (group + 1u) * size; expert++) {
-            if (keys[expert] > first) {
-                second = first;
-                first = keys[expert];
-            } else {
-                second = max(second, keys[expert]);
-            }
-        }
-        if (group_score() == TWO_BEST && second > CLOSED) {
-            first = max(first + second, LOWEST);
-        }
-        keys[EXPERTS + group] = first;
+        score_group(group);
     }
+    take_groups();
+    for (var expert = 0u; expert < EXPERTS; expert++) {
+        close_outside(expert);
+    }
+}
+
+fn group_size() -> u32 {
+    return EXPERTS / max(LIMIT_GROUPS, 1u);
+}
+
+// Writes what a group is ranked by to its key.
+fn score_group(group: u32) {
+    var first = CLOSED;
+    var second = CLOSED;
+    for (var expert = group * group_size(); expert < (group + 1u) * group_size(); expert++) {
+        if (keys[expert] > first) {
+            second = first;
+            first = keys[expert];
+        } else {
+            second = max(second, keys[expert]);
+        }
+    }
+    if (group_score() == TWO_BEST && second > CLOSED) {
+        first = max(first + second, LOWEST);
+    }
+    keys[EXPERTS + group] = first;
+}
+
+fn take_groups() {
     for (var n = 0u; n < LIMIT_PER_TOKEN; n++) {
         take_largest(EXPERTS, EXPERTS + LIMIT_GROUPS);
     }
-    // What was taken is closed, and so is a group without candidates.
-    for (var expert = 0u; expert < EXPERTS; expert++) {
-        if (keys[EXPERTS + expert / size] > CLOSED) {
-            keys[expert] = CLOSED;
-        }
+}
+
+// Closes an expert whose group was not taken. What was taken is closed, and so is a group without candidates.
+fn close_outside(expert: u32) {
+    if (keys[EXPERTS + expert / group_size()] > CLOSED) {
+        keys[expert] = CLOSED;
     }
 }
 
