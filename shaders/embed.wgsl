@@ -11,5 +11,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (t >= step.count) {
         return;
     }
-    x[id.x] = unpack4(weights[panel_index(ids[t], id.x % GROUPS, GROUPS)]);
+    x[id.x] = weight4(panel_index(ids[t], id.x % GROUPS, GROUPS));
 }

@@ -129,7 +129,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         let row = first + local.x;
         var sum = 0.0;
         for (var g = local.y; g < GROUPS; g += SPLITS) {
-            sum += dot(unpack4(weights[panel_index(row, g, GROUPS)]), x[t * GROUPS + g]);
+            sum += dot(weight4(panel_index(row, g, GROUPS)), x[t * GROUPS + g]);
         }
         meet(); // The sums of the rows before have been read.
         partial_sums[local.y * LANES + local.x] = sum;

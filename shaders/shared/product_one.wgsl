@@ -20,10 +20,10 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
         let at = start + g * ROWS;
         // Sums of panels beyond the last one are not used.
         sums += vec4<f32>(
-            dot(unpack4(weights[at]), four),
-            dot(unpack4(weights[at + words]), four),
-            dot(unpack4(weights[at + 2u * words]), four),
-            dot(unpack4(weights[at + 3u * words]), four),
+            dot(weight4(at), four),
+            dot(weight4(at + words), four),
+            dot(weight4(at + 2u * words), four),
+            dot(weight4(at + 3u * words), four),
         );
     }
     partial_sums[local.y * ROWS + local.x] = sums;

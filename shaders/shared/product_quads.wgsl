@@ -50,49 +50,49 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
         for (var g = 0u; g < groups; g++) {
             let four = Columns(of_quad(x[ra + g]), of_quad(x[rb + g]), mat4x4<f32>(), mat4x4<f32>());
             let at = start + g * ROWS;
-            s0 = plus_half(s0, weights[at], four);
-            s1 = plus_half(s1, weights[at + words], four);
-            s2 = plus_half(s2, weights[at + 2u * words], four);
-            s3 = plus_half(s3, weights[at + 3u * words], four);
-            s4 = plus_half(s4, weights[at + 4u * words], four);
-            s5 = plus_half(s5, weights[at + 5u * words], four);
-            s6 = plus_half(s6, weights[at + 6u * words], four);
-            s7 = plus_half(s7, weights[at + 7u * words], four);
+            s0 = plus_half(s0, weight4(at), four);
+            s1 = plus_half(s1, weight4(at + words), four);
+            s2 = plus_half(s2, weight4(at + 2u * words), four);
+            s3 = plus_half(s3, weight4(at + 3u * words), four);
+            s4 = plus_half(s4, weight4(at + 4u * words), four);
+            s5 = plus_half(s5, weight4(at + 5u * words), four);
+            s6 = plus_half(s6, weight4(at + 6u * words), four);
+            s7 = plus_half(s7, weight4(at + 7u * words), four);
             if (SET == 8u) {
                 continue;
             }
-            s8 = plus_half(s8, weights[at + 8u * words], four);
-            s9 = plus_half(s9, weights[at + 9u * words], four);
-            s10 = plus_half(s10, weights[at + 10u * words], four);
-            s11 = plus_half(s11, weights[at + 11u * words], four);
-            s12 = plus_half(s12, weights[at + 12u * words], four);
-            s13 = plus_half(s13, weights[at + 13u * words], four);
-            s14 = plus_half(s14, weights[at + 14u * words], four);
-            s15 = plus_half(s15, weights[at + 15u * words], four);
+            s8 = plus_half(s8, weight4(at + 8u * words), four);
+            s9 = plus_half(s9, weight4(at + 9u * words), four);
+            s10 = plus_half(s10, weight4(at + 10u * words), four);
+            s11 = plus_half(s11, weight4(at + 11u * words), four);
+            s12 = plus_half(s12, weight4(at + 12u * words), four);
+            s13 = plus_half(s13, weight4(at + 13u * words), four);
+            s14 = plus_half(s14, weight4(at + 14u * words), four);
+            s15 = plus_half(s15, weight4(at + 15u * words), four);
         }
     } else {
         for (var g = 0u; g < groups; g++) {
             let four = Columns(of_quad(x[ra + g]), of_quad(x[rb + g]), of_quad(x[rc + g]), of_quad(x[rd + g]));
             let at = start + g * ROWS;
-            s0 = plus(s0, weights[at], four);
-            s1 = plus(s1, weights[at + words], four);
-            s2 = plus(s2, weights[at + 2u * words], four);
-            s3 = plus(s3, weights[at + 3u * words], four);
-            s4 = plus(s4, weights[at + 4u * words], four);
-            s5 = plus(s5, weights[at + 5u * words], four);
-            s6 = plus(s6, weights[at + 6u * words], four);
-            s7 = plus(s7, weights[at + 7u * words], four);
+            s0 = plus(s0, weight4(at), four);
+            s1 = plus(s1, weight4(at + words), four);
+            s2 = plus(s2, weight4(at + 2u * words), four);
+            s3 = plus(s3, weight4(at + 3u * words), four);
+            s4 = plus(s4, weight4(at + 4u * words), four);
+            s5 = plus(s5, weight4(at + 5u * words), four);
+            s6 = plus(s6, weight4(at + 6u * words), four);
+            s7 = plus(s7, weight4(at + 7u * words), four);
             if (SET == 8u) {
                 continue;
             }
-            s8 = plus(s8, weights[at + 8u * words], four);
-            s9 = plus(s9, weights[at + 9u * words], four);
-            s10 = plus(s10, weights[at + 10u * words], four);
-            s11 = plus(s11, weights[at + 11u * words], four);
-            s12 = plus(s12, weights[at + 12u * words], four);
-            s13 = plus(s13, weights[at + 13u * words], four);
-            s14 = plus(s14, weights[at + 14u * words], four);
-            s15 = plus(s15, weights[at + 15u * words], four);
+            s8 = plus(s8, weight4(at + 8u * words), four);
+            s9 = plus(s9, weight4(at + 9u * words), four);
+            s10 = plus(s10, weight4(at + 10u * words), four);
+            s11 = plus(s11, weight4(at + 11u * words), four);
+            s12 = plus(s12, weight4(at + 12u * words), four);
+            s13 = plus(s13, weight4(at + 13u * words), four);
+            s14 = plus(s14, weight4(at + 14u * words), four);
+            s15 = plus(s15, weight4(at + 15u * words), four);
         }
     }
     put(panel, local.x, first, s0, s1);
@@ -113,15 +113,13 @@ fn of_quad(own: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(quadBroadcast(own, 0u), quadBroadcast(own, 1u), quadBroadcast(own, 2u), quadBroadcast(own, 3u));
 }
 
-fn plus(sums: Sums, packed: Packed, four: Columns) -> Sums {
-    let w = unpack4(packed);
+fn plus(sums: Sums, w: vec4<f32>, four: Columns) -> Sums {
     // w * matrix = the dot products of w with the matrix's columns.
     return Sums(sums.a + w * four.a, sums.b + w * four.b, sums.c + w * four.c, sums.d + w * four.d);
 }
 
 // The same for the first eight rows only.
-fn plus_half(sums: Sums, packed: Packed, four: Columns) -> Sums {
-    let w = unpack4(packed);
+fn plus_half(sums: Sums, w: vec4<f32>, four: Columns) -> Sums {
     return Sums(sums.a + w * four.a, sums.b + w * four.b, sums.c, sums.d);
 }
 

@@ -39,14 +39,14 @@ fn product(base: u32, panels: u32, groups: u32, workgroup: u32, local: vec3<u32>
         let high = mat4x4<f32>(x[r4 + g], x[r5 + g], x[r6 + g], x[r7 + g]);
         let at = start + g * ROWS;
         // Sums of panels beyond the last one are not used.
-        let w0 = unpack4(weights[at]);
-        let w1 = unpack4(weights[at + words]);
-        let w2 = unpack4(weights[at + 2u * words]);
-        let w3 = unpack4(weights[at + 3u * words]);
-        let w4 = unpack4(weights[at + 4u * words]);
-        let w5 = unpack4(weights[at + 5u * words]);
-        let w6 = unpack4(weights[at + 6u * words]);
-        let w7 = unpack4(weights[at + 7u * words]);
+        let w0 = weight4(at);
+        let w1 = weight4(at + words);
+        let w2 = weight4(at + 2u * words);
+        let w3 = weight4(at + 3u * words);
+        let w4 = weight4(at + 4u * words);
+        let w5 = weight4(at + 5u * words);
+        let w6 = weight4(at + 6u * words);
+        let w7 = weight4(at + 7u * words);
         // w * matrix = the dot products of w with the matrix's columns.
         s0 = Sums(s0.low + w0 * low, s0.high + w0 * high);
         s1 = Sums(s1.low + w1 * low, s1.high + w1 * high);

@@ -57,8 +57,13 @@ pub fn linear(x: &[f32], weights: &Stored, y: &mut [f32]) {
                 store(&[by_bf16(x, panels.panel(p))], y, outputs, p);
                 continue;
             }
+            Stored::Blocks(blocks) if one_token => {
+                store(&[blocks.by_panel(x, p)], y, outputs, p);
+                continue;
+            }
             Stored::F16(panels) => widen_f16(panels.panel(p), &mut wide),
             Stored::Bf16(panels) => widen_bf16(panels.panel(p), &mut wide),
+            Stored::Blocks(blocks) => blocks.widen_panel(p, &mut wide),
             Stored::Int8(weights) => {
                 int8::linear(x, weights, y);
                 break;

@@ -7,6 +7,7 @@
 //! vocabulary. An *assignment* `t * choices + choice` is one (token, expert) pair.
 
 pub mod attention;
+pub mod blocks;
 pub mod choose;
 pub mod combine;
 pub mod dispatch;
@@ -17,6 +18,7 @@ pub mod int8;
 pub mod linear;
 pub mod lm_head;
 pub mod madd;
+pub mod pairs;
 pub mod panels;
 pub mod qkv;
 pub mod random;

@@ -2,14 +2,12 @@
 //! take half the memory and half the memory bandwidth, but must be widened, which costs more than it saves in small
 //! models.
 
+use super::blocks::Blocks;
 use super::int8::Int8;
+use super::pairs::{Pairs, from_bf16, from_f16, moved};
 use super::panels::{Column, Panels, ROWS, numbers};
 use crate::shape::{Dtype, Matrix};
-use wide::{f32x8, i32x8};
-
-/// A column of a panel of 16-bit numbers. Word `j` holds row `j` in its lower half and row `j + 8` in its upper half,
-/// so that one shift or mask of the whole column gives eight rows.
-pub type Pairs = i32x8;
+use wide::f32x8;
 
 /// A matrix of weights, `[rows, cols]`.
 pub enum Stored {
@@ -21,6 +19,8 @@ pub enum Stored {
     Bf16(Panels<Pairs>),
     /// Rounded to 8 bits.
     Int8(Int8),
+    /// Blocks that share scales, as a GGUF file has them.
+    Blocks(Blocks),
 }
 
 impl Stored {
@@ -29,14 +29,18 @@ impl Stored {
         Self::F32(Panels::stack(matrices))
     }
 
-    /// Stacks and packs matrices of equal width in their own 16-bit format; as f32 where they are not all of one such
-    /// format.
+    /// Stacks and packs matrices of equal width in their own format of 16 bits or of blocks; as f32 where they are not
+    /// all of one such format.
     pub fn as_is(matrices: &[Matrix<'_>]) -> Self {
         let dtype = matrices[0].dtype;
+        if matrices.iter().any(|m| m.dtype != dtype) {
+            return Self::wide(matrices);
+        }
         match dtype {
-            Dtype::F16 if matrices.iter().all(|m| m.dtype == dtype) => Self::F16(pairs(matrices)),
-            Dtype::Bf16 if matrices.iter().all(|m| m.dtype == dtype) => Self::Bf16(pairs(matrices)),
-            _ => Self::wide(matrices),
+            Dtype::F32 => Self::wide(matrices),
+            Dtype::F16 => Self::F16(pairs(matrices)),
+            Dtype::Bf16 => Self::Bf16(pairs(matrices)),
+            _ => Blocks::stack(matrices).map_or_else(|| Self::wide(matrices), Self::Blocks),
         }
     }
 
@@ -51,6 +55,7 @@ impl Stored {
             Self::F32(panels) => panels.rows(),
             Self::F16(panels) | Self::Bf16(panels) => panels.rows(),
             Self::Int8(weights) => weights.rows(),
+            Self::Blocks(weights) => weights.rows(),
         }
     }
 
@@ -60,6 +65,7 @@ impl Stored {
             Self::F32(panels) => panels.cols(),
             Self::F16(panels) | Self::Bf16(panels) => panels.cols(),
             Self::Int8(weights) => weights.cols(),
+            Self::Blocks(weights) => weights.cols(),
         }
     }
 
@@ -69,6 +75,7 @@ impl Stored {
             Self::F32(panels) => panels.bytes(),
             Self::F16(panels) | Self::Bf16(panels) => panels.bytes(),
             Self::Int8(weights) => weights.bytes(),
+            Self::Blocks(weights) => weights.bytes(),
         }
     }
 
@@ -77,6 +84,7 @@ impl Stored {
         let column = match self {
             Self::F32(panels) => return panels.get(row, col),
             Self::Int8(weights) => return weights.get(row, col),
+            Self::Blocks(weights) => return weights.get(row, col),
             Self::F16(panels) => from_f16(panels.panel(row / ROWS)[col]),
             Self::Bf16(panels) => from_bf16(panels.panel(row / ROWS)[col]),
         };
@@ -145,28 +153,6 @@ pub(super) fn widen_bf16<'a>(panel: &[Pairs], wide: &'a mut Vec<Column>) -> &'a 
     wide.clear();
     wide.extend(panel.iter().map(|&pairs| from_bf16(pairs)));
     wide
-}
-
-/// The sixteen numbers of a column, widened.
-#[inline(always)]
-fn from_bf16(pairs: Pairs) -> Column {
-    [pairs << 16, pairs & i32x8::splat(0xffff_0000_u32 as i32)].map(bytemuck::cast)
-}
-
-/// The sixteen numbers of a column, widened.
-#[inline(always)]
-fn from_f16(pairs: Pairs) -> Column {
-    /// 2^112: the difference between the exponent biases of f32 and f16.
-    const SCALE: f32 = f32::from_bits((127 + 112) << 23);
-    moved(pairs).map(|numbers| numbers * f32x8::splat(SCALE))
-}
-
-/// f16 numbers at the place of an f32's bits: sign, exponent and fraction, without the three additional exponent bits
-/// of an f32. The result is the number times 2^-112, also for subnormal numbers.
-#[inline(always)]
-fn moved(pairs: Pairs) -> Column {
-    const KEPT: i32 = 0x8fff_e000_u32 as i32;
-    [pairs << 16, pairs].map(|upper| bytemuck::cast((upper >> 3) & i32x8::splat(KEPT)))
 }
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ macro_rules! with_block {
         }
     };
 }
+pub(crate) use with_block;
 
 impl Dtype {
     /// All of them.

@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+const DTYPES: [Dtype; 12] = Dtype::ALL;
 
 /// Runs the cases of one kernel.
 type Case = fn(&mut Bench, &mut Random);
@@ -130,14 +130,20 @@ fn form_name(form: Form) -> &'static str {
     }
 }
 
-/// Every width of weights with every form of a product.
+/// Every format of weights with every form of a product.
 fn forms(bench: &Bench) -> Vec<(Dtype, Tile)> {
     DTYPES.into_iter().flat_map(|dtype| bench.tiles().into_iter().map(move |tile| (dtype, tile))).collect()
 }
 
+/// Sizes for weights of `dtype`: all, and the first two where blocks round them up.
+fn some<S, const N: usize>(dtype: Dtype, sizes: [S; N]) -> impl Iterator<Item = S> {
+    sizes.into_iter().take(if dtype.is_block() { 2 } else { N })
+}
+
 fn embed(bench: &mut Bench, random: &mut Random) {
     for dtype in DTYPES {
-        for (vocabulary, width, tokens) in [(2048, 128, 64), (61, 30, 3), (5, 1, 1)] {
+        for (vocabulary, width, tokens) in some(dtype, [(2048, 128, 64), (61, 30, 3), (5, 1, 1)]) {
+            let width = usize::next_multiple_of(width, dtype.block());
             let weights = random.matrix(dtype, vocabulary, width);
             let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocabulary)).collect();
             let mut x = vec![0.0; tokens * width];
@@ -188,7 +194,9 @@ fn sample(bench: &mut Bench, random: &mut Random) {
 
 fn linear(bench: &mut Bench, random: &mut Random) {
     for (dtype, tile) in forms(bench) {
-        for (inputs, outputs, tokens) in [(128, 256, 64), (512, 100, 9), (30, 27, 3), (7, 1, 1), (1, 17, 8)] {
+        let sizes = [(128, 256, 64), (30, 27, 3), (512, 100, 9), (7, 1, 1), (1, 17, 8)];
+        for (inputs, outputs, tokens) in some(dtype, sizes) {
+            let inputs = usize::next_multiple_of(inputs, dtype.block());
             let weights = random.matrix(dtype, outputs, inputs);
             let (x, start) = (random.floats(tokens * inputs), random.floats(tokens * outputs));
             let mut y = start.clone();
@@ -240,12 +248,11 @@ fn attention_shape((heads, kv_heads, head_dim, window): (usize, usize, usize, Op
 
 fn qkv(bench: &mut Bench, random: &mut Random) {
     let (shapes, tiles) = (SHAPES.map(attention_shape), bench.tiles());
-    for (shape, dtype, tile) in shapes
-        .iter()
-        .zip(DTYPES.into_iter().cycle())
-        .flat_map(|(s, dtype)| tiles.iter().map(move |&tile| (s, dtype, tile)))
+    for (shape, dtype, tile) in
+        shapes.iter().cycle().zip(DTYPES).flat_map(|(s, dtype)| tiles.iter().map(move |&tile| (s, dtype, tile)))
     {
-        for (width, start, tokens) in [(128, 0, 64), (30, 70, 1), (7, 13, 9)] {
+        for (width, start, tokens) in some(dtype, [(128, 0, 64), (7, 13, 9), (30, 70, 1)]) {
+            let width = usize::next_multiple_of(width, dtype.block());
             let (context, dim) = (start + tokens, shape.head_dim);
             let stride = dim.next_multiple_of(4);
             let angles = kernels::qkv::angles(context, dim, shape.rope_theta);
@@ -556,9 +563,10 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
     for (dtype, tile) in forms(bench) {
         // The form for one token has no more.
         let tokens = |many| if tile == Tile::One { 1 } else { many };
-        for (width, inner, experts, top_k, tokens) in
-            [(128, 256, 8, 2, tokens(64)), (30, 27, 5, 3, tokens(4)), (4, 1, 1, 1, 1), (12, 40, 16, 4, tokens(9))]
-        {
+        let sizes =
+            [(128, 256, 8, 2, tokens(64)), (30, 27, 5, 3, tokens(4)), (4, 1, 1, 1, 1), (12, 40, 16, 4, tokens(9))];
+        for (width, inner, experts, top_k, tokens) in some(dtype, sizes) {
+            let [width, inner] = [width, inner].map(|size| usize::next_multiple_of(size, dtype.block()));
             let matrices: Vec<[bench::Weights; 3]> = (0..experts)
                 .map(|_| [(inner, width), (width, inner), (inner, width)].map(|(r, c)| random.matrix(dtype, r, c)))
                 .collect();

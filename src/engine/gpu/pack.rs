@@ -1,6 +1,7 @@
 //! Packs weights as the shaders read them: in panels, at the file's own width (`shared/panels.wgsl`).
 
 use super::shader::ROWS;
+use crate::kernels::blocks::Blocks;
 use crate::model::Tensor;
 use crate::shape::{Dtype, Matrix};
 use std::borrow::Cow;
@@ -32,7 +33,7 @@ pub fn stack(dtype: Dtype, matrices: &[Matrix<'_>]) -> Vec<u8> {
         panels.put_rows(matrix, |row| first + row);
         first += matrix.rows;
     }
-    panels.bytes
+    panels.into_bytes()
 }
 
 /// Packs queries, keys and values as one matrix. Dimensions `i` and `i + head_dim / 2` of a head, which `qkv` rotates
@@ -49,7 +50,7 @@ pub fn pairs(dtype: Dtype, matrices: &[Matrix<'_>], head_dim: usize) -> Vec<u8> 
         });
         first += matrix.rows;
     }
-    panels.bytes
+    panels.into_bytes()
 }
 
 /// Packs two matrices as one, a panel of the first and a panel of the second in turn.
@@ -58,7 +59,7 @@ pub fn alternate(dtype: Dtype, pair: &[Matrix<'_>]) -> Vec<u8> {
     for (which, matrix) in pair.iter().enumerate() {
         panels.put_rows(matrix, |row| place_in_turn(row, which));
     }
-    panels.bytes
+    panels.into_bytes()
 }
 
 /// Number of rows of two matrices, of `rows` rows each, whose panels alternate.
@@ -74,24 +75,35 @@ fn place_in_turn(row: usize, which: usize) -> usize {
 /// The number format that all tensors have; f32 where they differ.
 pub fn common_dtype(tensors: &[&Tensor<'_>]) -> Dtype {
     let first = tensors[0].dtype;
-    if tensors.iter().all(|tensor| tensor.dtype == first) && !first.is_block() { first } else { Dtype::F32 }
+    if tensors.iter().all(|tensor| tensor.dtype == first) { first } else { Dtype::F32 }
 }
 
 struct Panels {
     dtype: Dtype,
     groups: usize,
+    /// Empty where the numbers are in blocks.
     bytes: Vec<u8>,
+    blocks: Option<Blocks>,
 }
 
 impl Panels {
     fn new(dtype: Dtype, rows: usize, cols: usize) -> Self {
-        let groups = cols.div_ceil(GROUP);
-        let numbers = rows.next_multiple_of(ROWS) * groups * GROUP;
-        Self { dtype, groups, bytes: vec![0; dtype.bytes_of(numbers)] }
+        let (groups, blocks) = (cols.div_ceil(GROUP), Blocks::zeros(dtype, rows, cols));
+        let numbers = if blocks.is_some() { 0 } else { rows.next_multiple_of(ROWS) * groups * GROUP };
+        Self { dtype, groups, bytes: vec![0; dtype.bytes_of(numbers)], blocks }
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        self.blocks.map_or(self.bytes, |blocks| bytemuck::cast_slice(blocks.words()).to_vec())
     }
 
     /// Copies each row of a matrix to the row that `place` returns.
     fn put_rows(&mut self, matrix: &Matrix<'_>, place: impl Fn(usize) -> usize) {
+        if let Some(blocks) = &mut self.blocks {
+            let rows = matrix.bytes.chunks_exact(self.dtype.bytes_of(matrix.cols));
+            rows.enumerate().for_each(|(row, bytes)| blocks.put_row(place(row), bytes));
+            return;
+        }
         let size = self.dtype.block_bytes();
         let bytes = if matrix.dtype == self.dtype {
             Cow::Borrowed(&*matrix.bytes)

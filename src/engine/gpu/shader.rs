@@ -86,7 +86,15 @@ impl Kernel {
             Dtype::F32 => text!("shared/weights_f32"),
             Dtype::F16 => text!("shared/weights_f16"),
             Dtype::Bf16 => text!("shared/weights_bf16"),
-            _ => unreachable!("blocks are widened when they are packed"),
+            Dtype::Q8_0 => text!("shared/weights_q8_0"),
+            Dtype::Q4_0 => text!("shared/weights_q4_0"),
+            Dtype::Q4_1 => text!("shared/weights_q4_1"),
+            Dtype::Q5_0 => text!("shared/weights_q5_0"),
+            Dtype::Q5_1 => text!("shared/weights_q5_1"),
+            Dtype::Q4K => text!("shared/weights_q4_k"),
+            Dtype::Q5K => text!("shared/weights_q5_k"),
+            Dtype::Q6K => text!("shared/weights_q6_k"),
+            Dtype::Mxfp4 => text!("shared/weights_mxfp4"),
         };
         let (product, tiles) = match tile {
             Tile::One => (text!("shared/product_one"), text!("shared/tiles_one")),
