@@ -1,10 +1,10 @@
-//! What a gate has besides its router, as both engines read it.
+//! The vectors of a gate besides its router's matrix, for both engines.
 
 use crate::error::Result;
 use crate::kernels::choose::GateVectors;
 use crate::model::{FfnWeights, Tensor};
 
-/// The vectors of a layer's gate, when they have arrived.
+/// The vectors of a layer's gate, once they have arrived.
 pub(super) async fn arriving(ffn: &FfnWeights<'_>) -> Result<GateVectors> {
     Ok(GateVectors {
         bias: values(ffn.bias.as_ref()).await?,
@@ -13,7 +13,7 @@ pub(super) async fn arriving(ffn: &FfnWeights<'_>) -> Result<GateVectors> {
     })
 }
 
-/// A vector's numbers; none where there is no vector.
+/// The numbers of a vector; empty where there is no vector.
 pub(super) async fn values(vector: Option<&Tensor<'_>>) -> Result<Vec<f32>> {
     match vector {
         Some(vector) => Ok(vector.arrive().await?.values()),

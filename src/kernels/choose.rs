@@ -1,5 +1,5 @@
-//! The gate: from router logits to selected experts and their weights. Each kind's formula and source stand in
-//! docs/gates.md and docs/model-format.md. Twin of the choice: `shaders/shared/choose.wgsl`.
+//! The gate: chooses experts and their weights from router logits. docs/gates.md and docs/model-format.md have the
+//! formula and the source of each kind. Twin of the choice: `shaders/shared/choose.wgsl`.
 
 use super::random::{normal, uniform};
 use super::softmax::softmax;
@@ -9,7 +9,7 @@ use crate::shape::GateKind::{
 };
 use crate::shape::{Gate, GroupLimit, GroupScore, NONE, Noise, Setting};
 
-/// The token that is being routed.
+/// The token that is routed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoutedToken {
     /// The layer's number.
@@ -20,48 +20,50 @@ pub struct RoutedToken {
     pub id: u32,
 }
 
-/// What a gate has besides its router's matrix: vectors of one number an expert, or empty.
+/// The parameters of a gate besides the router's matrix: vectors with one number for each expert, or empty.
 #[derive(Clone, Debug, Default)]
 pub struct GateVectors {
     /// Added to the experts' scores, which rank them.
     pub bias: Vec<f32>,
     /// Added to the experts' router logits.
     pub router_bias: Vec<f32>,
-    /// What an expert's weight is multiplied by after the choice.
+    /// The factor of an expert's weight, applied after the choice.
     pub scale: Vec<f32>,
 }
 
 impl GateVectors {
-    /// The expert's own factor.
+    /// The factor of this expert's weight; 1 where there is no scale.
     pub fn scale_of(&self, expert: u32) -> f32 {
         self.scale.get(expert as usize).copied().unwrap_or(1.0)
     }
 }
 
-/// What the gate knows of one token.
+/// The inputs of the gate for one token.
 pub struct Scores<'a> {
-    /// Router logits, one an expert, then one a group, then (for learned noise) one an expert.
+    /// Router logits: one for each expert, then one for each expert group, then (for learned noise) one for each
+    /// expert.
     pub router_logits: &'a [f32],
-    /// The model's own vectors.
+    /// The gate's own vectors.
     pub vectors: &'a GateVectors,
-    /// Experts without room, or none.
+    /// Which experts are full; empty where there is no capacity.
     pub full: &'a [bool],
 }
 
-/// Room for a choice, kept from one to the next.
+/// A buffer for a choice, reused from token to token.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// What experts are ranked by, then groups; [`CLOSED`] where one may not be chosen, or no more.
+    /// The keys of the experts, then those of the groups. [`CLOSED`] marks an expert or group that may not be chosen,
+    /// or has been chosen.
     keys: Vec<f32>,
 }
 
-/// The key of what may not be chosen.
+/// The key of an expert or group that may not be chosen.
 const CLOSED: f32 = f32::NEG_INFINITY;
 /// The lowest key of a candidate.
 const LOWEST: f32 = -3.4e38;
 
-/// Routes one token: writes the ids of `setting.top_k` experts by falling weight (ties by lower id) and their weights,
-/// then [`NONE`] to the end of `selected`. Where experts choose, these are all the candidates with their affinity.
+/// Routes one token. Writes the ids of `setting.top_k` experts by falling weight (ties by lower id) and their weights,
+/// and [`NONE`] to the rest of `selected`. Under expert choice it writes all candidates with their affinities instead.
 pub fn route(
     setting: &Setting,
     place: RoutedToken,
@@ -96,7 +98,7 @@ struct Token<'a> {
     setting: &'a Setting,
     place: RoutedToken,
     scores: &'a Scores<'a>,
-    /// The largest logit of the candidates and the sum of `exp(logit - largest)`, where a softmax over all is needed.
+    /// For gates with a softmax over all candidates: their largest logit, and the sum of `exp(logit - largest)`.
     normaliser: (f32, f32),
 }
 
@@ -139,7 +141,7 @@ impl<'a> Token<'a> {
         self.setting.bias.get(expert as usize).copied().unwrap_or(0.0)
     }
 
-    /// `l'` of docs/gates.md: with the policy's bias, where it is not added to a score.
+    /// `l'` of docs/gates.md. It includes the policy's bias, except where the gate adds the bias to a score.
     fn logit(&self, expert: u32) -> f32 {
         if self.setting.gate.kind.has_bias() {
             return self.noisy(expert);
@@ -147,18 +149,18 @@ impl<'a> Token<'a> {
         self.noisy(expert) + self.policy_bias(expert)
     }
 
-    /// Of a logit below -87 as of -87, so that it is not 0.
+    /// The sigmoid of an expert's logit. Logits below -87 count as -87, so that it is not 0.
     fn sigmoid(&self, expert: u32) -> f32 {
         1.0 / (1.0 + (-self.logit(expert)).min(87.0).exp())
     }
 
-    /// Its part of the softmax over all candidates.
+    /// The expert's share of the softmax over all candidates.
     fn share(&self, expert: u32) -> f32 {
         let (largest, sum) = self.normaliser;
         (self.logit(expert) - largest).exp() / sum
     }
 
-    /// What an expert is ranked by.
+    /// The key of an expert, by which experts are ranked.
     fn key(&self, expert: u32) -> f32 {
         let (s, RoutedToken { layer, position, id }) = (self.setting, self.place);
         let own_bias = || self.scores.vectors.bias.get(expert as usize).copied().unwrap_or(0.0);
@@ -177,14 +179,14 @@ impl<'a> Token<'a> {
         }
     }
 
-    /// The keys of all experts.
+    /// Writes the keys of all experts.
     fn rank(&self, keys: &mut Vec<f32>) {
         keys.clear();
         let key = |expert| if self.is_candidate(expert) { open(self.key(expert)) } else { CLOSED };
         keys.extend((0..self.setting.experts as u32).map(key));
     }
 
-    /// The forced experts, then the best candidates.
+    /// Chooses the forced experts, and then the best candidates.
     fn choose(&self, keys: &mut Vec<f32>, selected: &mut [u32]) {
         if let Some(limit) = self.setting.gate.group_limit {
             close_groups(keys, limit);
@@ -198,7 +200,7 @@ impl<'a> Token<'a> {
         take_largest(keys, &mut selected[count..]);
     }
 
-    /// Weights of the chosen, without those of the experts themselves.
+    /// Computes the weights of the chosen experts, without the experts' own factors.
     fn weigh(&self, selected: &mut [u32], weights: &mut [f32]) {
         let chosen = selected.iter().position(|&expert| expert == NONE).unwrap_or(selected.len());
         weights[chosen..].fill(0.0);
@@ -224,8 +226,9 @@ impl<'a> Token<'a> {
         weights.iter_mut().for_each(|weight| *weight = *weight / sum * scale);
     }
 
-    /// Each of `selected`, by falling logit: its share of the softmax over those candidates that are not chosen before
-    /// it and not further below it than twice the jitter, relatively.
+    /// Computes the sparse mixer's weights. For each of `selected`, by falling logit, the weight is its share of a
+    /// softmax. The softmax is over the candidates that were not chosen before it and whose logits are relatively at
+    /// most twice the jitter below it.
     fn mix_sparsely(&self, selected: &mut [u32], weights: &mut [f32]) {
         set_weights(selected, weights, |expert| self.logit(expert));
         sort_by_weight(selected, weights);
@@ -245,13 +248,14 @@ impl<'a> Token<'a> {
         }
     }
 
-    /// The largest groups, and in each its largest experts: softmax over the groups times softmax in the group.
+    /// Chooses the largest groups, and in each its largest experts. A weight is the softmax over the groups times the
+    /// softmax in the group.
     fn choose_by_group(&self, keys: &mut Vec<f32>, selected: &mut [u32], weights: &mut [f32]) {
         let Gate { groups, groups_per_token, .. } = self.setting.gate;
         let (size, each) = (self.setting.experts / groups, selected.len() / groups_per_token);
         let group_logits = &self.scores.router_logits[self.setting.experts..];
         let group_logit = |group: u32| group_logits[group as usize];
-        // The groups' ids and weights stand where the experts' will, at the end of the room for them.
+        // The groups' ids and weights are kept at the end of the buffers, where the experts' will be written later.
         let first_group = selected.len() - groups_per_token;
         for (group, &logit) in group_logits[..groups].iter().enumerate() {
             let alive = keys[group * size..][..size].iter().any(|&key| key != CLOSED);
@@ -276,17 +280,17 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Whether the weights are a softmax's.
+/// Whether the gate's weights come from a softmax.
 fn weighs_by_softmax(setting: &Setting) -> bool {
     !matches!(setting.gate.kind, SigmoidBias | SigmoidTopK | SparseMixer | Hierarchical | Hash | Random | RoundRobin)
 }
 
-/// The key of a candidate. A model that overflows gives NaN; it must not stop anything here.
+/// The key of a candidate, at least [`LOWEST`]; also for NaN, which an overflow in a model can give.
 fn open(key: f32) -> f32 {
     key.max(LOWEST)
 }
 
-/// Closes all experts but those of the best groups. `keys` are the experts'.
+/// Closes all experts outside of the best groups. `keys` are the experts' keys.
 fn close_groups(keys: &mut Vec<f32>, limit: GroupLimit) {
     let experts = keys.len();
     let size = experts / limit.groups;
@@ -298,14 +302,14 @@ fn close_groups(keys: &mut Vec<f32>, limit: GroupLimit) {
     for _ in 0..limit.per_token {
         take_largest(groups, &mut [NONE]);
     }
-    // What was taken is closed, and so is a group without candidates.
+    // A closed group was chosen, or has no candidates.
     for (members, _) in members.chunks_exact_mut(size).zip(groups).filter(|(_, group)| **group != CLOSED) {
         members.fill(CLOSED);
     }
     keys.truncate(experts);
 }
 
-/// What a group is ranked by; a group with one candidate by its key, and one with none is closed.
+/// The score by which a group is ranked. With a single candidate it is that candidate's key; without one, [`CLOSED`].
 fn group_score(members: &[f32], score: GroupScore) -> f32 {
     let (mut first, mut second) = (CLOSED, CLOSED);
     for &key in members {
@@ -321,8 +325,8 @@ fn group_score(members: &[f32], score: GroupScore) -> f32 {
     }
 }
 
-/// Takes the places of the `chosen.len()` largest keys, by falling key, ties by lower place, and closes them; then
-/// [`NONE`] where there are no more.
+/// Writes the indices of the `chosen.len()` largest keys, by falling key, ties by lower index, and closes these keys.
+/// Writes [`NONE`] where there are no more.
 fn take_largest(keys: &mut [f32], chosen: &mut [u32]) {
     for choice in chosen {
         let (mut best, mut best_key) = (NONE, CLOSED);
@@ -338,7 +342,7 @@ fn take_largest(keys: &mut [f32], chosen: &mut [u32]) {
     }
 }
 
-/// Weights of the selected: the softmax over their logits alone, which is softmax over all, renormalised.
+/// The weights of the selected experts: the softmax over their logits alone.
 fn softmax_of(selected: &[u32], logit: impl Fn(u32) -> f32, weights: &mut [f32]) {
     let chosen = selected.iter().position(|&expert| expert == NONE).unwrap_or(selected.len());
     set_weights(&selected[..chosen], &mut weights[..chosen], logit);

@@ -1,12 +1,12 @@
-//! The router and its gate: `router_logits = x W^T + bias`, then the choice (see [`super::choose`] for the kinds,
-//! their maths and sources). Shared experts follow the chosen ones, with weight 1.
+//! The router and its gate: `router_logits = x W^T + bias`, then the choice ([`super::choose`] has the kinds of
+//! gates). Shared experts follow the chosen ones, with weight 1.
 
 use super::choose::{GateVectors, Room, RoutedToken, Scores, route};
 use super::linear::linear;
 use super::stored::Stored;
 use crate::shape::{MoeShape, Setting, setting_at};
 
-/// The tokens of a step in one layer.
+/// The tokens of a step, in one layer.
 #[derive(Clone, Copy)]
 pub struct Batch<'a> {
     /// The layer's number.
@@ -24,9 +24,9 @@ impl Batch<'_> {
     }
 }
 
-/// Routes the normed `x`, `[T, D]`, by the router `weights`, `[R, D]`, and the gate's `vectors`, as `settings` say: writes
-/// `router_logits`, `[T, R]` (of experts, groups and noise), `selected` and `route_weights`, `[T, choices]`.
-/// `shape` must have a gate.
+/// Routes the normed `x`, `[T, D]`, by the router `weights`, `[R, D]`, and the gate's `vectors`, under these
+/// `settings`. Writes `router_logits`, `[T, R]` (for experts, groups and noise), and `selected` and `route_weights`,
+/// `[T, choices]`. `shape` must have a gate.
 #[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
 pub fn gate(
     batch: Batch<'_>,

@@ -1,21 +1,21 @@
-//! Settles what a gate cannot decide token by token: experts that are full, and experts that choose their tokens
-//! (docs/gates.md, "Capacity" and "Expert choice").
+//! Settles what a gate cannot decide token by token: the capacities of experts, and expert choice (docs/gates.md,
+//! "Capacity" and "Expert choice").
 
 use super::choose::{GateVectors, Room, Scores, route, sort_by_weight};
 use super::gate::Batch;
 use crate::shape::{GROUP, Limit, MoeShape, NONE, Setting, setting_at};
 
-/// The assignments of a layer so far, for capacities.
+/// The assignments of a layer so far, which count towards capacities.
 pub struct CapacityState<'a> {
-    /// Routed experts of every token of the text, `[context, k]`, without those that were dropped; those of this step
-    /// are written here.
+    /// The routed experts of every token of the text, `[context, k]`, without dropped assignments. The rows of this
+    /// step are written here.
     pub history: &'a mut [u32],
-    /// Which assignments are dropped, `[T, choices]`, written here.
+    /// Which assignments are dropped, `[T, choices]`; written here.
     pub dropped: &'a mut [bool],
 }
 
-/// Takes what [`super::gate`] chose and settles it in place. `router_logits` are `[T, R]`, `selected` and
-/// `route_weights` are `[T, choices]`.
+/// Applies capacities and expert choice to the choices of [`super::gate`], in place. `router_logits` are `[T, R]`;
+/// `selected` and `route_weights` are `[T, choices]`.
 #[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
 pub fn settle(
     batch: Batch<'_>,
@@ -52,13 +52,14 @@ impl Settling<'_> {
         setting_at(self.settings, self.batch.start + t)
     }
 
-    /// Where the choices of token `t` are.
+    /// The range of token `t`'s choices.
     fn row(&self, t: usize) -> std::ops::Range<usize> {
         let first = t * self.shape.choices();
         first..first + self.shape.top_k
     }
 
-    /// Each expert takes the tokens with the largest affinity, which the gate wrote as weights, in groups of [`GROUP`].
+    /// In each window of [`GROUP`] tokens, each expert takes the tokens with the largest affinity, which the gate
+    /// wrote as weights.
     fn experts_choose(&mut self) {
         let mut first = 0;
         while first < self.batch.ids.len() {
@@ -72,11 +73,11 @@ impl Settling<'_> {
         }
     }
 
-    /// Each expert keeps the `most` tokens with the largest weight, ties by the earlier.
+    /// Keeps for each expert the `most` tokens with the largest weight; ties go to the earlier token.
     fn give(&mut self, tokens: &[usize], most: usize) {
         let (choices, k) = (self.shape.choices(), self.shape.top_k);
         let slot = |t: usize, expert: usize| t * choices + expert;
-        // Before its row is settled, a token's choices are the candidates, listed by falling weight.
+        // Until its row is settled, a token's choices are all candidates, by falling weight.
         let mut weights = vec![0.0; tokens.len() * self.shape.experts];
         for (n, &t) in tokens.iter().enumerate() {
             for choice in slot(t, 0)..slot(t, k) {
@@ -107,7 +108,7 @@ impl Settling<'_> {
         }
     }
 
-    /// Goes through the tokens in the text's order; an expert that has had its share takes no more.
+    /// Goes through the tokens in the order of the text; an expert that is full takes no more tokens.
     fn keep_limits(&mut self) {
         if self.settings.iter().all(|setting| setting.limit.is_none()) {
             return;

@@ -1,10 +1,10 @@
-//! Blocks of numbers that share scales: the quantised formats of GGML, as GGUF files hold them. A number is
-//! `scale * value + offset`, where `value` is a small whole number that a code of 4 to 8 bits stands for.
-//! The reference is `ggml-quants.c` of <https://github.com/ggml-org/ggml> and the Python package `gguf`.
+//! Blocks of numbers that share scales: the quantised formats of GGML and GGUF files. A number is `scale * value +
+//! offset`; `value` is a small whole number, coded in 4 to 8 bits. The reference is `ggml-quants.c` of
+//! <https://github.com/ggml-org/ggml> and the Python package `gguf`.
 
 use half::f16;
 
-/// What a part of a block shares: a number is `scale * value + offset`.
+/// The scale and the offset of a part of a block: a number is `scale * value + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shared {
     /// The scale.
@@ -13,28 +13,28 @@ pub struct Shared {
     pub offset: f32,
 }
 
-/// One format.
+/// A block format.
 pub trait Block {
     /// Numbers of a block.
     const NUMBERS: usize;
     /// Bytes of a block.
     const BYTES: usize;
-    /// Numbers of a part, which share a scale.
+    /// Numbers of a part; the numbers of a part share a scale.
     const PART: usize;
 
     /// The codes of all numbers of `block`, in order.
     fn codes(block: &[u8], codes: &mut [u8]);
 
-    /// The number that a code stands for, before it is scaled.
+    /// The value of a code, before scale and offset.
     fn value(code: u8) -> f32;
 
-    /// What the numbers of a part share.
+    /// The scale and offset of a part.
     fn shared(block: &[u8], part: usize) -> Shared;
 
-    /// Whether all its numbers are finite.
+    /// Whether all numbers of the block are finite.
     fn is_finite(block: &[u8]) -> bool;
 
-    /// The numbers of `block`.
+    /// Converts `block` to f32.
     fn widen(block: &[u8], numbers: &mut [f32]) {
         let mut codes = [0; MOST_NUMBERS];
         let codes = &mut codes[..Self::NUMBERS];
@@ -48,10 +48,10 @@ pub trait Block {
     }
 }
 
-/// No block has more numbers.
+/// The most numbers of a block.
 pub const MOST_NUMBERS: usize = 256;
 
-/// The half at `at`.
+/// The f16 number at byte `at`.
 pub fn half(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
@@ -60,7 +60,7 @@ fn is_half_finite(block: &[u8], at: usize) -> bool {
     f16::from_le_bytes([block[at], block[at + 1]]).is_finite()
 }
 
-/// Codes of 4 bits: of each byte of `bytes` the lower half, then of each the upper half.
+/// Reads codes of 4 bits: first the lower halves of all `bytes`, then the upper halves.
 fn nibbles(bytes: &[u8], codes: &mut [u8]) {
     let (low, high) = codes.split_at_mut(bytes.len());
     for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
@@ -68,7 +68,7 @@ fn nibbles(bytes: &[u8], codes: &mut [u8]) {
     }
 }
 
-/// Adds the fifth bit of 32 codes, which are the bits of a word.
+/// Adds the fifth bit of 32 codes, which are the bits of a 32-bit word.
 fn fifth_bits(bytes: &[u8], codes: &mut [u8]) {
     for (n, code) in codes.iter_mut().enumerate() {
         *code |= (bytes[n / 8] >> (n % 8) & 1) << 4;
@@ -202,7 +202,7 @@ impl Block for Q5_1 {
     }
 }
 
-/// Scale and offset of part `part` of a block whose eight parts have six bits for each, in twelve bytes.
+/// Scale and offset of part `part` in a block with eight parts; the twelve `bytes` have six bits for each of them.
 pub fn scale_and_min(bytes: &[u8], part: usize) -> [u8; 2] {
     match part {
         0..4 => [bytes[part] & 63, bytes[part + 4] & 63],
@@ -218,7 +218,7 @@ fn shared_of_eight(block: &[u8], part: usize) -> Shared {
     Shared { scale: half(block, 0) * scale, offset: -(half(block, 2) * min) }
 }
 
-/// Codes of 4 bits; each 32 of the 256 have a scale and an offset of 6 bits.
+/// Codes of 4 bits; every 32 of the 256 numbers share a scale and an offset of 6 bits.
 pub struct Q4K;
 
 impl Block for Q4K {
@@ -279,7 +279,7 @@ impl Block for Q5K {
     }
 }
 
-/// Codes of 6 bits; each 16 of the 256 have a scale of 8 bits.
+/// Codes of 6 bits; every 16 of the 256 numbers share a scale of 8 bits.
 pub struct Q6K;
 
 impl Block for Q6K {
@@ -313,11 +313,11 @@ impl Block for Q6K {
     }
 }
 
-/// Codes of 4 bits that stand for floating-point numbers (e2m1), with a power of two as their scale: the OCP's
-/// microscaling format MXFP4.
+/// Codes of 4 bits for floating-point numbers (e2m1), with a power of two as their scale: the OCP microscaling format
+/// MXFP4.
 pub struct Mxfp4;
 
-/// Twice the numbers of e2m1, by their code: whole numbers.
+/// Twice the e2m1 number of each code; these are whole numbers.
 const TWICE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 impl Block for Mxfp4 {
@@ -338,12 +338,12 @@ impl Block for Mxfp4 {
     }
 
     fn is_finite(block: &[u8]) -> bool {
-        // Twelve times the scale must be less than 2^128; 255 stands for NaN.
+        // Twelve times the scale must be less than 2^128; 255 is NaN.
         block[0] <= 252
     }
 }
 
-/// The upper half of the single that is half the power of two of an e8m0 number: `2^(e - 128)`.
+/// The bf16 bits of half the power of two of an e8m0 number: `2^(e - 128)`.
 pub fn half_power(e: u8) -> u16 {
     match e {
         0 => 0x20,
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn scales_of_six_bits() {
-        // Parts 4 to 7 have their upper two bits beside those of parts 0 to 3.
+        // The upper two bits of parts 4 to 7 are next to the bits of parts 0 to 3.
         let mut bytes = [0u8; 12];
         bytes[1] = 5 | 0b10 << 6;
         bytes[5] = 7 | 0b01 << 6;

@@ -5,41 +5,41 @@ use super::gate::serde_name;
 use half::{bf16, f16};
 use serde::Serialize;
 
-/// How numbers are stored: each by itself, or in blocks that share scales.
+/// The number format of weights: single numbers, or blocks of numbers that share scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// IEEE single.
+    /// IEEE 754 single precision.
     F32,
-    /// IEEE half.
+    /// IEEE 754 half precision.
     F16,
-    /// The upper half of an IEEE single.
+    /// bfloat16: the upper half of an f32.
     Bf16,
-    /// Blocks of 32, 8 bits each, a scale.
+    /// Blocks of 32 numbers of 8 bits with a scale.
     Q8_0,
-    /// Blocks of 32, 4 bits each, a scale.
+    /// Blocks of 32 numbers of 4 bits with a scale.
     Q4_0,
-    /// Blocks of 32, 4 bits each, a scale and an offset.
+    /// Blocks of 32 numbers of 4 bits with a scale and an offset.
     Q4_1,
-    /// Blocks of 32, 5 bits each, a scale.
+    /// Blocks of 32 numbers of 5 bits with a scale.
     Q5_0,
-    /// Blocks of 32, 5 bits each, a scale and an offset.
+    /// Blocks of 32 numbers of 5 bits with a scale and an offset.
     Q5_1,
-    /// Blocks of 256, 4 bits each, eight scales and offsets.
+    /// Blocks of 256 numbers of 4 bits with eight scales and offsets.
     #[serde(rename = "q4_k")]
     Q4K,
-    /// Blocks of 256, 5 bits each, eight scales and offsets.
+    /// Blocks of 256 numbers of 5 bits with eight scales and offsets.
     #[serde(rename = "q5_k")]
     Q5K,
-    /// Blocks of 256, 6 bits each, sixteen scales.
+    /// Blocks of 256 numbers of 6 bits with sixteen scales.
     #[serde(rename = "q6_k")]
     Q6K,
-    /// Blocks of 32 floating-point numbers of 4 bits, a power of two as their scale.
+    /// Blocks of 32 floating-point numbers of 4 bits, whose scale is a power of two.
     Mxfp4,
 }
 
-/// Gives `$then` the type of a format's blocks, by the name `$block`; `$plain` for numbers that stand by themselves. Where it
-/// is used, `Dtype` and `blocks` must be in scope.
+/// Evaluates `$then` with `$block` as the type of a format's blocks, or `$plain` for formats of single numbers.
+/// `Dtype` and `blocks` must be in scope where it is used.
 macro_rules! with_block {
     ($dtype:expr, $block:ident => $then:expr, $plain:expr) => {
         match $dtype {
@@ -86,7 +86,7 @@ macro_rules! with_block {
 pub(crate) use with_block;
 
 impl Dtype {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 12] = [
         Self::F32,
         Self::F16,
@@ -102,12 +102,12 @@ impl Dtype {
         Self::Mxfp4,
     ];
 
-    /// Numbers that belong together; 1 where each stands by itself.
+    /// Numbers in a block; 1 for single numbers.
     pub fn block(self) -> usize {
         with_block!(self, B => B::NUMBERS, 1)
     }
 
-    /// Whether numbers stand in blocks that share scales.
+    /// Whether the format has blocks of numbers that share scales.
     pub fn is_block(self) -> bool {
         self.block() > 1
     }
@@ -117,7 +117,7 @@ impl Dtype {
         with_block!(self, B => B::BYTES, if self == Self::F32 { 4 } else { 2 })
     }
 
-    /// Bytes of so many numbers, which are whole blocks.
+    /// Bytes of `numbers` numbers, which must be whole blocks.
     pub fn bytes_of(self, numbers: usize) -> usize {
         numbers / self.block() * self.block_bytes()
     }
@@ -127,7 +127,7 @@ impl Dtype {
         serde_name(self)
     }
 
-    /// Little-endian `bytes` as f32 numbers, many at once: writes them to `to`. Numbers of 16 bits must be finite.
+    /// Converts little-endian `bytes` to f32 and writes the numbers to `to`. 16-bit numbers must be finite.
     pub fn widen(self, bytes: &[u8], to: &mut [f32]) {
         match self {
             Self::F32 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, &b)| *to = f32::from_le_bytes(b)),
@@ -141,9 +141,9 @@ impl Dtype {
         }
     }
 
-    /// The place of the first NaN or infinite number, or of the first number of a block that has one.
+    /// The index of the first NaN or infinite number, or of the first number of a block that contains one.
     pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
-        // Branches for every number would take longer than the numbers.
+        // A branch for every number would be slower than the whole check of a block.
         const BLOCK: usize = 1024;
         let block = match self {
             Self::F32 => bytes.as_chunks::<4>().0.chunks(BLOCK).position(|block| {
@@ -165,7 +165,7 @@ impl Dtype {
         Some(from + self.values(&bytes[self.bytes_of(from)..]).position(|x| !x.is_finite())?)
     }
 
-    /// Little-endian `bytes` as f32 numbers that stand by themselves.
+    /// Little-endian `bytes` as f32 numbers, for formats of single numbers.
     fn values(self, bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
         bytes.chunks_exact(self.block_bytes()).map(move |b| match self {
             Self::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
@@ -181,8 +181,8 @@ fn widen_blocks<B: Block>(bytes: &[u8], to: &mut [f32]) {
     }
 }
 
-/// A finite f16 as f32. Its exponent and mantissa, moved to their places, are the number times 2^-112, also where it is
-/// subnormal: a multiplication gives the rest without a branch.
+/// Converts a finite f16 to f32. Exponent and mantissa at the place of an f32's bits are the number times 2^-112, also
+/// for subnormal numbers, so a multiplication completes the conversion without a branch.
 fn widened(half: u16) -> f32 {
     const SCALE: f32 = f32::from_bits((127 + 112) << 23);
     let magnitude = f32::from_bits(u32::from(half & 0x7fff) << 13) * SCALE;
@@ -193,7 +193,7 @@ fn widened(half: u16) -> f32 {
 mod tests {
     use super::*;
 
-    /// Every number of 16 bits, and numbers of 32 around them.
+    /// Every 16-bit number, or 32-bit numbers around them.
     fn every_number(dtype: Dtype) -> Vec<u8> {
         let halves = 0..=u16::MAX;
         match dtype {

@@ -1,19 +1,19 @@
-//! Gates: how router logits become a choice of experts. The formulas and their sources are in docs/gates.md and
-//! docs/model-format.md.
+//! Gates: the rules that choose experts from router logits. docs/gates.md and docs/model-format.md have the formulas
+//! and their sources.
 
 use serde::{Deserialize, Serialize};
 
-/// In a row of selected experts: no expert. Such entries end a row that is shorter than others of its layer.
+/// Marks an unused entry in a row of selected experts, at the end of a row that is shorter than others of its layer.
 pub const NONE: u32 = u32::MAX;
 
-/// The kinds of gates, by the names of docs/model-format.md and docs/gates.md.
+/// The kinds of gates, with the names of docs/model-format.md and docs/gates.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateKind {
     /// The k largest logits; softmax over them (Jiang et al. 2024, "Mixtral of Experts", section 2.1;
     /// `MixtralSparseMoeBlock` in Hugging Face transformers).
     SoftmaxTopK,
-    /// The k largest logits; their share of the softmax over all (Fedus et al. 2021, "Switch Transformers").
+    /// The k largest logits; each has its share of the softmax over all (Fedus et al. 2021, "Switch Transformers").
     TopKOfSoftmax,
     /// Softmax top-k with learned noise on the logits (Shazeer et al. 2017, equations 3 to 5).
     NoisyTopK,
@@ -24,24 +24,24 @@ pub enum GateKind {
     SigmoidBias,
     /// All experts, each with its share of the softmax.
     Soft,
-    /// By the token's id.
+    /// Chosen by a hash of the token's id.
     Hash,
-    /// At random.
+    /// Chosen at random.
     Random,
-    /// In turn.
+    /// Chosen in turn, by the token's position.
     RoundRobin,
-    /// The experts choose the tokens of a window: `ceil(factor * k * n / E)` of its n tokens each.
+    /// Each expert chooses `ceil(factor * k * n / E)` of the n tokens of a window.
     ExpertChoice,
     /// The k largest `softmax(l) + bias`; weights from the softmax alone (`Ernie4_5_MoeTopKRouter` in transformers).
     SoftmaxBias,
-    /// The k largest logits; the sigmoid of each of them (`Llama4Router`, `Cohere2MoeTopKRouter`).
+    /// The k largest logits; each has the sigmoid of its logit as its weight (`Llama4Router`, `Cohere2MoeTopKRouter`).
     SigmoidTopK,
-    /// The k largest logits, one after the other: the weight of each is its share of a softmax over those that are left
-    /// and close to it (Liu et al. 2024, "GRIN"; `sparsemixer` of Phi-3.5-MoE).
+    /// The k largest logits, one after the other. The weight of each is its share of a softmax over the remaining
+    /// experts that are close to it (Liu et al. 2024, "GRIN"; `sparsemixer` of Phi-3.5-MoE).
     SparseMixer,
 }
 
-/// By what a group of experts is ranked, where a token uses few groups.
+/// The score by which groups of experts are ranked, where a token uses only some groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GroupScore {
@@ -51,15 +51,15 @@ pub enum GroupScore {
     TwoBest,
 }
 
-/// Only experts of the best groups may be chosen. Expert e is in group `e / (E / groups)`.
+/// A limit of the choice to the experts of the best groups. Expert e is in group `e / (E / groups)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupLimit {
-    /// Groups of experts; divides E.
+    /// Number of groups; divides E.
     pub groups: usize,
-    /// Groups whose experts a token may use.
+    /// Number of groups whose experts a token may use.
     pub per_token: usize,
-    /// By what groups are ranked.
+    /// The score by which groups are ranked.
     pub score: GroupScore,
 }
 
@@ -76,7 +76,7 @@ impl GateKind {
         Self::SparseMixer,
     ];
 
-    /// Kinds that a policy can put in place of the model's own.
+    /// Kinds that a policy can use instead of the model's own gate.
     pub const OF_POLICIES: [Self; 12] = [
         Self::SoftmaxTopK,
         Self::TopKOfSoftmax,
@@ -92,55 +92,56 @@ impl GateKind {
         Self::ExpertChoice,
     ];
 
-    /// As in JSON: "softmax-top-k".
+    /// The name in JSON, such as "softmax-top-k".
     pub fn name(self) -> String {
         serde_name(self)
     }
 
-    /// Whether the model's own bias of each expert is added to what it ranks experts by.
+    /// Whether the model's bias of each expert is added to the key by which experts are ranked.
     pub fn has_bias(self) -> bool {
         matches!(self, Self::SigmoidBias | Self::SoftmaxBias)
     }
 
-    /// Whether weights come from the router's scores: they have a scale, and can be made to sum to 1.
+    /// Whether the weights come from the router's scores; such weights have a scale and can be renormalised.
     pub fn weighs_scores(self) -> bool {
         !matches!(self, Self::Hierarchical | Self::Hash | Self::Random | Self::RoundRobin)
     }
 }
 
-/// Denominators are at least this, so that weights whose sum is 0 stay 0.
+/// The least denominator, so that weights with the sum 0 stay 0.
 const LEAST_SUM: f32 = f32::MIN_POSITIVE;
 
-/// A kind of gate and its parameters. A parameter that the kind does not have is as [`Gate::new`] makes it.
+/// A kind of gate and its parameters. Parameters that the kind does not have are those of [`Gate::new`].
 ///
-/// The weights `w` of the chosen experts become `w / (max(sum of w, least_sum) + epsilon) * scale` where they are
-/// renormalised, and `w * scale` otherwise.
+/// Where they are renormalised, the weights `w` of the chosen experts become `w / (max(sum of w, least_sum) + epsilon)
+/// * scale`; otherwise they become `w * scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     /// The kind.
     pub kind: GateKind,
-    /// Groups of experts of a hierarchical gate, `G`; expert e is in group `e / (E / G)`. 0 for other kinds.
+    /// Number of expert groups of a hierarchical gate, `G`; expert e is in group `e / (E / G)`. 0 for other kinds.
     pub groups: usize,
-    /// Groups that a token uses, of a hierarchical gate.
+    /// Number of groups that a token uses, for a hierarchical gate.
     pub groups_per_token: usize,
     /// Whether the weights are divided by their sum.
     pub renormalise: bool,
-    /// Is added to that sum.
+    /// Added to that sum.
     pub epsilon: f32,
-    /// The least that the sum counts as; above 0.
+    /// The least value of that sum; above 0.
     pub least_sum: f32,
-    /// What the weights are multiplied by.
+    /// The factor of the weights.
     pub scale: f32,
-    /// Which groups' experts may be chosen; all where it is none.
+    /// The limit to the experts of the best groups; `None` where experts of all groups may be chosen.
     pub group_limit: Option<GroupLimit>,
-    /// How close an expert must be to count in a sparse mixer's softmax: within `2 * jitter`, relatively.
+    /// For a sparse mixer: an expert counts in a softmax if its logit is relatively at most `2 * jitter` below the
+    /// chosen one.
     pub jitter: f32,
-    /// An expert's capacity over that of an even load, where the experts choose.
+    /// For expert choice: an expert's capacity, as a multiple of an even share.
     pub capacity_factor: f32,
 }
 
 impl Gate {
-    /// A gate without groups or scale, at the capacity of an even load.
+    /// A gate of this kind without groups and scale, and with the capacity of an even share.
     pub fn new(kind: GateKind) -> Self {
         use GateKind::{ExpertChoice, SigmoidTopK, Soft, SoftmaxBias, SparseMixer, TopKOfSoftmax};
         Self {
@@ -149,7 +150,7 @@ impl Gate {
             groups_per_token: 1,
             renormalise: !matches!(kind, TopKOfSoftmax | Soft | ExpertChoice | SigmoidTopK | SparseMixer),
             epsilon: 0.0,
-            // What ERNIE 4.5 takes.
+            // The value of ERNIE 4.5.
             least_sum: if kind == SoftmaxBias { 1e-12 } else { LEAST_SUM },
             scale: 1.0,
             group_limit: None,
@@ -158,7 +159,8 @@ impl Gate {
         }
     }
 
-    /// The k largest logits, weighed by the softmax: over them alone, or by their shares of all.
+    /// The k largest logits, weighted by the softmax over them alone (`renormalise`) or by their shares of the softmax
+    /// over all.
     pub fn softmax(renormalise: bool) -> Self {
         Self::new(if renormalise { GateKind::SoftmaxTopK } else { GateKind::TopKOfSoftmax })
     }
@@ -173,17 +175,17 @@ impl Gate {
         Self { scale, ..Self::new(GateKind::SigmoidBias) }
     }
 
-    /// The gate of DeepSeek-V3 and those that follow it: sigmoids with a bias, the sum of the weights with 1e-20 added,
-    /// and of `groups` groups the `per_token` with the largest sum of two keys.
+    /// The gate of DeepSeek-V3 and its successors: sigmoids with a bias, 1e-20 added to the sum of the weights, and of
+    /// `groups` groups the `per_token` with the largest sum of two keys.
     pub fn deepseek_v3(groups: usize, per_token: usize, renormalise: bool, scale: f32) -> Self {
         let limit = GroupLimit { groups, per_token, score: GroupScore::TwoBest };
-        // A token that may use all groups is not limited.
+        // There is no limit if a token may use all groups.
         let group_limit = (per_token != groups).then_some(limit);
         Self { renormalise, epsilon: 1e-20, group_limit, ..Self::sigmoid_bias(scale) }
     }
 
-    /// The gate that ranks experts in the same way: kinds that differ from softmax top-k in parameters alone, or in
-    /// what a [`Setting`](super::Setting) says besides (noise, k), become that kind.
+    /// The gate that ranks experts in the same way. Kinds that differ from softmax top-k only in their parameters, or
+    /// in other fields of a [`Setting`](super::Setting) (noise, k), become softmax top-k.
     pub fn ranking(self) -> Self {
         match self.kind {
             GateKind::TopKOfSoftmax | GateKind::NoisyTopK | GateKind::Soft => {
@@ -193,7 +195,7 @@ impl Gate {
         }
     }
 
-    /// Whether weights are divided by something else than their sum.
+    /// Whether weights are divided by more than their sum (a floor or an epsilon).
     pub fn has_floor(&self) -> bool {
         self.epsilon > 0.0 || self.least_sum > LEAST_SUM
     }

@@ -1,23 +1,23 @@
-//! A matrix of stored weights in memory.
+//! A matrix of weights in memory, in the file's number format.
 
 use super::format::Dtype;
 use std::borrow::Cow;
 
-/// A tensor's numbers in memory.
+/// The numbers of a tensor in memory.
 #[derive(Clone)]
 pub struct Matrix<'a> {
-    /// Outputs.
+    /// Rows: outputs of a product.
     pub rows: usize,
-    /// Inputs.
+    /// Columns: inputs of a product.
     pub cols: usize,
-    /// How its numbers are stored; each row is whole blocks.
+    /// The number format; each row is a whole number of blocks.
     pub dtype: Dtype,
-    /// Little-endian numbers, `rows * cols` of them; finite, but for rows of embeddings that nobody may use.
+    /// `rows * cols` little-endian numbers. All are finite, except in rows of embeddings that are never used.
     pub bytes: Cow<'a, [u8]>,
 }
 
 impl Matrix<'_> {
-    /// The rows that hold a NaN or an infinite number.
+    /// The rows that contain a NaN or an infinite number.
     pub fn rows_not_finite(&self) -> Vec<u32> {
         let (row, mut found, mut from) = (self.dtype.bytes_of(self.cols), Vec::new(), 0);
         while let Some(at) = self.dtype.first_not_finite(&self.bytes[from * row..]) {
@@ -35,7 +35,7 @@ impl Matrix<'_> {
         values
     }
 
-    /// Gives `take` the numbers of each row as f32, `[cols]`, in order.
+    /// Calls `take` with the numbers of each row as f32, `[cols]`, in order.
     pub fn each_row(&self, mut take: impl FnMut(&[f32])) {
         let mut numbers = vec![0.0; self.cols];
         for row in self.bytes.chunks_exact(self.dtype.bytes_of(self.cols)) {

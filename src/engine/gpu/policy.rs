@@ -36,7 +36,8 @@ pub fn kind(kind: GateKind) -> u32 {
     }
 }
 
-/// The number by which it knows what groups are ranked by; 0 where all groups' experts may be chosen.
+/// The number that stands for the score of groups in `shaders/shared/choose.wgsl`; 0 where the gate has no group
+/// limit.
 pub fn group_score(limit: Option<GroupLimit>) -> u32 {
     limit.map_or(0, |limit| match limit.score {
         GroupScore::Max => 1,
