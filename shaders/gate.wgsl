@@ -1,5 +1,5 @@
-// The router and its gate, a workgroup a token: router_logits = x W^T + bias, then the choice of experts and their weights
-// (shared/choose.wgsl); shared experts follow with weight 1. Twin: kernels/gate.rs
+// The router and its gate, one workgroup for each token: router_logits = x W^T + bias, then the choice of experts and
+// their weights (shared/choose.wgsl). Shared experts follow with weight 1. Twin: kernels/gate.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;                   // [T, D]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;                // [ROUTER_ROWS, D] in panels
 @group(0) @binding(3) var<storage, read> vectors: array<f32>;                   // [3 E], see shared/choose.wgsl
@@ -15,8 +15,8 @@ fn is_full(expert: u32) -> bool {
     return false;
 }
 
-// LANES rows at a time, the columns of each in SPLITS parts, which are added up in a fixed order: 16 and 4; or 1 and
-// 1, where no barrier is wanted.
+// LANES rows at a time, with the columns of each row in SPLITS parts, whose sums are added in a fixed order: 16 and 4,
+// or 1 and 1 for the form without barriers.
 override LANES: u32;
 override SPLITS: u32;
 var<workgroup> partial_sums: array<f32, 64>;
@@ -30,7 +30,7 @@ fn meet() {
 const INVOCATIONS = 64u;
 var<workgroup> places: array<u32, INVOCATIONS>;
 
-// The largest of what the invocations hold, or the sum of it.
+// The maximum of the invocations' values, or their sum.
 fn reduce(value: f32, lane: u32, is_sum: bool) -> f32 {
     meet();
     partial_sums[lane] = value;
@@ -46,7 +46,7 @@ fn reduce(value: f32, lane: u32, is_sum: bool) -> f32 {
     return partial_sums[0];
 }
 
-// As `choose`, every invocation for every 64th expert.
+// As `choose`, with all invocations: each handles every 64th expert.
 fn choose_together(t: u32, lane: u32) {
     find_setting(t);
     let at = t * (TOP_K + SHARED);
@@ -98,7 +98,7 @@ fn choose_together(t: u32, lane: u32) {
     }
 }
 
-// Writes the place of the largest key that an invocation found, of equals the first, and closes it.
+// Writes the expert with the largest of the keys that the invocations found (the lowest id of several), and closes it.
 fn take_together(choice: u32, best: f32, place: u32, lane: u32) {
     partial_sums[lane] = best;
     places[lane] = place;
@@ -131,7 +131,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         for (var g = local.y; g < GROUPS; g += SPLITS) {
             sum += dot(weight4(panel_index(row, g, GROUPS)), x[t * GROUPS + g]);
         }
-        meet(); // The sums of the rows before have been read.
+        meet(); // The sums of the previous rows have been read.
         partial_sums[local.y * LANES + local.x] = sum;
         meet();
         if (local.y == 0u && row < ROUTER_ROWS) {
@@ -148,7 +148,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     meet();
     let lane = local.y * LANES + local.x;
-    // By the model's own gate all invocations choose together, where there is more than one.
+    // With the model's own gate all invocations choose together, in the form with more than one.
     if (LANES > 1u && POLICY == 0u && KIND != BY_GROUP) {
         choose_together(t, lane);
     } else if (lane == 0u) {

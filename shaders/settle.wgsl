@@ -1,5 +1,5 @@
-// Settles what a gate cannot decide token by token: experts that choose their tokens, and experts that are full
-// (docs/gates.md). One workgroup. Twin: kernels/settle.rs
+// Settles what a gate cannot decide token by token: expert choice, and the capacities of experts (docs/gates.md). One
+// workgroup. Twin: kernels/settle.rs
 @group(0) @binding(1) var<storage, read> router_logits: array<f32>;             // [T, ROUTER_ROWS]
 @group(0) @binding(2) var<storage, read> vectors: array<f32>;                   // [3 E], see shared/choose.wgsl
 @group(0) @binding(3) var<storage, read> policy: array<u32>;                    // see shared/choose.wgsl
@@ -9,17 +9,17 @@
 @group(0) @binding(7) var<storage, read_write> selected: array<u32>;            // [T, TOP_K + SHARED]
 @group(0) @binding(8) var<storage, read_write> route_weights: array<f32>;       // [T, TOP_K + SHARED]
 
-// The model's own limit, where there is no policy; 0 for none.
+// The model's own capacity, where there is no policy; 0 for none.
 override CAPACITY: u32;
 override CONTEXT: u32;
 
 const LANES = 64u;                    // and the most tokens of a step
 const GROUP = 64u;                    // tokens in which experts choose
 
-// Assignments that each expert has taken in the group of the token at hand, and the most it takes there.
+// The assignments of each expert in the current token's window, and the capacity there.
 var<workgroup> counts: array<u32, EXPERTS>;
 var<private> most: u32;
-// What every token offers to one expert: its affinity, or a number below 0.
+// The affinity of every token with one expert; below 0 where the token does not have the expert as a candidate.
 var<workgroup> offers: array<f32, LANES>;
 
 fn is_full(expert: u32) -> bool {
@@ -41,8 +41,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
 }
 
-// Each expert takes the tokens with the largest affinity, which the gate wrote as weights: lane t holds token t, and
-// the experts take their turns.
+// Each expert in turn takes the tokens with the largest affinity, which the gate wrote as weights. Lane t has token t.
 fn experts_choose(lane: u32) {
     let choices = TOP_K + SHARED;
     let present = lane < step.count;
@@ -80,7 +79,7 @@ fn experts_choose(lane: u32) {
                 }
             }
             if (before >= u32(ceil(factor * (f32(others * top_k()) / f32(EXPERTS))))) {
-                // Dropped for now; taken out of the row below, when all experts have chosen.
+                // Only marked here; removed from the row below, when all experts have chosen.
                 dropped[lane * choices + place] = 1u;
             }
         }
@@ -91,7 +90,8 @@ fn experts_choose(lane: u32) {
     }
 }
 
-// Takes what no expert wanted out of a row, and shares and renames the rest.
+// Removes the choices of a row that no expert took. Divides the weights of the others by their sum where they are
+// renormalised, and renames the experts.
 fn settle_row(at: u32) {
     var total = 0.0;
     for (var choice = at; choice < at + TOP_K; choice++) {
@@ -113,7 +113,7 @@ fn settle_row(at: u32) {
     sort_by_weight(at, TOP_K);
 }
 
-// Goes through the tokens in the text's order; an expert that has had its share takes no more.
+// Goes through the tokens in the order of the text; an expert that is full takes no more tokens.
 fn keep_limits() {
     var counted = NONE;
     for (var t = 0u; t < step.count; t++) {

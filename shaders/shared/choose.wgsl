@@ -1,7 +1,7 @@
-// The choice of one token's experts from its scores. Kinds, maths, sources: docs/gates.md, docs/model-format.md.
-// Twin: kernels/choose.rs. Who includes it binds vectors, policy, ids, selected and route_weights, and says which
-// experts are full. `vectors`, [3 E]: what is added to an expert's score, and to its router logit; what its weight is
-// multiplied by.
+// The choice of one token's experts from its scores. docs/gates.md and docs/model-format.md have the kinds, formulas
+// and sources. Twin: kernels/choose.rs. A kernel that includes this file binds vectors, policy, ids, selected and
+// route_weights, and defines which experts are full. `vectors`, [3 E]: numbers added to an expert's score, numbers
+// added to its router logit, factors of its weight.
 override EXPERTS: u32;                // E
 override EXPERT_GROUPS: u32;          // G; 0 where the model's gate is not hierarchical
 override GROUPS_PER_TOKEN: u32;
@@ -35,19 +35,20 @@ const SPARSE_MIXER = 9u;
 const TWO_BEST = 2u;                  // of GROUP_SCORE; else the largest key
 
 const LOWEST = -3.4e38;
-const CLOSED = -3.402823e38;          // the key of what may not be chosen, or no more
+const CLOSED = -3.402823e38;          // the key of experts that may not be chosen or have been chosen
 const NONE = 0xffffffffu;
 
-// A policy: how many settings, the layer; then each setting: HEADER words, then for each expert (name after the
-// choice, is it off, bias, n-th forced). `shape/setting.rs` says what they mean, `engine/gpu/policy.rs` writes them.
+// A policy: the number of settings, the layer; then for each setting HEADER words, and for each expert (name after the
+// choice, whether it is off, bias, index among the forced experts or none). shape/setting.rs explains the fields, and
+// engine/gpu/policy.rs writes them.
 const HEADER = 16u;
 const PER_EXPERT = 4u;
 
-// Rows of the router for the token that is being routed.
+// The router's outputs for the current token.
 var<workgroup> scores: array<f32, ROUTER_ROWS>;
-// What its experts are ranked by, then groups.
+// The keys by which its experts are ranked, then those of the groups.
 var<workgroup> keys: array<f32, KEYS>;
-// The largest logit of the candidates and the sum of exp(logit - largest), where a softmax over all is needed.
+// For gates with a softmax over all candidates: their largest logit, and the sum of exp(logit - largest).
 var<private> normaliser: vec2<f32>;
 
 var<private> setting: u32;        // where the token's setting begins
@@ -162,7 +163,7 @@ fn policy_bias(expert: u32) -> f32 {
     return 0.0;
 }
 
-// With the policy's bias, where it is not added to a score.
+// The logit with the policy's bias, except where the gate adds the bias to a score.
 fn logit_of(expert: u32) -> f32 {
     if (kind() == SIGMOID || kind() == SOFTMAX_BIAS) {
         return noisy(expert);
@@ -170,7 +171,7 @@ fn logit_of(expert: u32) -> f32 {
     return noisy(expert) + policy_bias(expert);
 }
 
-// Of a logit below -87 as of -87, so that it is not 0.
+// The sigmoid of the logit. Logits below -87 count as -87, so that it is not 0.
 fn sigmoid(expert: u32) -> f32 {
     return 1.0 / (1.0 + exp(min(-logit_of(expert), 87.0)));
 }
@@ -179,12 +180,12 @@ fn softplus(value: f32) -> f32 {
     return max(value, 0.0) + log(1.0 + exp(-abs(value)));
 }
 
-// An expert's part of the softmax over all candidates.
+// An expert's share of the softmax over all candidates.
 fn share(expert: u32) -> f32 {
     return exp(logit_of(expert) - normaliser.x) / normaliser.y;
 }
 
-// What an expert is ranked by.
+// The key by which an expert is ranked.
 fn key(expert: u32) -> f32 {
     switch (kind()) {
         case SIGMOID: {
@@ -209,7 +210,7 @@ fn key(expert: u32) -> f32 {
     }
 }
 
-// Whether the weights of a softmax are shares of all candidates, or begin as such.
+// Whether the weights of a softmax are first computed as shares of all candidates.
 fn shares_all() -> bool {
     if (kind() == SOFTMAX_BIAS || kind() == EXPERTS_CHOOSE) {
         return true;
@@ -243,7 +244,7 @@ fn rank() {
     }
 }
 
-// Writes the choice of the token at index t to its rows of `selected` and `route_weights`.
+// Writes the choice for the token at index t to its rows of `selected` and `route_weights`.
 fn choose(t: u32) {
     find_setting(t);
     let at = t * (TOP_K + SHARED);
@@ -286,7 +287,7 @@ fn scale_and_rename(at: u32, k: u32) {
     }
 }
 
-// Closes all experts but those of the best groups.
+// Closes all experts outside of the best groups.
 fn close_groups() {
     for (var group = 0u; group < LIMIT_GROUPS; group++) {
         score_group(group);
@@ -301,7 +302,7 @@ fn group_size() -> u32 {
     return EXPERTS / max(LIMIT_GROUPS, 1u);
 }
 
-// Writes what a group is ranked by to its key.
+// Writes the score of a group to its key.
 fn score_group(group: u32) {
     var first = CLOSED;
     var second = CLOSED;
@@ -325,14 +326,14 @@ fn take_groups() {
     }
 }
 
-// Closes an expert whose group was not taken. What was taken is closed, and so is a group without candidates.
+// Closes an expert whose group was not chosen. A closed group was chosen, or has no candidates.
 fn close_outside(expert: u32) {
     if (keys[EXPERTS + expert / group_size()] > CLOSED) {
         keys[expert] = CLOSED;
     }
 }
 
-// The forced experts that are candidates, first; gives how many.
+// Chooses the forced experts that are candidates; returns how many there are.
 fn choose_forced(at: u32) -> u32 {
     var count = 0u;
     if (POLICY == 1u) {
@@ -349,15 +350,15 @@ fn choose_forced(at: u32) -> u32 {
     return count;
 }
 
-// Writes the places of the `count` largest keys of first .. end to `selected` from `at` on, in the order of (falling
-// key, rising place), then NONE where there are no more.
+// Writes the indices of the `count` largest keys of first .. end to `selected` from `at` on, by falling key, ties by
+// lower index; then NONE where there are no more.
 fn choose_largest(first: u32, end: u32, at: u32, count: u32) {
     for (var choice = 0u; choice < count; choice++) {
         selected[at + choice] = take_largest(first, end);
     }
 }
 
-// The place of the largest key of first .. end, which it closes; NONE where all are closed.
+// The index of the largest key of first .. end, which it closes; NONE where all are closed.
 fn take_largest(first: u32, end: u32) -> u32 {
     var best = CLOSED;
     var place = NONE;
@@ -373,7 +374,7 @@ fn take_largest(first: u32, end: u32) -> u32 {
     return place;
 }
 
-// Weights of the `count` choices from `at` on, without those of the experts themselves.
+// Computes the weights of the `count` choices from `at` on, without the experts' own factors.
 fn weigh(at: u32, count: u32) {
     let chosen = chosen_of(at, count);
     for (var choice = at + chosen; choice < at + count; choice++) {
@@ -417,8 +418,8 @@ fn weigh(at: u32, count: u32) {
     }
 }
 
-// Each of the choices, by falling logit: its share of the softmax over those candidates that are not chosen before it
-// and not further below it than twice the jitter, relatively.
+// Computes the sparse mixer's weights. For each choice, by falling logit, the weight is its share of a softmax over the
+// candidates that were not chosen before it and whose logits are relatively at most twice the jitter below it.
 fn mix_sparsely(at: u32, chosen: u32) {
     for (var choice = at; choice < at + chosen; choice++) {
         route_weights[choice] = logit_of(selected[choice]);
@@ -442,7 +443,7 @@ fn mix_sparsely(at: u32, chosen: u32) {
     }
 }
 
-// Whether an expert counts in the softmax of a choice; those from `at` on before it do not.
+// Whether an expert counts in the softmax of a choice; the choices from `at` on before it do not.
 fn is_near(expert: u32, logit: f32, at: u32, choice: u32) -> bool {
     if (!is_candidate(expert)) {
         return false;
@@ -457,7 +458,7 @@ fn is_near(expert: u32, logit: f32, at: u32, choice: u32) -> bool {
     return size <= 0.0 || (logit - other) / size <= 2.0 * jitter();
 }
 
-// How many of the `count` choices from `at` on are experts.
+// The number of the `count` choices from `at` on that are experts.
 fn chosen_of(at: u32, count: u32) -> u32 {
     var chosen = 0u;
     while (chosen < count && selected[at + chosen] != NONE) {
@@ -466,7 +467,7 @@ fn chosen_of(at: u32, count: u32) -> u32 {
     return chosen;
 }
 
-// Softmax over the `count` choices from `at` on, experts or groups; all of them are there.
+// Softmax over the `count` choices from `at` on, experts or groups; none of them is NONE.
 fn softmax(at: u32, count: u32) {
     var largest = LOWEST;
     for (var choice = at; choice < at + count; choice++) {
@@ -490,8 +491,8 @@ fn weighed(candidate: u32) -> f32 {
     return logit_of(candidate);
 }
 
-// The largest groups, and in each its largest experts. The groups stand at the end of the room for the experts
-// until their place is needed.
+// Chooses the largest groups, and in each its largest experts. The groups are kept at the end of the experts' rows,
+// where experts will be written later.
 fn choose_by_group(at: u32, k: u32) {
     let size = EXPERTS / max(EXPERT_GROUPS, 1u);
     let each = k / GROUPS_PER_TOKEN;
@@ -528,7 +529,7 @@ fn choose_by_group(at: u32, k: u32) {
     }
 }
 
-// By falling weight, ties by lower id, NONE last (insertion sort: few choices).
+// Sorts by falling weight, ties by lower id, NONE last (insertion sort, because there are few choices).
 fn sort_by_weight(at: u32, count: u32) {
     for (var end = 1u; end < count; end++) {
         let id = selected[at + end];
