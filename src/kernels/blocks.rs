@@ -1,15 +1,15 @@
-//! Weights in blocks ([`crate::shape::blocks`]) as both engines keep them: in panels of sixteen rows, with the codes of
-//! the file and in as many bits. The GPU reads the same words; `shaders/shared/weights_*.wgsl` are the twins of this
-//! file's [`Layout`].
+//! Weights in blocks ([`crate::shape::blocks`]) in the layout of both engines: panels of sixteen rows, with the codes
+//! of the file in the same number of bits. The GPU reads the same words; `shaders/shared/weights_*.wgsl` are the twins
+//! of this file's [`Layout`].
 //!
-//! A chunk is sixteen rows by the columns of a block: words for all of its columns, then words for each 32 of them.
-//! Where a word belongs to two rows, its lower half is of row `j` and its upper half of row `j + 8`.
+//! A chunk is sixteen rows by the columns of a block: first the words for all of its columns, then the words for each
+//! 32 of them. Where a word has two rows, its lower half belongs to row `j` and its upper half to row `j + 8`.
 //!
-//! - For all: a half for each row (the scale), then a second one where the format has it. Formats of 32 columns have
-//!   these with their only 32.
-//! - For 32 columns: two bytes for each row (the small scales) where the format has them; words of the codes' fifth and
-//!   sixth bits, one or two a row; then the codes' lower four bits, eight columns a word, or all eight, four columns a
-//!   word.
+//! - For all columns: an f16 number for each row (the scale), and a second one where the format has an offset. In
+//!   formats with blocks of 32 columns, these belong to the 32 columns.
+//! - For each 32 columns: two bytes for each row (the small scales), where the format has them. Then words with the
+//!   fifth and sixth bits of the codes, one or two for each row. Then the lower four bits of the codes, eight columns in
+//!   a word; or all eight bits, four columns in a word.
 
 use super::pairs::{Pairs, from_bf16, from_f16};
 use super::panels::{Column, ROWS};
@@ -18,29 +18,29 @@ use crate::shape::format::with_block;
 use crate::shape::{Dtype, Matrix};
 use wide::{f32x4, f32x8, i32x4, i32x8};
 
-/// Columns that share the words of codes.
+/// Number of columns whose codes share words.
 pub const SPAN: usize = 32;
 
-/// Words of eight rows.
+/// Words for eight rows.
 type Words = i32x8;
 
-/// Where the words of a chunk are, in groups of eight.
+/// The layout of a chunk's words, in groups of eight words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Columns of a chunk.
     pub columns: usize,
-    /// Groups at its start: halves of all rows.
+    /// Groups at the start of the chunk, with f16 numbers of all rows.
     pub halves: usize,
-    /// Groups of small scales, each 32 columns.
+    /// Groups of small scales for each 32 columns.
     pub small: usize,
-    /// Bits of a code above the fourth.
+    /// Number of bits of a code above the fourth.
     pub high: usize,
-    /// Codes have eight bits.
+    /// Whether codes have eight bits.
     pub bytes: bool,
 }
 
 impl Layout {
-    /// That of blocks of `dtype`.
+    /// The layout of blocks of `dtype`; `None` for single numbers.
     pub const fn of(dtype: Dtype) -> Option<Self> {
         let (columns, halves, small, high, bytes) = match dtype {
             Dtype::F32 | Dtype::F16 | Dtype::Bf16 => return None,
@@ -56,18 +56,18 @@ impl Layout {
         Some(Self { columns, halves, small, high, bytes })
     }
 
-    /// Groups of a span of 32 columns.
+    /// Number of groups for 32 columns.
     const fn span(self) -> usize {
         self.small + 2 * self.high + if self.bytes { 16 } else { 8 }
     }
 
-    /// Groups of a chunk.
+    /// Number of groups of a chunk.
     pub const fn groups(self) -> usize {
         self.halves + self.columns / SPAN * self.span()
     }
 }
 
-/// A matrix `[rows, cols]` of blocks. Missing rows are zero.
+/// A matrix `[rows, cols]` of blocks. Rows beyond the matrix are zero.
 pub struct Blocks {
     dtype: Dtype,
     layout: Layout,
@@ -77,14 +77,15 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// A matrix of zeros in blocks of `dtype`, whole ones in each row. None where numbers of `dtype` stand by themselves.
+    /// A matrix of zeros in blocks of `dtype`, with whole blocks in each row; `None` for formats of single numbers.
     pub fn zeros(dtype: Dtype, rows: usize, cols: usize) -> Option<Self> {
         let layout = Layout::of(dtype)?;
         let words = vec![Words::default(); rows.div_ceil(ROWS) * (cols / layout.columns) * layout.groups()];
         Some(Self { dtype, layout, rows, cols, words })
     }
 
-    /// Packs matrices of the same width and format, stacked; none where their numbers stand by themselves.
+    /// Stacks matrices of equal width and format on top of each other, and packs them; `None` for formats of single
+    /// numbers.
     pub fn stack(matrices: &[Matrix<'_>]) -> Option<Self> {
         let first = &matrices[0];
         let mut stacked = Self::zeros(first.dtype, matrices.iter().map(|m| m.rows).sum(), first.cols)?;
@@ -93,7 +94,7 @@ impl Blocks {
         Some(stacked)
     }
 
-    /// Puts a row of the file's blocks in its place, which was zero.
+    /// Packs a row of the file's blocks; the row must have been zero.
     pub fn put_row(&mut self, row: usize, bytes: &[u8]) {
         with_block!(self.dtype, B => self.put_blocks::<B>(row, bytes), ());
     }
@@ -114,32 +115,32 @@ impl Blocks {
         }
     }
 
-    /// How its numbers are stored.
+    /// The number format.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// Outputs of a product with it.
+    /// Number of rows: outputs of a product.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Inputs of a product with it.
+    /// Number of columns: inputs of a product.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// Bytes that a product reads.
+    /// Size of the packed weights in bytes; one product reads all of them.
     pub fn bytes(&self) -> usize {
         size_of_val(self.words.as_slice())
     }
 
-    /// All words, as a GPU reads them.
+    /// All words, in the form that a GPU reads.
     pub fn words(&self) -> &[u32] {
         bytemuck::cast_slice(&self.words)
     }
 
-    /// The number at (`row`, `col`), which the GPU finds in the same way.
+    /// The number at (`row`, `col`), found in the same way as on the GPU.
     pub fn get(&self, row: usize, col: usize) -> f32 {
         with_block!(self.dtype, B => self.number::<B>(row, col), 0.0)
     }
@@ -187,7 +188,7 @@ impl Blocks {
         Span { halves, words: &rest[span % spans * layout.span()..][..layout.span()] }
     }
 
-    /// A whole panel, widened into `wide`.
+    /// Widens a whole panel into `wide`.
     #[inline(never)]
     pub(super) fn widen_panel<'a>(&self, p: usize, wide: &'a mut Vec<Column>) -> &'a [Column] {
         wide.resize(self.cols, Column::default());
@@ -201,7 +202,7 @@ impl Blocks {
         wide
     }
 
-    /// The product of one row `x` with the sixteen rows of panel `p`, in the order of [`super::linear`].
+    /// The products of one row `x` with the sixteen rows of panel `p`, in the order of [`super::linear`].
     pub(super) fn by_panel(&self, x: &[f32], p: usize) -> Column {
         with_block!(self.dtype, B => self.product::<B>(x, p), Column::default())
     }
@@ -222,11 +223,11 @@ impl Blocks {
     }
 }
 
-/// Blocks and their layout.
+/// A block format with its layout.
 trait Packed: Block {
-    /// Their format.
+    /// The format.
     const DTYPE: Dtype;
-    /// The layout of it.
+    /// Its layout.
     const LAYOUT: Layout = match Layout::of(Self::DTYPE) {
         Some(layout) => layout,
         None => panic!("every block has a layout"),
@@ -242,7 +243,7 @@ macro_rules! packed {
 }
 packed!(Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4K, Q5K, Q6K, Mxfp4);
 
-/// Where a row lies in its panel.
+/// The place of a row in its panel.
 #[derive(Clone, Copy)]
 struct Place {
     layout: Layout,
@@ -250,7 +251,7 @@ struct Place {
 }
 
 impl Place {
-    /// Puts 16 bits into one of the groups whose words belong to two rows.
+    /// Writes 16 bits to one of the groups whose words have two rows.
     fn put_half(self, words: &mut [u32], group: usize, bits: u16) {
         words[8 * group + self.row % 8] |= u32::from(bits) << (self.row / 8 * 16);
     }
@@ -295,14 +296,14 @@ impl Place {
     }
 }
 
-/// Words of 32 columns.
+/// The words of 32 columns.
 struct Span<'a> {
     halves: &'a [Words],
     words: &'a [Words],
 }
 
 impl Span<'_> {
-    /// All numbers: `scale * value + offset`, as [`Block::widen`] has them.
+    /// Widens all numbers: `scale * value + offset`, as [`Block::widen`] does.
     #[inline(always)]
     fn widen<B: Packed>(&self, columns: &mut [Column; SPAN]) {
         let layout = B::LAYOUT;
@@ -312,7 +313,7 @@ impl Span<'_> {
             _ => from_f16(whole(0)),
         };
         let (above, low) = self.words[layout.small..].split_at(2 * layout.high);
-        // Of the first and of the last sixteen columns.
+        // The scales of the first and of the last sixteen columns.
         let mut scales = [scale; 2];
         let mut offset = None;
         if layout.halves == 2 {
@@ -322,7 +323,7 @@ impl Span<'_> {
             let small = self.words[0];
             match B::DTYPE {
                 Dtype::Q6K => {
-                    // Signed bytes: first and second, of the lower halves and of the upper ones.
+                    // Two signed bytes for each row: those of the lower halves and those of the upper halves.
                     let first = [right::<24>(left::<24>(small)), right::<24>(left::<8>(small))];
                     let second = [right::<24>(left::<16>(small)), right::<24>(small)];
                     scales = [first, second].map(|both| times(both.map(floats), scale));
@@ -330,7 +331,7 @@ impl Span<'_> {
                 _ => {
                     let byte = |word: i32x8| floats(word & i32x8::splat(255));
                     scales = [times([byte(small), byte(right::<16>(small))], scale); 2];
-                    // What is taken away.
+                    // The offset that is subtracted.
                     offset = offset.map(|min| {
                         times(times([byte(right::<8>(small)), byte(right::<24>(small))], min), [f32x8::splat(-1.0); 2])
                     });
@@ -339,7 +340,7 @@ impl Span<'_> {
         }
         let bias = f32x8::splat(-B::value(0));
         for half in 0..2 {
-            // The bits above the fourth of the next columns.
+            // The bits above the fourth, for the next columns.
             let mut above_next = i32x8::ZERO;
             for (eight, columns) in columns.as_chunks_mut::<8>().0.iter_mut().enumerate() {
                 let scale = scales[eight / 2][half];
@@ -380,13 +381,13 @@ impl Span<'_> {
     }
 }
 
-/// Shifts by `N` bits, with the sign. The library's own shift has its count in a register, which goes through memory.
+/// Shifts right by `N` bits, keeping the sign. The library's own shift reads its count from memory.
 #[inline(always)]
 fn right<const N: i32>(words: i32x8) -> i32x8 {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{__m128i, _mm_srai_epi32};
-        // SAFETY: every processor of this kind has SSE2.
+        // SAFETY: every CPU of this architecture has SSE2.
         let shifted = bytemuck::cast::<i32x8, [__m128i; 2]>(words).map(|words| unsafe { _mm_srai_epi32::<N>(words) });
         bytemuck::cast(shifted)
     }
@@ -396,13 +397,13 @@ fn right<const N: i32>(words: i32x8) -> i32x8 {
     }
 }
 
-/// Shifts by `N` bits; see [`right`].
+/// Shifts left by `N` bits; see [`right`].
 #[inline(always)]
 fn left<const N: i32>(words: i32x8) -> i32x8 {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{__m128i, _mm_slli_epi32};
-        // SAFETY: every processor of this kind has SSE2.
+        // SAFETY: every CPU of this architecture has SSE2.
         let shifted = bytemuck::cast::<i32x8, [__m128i; 2]>(words).map(|words| unsafe { _mm_slli_epi32::<N>(words) });
         bytemuck::cast(shifted)
     }
@@ -412,7 +413,7 @@ fn left<const N: i32>(words: i32x8) -> i32x8 {
     }
 }
 
-/// Whole numbers as f32. The library's own conversion takes them one by one on some targets.
+/// Converts whole numbers to f32. The library's own conversion is scalar on some targets.
 #[inline(always)]
 fn floats(numbers: i32x8) -> f32x8 {
     bytemuck::cast(bytemuck::cast::<i32x8, [i32x4; 2]>(numbers).map(f32x4::from_i32x4))
@@ -423,7 +424,7 @@ fn times(a: Column, b: Column) -> Column {
     [a[0] * b[0], a[1] * b[1]]
 }
 
-/// Twice the numbers of e2m1: a sign, and 0, 1, 2, 3, 4, 6, 8 or 12.
+/// Twice the e2m1 numbers of codes: a sign, and 0, 1, 2, 3, 4, 6, 8 or 12.
 #[inline(always)]
 fn microscaled(code: i32x8) -> f32x8 {
     let size = code & i32x8::splat(7);
@@ -439,7 +440,7 @@ mod tests {
     use crate::kernels::stored::Stored;
     use std::borrow::Cow;
 
-    /// Blocks by chance, whose scales are finite and small.
+    /// Random blocks whose scales are finite and small.
     pub fn random(dtype: Dtype, rows: usize, cols: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let mut bytes: Vec<u8> = (0..dtype.bytes_of(rows * cols))

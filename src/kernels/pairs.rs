@@ -1,4 +1,4 @@
-//! Numbers of 16 bits, two in a word, and how they are widened.
+//! 16-bit numbers, two in a word, and how they are widened.
 
 use super::panels::Column;
 use wide::{f32x8, i32x8};

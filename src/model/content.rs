@@ -1,4 +1,4 @@
-//! What a file holds, wherever it is, and the files of a model.
+//! The contents of files, wherever they are stored, and the files of a model.
 
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, ready};
@@ -6,24 +6,24 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A file's content, shared: in memory, mapped, outside of this program's memory, or still arriving.
+/// The shared contents of a file: in memory, mapped, outside of WebAssembly memory, or still arriving.
 pub type Bytes = Rc<dyn Content>;
 
-/// What a file holds.
+/// The contents of a file.
 pub trait Content {
-    /// Waits until the bytes before `end` are there, or the file's last: how many are there.
+    /// Waits until the bytes before `end` or all bytes of the file are there; returns how many are there.
     fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize>;
 
-    /// The bytes in `range`, which have arrived: copied where they are not in this program's memory.
+    /// The bytes in `range`, which must have arrived; copied where they are not in the program's memory.
     fn read(&self, range: Range<usize>) -> Cow<'_, [u8]>;
 
-    /// As [`Self::read`], for the last time: their memory may be used for something else.
+    /// As [`Self::read`], for the last time: the memory of these bytes may be freed.
     fn take(&self, range: Range<usize>) -> Cow<'_, [u8]> {
         self.read(range)
     }
 }
 
-/// The result of a future that waits for nothing but complete files.
+/// The result of a future that only waits for complete files.
 pub(crate) fn at_once<T>(waiting: impl Future<Output = T>) -> T {
     waiting.now_or_never().expect("complete files never make a caller wait")
 }
@@ -40,7 +40,7 @@ impl<T: AsRef<[u8]>> Content for T {
 
 /// The files of a model directory.
 pub struct ModelFiles {
-    /// The directory's name, or the file's.
+    /// The name of the directory or of the file.
     pub name: String,
     /// `config.json`.
     pub config: Vec<u8>,

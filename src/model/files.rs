@@ -1,5 +1,5 @@
-//! The files of a model directory, in memory. How they get there depends on where they are: the
-//! native [`read_dir`], or the worker's fetch in the browser.
+//! The files of a model directory, in memory. Natively [`read_dir`] reads them; in the browser the worker fetches
+//! them.
 
 pub(crate) use super::content::at_once;
 pub use super::content::{Bytes, Content, ModelFiles};
@@ -7,7 +7,7 @@ pub use super::content::{Bytes, Content, ModelFiles};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 
-/// The shards that `model.safetensors.index.json` names, each once, in order.
+/// The shards that `model.safetensors.index.json` names, without duplicates, in order.
 pub fn shards(index: &[u8]) -> Result<Vec<String>> {
     let at = "model.safetensors.index.json";
     let index: serde_json::Value =
@@ -24,15 +24,15 @@ pub fn shards(index: &[u8]) -> Result<Vec<String>> {
     if names.is_empty() {
         return Err(Error::model(at, "has an empty weight_map; it should map each tensor to its file; fetch it again"));
     }
-    // A name that leaves the directory is no shard of it.
+    // A name with a path leads out of the directory.
     match names.iter().find(|name| name.contains(['/', '\\'])) {
         Some(name) => Err(Error::model(at, format!("names a file outside its directory: {name}"))),
         None => Ok(names.into_iter().collect()),
     }
 }
 
-/// Where a model's tokenizer is, seen from its directory: what `config.json` names as its `tokenizer_file`, for models
-/// that share one, or `tokenizer.json`.
+/// The path of a model's tokenizer, relative to its directory: the `tokenizer_file` of `config.json` where models
+/// share a tokenizer, otherwise `tokenizer.json`.
 pub fn tokenizer_file(config: &[u8]) -> String {
     let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
     config["tokenizer_file"].as_str().unwrap_or("tokenizer.json").to_owned()
@@ -48,9 +48,9 @@ mod native {
     use std::path::{Path, PathBuf};
     use std::rc::Rc;
 
-    /// Reads a model directory; of a `.safetensors` file's path, the directory around it with that
-    /// file as its weights; of a `.gguf` file's path, or of a directory that holds one and no `config.json`, that file
-    /// and those that belong to it.
+    /// Reads a model directory. For the path of a `.safetensors` file it reads the directory of that file, with that
+    /// file as the weights. For the path of a `.gguf` file, or a directory with one and without a `config.json`, it
+    /// reads that file and its parts.
     pub fn read_dir(path: &Path) -> Result<ModelFiles> {
         if !path.exists() {
             return Err(Error::read(path.display().to_string(), "there is no such file or directory"));
@@ -72,7 +72,7 @@ mod native {
         })
     }
 
-    /// The GGUF file that `path` is, or that the directory there holds in place of a config.
+    /// The GGUF file at `path`, or the one in the directory `path` if that has no config.
     fn gguf_of(path: &Path) -> Result<Option<PathBuf>> {
         let is_gguf = |path: &Path| path.extension().is_some_and(|end| end == "gguf");
         if !path.is_dir() {
@@ -118,12 +118,12 @@ mod native {
         std::fs::read(path).map_err(|e| Error::read(path.display().to_string(), e))
     }
 
-    /// Maps a file into memory, so that a large checkpoint is read as it is used.
+    /// Maps a file into memory, so that only the used parts of a large checkpoint are read.
     fn map(path: &Path) -> Result<(String, Bytes)> {
         let at = || path.display().to_string();
         let file = std::fs::File::open(path).map_err(|e| Error::read(at(), e))?;
-        // SAFETY: the map is private to this process and read-only; a file that another process cuts
-        // while it is mapped ends this process by a signal, as any use of mapped files does.
+        // SAFETY: the map is private to this process and read-only. If another process truncates the file while it is
+        // mapped, a signal ends this process, as with any mapped file.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::read(at(), e))?;
         Ok((at(), Rc::new(bytes)))
     }
@@ -140,7 +140,7 @@ mod tests {
             "../tokenizer/tokenizer.json"
         );
         assert_eq!(tokenizer_file(b"{}"), "tokenizer.json");
-        // What is wrong with it is said where it is read.
+        // A damaged config is reported where it is parsed.
         assert_eq!(tokenizer_file(b"no JSON"), "tokenizer.json");
     }
 }

@@ -1,4 +1,4 @@
-//! Moescope's own family: Mixtral's keys and tensors, and a `router` that says how experts are chosen
+//! Moescope's own family: Mixtral's keys and tensors, with a `router` that says how experts are chosen
 //! (docs/model-format.md).
 
 use super::backbone::{self, MOST_EXPERTS};
@@ -31,7 +31,7 @@ struct Router {
     shared_experts: usize,
 }
 
-/// What a config asks to compute.
+/// The architecture that a config describes.
 pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let router = keys.get("router").ok_or_else(|| wrong("router is missing; it says how experts are chosen".into()))?;
@@ -83,7 +83,7 @@ fn gate(router: &Router) -> Result<Gate> {
     })
 }
 
-/// Numbers that an f32 can compute with, at kinds that know them.
+/// Checks that all numbers are in a range where f32 can compute with them, and that the kind of gate has these keys.
 fn check(router: &Router, kind: GateKind) -> Result<()> {
     let wrong = |why: String| Err(Error::model("config.json", why));
     let numbers = [
@@ -117,7 +117,7 @@ fn check(router: &Router, kind: GateKind) -> Result<()> {
     Ok(())
 }
 
-/// Views of all tensors, with their shapes checked.
+/// Views of all tensors; checks their shapes.
 pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>> {
     backbone::weights(tensors, a, |at, moe| {
         let mut ffn = mixtral::ffn(tensors, at, moe, a.hidden)?;

@@ -1,5 +1,5 @@
-//! The metadata of a GGUF file as a Hugging Face config. What is said of the architecture and not read here could change
-//! the numbers, and is an error.
+//! Translates the metadata of a GGUF file to a Hugging Face config. A key of the architecture that is not read here
+//! could change the numbers, so it is an error.
 
 use super::header::Header;
 use super::keys::Keys;
@@ -7,7 +7,7 @@ use super::names::architecture;
 use crate::error::Result;
 use serde_json::{Map, Value, json};
 
-/// Tokens that end a turn or a text, where the file has them as control tokens and does not say so itself.
+/// Names of control tokens that end a turn or a text, for files that do not say so themselves.
 const ENDS: [&str; 8] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -19,7 +19,7 @@ const ENDS: [&str; 8] = [
     "<|end_of_text|>",
 ];
 
-/// A control token, as `tokenizer.ggml.token_type` says it.
+/// The `tokenizer.ggml.token_type` of a control token.
 const CONTROL: f64 = 3.0;
 
 /// The config that the file `file` describes.
@@ -32,7 +32,7 @@ pub fn translated(file: &str, header: &Header) -> Result<Value> {
     Ok(Value::Object(config))
 }
 
-/// What all architectures have.
+/// The keys that all architectures have.
 fn common(keys: &Keys) -> Result<Map<String, Value>> {
     let embeddings = keys.header.tensors.iter().find(|tensor| tensor.name == "token_embd.weight");
     let vocabulary = embeddings.and_then(|tensor| tensor.shape.first());
@@ -54,7 +54,7 @@ fn common(keys: &Keys) -> Result<Map<String, Value>> {
     put("head_dim", json!(head_dim));
     put("tie_word_embeddings", json!(!keys.has("output.weight")));
     put("hidden_act", json!("silu"));
-    // Where llama.cpp takes one for a missing key, so does this.
+    // llama.cpp has the same default for a missing key.
     put("num_key_value_heads", json!(keys.size("attention.head_count_kv")?.unwrap_or(heads)));
     put("rope_theta", json!(keys.number("rope.freq_base")?.unwrap_or(10_000.0)));
     put("max_position_embeddings", json!(keys.needed("context_length")?));
@@ -77,12 +77,12 @@ fn common(keys: &Keys) -> Result<Map<String, Value>> {
     Ok(config)
 }
 
-/// Scaled rotary positions; none where they are not.
+/// The scaling of rotary positions; `None` where there is none.
 fn scaling(keys: &Keys) -> Result<Option<Value>> {
     let kind = keys.text("rope.scaling.type").filter(|kind| kind != "none");
     let factor = keys.number("rope.scaling.factor")?.or(keys.number("rope.scale_linear")?);
     let context = keys.size("rope.scaling.original_context_length")?;
-    // Whether the file is of a model that was trained further with them changes nothing.
+    // Whether the model was trained further with the scaling does not change the numbers.
     keys.header.metadata.get(&keys.full("rope.scaling.finetuned"));
     if keys.has("rope_freqs.weight") {
         return Err(keys.wrong(
@@ -101,7 +101,7 @@ fn scaling(keys: &Keys) -> Result<Option<Value>> {
     Ok(Some(Value::Object(scaling)))
 }
 
-/// Ids that end a text or a turn.
+/// The ids of tokens that end a text or a turn.
 fn ends(keys: &Keys) -> Vec<usize> {
     let metadata = &keys.header.metadata;
     let id = |kind: &str| metadata.size(&format!("tokenizer.ggml.{kind}_token_id"));

@@ -1,5 +1,4 @@
-//! What stands before the numbers of a GGUF file: metadata, and where each tensor is. Every size is checked before it is
-//! used.
+//! The header of a GGUF file: the metadata, and the place of each tensor. Every size is checked before it is used.
 
 use super::metadata::{Metadata, Value};
 use crate::error::{Error, Result};
@@ -12,19 +11,19 @@ use std::ops::Range;
 /// The first bytes of a file.
 pub const MAGIC: [u8; 4] = *b"GGUF";
 
-/// The most bytes of a header; those of the largest vocabularies have 20 MB.
+/// The most bytes of a header; the largest vocabularies need 20 MB.
 const LONGEST_HEADER: usize = 100_000_000;
 
-/// As many bytes of a file are looked at first; where the header is longer, twice as many.
+/// Bytes that are read first; if the header is longer, twice as many are read, and so on.
 const FIRST: usize = 1 << 16;
 
-/// Arrays in arrays go so deep at most.
+/// The deepest nesting of arrays.
 const MOST_DEPTH: usize = 4;
 
-/// Where tensors start, unless the metadata says otherwise: at multiples of so many bytes.
+/// Alignment of tensors in bytes, unless the metadata has another one.
 const ALIGNMENT: usize = 32;
 
-/// Formats of numbers: the file's number for each, GGML's name, and ours where it is known.
+/// Number formats: the file's number, GGML's name, and our format where it is supported.
 pub const FORMATS: [(u32, &str, Option<Dtype>); 31] = [
     (0, "F32", Some(Dtype::F32)),
     (1, "F16", Some(Dtype::F16)),
@@ -62,41 +61,41 @@ pub const FORMATS: [(u32, &str, Option<Dtype>); 31] = [
 /// A tensor as the header describes it.
 #[derive(Clone, Debug)]
 pub struct TensorInfo {
-    /// The file's name for it.
+    /// Its name in the file.
     pub name: String,
-    /// Its sizes, columns last; at most four.
+    /// Its sizes, columns last, at most four.
     pub shape: Vec<usize>,
-    /// How its numbers are stored; none for a format that is not known.
+    /// Its number format; `None` where it is not supported.
     pub dtype: Option<Dtype>,
     /// GGML's name of that format.
     pub kind: String,
-    /// Where it is in the file; empty for a format that is not known.
+    /// Its place in the file; empty for a format that is not supported.
     pub range: Range<usize>,
 }
 
 /// The header of a file.
 pub struct Header<'a> {
-    /// What is said of the model.
+    /// The metadata.
     pub metadata: Metadata<'a>,
     /// All tensors.
     pub tensors: Vec<TensorInfo>,
-    /// Where the last of them ends.
+    /// The end of the last tensor.
     pub end: usize,
 }
 
-/// Why a header could not be read.
+/// Why a header could not be parsed.
 enum Stop {
-    /// It goes on after these bytes.
+    /// The bytes end before the header does.
     Short,
     Wrong(String),
 }
 
 type Parsed<T> = std::result::Result<T, Stop>;
 
-/// Waits for the header of a file, and gives its bytes, perhaps with some that follow.
+/// Waits for the header of a file. Returns its bytes, possibly with some bytes after it.
 ///
 /// # Errors
-/// It is damaged or too long, or the file ends in it.
+/// The header is damaged or too long, or the file ends within it.
 pub async fn header_bytes<'a>(file: &str, content: &'a dyn Content) -> Result<Cow<'a, [u8]>> {
     let mut wanted = FIRST;
     loop {
@@ -119,10 +118,10 @@ fn damaged(file: &str, why: &str) -> Error {
 }
 
 impl<'a> Header<'a> {
-    /// Reads what [`header_bytes`] gave.
+    /// Parses the bytes that [`header_bytes`] returned.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`header_bytes`].
     pub fn parse(file: &str, bytes: &'a [u8]) -> Result<Self> {
         parse(bytes).map_err(|stop| match stop {
             Stop::Short => damaged(file, "it ends in its header"),
@@ -130,7 +129,7 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// Refuses the first file of a model in several files, where there are not as many as it says.
+    /// Returns an error if this is the first file of a split model and another number of files is here.
     pub(super) fn check_split(&self, file: &str, files: usize) -> Result<()> {
         match (self.metadata.size("split.no"), self.metadata.size("split.count")) {
             (None | Some(0), None | Some(0 | 1)) if files == 1 => Ok(()),
@@ -184,7 +183,8 @@ fn parse(bytes: &[u8]) -> Parsed<Header<'_>> {
     Ok(Header { metadata, tensors: infos, end })
 }
 
-/// Moves the tensors' places to where the numbers start; gives the end of the last one. None may overlap another.
+/// Moves the places of the tensors to where the numbers start. Returns the end of the last tensor. Tensors must not
+/// overlap.
 fn place(tensors: &mut [TensorInfo], start: usize) -> Parsed<usize> {
     for tensor in tensors.iter_mut() {
         let Range { start: from, end } = tensor.range;
@@ -228,7 +228,7 @@ impl<'a> Cursor<'a> {
         Ok(u32::from_le_bytes(self.fixed()?))
     }
 
-    /// A length, or a number of things that take a byte or more each.
+    /// A length, or a number of items that take at least one byte each.
     fn count(&mut self, of: &str) -> Parsed<usize> {
         let count = u64::from_le_bytes(self.fixed()?);
         let fits = usize::try_from(count).ok().filter(|count| *count <= LONGEST_HEADER);
@@ -290,7 +290,7 @@ impl<'a> Cursor<'a> {
         Ok(Value::Numbers { kind, bytes: self.take(count.saturating_mul(width))? })
     }
 
-    /// A tensor, whose place counts from where the numbers start.
+    /// A tensor; its place is relative to where the numbers start.
     fn tensor(&mut self, alignment: usize) -> Parsed<TensorInfo> {
         let name = String::from_utf8_lossy(self.string()?).into_owned();
         let wrong = |why: String| Stop::Wrong(format!("the tensor {name} {why}"));

@@ -1,36 +1,36 @@
-//! The keys of an architecture in the metadata: each is read with a check.
+//! The keys of an architecture in the metadata; each value is checked.
 
 use super::header::Header;
 use crate::error::{Error, Result};
 
-/// Keys of an architecture that change no number.
+/// Keys of an architecture that do not change the numbers.
 const HARMLESS: [&str; 2] = ["vocab_size", "expert_weights_norm"];
 
 /// The keys of one architecture.
 pub struct Keys<'a> {
     file: &'a str,
-    /// The header that they are in.
+    /// The header with the keys.
     pub header: &'a Header<'a>,
     architecture: String,
 }
 
 impl<'a> Keys<'a> {
-    /// Those of `architecture` in the header of `file`.
+    /// The keys of `architecture` in the header of `file`.
     pub fn of(file: &'a str, header: &'a Header<'a>, architecture: &str) -> Self {
         Self { file, header, architecture: architecture.to_owned() }
     }
 
-    /// An error of the metadata.
+    /// An error about the metadata.
     pub fn wrong(&self, why: impl Into<String>) -> Error {
         Error::model(format!("{}, metadata", self.file), why)
     }
 
-    /// A key of this architecture as the file has it.
+    /// The full name of a key of this architecture.
     pub fn full(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
 
-    /// A whole number; none where the key is missing.
+    /// A whole number; `None` where the key is missing.
     pub fn size(&self, key: &str) -> Result<Option<usize>> {
         let key = self.full(key);
         match (self.header.metadata.get(&key), self.header.metadata.size(&key)) {
@@ -40,12 +40,12 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A whole number that must be there.
+    /// A whole number that is required.
     pub fn needed(&self, key: &str) -> Result<usize> {
         self.size(key)?.ok_or_else(|| self.wrong(format!("{} is missing; convert the model again", self.full(key))))
     }
 
-    /// A number; none where the key is missing.
+    /// A number; `None` where the key is missing.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         let key = self.full(key);
         match (self.header.metadata.get(&key), self.header.metadata.number(&key)) {
@@ -55,17 +55,17 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A text; none where the key is missing or is none.
+    /// A text; `None` where the key is missing or is not a text.
     pub fn text(&self, key: &str) -> Option<String> {
         self.header.metadata.text(&self.full(key)).map(|text| text.into_owned())
     }
 
-    /// Whether there is a tensor called `name`.
+    /// Whether there is a tensor with this name.
     pub fn has(&self, name: &str) -> bool {
         self.header.tensors.iter().any(|tensor| tensor.name == name)
     }
 
-    /// Refuses a key of the architecture that nobody asked for.
+    /// Rejects a key of the architecture that was not read.
     pub fn refuse_others(&self) -> Result<()> {
         for key in HARMLESS {
             self.header.metadata.get(&self.full(key));

@@ -23,14 +23,14 @@ pub enum Value<'a> {
     Numbers {
         /// The file's number of the type.
         kind: u32,
-        /// All of them.
+        /// The bytes of all numbers.
         bytes: &'a [u8],
     },
-    /// Arrays in an array, of which nothing is kept.
+    /// An array of arrays, whose contents are not kept.
     Nested,
 }
 
-/// Values by key, and which of them were asked for.
+/// Values by key, and which keys were read.
 pub struct Metadata<'a> {
     values: HashMap<&'a str, Value<'a>>,
     asked: RefCell<BTreeSet<String>>,
@@ -47,7 +47,7 @@ impl<'a> Metadata<'a> {
         self.values.get(key)
     }
 
-    /// A text; where it is not UTF-8, with replacement characters.
+    /// A text; bytes that are not UTF-8 become replacement characters.
     pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
         match self.get(key)? {
             Value::Text(text) => Some(String::from_utf8_lossy(text)),
@@ -82,7 +82,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Texts; where one is not UTF-8, with replacement characters.
+    /// Texts; bytes that are not UTF-8 become replacement characters.
     pub fn texts(&self, key: &str) -> Option<Vec<Cow<'a, str>>> {
         match self.get(key)? {
             Value::Texts(texts) => Some(texts.iter().map(|text| String::from_utf8_lossy(text)).collect()),
@@ -110,7 +110,7 @@ impl<'a> Metadata<'a> {
         })
     }
 
-    /// The first key, by the alphabet, that begins with `start` and was not asked for.
+    /// The first key in alphabetical order that starts with `start` and was not read.
     pub fn not_asked(&self, start: &str) -> Option<&str> {
         let asked = self.asked.borrow();
         self.values.keys().copied().filter(|key| key.starts_with(start) && !asked.contains(*key)).min()

@@ -1,4 +1,4 @@
-//! The tokenizer in the metadata of a GGUF file as a `tokenizer.json`.
+//! Translates the tokenizer in the metadata of a GGUF file to a `tokenizer.json`.
 
 use super::metadata::Metadata;
 use super::pre_tokenizer::{Words, words};
@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// What a token is, as `tokenizer.ggml.token_type` says it.
+/// Values of `tokenizer.ggml.token_type`.
 mod kind {
     pub const UNKNOWN: u8 = 2;
     pub const CONTROL: u8 = 3;
     pub const USER_DEFINED: u8 = 4;
 }
 
-/// A space in the vocabularies of SentencePiece.
+/// The character for a space in vocabularies of SentencePiece.
 const SPACE: &str = "\u{2581}";
 
 /// The tokens of a file.
@@ -24,11 +24,11 @@ struct Tokens<'a> {
     ids: HashMap<&'a str, usize>,
 }
 
-/// The tokenizer that the file `file` describes; none where it has none, or one of a kind that is not known, so that
-/// only ids can be read.
+/// The tokenizer of the file `file`; `None` where it has none or one of a kind that is not supported, so that only ids
+/// can be routed.
 ///
 /// # Errors
-/// It is damaged, or splits words in a way that is not known.
+/// The tokenizer is damaged, or splits words in an unknown way.
 pub fn translated(file: &str, metadata: &Metadata) -> Result<Option<Value>> {
     if let Some(json) = metadata.text("tokenizer.huggingface.json") {
         let json = serde_json::from_str(&json);
@@ -50,7 +50,7 @@ fn wrong(file: &str, why: impl Into<String>) -> Error {
     Error::model(format!("{file}, metadata"), why)
 }
 
-/// Tokens by their texts; the first of several with the same. Names that only fill up the vocabulary are none.
+/// Ids by the tokens' texts; the first of several equal texts. Padding of the vocabulary is left out.
 fn ids<'a>(texts: &'a [Cow<'a, str>]) -> HashMap<&'a str, usize> {
     let mut ids = HashMap::new();
     for (id, text) in texts.iter().enumerate() {
@@ -61,7 +61,7 @@ fn ids<'a>(texts: &'a [Cow<'a, str>]) -> HashMap<&'a str, usize> {
     ids
 }
 
-/// Byte-level pair encoding, as GPT-2 has it.
+/// Byte-level pair encoding, as in GPT-2.
 fn byte_level(file: &str, metadata: &Metadata, tokens: &Tokens) -> Result<Value> {
     let name = metadata.text("tokenizer.ggml.pre").unwrap_or(Cow::Borrowed("default"));
     let Words { patterns, whole_words, begins } = words(&name).ok_or_else(|| {
@@ -73,7 +73,7 @@ fn byte_level(file: &str, metadata: &Metadata, tokens: &Tokens) -> Result<Value>
     let merges = metadata.texts("tokenizer.ggml.merges");
     let merges = merges.ok_or_else(|| wrong(file, "tokenizer.ggml.merges is missing; convert the model again"))?;
     let pairs = merges.iter().filter_map(|merge| {
-        // A space can be the first character, and no other.
+        // A space can only be the first character.
         let first = merge.chars().next()?.len_utf8();
         let (left, right) = merge.split_at(first + merge[first..].find(' ')?);
         Some((left, &right[1..]))
@@ -93,7 +93,7 @@ fn byte_level(file: &str, metadata: &Metadata, tokens: &Tokens) -> Result<Value>
     }))
 }
 
-/// SentencePiece's pair encoding, in which a pair's rank is the score of what it becomes.
+/// SentencePiece's pair encoding: the rank of a pair is the score of the token that it becomes.
 fn sentence_piece(file: &str, metadata: &Metadata, tokens: &Tokens) -> Result<Value> {
     let scores = metadata.numbers("tokenizer.ggml.scores").filter(|scores| scores.len() == tokens.texts.len());
     let scores = scores.ok_or_else(|| wrong(file, "tokenizer.ggml.scores must have one score for each token"))?;
@@ -137,7 +137,7 @@ impl Tokens<'_> {
         self.ids.iter().map(|(text, id)| ((*text).to_owned(), json!(id))).collect()
     }
 
-    /// A token that is looked for in a text before anything else.
+    /// Whether the token is searched for in a text before anything else.
     fn is_added(&self, id: usize) -> bool {
         matches!(self.kinds[id], kind::CONTROL | kind::USER_DEFINED)
     }
@@ -152,7 +152,7 @@ impl Tokens<'_> {
         added.filter(|token| token["content"] != "").collect()
     }
 
-    /// Those of `pairs` that are of tokens and become one.
+    /// The `pairs` whose parts and result are tokens.
     fn known<'b>(&self, pairs: impl Iterator<Item = (&'b str, &'b str)>) -> Vec<Value> {
         let is_known = |(left, right): &(&str, &str)| {
             let whole = format!("{left}{right}");
@@ -162,7 +162,7 @@ impl Tokens<'_> {
     }
 }
 
-/// The tokens that are put before a text and after it: a template; null where there are none.
+/// A template with the tokens before and after a text; null where there are none.
 fn around(file: &str, metadata: &Metadata, tokens: &Tokens, begins: bool) -> Result<Value> {
     let one = |adds: &str, default: bool, id: &str| -> Result<Option<usize>> {
         let wanted = metadata.flag(&format!("tokenizer.ggml.{adds}")).unwrap_or(default);
