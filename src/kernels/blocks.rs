@@ -8,8 +8,8 @@
 //! - For all columns: an f16 number for each row (the scale), and a second one where the format has an offset. In
 //!   formats with blocks of 32 columns, these belong to the 32 columns.
 //! - For each 32 columns: two bytes for each row (the small scales), where the format has them. Then words with the
-//!   fifth and sixth bits of the codes, one or two for each row. Then the lower four bits of the codes, eight columns in
-//!   a word; or all eight bits, four columns in a word.
+//!   fifth and sixth bits of the codes, one or two for each row. Then the lower four bits of the codes, eight columns
+//!   in a word; or all eight bits, four columns in a word.
 
 use super::pairs::{Pairs, from_bf16, from_f16};
 use super::panels::{Column, ROWS};
