@@ -1,6 +1,7 @@
-//! How many tokens a GPU step has, and how many steps are in flight.
+//! How many tokens a GPU step has, how many steps are in flight, and how many experts a layer may have.
 
-use crate::shape::Architecture;
+use crate::error::{Error, Result};
+use crate::shape::{Architecture, MoeShape};
 
 /// The most decode steps in flight.
 pub const AHEAD: usize = 8;
@@ -22,4 +23,52 @@ pub fn most_tokens(a: &Architecture) -> usize {
     usize::try_from(MOST_MULTIPLY_ADDS / of_a_token.max(1))
         .unwrap_or(MOST_TOKENS)
         .clamp(TOKENS_WITH_LOGITS, MOST_TOKENS)
+}
+
+/// Returns an error for a layer with more experts than a workgroup of `bytes` bytes has room for.
+pub fn check_experts(a: &Architecture, bytes: usize) -> Result<()> {
+    match a.layers.iter().position(|layer| workgroup_bytes(&layer.moe) > bytes) {
+        None => Ok(()),
+        Some(n) => Err(Error::Device(format!(
+            "layer {n} has {} experts, and a workgroup of this GPU has {bytes} bytes of memory, room for about {}; \
+             use the CPU",
+            a.layers[n].moe.all_experts(),
+            (bytes - REST) / (3 * WORD)
+        ))),
+    }
+}
+
+/// Bytes of a number in a workgroup's memory.
+const WORD: usize = 4;
+/// Bytes that the kernels need besides those of each expert.
+const REST: usize = 512;
+
+/// The largest workgroup memory of the kernels that route: `dispatch` has three numbers for each expert, `settle` a
+/// score, a key and a count.
+fn workgroup_bytes(moe: &MoeShape) -> usize {
+    let groups = moe.gate.map_or(0, |gate| gate.groups.max(gate.group_limit.map_or(0, |limit| limit.groups)));
+    let settle = moe.router_rows() + 2 * moe.experts + groups;
+    REST + WORD * settle.max(3 * moe.all_experts())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{AttentionShape, LayerShape};
+
+    #[test]
+    fn too_many_experts_are_an_error_that_says_how_many_fit() {
+        let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 2, rope_theta: 1e4, window: None };
+        let with = |experts| Architecture {
+            vocabulary: 1,
+            hidden: 1,
+            context: 1,
+            norm_eps: 0.0,
+            tied: true,
+            layers: vec![LayerShape { attention: attention.clone(), moe: MoeShape::mixtral(experts, 1, 1) }],
+        };
+        assert!(check_experts(&with(1322), 16384).is_ok());
+        let message = check_experts(&with(1400), 16384).unwrap_err().to_string();
+        assert!(message.contains("1400 experts") && message.contains("about 1322"), "{message}");
+    }
 }

@@ -20,7 +20,7 @@ pub use self::limits::AHEAD;
 
 use self::device::{Gpu, StepUniform};
 use self::in_flight::InFlight;
-use self::limits::{TOKENS_WITH_LOGITS, most_tokens};
+use self::limits::{TOKENS_WITH_LOGITS, check_experts, most_tokens};
 use self::plan::Plan;
 use self::profile::{Clock, KernelTime};
 use self::readback::ReadbackLayout;
@@ -60,6 +60,7 @@ impl GpuEngine {
     /// Uploads the weights to `gpu` while they are downloaded, and makes the plan of a step.
     pub async fn on(gpu: Gpu, model: &Model) -> Result<Self> {
         let architecture = model.architecture.clone();
+        check_experts(&architecture, gpu.device.limits().max_compute_workgroup_storage_size as usize)?;
         let weights = GpuWeights::arriving(&gpu, &architecture, &model.weights()?).await?;
         let settings = own_settings(&architecture);
         Self::with(Rc::new(Shared { gpu, weights }), architecture, settings, false).await
