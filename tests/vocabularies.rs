@@ -1,6 +1,6 @@
-//! The ids that llama.cpp gives: its vocabulary files and the texts and ids beside them. They are in the source package of
-//! llama-cpp-python, which `cargo xtask test` fetches; `MOESCOPE_VOCABULARIES` names the folder that has them. Without
-//! them each test says that it was left out.
+//! Compares ids of tokens with llama.cpp's, for its vocabulary files with the texts and ids next to them. They are in
+//! the source package of llama-cpp-python, which `cargo xtask test` fetches; `MOESCOPE_VOCABULARIES` is the folder
+//! with them. Without them, each test prints that it was left out.
 
 #[cfg(not(target_arch = "wasm32"))]
 fn main() {

@@ -67,8 +67,8 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// Rows of heads in the order of Hugging Face, where dimension `i` of a head turns with `i + head_dim / 2`, of rows whose
-/// neighbours turn together.
+/// Reorders the rows of heads to Hugging Face's order, where dimension `i` of a head rotates with `i + head_dim / 2`,
+/// from llama.cpp's order, where neighbours rotate together.
 fn in_order(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
     let (row, dim) = (bytes.len() / rows, rows / heads);
     let mut ordered = Vec::with_capacity(bytes.len());

@@ -1,4 +1,5 @@
-//! What the routers of transformers' families give on given router logits: the files of `gates/`, which `gates.py` wrote.
+//! Compares gates with the routers of transformers' families on given router logits: the files of `gates/`, written by
+//! `gates.py`.
 
 use moescope::kernels::choose::GateVectors;
 use moescope::shape::{Gate, GateKind, MoeShape};

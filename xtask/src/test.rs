@@ -56,7 +56,8 @@ pub fn quick() -> Result<()> {
     let mut steps = Steps::default();
     steps.cargo("formatting", &["fmt", "--all", "--check"])?;
     steps.cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-    // The whole workspace, as in the other steps: a part of it would have its dependencies compiled with other features.
+    // The whole workspace, as in the other steps; building a part would compile dependencies again with other
+    // features.
     let files = QUICK.iter().flat_map(|name| ["--test", name]);
     let arguments: Vec<&str> = ["test", "--workspace", "--lib", "--bins"].into_iter().chain(files).collect();
     steps.cargo("quick tests", &arguments)?;

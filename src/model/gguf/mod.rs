@@ -1,6 +1,6 @@
-//! GGUF files, llama.cpp's format (version 3): <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. A file holds
-//! metadata and tensors. Both are translated to what a Hugging Face directory has: a config, a `tokenizer.json`, and
-//! tensors by their names there. A family need not know of GGUF.
+//! GGUF files, llama.cpp's format (version 3): <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. A file has
+//! metadata and tensors. Both are translated to the contents of a Hugging Face directory: a config, a
+//! `tokenizer.json`, and tensors with Hugging Face's names. A family does not need to know GGUF.
 
 mod config;
 mod header;

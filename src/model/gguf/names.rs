@@ -1,4 +1,4 @@
-//! What a GGUF file calls its tensors, and what Hugging Face does. The architectures that are known are listed here, and
+//! The names of tensors in a GGUF file, and in Hugging Face's files. The supported architectures are listed here and
 //! nowhere else.
 
 use super::header::{Header, TensorInfo};
