@@ -2,7 +2,8 @@
 //! token that the model would guess if it stopped there (the "logit lens", nostalgebraist 2020).
 
 use super::trace::Guess;
-pub use crate::engine::cpu::look::Contribution;
+pub use crate::engine::cpu::look::{Contribution, LookedAt};
+pub use crate::engine::cpu::sets::{TriedSet, TriedSets};
 use serde::{Deserialize, Serialize};
 
 /// What one layer did to one token.
@@ -12,7 +13,9 @@ pub struct LayerLens {
     pub layer: usize,
     /// Euclidean norm of what attention added to the residual stream.
     pub attention: f32,
-    /// The experts of the token, by falling weight.
+    /// What each head of attention looks at, by falling weight, the most important tokens only.
+    pub heads: Vec<Vec<LookedAt>>,
+    /// The experts that the token went to, by falling weight.
     pub experts: Vec<Contribution>,
     /// Euclidean norm of the residual stream after the layer.
     pub residual: f32,

@@ -3,6 +3,7 @@
 use super::shown::guesses;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::cpu::look::LayerView;
+use crate::engine::cpu::sets::TriedSets;
 use crate::engine::{Engine, Logits, LogitsOf};
 use crate::error::Result;
 use crate::model::Model;
@@ -42,16 +43,33 @@ impl Lens {
     /// What each layer did to the last of `ids` (at least one, all in the vocabulary and within the context).
     pub fn inspect(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Vec<LayerLens> {
         let (last, before) = ids.split_last().expect("at least one token");
-        let ran = &self.ids[..self.engine.len()];
-        self.engine.truncate(ran.iter().zip(before).take_while(|(a, b)| a == b).count());
-        for chunk in before[self.engine.len()..].chunks(self.engine.chunk()) {
-            self.engine.step(chunk, LogitsOf::None);
-        }
+        self.run_to(before);
         self.ids = ids.to_vec();
-        let lens = |LayerView { layer, attention, experts, residual, logits }| {
+        let lens = |LayerView { layer, attention, heads, experts, residual, logits }| {
             let guesses = guesses(&Logits::new(&logits), tokenizer);
-            LayerLens { layer, attention, experts, residual, guesses }
+            LayerLens { layer, attention, heads, experts, residual, guesses }
         };
         self.engine.look(*last).into_iter().map(lens).collect()
+    }
+
+    /// Every set of experts that the last but one of `ids` could go to in `layer`, by what the last one costs after it.
+    /// `ids` has two tokens at least; the gates must do as the model's own.
+    ///
+    /// # Errors
+    /// See [`CpuEngine::try_sets`].
+    pub fn try_sets(&mut self, layer: usize, ids: &[u32]) -> Result<TriedSets> {
+        let [before @ .., token, next] = ids else { panic!("a token and the one after it") };
+        self.run_to(before);
+        self.ids = before.to_vec();
+        self.engine.try_sets(layer, *token, *next)
+    }
+
+    /// Runs what of `ids` has not been run.
+    fn run_to(&mut self, ids: &[u32]) {
+        let ran = &self.ids[..self.engine.len()];
+        self.engine.truncate(ran.iter().zip(ids).take_while(|(a, b)| a == b).count());
+        for chunk in ids[self.engine.len()..].chunks(self.engine.chunk()) {
+            self.engine.step(chunk, LogitsOf::None);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Inspects one token: what attention and each expert of every layer added to its residual stream.
 
 use super::{CpuEngine, Stage};
+use crate::kernels::attention::KvCache;
 use crate::kernels::lm_head::lm_head;
 use crate::kernels::rms_norm::rms_norm;
-use crate::shape::NONE;
+use crate::kernels::softmax::softmax;
+use crate::shape::{AttentionShape, NONE};
 use serde::{Deserialize, Serialize};
 
 /// What one expert added to one token.
@@ -15,14 +17,28 @@ pub struct Contribution {
     pub norm: f32,
 }
 
-/// What one layer did to one token.
+/// A token that attention looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookedAt {
+    /// Its position in the text.
+    pub position: u32,
+    /// The attention weight, 0 to 1. Those of all tokens sum to 1.
+    pub weight: f32,
+}
+
+/// Tokens that are told of each head at most: those with the largest weights.
+pub const MOST_LOOKED_AT: usize = 24;
+
+/// One layer's part in one token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerView {
     /// The layer's number.
     pub layer: usize,
     /// Euclidean norm of what attention added to the residual stream.
     pub attention: f32,
-    /// The experts of the token, by falling weight.
+    /// What each head of attention looks at, by falling weight, [`MOST_LOOKED_AT`] tokens at most.
+    pub heads: Vec<Vec<LookedAt>>,
+    /// The experts that the token went to, by falling weight.
     pub experts: Vec<Contribution>,
     /// Euclidean norm of the residual stream after the layer.
     pub residual: f32,
@@ -37,10 +53,15 @@ impl CpuEngine {
         let (width, eps) = (self.architecture.hidden, self.architecture.norm_eps);
         let mut before: Vec<f32> = (0..width).map(|col| self.weights.embed.get(id as usize, col)).collect();
         let (mut views, mut attention) = (Vec::new(), 0.0);
+        let widths: Vec<usize> = self.architecture.layers.iter().map(|layer| layer.attention.query_width()).collect();
+        let (position, mut queries) = (self.len, Vec::new());
         self.run(&[id], |n, stage, a| {
             let x = &a.x[..width];
             match stage {
-                Stage::Attended => attention = norm_of(x.iter().zip(&before).map(|(now, before)| now - before)),
+                Stage::Attended => {
+                    attention = norm_of(x.iter().zip(&before).map(|(now, before)| now - before));
+                    queries.push(a.q[..widths[n]].to_vec());
+                }
                 Stage::Mixed(choices) => {
                     let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(choices);
                     // The row of a dropped assignment in `y` holds an old value.
@@ -65,6 +86,12 @@ impl CpuEngine {
         let view = |(layer, attention, experts, residual, x): (_, _, _, _, Vec<f32>)| LayerView {
             layer,
             attention,
+            heads: heads(
+                &self.architecture.layers[layer].attention,
+                position,
+                &queries[layer],
+                &self.memory[layer].cache,
+            ),
             experts,
             residual,
             logits: logits(&x),
@@ -73,7 +100,63 @@ impl CpuEngine {
     }
 }
 
+/// What each head looks at from `position`: `softmax(q K^T / sqrt(head_dim))` again, as attention.rs has it. `q` is
+/// `[heads * head_dim]`.
+fn heads(shape: &AttentionShape, position: usize, q: &[f32], cache: &KvCache) -> Vec<Vec<LookedAt>> {
+    let (dim, group, first) = (shape.head_dim, shape.heads / shape.kv_heads, shape.first_seen(position));
+    let head = |(head, q): (usize, &[f32])| {
+        let score = |seen: usize| {
+            let products = q.iter().enumerate().map(|(i, x)| x * cache.key(head / group, seen, i));
+            products.sum::<f32>() / (dim as f32).sqrt()
+        };
+        let mut weights: Vec<f32> = (first..=position).map(score).collect();
+        softmax(&mut weights);
+        let seen = weights.iter().zip(first as u32..).map(|(&weight, position)| LookedAt { position, weight });
+        let mut seen: Vec<LookedAt> = seen.collect();
+        seen.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        seen.truncate(MOST_LOOKED_AT);
+        seen
+    };
+    q.chunks_exact(dim).enumerate().map(head).collect()
+}
+
 /// Euclidean norm.
 fn norm_of(numbers: impl Iterator<Item = f32>) -> f32 {
     numbers.map(|x| x * x).sum::<f32>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::LogitsOf;
+    use crate::model::{Model, files};
+    use std::path::Path;
+
+    /// Grouped heads, and a window that ends before the first token.
+    #[test]
+    fn the_weights_of_the_heads_make_what_attention_makes() {
+        for fixture in ["gqa", "window"] {
+            let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures").join(fixture);
+            let model = Model::new(&files::read_dir(&directory).unwrap()).unwrap();
+            let mut engine = CpuEngine::new(&model).unwrap();
+            engine.step(&[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], LogitsOf::None);
+            let views = engine.look(7);
+            // What attention made of the last layer is still there.
+            let last = views.len() - 1;
+            let shape = &engine.architecture.layers[last].attention;
+            let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+            assert_eq!(views[last].heads.len(), shape.heads);
+            for (head, seen) in views[last].heads.iter().enumerate() {
+                assert!(seen.iter().all(|looked| looked.position as usize >= shape.first_seen(12)));
+                assert!((seen.iter().map(|looked| looked.weight).sum::<f32>() - 1.0).abs() < 1e-5, "{fixture}");
+                for i in 0..dim {
+                    let value =
+                        |looked: &LookedAt| engine.memory[last].cache.value(head / group, looked.position as usize)[i];
+                    let mixed: f32 = seen.iter().map(|looked| looked.weight * value(looked)).sum();
+                    let made = engine.activations.attended[head * dim + i];
+                    assert!((mixed - made).abs() < 1e-5, "{fixture}, head {head}: {mixed} for {made}");
+                }
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod ablation;
 pub mod look;
+pub mod sets;
 
 use super::gate_vectors::{self, values};
 use super::rope::RopeTables;

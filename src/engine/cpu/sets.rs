@@ -1,0 +1,162 @@
+//! Every set of experts that one token could go to in one layer, and what the next token costs after each. The text
+//! before the token, and the token up to the layer's attention, run once; each set runs the token's rest.
+
+use super::CpuEngine;
+use crate::engine::logits::Logits;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Sets tried at most.
+const MOST_SETS: usize = 200;
+
+/// A set of experts and what the next token costs after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriedSet {
+    /// The experts, by number.
+    pub experts: Vec<u32>,
+    /// Bits of the next token.
+    pub bits: f64,
+}
+
+/// All sets for one token in one layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriedSets {
+    /// The layer's number.
+    pub layer: usize,
+    /// The token's position.
+    pub position: usize,
+    /// The experts that the router chose, by number.
+    pub router: Vec<u32>,
+    /// All sets of as many experts.
+    pub sets: Vec<TriedSet>,
+}
+
+impl TriedSets {
+    /// What the next token costs after this set, in any order; none for a set of another size.
+    pub fn bits_of(&self, experts: &[u32]) -> Option<f64> {
+        let mut experts = experts.to_vec();
+        experts.sort_unstable();
+        self.sets.iter().find(|set| set.experts == experts).map(|set| set.bits)
+    }
+
+    /// The set after which the next token costs least.
+    pub fn best(&self) -> &TriedSet {
+        self.sets.iter().min_by(|a, b| a.bits.total_cmp(&b.bits)).expect("there is a set")
+    }
+
+    /// The mean over all sets: what chance costs, in bits.
+    pub fn mean(&self) -> f64 {
+        self.sets.iter().map(|set| set.bits).sum::<f64>() / self.sets.len() as f64
+    }
+}
+
+impl CpuEngine {
+    /// Tries every set for token `id`, which follows the tokens in the cache, in layer `n`; `next` follows it. The
+    /// gates must do as the model's own. The cache stays as it is.
+    ///
+    /// # Errors
+    /// `Input`: the layer has no experts, or too many sets.
+    pub fn try_sets(&mut self, n: usize, id: u32, next: u32) -> Result<TriedSets> {
+        let layers = self.memory.len();
+        let Some(own) = self.settings.get(n).and_then(|settings| settings.first()).cloned() else {
+            return Err(Error::Input(format!("layer {n} has no experts to choose from")));
+        };
+        let sets = sets_of(own.experts as u32, own.top_k).ok_or_else(|| {
+            Error::Input(format!(
+                "a layer with {} experts, {} per token, has more than {MOST_SETS} sets to try; take a smaller model",
+                own.experts, own.top_k
+            ))
+        })?;
+        let (ids, width) = ([id], self.architecture.hidden);
+        crate::kernels::embed::embed(&ids, &self.weights.embed, &mut self.activations.x[..width]);
+        self.norm(0, 1);
+        for layer in 0..n {
+            self.attend(layer, 1);
+            self.mix(layer, &ids);
+        }
+        self.attend(n, 1);
+        let attended = self.activations.x[..width].to_vec();
+        self.mix(n, &ids);
+        let mut router = self.activations.selected[..own.top_k].to_vec();
+        router.sort_unstable();
+        let mut tried = Vec::with_capacity(sets.len());
+        for experts in sets {
+            self.activations.x[..width].copy_from_slice(&attended);
+            self.settings[n][0].forced.clone_from(&experts);
+            self.mix(n, &ids);
+            for layer in n + 1..layers {
+                self.attend(layer, 1);
+                self.mix(layer, &ids);
+            }
+            let mut logits = vec![0.0; self.architecture.vocabulary];
+            self.logits(1, 0, &mut logits);
+            let bits = Logits::new(&logits).nats(next) / std::f64::consts::LN_2;
+            tried.push(TriedSet { experts, bits });
+        }
+        self.settings[n][0] = own;
+        Ok(TriedSets { layer: n, position: self.len, router, sets: tried })
+    }
+}
+
+/// All sets of `size` of so many experts, in order; none where they are too many.
+fn sets_of(experts: u32, size: usize) -> Option<Vec<Vec<u32>>> {
+    let mut sets = vec![Vec::new()];
+    for _ in 0..size {
+        let longer = |set: &Vec<u32>| {
+            let from = set.last().map_or(0, |last| last + 1);
+            (from..experts).map(|expert| [set.as_slice(), &[expert]].concat()).collect::<Vec<_>>()
+        };
+        sets = sets.iter().flat_map(longer).collect();
+        if sets.len() > MOST_SETS {
+            return None;
+        }
+    }
+    Some(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::LogitsOf;
+    use crate::model::{Model, files};
+    use crate::shape::own_settings;
+    use std::path::Path;
+
+    #[test]
+    fn sets_are_all_there_are() {
+        assert_eq!(sets_of(4, 2).unwrap(), [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]);
+        assert_eq!(sets_of(8, 2).unwrap().len(), 28);
+        assert_eq!(sets_of(3, 1).unwrap(), [[0], [1], [2]]);
+        assert_eq!(sets_of(64, 4), None);
+    }
+
+    /// Each set costs what a whole run with the experts forced costs, bit for bit or nearly so.
+    #[test]
+    fn each_set_costs_what_a_whole_run_says() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures/basic");
+        let model = Model::new(&files::read_dir(&directory).unwrap()).unwrap();
+        let (ids, next, last) = ([3, 1, 4, 1, 5], 9, 4);
+        let mut engine = CpuEngine::new(&model).unwrap();
+        engine.step(&ids[..last], LogitsOf::None);
+        let tried = engine.try_sets(0, ids[last], next).unwrap();
+        assert_eq!((tried.position, engine.len()), (last, last));
+        let own = tried.bits_of(&tried.router).unwrap();
+        let bits = |settings| {
+            let mut whole = CpuEngine::new(&model).unwrap().fork(settings);
+            let logits = whole.step(&ids, LogitsOf::Last).logits;
+            Logits::new(&logits).nats(next) / std::f64::consts::LN_2
+        };
+        assert!((bits(own_settings(&model.architecture)) - own).abs() < 1e-5);
+        for set in &tried.sets {
+            let mut settings = own_settings(&model.architecture);
+            let mut forced = settings[0][0].clone();
+            (forced.first, forced.forced) = (last, set.experts.clone());
+            settings[0].push(forced);
+            assert!((bits(settings) - set.bits).abs() < 1e-5, "{:?}", set.experts);
+        }
+        assert!(tried.best().bits <= own && tried.mean() >= tried.best().bits);
+        // Afterwards the engine goes on as if nothing had been tried.
+        let after = engine.step(&ids[last..], LogitsOf::Last).logits;
+        assert!((Logits::new(&after).nats(next) / std::f64::consts::LN_2 - own).abs() < 1e-5);
+    }
+}
