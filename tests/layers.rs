@@ -31,6 +31,19 @@ fn imports_run_down_the_layers_and_form_no_circle() {
     }
 }
 
+/// The crates of the page have no layers of their own, but no circles either.
+#[test]
+fn the_files_of_the_page_form_no_circle() {
+    for (folder, least) in [("page/src", 60), ("page/state/src", 15), ("page/worker/src", 10)] {
+        let graph = imports(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        assert!(graph.len() >= least, "{folder}: only {} files were read", graph.len());
+        if let Some(circle) = circle(&graph) {
+            let files: Vec<String> = circle.iter().map(|module| module.join("/")).collect();
+            panic!("{folder}: these files import each other in a circle: {}", files.join(" -> "));
+        }
+    }
+}
+
 #[test]
 fn an_import_that_runs_up_and_a_circle_are_found() {
     let module = |path: &str| -> Module { path.split("::").map(str::to_owned).collect() };
