@@ -312,8 +312,21 @@ fn model_names(models: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// `[{"name", "about", "files"}]` for the models of [`model_names`]. `about` is the first line under the title of the
-/// model's card.md, or empty; `files` are the [`EXTRAS`] that the model has.
+/// The shares of the experts of a model's middle layer over held-out text, as its experts.json has them; none where
+/// there is no such file, or no experts.
+fn loads(model: &Path) -> Vec<f64> {
+    let dossier = fs::read_to_string(model.join("experts.json")).ok();
+    let dossier: Option<serde_json::Value> = dossier.and_then(|json| serde_json::from_str(&json).ok());
+    let layers = dossier.as_ref().and_then(|dossier| dossier["layers"].as_array());
+    let experts = layers.and_then(|layers| layers.get(layers.len() / 2)?["experts"].as_array());
+    let load = |expert: &serde_json::Value| (expert["load"].as_f64().unwrap_or(0.0) * 1000.0).round() / 1000.0;
+    experts.map_or_else(Vec::new, |experts| experts.iter().map(load).collect())
+}
+
+/// `[{"name", "about", "files", "bytes", "loads", "opening"}]` of [`model_names`]. `about` is the first line under the
+/// title of the model's card.md, or empty; `files` are those of [`EXTRAS`] that come with it; `bytes` the size of its
+/// weights; `loads` the shares of the experts of its middle layer over held-out text; `opening` a text to begin with,
+/// from its opening.txt.
 fn models_index(models: &Path) -> Result<Vec<u8>> {
     let list: Vec<_> = model_names(models)?
         .iter()
@@ -323,7 +336,12 @@ fn models_index(models: &Path) -> Result<Vec<u8>> {
             let about = card.lines().find(is_text).unwrap_or_default().trim();
             // The files that the page may request besides the model itself.
             let extras: Vec<&str> = EXTRAS.into_iter().filter(|file| models.join(name).join(file).is_file()).collect();
-            serde_json::json!({ "name": name, "about": about, "files": extras })
+            let bytes = fs::metadata(models.join(name).join("model.safetensors")).map_or(0, |file| file.len());
+            let opening = fs::read_to_string(models.join(name).join("opening.txt")).ok();
+            serde_json::json!({
+                "name": name, "about": about, "files": extras, "bytes": bytes,
+                "loads": loads(&models.join(name)), "opening": opening,
+            })
         })
         .collect();
     Ok(serde_json::to_vec_pretty(&list)?)
