@@ -68,8 +68,8 @@ function reportWorkersThatDoNotStart() {
 /** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload,
  * as `first_text` in page/src/app.rs chooses. */
 function firstText() {
-  // Links have the text in the fragment; older ones in the query.
-  const parts = [location.hash.slice(1), location.search];
+  // Links have the text in the fragment (page/state/src/address.rs); older ones in the query.
+  const parts = [location.hash.replace(/^[#/?]+/, ""), location.search];
   const asked = parts.map((part) => new URLSearchParams(part).get("text")).find((text) => text);
   const [navigation] = performance.getEntriesByType("navigation");
   if (asked || navigation?.type !== "reload") {

@@ -112,7 +112,7 @@ fn model_source(source: &JsValue) -> Result<(Source, Option<String>), String> {
 }
 
 /// `trace(textOrIds, {logits})`: the JSON of `moescope trace`, as an object.
-async fn trace(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> Outcome {
+pub async fn trace(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> Outcome {
     let prompt = read_prompt("trace", &prompt)?;
     let logits = match option(&options, "logits").map(|value| value.as_string()) {
         None => Logits::None,
@@ -141,7 +141,7 @@ async fn generate(link: Rc<WorkerClient>, prompt: JsValue, options: JsValue) -> 
 
 /// `policy(p)`: sets the policy `p` (docs/gates.md) for the page's text and for the texts of `trace` and `generate`.
 /// Null or `{}` gives the model's own routing.
-async fn set_policy(link: Rc<WorkerClient>, dispatch: Callback<Action>, policy: JsValue) -> Outcome {
+pub async fn set_policy(link: Rc<WorkerClient>, dispatch: Callback<Action>, policy: JsValue) -> Outcome {
     let json = if policy.is_undefined() { None } else { JSON::stringify(&policy)?.as_string() };
     let policy = Policy::parse(json.as_deref().unwrap_or("null")).map_err(|error| sentence(error.to_string()))?;
     link.ready().await.map_err(sentence)?;

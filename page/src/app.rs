@@ -1,5 +1,6 @@
 //! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
 
+use crate::embed::Embedder;
 use crate::i18n::messages::{self, Language, say, t};
 use crate::keys::{self, Key};
 use crate::routing::Policy;
@@ -8,9 +9,12 @@ use crate::site::{
 };
 use crate::state::address::{Address, LONGEST_TEXT, as_in_a_text_box};
 use crate::state::death::Death;
+use crate::state::route::Route;
 use crate::state::shared::Shared;
+use crate::state::view::Part;
 use crate::state::{Action, Effect, LayerChoice, State, Status};
 use crate::ui::balance::load_balance::LoadBalance;
+use crate::ui::beat::beat_card::BeatCard;
 use crate::ui::browser::canvas::{forget_look, next_frame};
 use crate::ui::browser::deferred::Deferred;
 use crate::ui::browser::palette::Palette;
@@ -26,6 +30,7 @@ use crate::ui::compare::compare_snapshots::CompareSnapshots;
 use crate::ui::cost::cost_card::CostCard;
 use crate::ui::inspect::expert_inspector::ExpertInspector;
 use crate::ui::inspect::token_inspector::TokenInspector;
+use crate::ui::present::present_bar::PresentBar;
 use crate::ui::shell::drawer::Drawer;
 use crate::ui::shell::header::Header;
 use crate::ui::shell::headline::Headline;
@@ -34,7 +39,7 @@ use crate::ui::shell::live_region::LiveRegion;
 use crate::ui::shell::notices::Notices;
 use crate::ui::stage::stage_card::Stage;
 use crate::ui::story::story_cards::StoryCards;
-use crate::ui::story::story_step::StoryStep;
+use crate::ui::story::story_step::{StoryStep, reveal};
 use crate::ui::strip::strip_tools::StripTools;
 use crate::ui::strip::strip_view::StripView;
 use crate::ui::text::examples::Examples;
@@ -58,6 +63,9 @@ const REST_MS: u32 = 400;
 
 /// What a run brings bit by bit is drawn at most this often.
 const PACE_MS: f64 = 50.0;
+
+/// After so long, what was opened has its place.
+const REVEAL_MS: u32 = 250;
 
 /// What it takes to draw what a layer made of a token, in the unit of frame_budget.rs.
 const A_TOKEN: usize = 20;
@@ -89,6 +97,8 @@ pub enum Message {
     Spoken(String, Option<String>),
     /// Address and storage follow the page.
     Rest,
+    /// The visitor wants the new version.
+    LoadNewVersion,
     /// The visitor changed the fragment of the address, or followed a link that differs only in it.
     FragmentChanged,
 }
@@ -121,6 +131,10 @@ pub struct App {
     /// The language of the address; where there is none, it is the browser's.
     language_asked: Option<String>,
     storage_refused: bool,
+    /// The page that embeds this one.
+    embedder: Option<Embedder>,
+    /// The page is being loaded again.
+    leaving: bool,
     ready_state: ReadyState,
     /// From a change until the document shows it.
     pending: Option<Pending>,
@@ -135,8 +149,13 @@ impl Component for App {
 
     fn create(context: &Context<Self>) -> Self {
         let location = window().location();
-        let address = Address::parse(&location.search().unwrap_or_default(), &location.hash().unwrap_or_default());
-        let kept = storage::kept();
+        let address = match Route::read(&location.search().unwrap_or_default(), &location.hash().unwrap_or_default()) {
+            Route::Explore(address) => *address,
+            // Another program's place: it is not this one that opens it.
+            Route::Learn(_) | Route::Lab(_) => Address::default(),
+        };
+        // In a frame the text is the other page's matter.
+        let kept = storage::kept().filter(|_| address.embed.is_empty());
         let mut state = State::new(&address, theme::begin(), kept.clone());
         state.text = Shared::new(first_text(&context.props().typed, address.text.clone(), kept));
         state.notes.extend(address.ignored.iter().cloned());
@@ -152,6 +171,8 @@ impl Component for App {
             Rc::new(WorkerClient::new(move |event| hear.emit(event), move |death| died.emit(death), first.as_deref()));
         crate::api::install(engine.clone(), dispatch.clone());
         let ask = save_json(&engine, &dispatch);
+        let embedder = Embedder::find().filter(|_| !address.embed.is_empty());
+        let obeys = embedder.as_ref().map(|embedder| embedder.obey(engine.clone(), dispatch.clone()));
         fetch_lists(&dispatch, address.model.clone());
         fetch_languages(&link.callback(Message::Languages));
         Self {
@@ -159,7 +180,7 @@ impl Component for App {
             link: engine,
             text_area: NodeRef::default(),
             palette: Shared::default(),
-            _listeners: listeners(context),
+            _listeners: listeners(context).into_iter().chain(obeys).collect(),
             dispatch,
             ask,
             heard: Vec::new(),
@@ -172,6 +193,8 @@ impl Component for App {
             language: "en".into(),
             language_asked: address.language,
             storage_refused: false,
+            leaving: false,
+            embedder,
             ready_state: ReadyState::default(),
             pending: None,
             died_at: 0.0,
@@ -217,17 +240,24 @@ impl Component for App {
                 return false;
             }
             Message::FragmentChanged => {
-                let fragment = window().location().hash().unwrap_or_default();
-                match Address::parse("", &fragment).text {
-                    Some(text) if text != **self.state.text => self.act(Action::Replace(text)),
-                    _ => return false,
+                if !self.follow_link() {
+                    return false;
                 }
+            }
+            Message::LoadNewVersion => {
+                // The new version opens with what the address says, which must be the newest text.
+                self.remember();
+                self.reload();
+                return false;
             }
         }
         let link = context.link().clone();
         self.rest = Some(Timeout::new(REST_MS, move || link.send_message(Message::Rest)));
         self.pending.get_or_insert_with(|| self.ready_state.pending());
         self.ready_state.status(self.state.status());
+        if let Some(embedder) = &self.embedder {
+            embedder.tell(&self.state);
+        }
         true
     }
 
@@ -240,21 +270,30 @@ impl Component for App {
             self.ready_state.status(self.state.status());
         }
         self.pending = None;
+        mark_root("data-present", self.state.view.present);
+        mark_root("data-embed", !self.state.view.embed.is_empty());
     }
 
     fn view(&self, context: &Context<Self>) -> Html {
         let frame = self.state.telling.as_ref().and_then(|telling| telling.step().frame.clone());
+        if !self.state.view.embed.is_empty() {
+            return self.embedded();
+        }
+        if self.state.view.present {
+            return self.presented(frame);
+        }
         // Texts are read when a view is made: another language makes all of them anew.
         html! {
             <>
                 { self.header(context) }
-                <main key={self.language.clone()} data-frame={frame}>
+                <main key={self.language.clone()} data-frame={frame} data-game={self.state.game.is_some().to_string()}>
                     { self.hero() }
                     <div class="column">
                         { self.new_version(context) }
                         { self.notices() }
                         { self.telling() }
                         { self.change_bar() }
+                        { self.game() }
                         { self.stage() }
                         { self.editor() }
                         <Deferred work=60 patience=2 ready_state={self.ready_state.clone()}>
@@ -274,6 +313,78 @@ impl Component for App {
 
 // The views.
 impl App {
+    /// On a projector: headline, story, stage, strip and one picture.
+    fn presented(&self, frame: Option<String>) -> Html {
+        let link = Route::Explore(Box::new(Address {
+            backend: None,
+            ..Address::of(&self.state, self.language_asked.as_deref())
+        }));
+        let location = window().location();
+        let link = location.origin().unwrap_or_default() + &location.pathname().unwrap_or_default() + &link.to_string();
+        html! {
+            <main key={format!("present-{}", self.language)} class="presented" data-frame={frame}
+                data-game={self.state.game.is_some().to_string()}>
+                <PresentBar {link} dispatch={self.dispatch.clone()} />
+                { self.headline() }
+                { self.notices() }
+                { self.telling() }
+                { self.change_bar() }
+                { self.game() }
+                { self.stage() }
+                <section class="card editor" aria-label={t!("strip.title")}>
+                    { self.strip() }
+                    if let Some(writes) = &self.state.writes { <WritesView writes={writes.clone()} /> }
+                </section>
+                <Deferred work=60 patience=2 ready_state={self.ready_state.clone()}>
+                    { self.compare_card() }{ self.picture_card() }
+                </Deferred>
+                <LiveRegion trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
+            </main>
+        }
+    }
+
+    /// In a frame of another page: the parts that it asks for, in its order.
+    fn embedded(&self) -> Html {
+        let part = |part: &Part| match part {
+            Part::Text => html! {
+                <section key="text" class="card editor" aria-label={t!("text.label")}>
+                    <div class="row wrap toolbar">{ self.strip_tools() }<span class="grow"></span>{ self.generate() }
+                        </div>
+                    { self.text_field() }
+                </section>
+            },
+            Part::Stage => self.stage(),
+            Part::Strip => html! {
+                <section key="strip" class="card editor" aria-label={t!("strip.title")}>{ self.strip() }</section>
+            },
+            Part::Map => html! {
+                <Deferred key="map" work=60 patience=2 ready_state={self.ready_state.clone()}>{ self.picture_card() }
+                    </Deferred>
+            },
+            Part::Drawer => self.drawer(),
+        };
+        let whole = Address { embed: Vec::new(), ..Address::of(&self.state, self.language_asked.as_deref()) };
+        html! {
+            <main key={format!("embed-{}", self.language)} class="embedded" data-game="false">
+                { self.notices() }
+                { self.change_bar() }
+                { for self.state.view.embed.iter().map(part) }
+                <p class="embed-foot"><a href={format!("./{whole}")} target="_blank" rel="noopener">
+                    { t!("embed.open") }</a></p>
+                <LiveRegion trace={self.state.trace.clone()} layer={self.state.layer} status={self.state.status()} />
+            </main>
+        }
+    }
+
+    fn headline(&self) -> Html {
+        let state = &self.state;
+        let offered = state.offered_model();
+        let is_first = state.model.is_none() || offered.is_some_and(|model| Some(model) == state.offered.first());
+        html! {
+            <Headline model={state.model.clone()} offered={offered.cloned()} {is_first} />
+        }
+    }
+
     fn header(&self, context: &Context<Self>) -> Html {
         let state = &self.state;
         let link = context.link();
@@ -293,11 +404,7 @@ impl App {
         if !self.has_new_version {
             return html! {};
         }
-        let load = context.link().batch_callback(|_: MouseEvent| {
-            // Fails only in a page that nobody sees any more. The text is in the address, and kept.
-            let _ = window().location().reload();
-            Some(Message::Rest)
-        });
+        let load = context.link().callback(|_: MouseEvent| Message::LoadNewVersion);
         html! {
             <div class="notices" role="status">
                 <div class="notice" data-testid="new-version">
@@ -311,11 +418,9 @@ impl App {
     fn hero(&self) -> Html {
         let state = &self.state;
         let told = state.telling.as_ref().map(|telling| telling.story.name.clone());
-        let offered = state.offered_model();
-        let is_first = state.model.is_none() || offered.is_some_and(|model| Some(model) == state.offered.first());
         html! {
             <div class="hero">
-                <Headline model={state.model.clone()} offered={offered.cloned()} {is_first} />
+                { self.headline() }
                 <StoryCards cards={state.stories.clone()} {told} dispatch={self.dispatch.clone()} />
             </div>
         }
@@ -349,6 +454,17 @@ impl App {
         }
     }
 
+    /// The game; what would give the router's choice away is not shown beside it.
+    fn game(&self) -> Html {
+        let state = &self.state;
+        state.game.clone().map_or_else(Html::default, |game| {
+            html! {
+                <BeatCard {game} trace={state.trace.clone()} dossier={state.dossier.clone()}
+                    dispatch={self.dispatch.clone()} />
+            }
+        })
+    }
+
     fn stage(&self) -> Html {
         let state = &self.state;
         let policy = if state.past.is_none() { state.changes.asked.clone() } else { Policy::default() };
@@ -356,6 +472,7 @@ impl App {
             <Stage trace={state.shown.clone()} position={state.inspected()} model={state.model.clone()}
                 open={state.open_layer()}
                 {policy} dense={state.view.dense} expert={state.marked_expert()}
+                    look={state.look.clone().filter(|_| state.shows_pinned())}
                 on_layer={self.dispatch.reform(|layer| Action::Layer(LayerChoice::One(layer)))}
                 on_expert={self.dispatch.reform(Action::Expert)} on_point={self.dispatch.reform(Action::Point)}
                 on_dense={self.dispatch.reform(Action::Dense)} />
@@ -392,7 +509,7 @@ impl App {
                         recorded={state.past.is_some()} search={state.search.clone()}
                         has_range={state.range_end.is_some()}
                         found={state.found.clone()} length={state.whole().len()} played={state.played}
-                        dispatch={self.dispatch.clone()} />
+                        ready_state={self.ready_state.clone()} dispatch={self.dispatch.clone()} />
                 }
             </>
         }
@@ -432,8 +549,10 @@ impl App {
                 waiting={state.model.is_none()} routed={state.model.as_ref().is_none_or(|model| model.experts > 0)}
                 layer={state.layer} colour_by={state.colour_by} pinned={state.pinned} hovered={state.hovered}
                 marked={state.marked_expert()} change={state.changes.effect.clone().filter(|_| state.past.is_none())}
-                changed_at={state.changed_at} overflow={state.overflow.clone()} to_come={state.to_come()}
-                ready_state={self.ready_state.clone()} {empty} dispatch={self.dispatch.clone()} />
+                policy={if state.past.is_none() { state.changes.in_use.clone() } else { Policy::default() }}
+                look={state.look.clone()} changed_at={state.changed_at} overflow={state.overflow.clone()}
+                to_come={state.to_come()} ready_state={self.ready_state.clone()} {empty}
+                    dispatch={self.dispatch.clone()} />
         }
     }
 
@@ -481,7 +600,7 @@ impl App {
                 text={state.text.clone()} ask={self.ask.clone()} trace={state.shown.clone()}
                 palette={self.palette.clone()} dark={state.dark}
                 picture={state.picture} layer={state.layer} inspected={state.inspected()} pinned={state.pinned}
-                expert={state.expert} dispatch={self.dispatch.clone()} />
+                expert={state.expert} marked={state.marked_expert()} dispatch={self.dispatch.clone()} />
         }
     }
 
@@ -535,7 +654,8 @@ impl App {
         html! {
             <TokenInspector look={state.look.clone().filter(|_| state.shows_pinned())} trace={state.shown.clone()}
                 layer={state.layer} position={state.inspected()}
-                pinned={state.shows_pinned()} dispatch={self.dispatch.clone()} />
+                pinned={state.shows_pinned()} rests={state.hovered.is_none() && state.pinned.is_none()}
+                dispatch={self.dispatch.clone()} />
         }
     }
 
@@ -602,6 +722,10 @@ impl App {
             Effect::Send(command) => self.link.send(command),
             Effect::ShowText => text_box::show(&self.text_area, &self.state.text),
             Effect::ForgetKept => storage::forget(),
+            // What is deferred is drawn by then.
+            Effect::Reveal(place) => {
+                Timeout::new(REVEAL_MS, move || reveal(place)).forget();
+            }
             Effect::FetchStory(name) => fetch_story(name, &self.dispatch),
             Effect::LoadShipped(name) => {
                 self.dispatch.emit(Action::Load { source: shipped(&name), asked: Some(name) });
@@ -615,11 +739,41 @@ impl App {
         }
     }
 
+    /// Goes where the address leads since the visitor changed it; false where that is another page than this one.
+    fn follow_link(&mut self) -> bool {
+        let asked = Route::read("", &window().location().hash().unwrap_or_default());
+        let here = Address::of(&self.state, self.language_asked.as_deref());
+        match asked {
+            Route::Explore(asked) if asked.differs_at_most_in_text(&here) => {
+                let text = asked.text.or_else(|| self.state.examples.first().map(|example| example.text.clone()));
+                if let Some(text) = text.filter(|text| *text != **self.state.text) {
+                    self.act(Action::Replace(text));
+                }
+                true
+            }
+            _ => {
+                self.reload();
+                false
+            }
+        }
+    }
+
+    /// Opens what the address says, as a visitor's reload does.
+    fn reload(&mut self) {
+        self.leaving = true;
+        // Fails only in a page that nobody sees any more.
+        let _ = window().location().reload();
+    }
+
     /// Address and storage follow the page.
     fn remember(&mut self) {
+        // What the address says now is to be opened.
+        if self.leaving {
+            return;
+        }
         let state = &self.state;
         let language = self.language_asked.as_deref();
-        let view = Address::write(state, language);
+        let view = Address::of(state, language).to_string();
         let location = window().location();
         let url = location.pathname().unwrap_or_default() + &view;
         let history = window().history();
@@ -628,6 +782,9 @@ impl App {
         if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
             // Browsers refuse too many changes a second; the next rest tries again.
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
+        }
+        if !state.view.embed.is_empty() {
+            return;
         }
         let is_example = state.examples.iter().any(|example| example.text == **state.text);
         let keeps = !is_example && !state.text.is_empty() && storage::is_available();
@@ -641,7 +798,7 @@ impl App {
     /// Keys that work everywhere but while writing.
     fn key(&mut self, event: &KeyboardEvent) -> bool {
         let layers = self.state.model.as_ref().map_or(0, |model| model.layers);
-        let Some(key) = keys::read(event, layers) else { return false };
+        let Some(key) = keys::read(event, layers, self.state.view.present) else { return false };
         if key.takes_over() {
             event.prevent_default();
         }
@@ -657,6 +814,12 @@ impl App {
             Key::Help => {
                 self.help = true;
                 return true;
+            }
+            Key::Step(forth) => {
+                let step = self.state.telling.as_ref().map(|telling| telling.step);
+                if let Some(step) = step.and_then(|step| if forth { Some(step + 1) } else { step.checked_sub(1) }) {
+                    self.dispatch.emit(Action::StoryStep(step));
+                }
             }
         }
         false
@@ -700,6 +863,14 @@ impl App {
         // The text box is made anew, empty; it is filled again once it is there.
         let (area, text) = (self.text_area.clone(), self.state.text.clone());
         next_frame(move || text_box::show(&area, &text)).leave();
+    }
+}
+
+/// Marks the document for style.css.
+fn mark_root(attribute: &str, is_on: bool) {
+    if let Some(root) = document().document_element() {
+        // Neither fails for a legal name.
+        let _ = if is_on { root.set_attribute(attribute, "") } else { root.remove_attribute(attribute) };
     }
 }
 

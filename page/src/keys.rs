@@ -14,17 +14,20 @@ pub enum Key {
     Write,
     /// Show the help.
     Help,
+    /// Go on in the story, or back.
+    Step(bool),
 }
 
 impl Key {
     /// The browser's own answer to the key is not wanted.
     pub fn takes_over(&self) -> bool {
-        matches!(self, Self::Continue | Self::Write | Self::Act(Action::Undo | Action::Redo))
+        matches!(self, Self::Continue | Self::Write | Self::Step(_) | Self::Act(Action::Undo | Action::Redo))
     }
 }
 
-/// What the key asks for in a model of so many layers; nothing where it belongs to a text that is being written.
-pub fn read(event: &KeyboardEvent, layers: usize) -> Option<Key> {
+/// What the key asks for in a model of so many layers, on a projector or not; nothing where it belongs to a text that
+/// is being written.
+pub fn read(event: &KeyboardEvent, layers: usize, present: bool) -> Option<Key> {
     let control = event.ctrl_key() || event.meta_key();
     if control && event.key() == "Enter" {
         return Some(Key::Continue);
@@ -43,6 +46,9 @@ pub fn read(event: &KeyboardEvent, layers: usize) -> Option<Key> {
         return None;
     }
     let action = match event.key().as_str() {
+        // What a clicker sends; in the strip and the tabs the arrows walk along those.
+        "ArrowRight" | "PageDown" if present && !event.default_prevented() => return Some(Key::Step(true)),
+        "ArrowLeft" | "PageUp" if present && !event.default_prevented() => return Some(Key::Step(false)),
         "?" => return Some(Key::Help),
         "/" => return Some(Key::Write),
         "a" => Action::Layer(LayerChoice::All),

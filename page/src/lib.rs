@@ -7,7 +7,7 @@
 //! - `site`: what the page fetches from its own site; `version`: the page's version.
 //! - `keys`: the keys of the whole page; `dropped`: files dropped on it.
 //! - `worker_client`: the connection to the engine's worker.
-//! - `api`: `window.moescope`.
+//! - `api`: `window.moescope`; `embed`: the same for a page of another site that embeds this one.
 #![cfg(target_arch = "wasm32")]
 
 use moescope::{engine, model, routing};
@@ -17,6 +17,7 @@ use moescope_worker as worker;
 mod api;
 mod app;
 mod dropped;
+mod embed;
 mod i18n;
 mod keys;
 mod site;

@@ -208,6 +208,7 @@ impl PendingRequests {
             | Event::Swept { .. }
             | Event::RunFailed { .. }
             | Event::Profiled { .. }
+            | Event::Tried { .. }
             | Event::Inspected { .. } => {}
         }
     }

@@ -17,6 +17,8 @@ pub enum Action {
     Edit(String),
     /// Another text is put in its place.
     Replace(String),
+    /// The model of that name was chosen: its own text takes the place of one that is not the visitor's.
+    OpeningText(String),
     /// Back to the text before the last replacement.
     UndoReplace,
     /// The worker said something.
@@ -97,6 +99,8 @@ pub enum Action {
     Point(Option<ExpertOf>),
     /// Show on the stage the large network that the experts replaced, or the experts.
     Dense(bool),
+    /// Show the page on a projector, or as ever.
+    Present(bool),
     /// `stories/index.json` came.
     Stories(Vec<Card>),
     /// Tell the story of that name, or none.
@@ -105,6 +109,8 @@ pub enum Action {
     StoryCame(Box<Story>),
     /// Go to a step of the story, counted from 0.
     StoryStep(usize),
+    /// A step of the game against the router.
+    Game(GameStep),
     /// Show only so many tokens, or all of them.
     Play(Option<usize>),
     /// Compare with a model, or with none.
@@ -171,6 +177,19 @@ impl Action {
     }
 }
 
+/// A step of the game against the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GameStep {
+    /// Begin one on the text as it is, in the layer shown.
+    Begin,
+    /// Choose an expert for the token, or take it back.
+    Pick(u32),
+    /// On to the next token.
+    Next,
+    /// End it.
+    End,
+}
+
 /// What the browser or the worker must do after an action.
 pub enum Effect {
     /// Tell the worker.
@@ -192,6 +211,8 @@ pub enum Effect {
     FetchStory(String),
     /// Fetch the recording of the shipped model of that name.
     FetchRecording(String),
+    /// Bring the place of that name into view, and mark it for a moment.
+    Reveal(&'static str),
     /// Colours for this many experts.
     Colours(usize),
 }

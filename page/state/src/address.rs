@@ -1,20 +1,22 @@
-//! The view as the page's address keeps it: `?model=NAME|URL&layer=N|all&backend=auto|webgpu|cpu#text=...`.
+//! The view as the page's address keeps it: `#/?model=NAME|URL&layer=N|all&text=...`.
 //!
-//! After `?`: `model`, `backend`, `layer`, `view` (the picture), `token` (the one chosen) and `to` (the end of a
-//! range), `colour` (what colours mean), `tab` (of the drawer), `expert` (`LAYER.EXPERT`), `step` (of the training),
-//! `recorded` (the recorded text), `beside` (a second step), `compare` (a second model, or `self`), `story`, `lang`.
-//! After `#`, which no browser sends to a server: `text`, `find`, `policy` (what is changed about the routing,
-//! docs/gates.md) and `compare-policy` (what is changed about the second model's).
-//! Older links have all of it after `?`: both places are read, and the fragment wins.
+//! All of it is after `#`, which no browser sends to a server and no host refuses for its length ([`crate::route`]).
+//! Keys: `model`, `backend`, `layer`, `view` (the picture), `token` (the one chosen) and `to` (the end of a range),
+//! `colour` (what colours mean), `tab` (of the drawer), `expert` (`LAYER.EXPERT`), `step` (of the training), `recorded`
+//! (the recorded text), `beside` (a second step), `compare` (a second model, or `self`), `compare-policy` (what is
+//! changed about its routing), `story`, `lang`, `present`, `embed`, `policy` (what is changed about the routing,
+//! docs/gates.md), `find`, `text`.
+//! Older links have some or all of it after `?`: both places are read, and the fragment wins.
 //! A link brings back the same view; what makes no sense is ignored, and said.
 
 use crate::phrase::{Phrase, phrase};
-use crate::view::Tab;
+use crate::view::{Part, Tab};
 use crate::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State, colour_name};
 use form_urlencoded::Serializer;
 use moescope::routing::Policy;
 use moescope_worker::protocol::BackendChoice;
 use std::collections::HashMap;
+use std::fmt;
 
 /// Longest text that goes into a link, in characters: what programs that pass links on take.
 pub const LONGEST_TEXT: usize = 20_000;
@@ -60,6 +62,10 @@ pub struct Address {
     pub tab: Option<Tab>,
     /// The story told.
     pub story: Option<String>,
+    /// The page is shown on a projector.
+    pub present: bool,
+    /// The parts that are shown, where another page embeds this one; none for all.
+    pub embed: Vec<Part>,
     /// What was ignored, a sentence each.
     pub ignored: Vec<Phrase>,
 }
@@ -69,10 +75,13 @@ impl Address {
     pub fn parse(query: &str, fragment: &str) -> Self {
         let mut address = Self::default();
         let mut parameters = HashMap::<String, String>::new();
-        for part in [fragment.trim_start_matches('#'), query.trim_start_matches('?')] {
-            // The first of two with the same name holds. One without a value says nothing.
-            for (name, value) in form_urlencoded::parse(part.as_bytes()).filter(|(_, value)| !value.is_empty()) {
-                parameters.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+        // The first of two with the same name holds. One without a value says nothing, but for a switch.
+        for part in [fragment.trim_start_matches(['#', '/', '?']), query.trim_start_matches('?')] {
+            for (name, value) in form_urlencoded::parse(part.as_bytes()) {
+                address.present |= name == "present" && !matches!(&*value, "0" | "false");
+                if !value.is_empty() {
+                    parameters.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+                }
             }
         }
         let get = |name: &str| parameters.get(name).cloned();
@@ -92,6 +101,8 @@ impl Address {
         let tabs = Tab::ALL.map(Tab::name).join(", ");
         address.tab = address.read("tab", get("tab"), tabs.into(), Tab::named);
         address.expert = address.read("expert", get("expert"), Phrase::key("address.expert"), expert);
+        let parts = Part::ALL.map(Part::name).join(", ");
+        address.embed = address.read("embed", get("embed"), parts.into(), Part::list).unwrap_or_default();
         let policy = |value: &str| Policy::parse(value).ok();
         address.policy = address.read("policy", get("policy"), Phrase::key("address.policy"), policy);
         address.compare_policy =
@@ -117,75 +128,86 @@ impl Address {
         read
     }
 
-    /// Query and fragment of the address of what `state` shows (`?...#...`); empty where it is the opening view.
-    pub fn write(state: &State, language: Option<&str>) -> String {
-        let mut parameters = Pairs::new(String::new());
-        let mut long = Pairs::new(String::new());
+    /// The address of what `state` shows. What is as in the opening view is left out.
+    pub fn of(state: &State, language: Option<&str>) -> Self {
         let first = state.examples.first().map(|example| example.text.as_str());
         let first_model = state.offered.first().map(|offered| offered.name.as_str());
-        if let Some(model) = state.model_asked.as_deref().filter(|model| Some(*model) != first_model) {
-            parameters.append_pair("model", model);
-        }
-        if state.backend != BackendChoice::Auto {
-            parameters.append_pair("backend", backend_name(state.backend));
-        }
         let default_layer = state.model.as_ref().map(|model| LayerChoice::One(model.layers / 2));
-        if default_layer.is_some_and(|layer| layer != state.layer) {
-            parameters.append_pair("layer", &layer_name(state.layer));
+        let past = state.past.as_ref().zip(state.recording.as_ref());
+        let step = |snapshot: usize| past.map(|(_, recording)| recording.snapshots()[snapshot].moment.step);
+        let told = |text: &&str| Some(*text) != first && !text.is_empty() && text.chars().count() <= LONGEST_TEXT;
+        let changed = |policy: &Policy| (*policy != Policy::default()).then(|| policy.clone());
+        Self {
+            model: state.model_asked.clone().filter(|model| Some(model.as_str()) != first_model),
+            text: Some(state.text.as_str()).filter(told).map(str::to_owned),
+            layer: default_layer.filter(|layer| *layer != state.layer).map(|_| state.layer),
+            backend: Some(state.backend).filter(|backend| *backend != BackendChoice::Auto),
+            picture: Some(state.picture).filter(|picture| *picture != Picture::Map),
+            colour_by: Some(state.colour_by).filter(|colour| *colour != ColourBy::Expert),
+            token: state.pinned,
+            range_end: state.range_end,
+            search: Some(state.search.clone()).filter(|search| !search.is_empty()),
+            expert: state.expert,
+            step: past.and_then(|(past, _)| step(past.moment.snapshot)),
+            recorded: past.map(|(past, recording)| recording.texts()[past.moment.text].id.clone()),
+            beside: past.and_then(|(past, _)| past.moment.beside).and_then(step),
+            compare: state.compare.clone(),
+            compare_policy: state.compare.as_ref().and_then(|_| changed(&state.compare_policy)),
+            policy: changed(&state.changes.asked),
+            language: language.map(str::to_owned),
+            tab: Some(state.view.tab).filter(|tab| *tab != Tab::default() && state.story.is_none()),
+            story: state.story.clone(),
+            present: state.view.present,
+            embed: state.view.embed.clone(),
+            ignored: Vec::new(),
         }
-        if state.picture != Picture::Map {
-            parameters.append_pair("view", picture_name(state.picture));
-        }
-        if let Some(token) = state.pinned {
-            parameters.append_pair("token", &token.to_string());
-        }
-        if let Some(end) = state.range_end {
-            parameters.append_pair("to", &end.to_string());
-        }
-        if state.colour_by != ColourBy::Expert {
-            parameters.append_pair("colour", colour_name(state.colour_by));
-        }
-        if !state.search.is_empty() {
-            long.append_pair("find", &state.search);
-        }
-        if let Some(ExpertOf { layer, expert }) = state.expert {
-            parameters.append_pair("expert", &format!("{layer}.{expert}"));
-        }
-        if let (Some(past), Some(recording)) = (&state.past, &state.recording) {
-            let step = |snapshot: usize| recording.snapshots()[snapshot].moment.step.to_string();
-            parameters.append_pair("step", &step(past.moment.snapshot));
-            parameters.append_pair("recorded", &recording.texts()[past.moment.text].id);
-            if let Some(beside) = past.moment.beside {
-                parameters.append_pair("beside", &step(beside));
-            }
-        }
-        if state.changes.asked != Policy::default() {
-            long.append_pair("policy", &state.changes.asked.to_json().to_string());
-        }
-        if let Some(compare) = &state.compare {
-            parameters.append_pair("compare", compare);
-            if state.compare_policy != Policy::default() {
-                long.append_pair("compare-policy", &state.compare_policy.to_json().to_string());
-            }
-        }
-        if let Some(language) = language {
-            parameters.append_pair("lang", language);
-        }
-        if Some(state.text.as_str()) != first && !state.text.is_empty() && state.text.chars().count() <= LONGEST_TEXT {
-            long.append_pair("text", &state.text);
-        }
-        if state.view.tab != Tab::default() && state.story.is_none() {
-            parameters.append_pair("tab", state.view.tab.name());
-        }
-        if let Some(story) = &state.story {
-            parameters.append_pair("story", story);
-        }
-        let part = |sign: &str, pairs: String| if pairs.is_empty() { pairs } else { format!("{sign}{pairs}") };
-        part("?", parameters.finish()) + &part("#", long.finish())
+    }
+
+    /// Whether it leads to the view of `other`, but for the text.
+    pub fn differs_at_most_in_text(&self, other: &Self) -> bool {
+        let without_text = |address: &Self| Self { text: None, ..address.clone() };
+        without_text(self) == without_text(other)
     }
 }
 
-type Pairs<'a> = Serializer<'a, String>;
+/// From `#` on; nothing for the opening view.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        let position = |position: Option<usize>| position.map(|position| position.to_string());
+        let policy = |policy: &Option<Policy>| policy.as_ref().map(|policy| policy.to_json().to_string());
+        let parts = || self.embed.iter().map(|part| part.name()).collect::<Vec<_>>().join(",");
+        let all = [
+            ("model", self.model.clone()),
+            ("backend", self.backend.map(|backend| backend_name(backend).to_owned())),
+            ("layer", self.layer.map(layer_name)),
+            ("view", self.picture.map(|picture| picture_name(picture).to_owned())),
+            ("token", position(self.token)),
+            ("to", position(self.range_end)),
+            ("colour", self.colour_by.map(|colour| colour_name(colour).to_owned())),
+            ("tab", self.tab.map(|tab| tab.name().to_owned())),
+            ("expert", self.expert.map(|ExpertOf { layer, expert }| format!("{layer}.{expert}"))),
+            ("step", number(self.step)),
+            ("recorded", self.recorded.clone()),
+            ("beside", number(self.beside)),
+            ("compare", self.compare.clone()),
+            ("compare-policy", policy(&self.compare_policy)),
+            ("story", self.story.clone()),
+            ("lang", self.language.clone()),
+            ("present", self.present.then(|| "1".to_owned())),
+            ("embed", (!self.embed.is_empty()).then(parts)),
+            ("policy", policy(&self.policy)),
+            ("find", self.search.clone()),
+            ("text", self.text.clone()),
+        ];
+        let mut pairs = Serializer::new(String::new());
+        for (name, value) in all.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            pairs.append_pair(name, value);
+        }
+        let pairs = pairs.finish();
+        if pairs.is_empty() { Ok(()) } else { write!(f, "#/?{pairs}") }
+    }
+}
 
 /// `text` as a text box holds it: every line ends with a line feed.
 pub fn as_in_a_text_box(text: &str) -> String {

@@ -149,6 +149,40 @@ pub fn is_off(policy: &Policy, layer: usize, expert: u32) -> bool {
     policy.0.iter().filter(holds).any(|rule| rule.off.contains(&expert))
 }
 
+/// The policy without what it sends the tokens `first` to `last` to, in this layer or where there is none in all; other
+/// tokens of the same rules stay where they are sent.
+pub fn released(policy: &Policy, layer: Option<usize>, (first, last): (usize, usize)) -> Policy {
+    let mut rules = Vec::new();
+    for rule in &policy.0 {
+        let here = layer.is_none_or(|layer| rule.layers.as_ref().is_none_or(|layers| layers.contains(&layer)));
+        let Some([from, to]) = rule.tokens.filter(|[from, to]| here && *from <= last && first < *to) else {
+            rules.push(rule.clone());
+            continue;
+        };
+        if rule.force.is_empty() {
+            rules.push(rule.clone());
+            continue;
+        }
+        let inside = [from.max(first), to.min(last + 1)];
+        let sent = [[from, inside[0]], [inside[1], to]].into_iter().filter(|[from, to]| from < to);
+        rules.extend(sent.map(|tokens| Rule { tokens: Some(tokens), ..rule.clone() }));
+        // What else the rule says holds for these tokens too.
+        let rest = Rule { tokens: Some(inside), force: Vec::new(), ..rule.clone() };
+        if rest != (Rule { layers: rule.layers.clone(), tokens: Some(inside), ..Rule::default() }) {
+            rules.push(rest);
+        }
+    }
+    Policy(rules)
+}
+
+/// Whether a policy sends the token at `position` somewhere in this layer, or where there is none in any.
+pub fn is_sent(policy: &Policy, layer: Option<usize>, position: usize) -> bool {
+    policy.0.iter().any(|rule| {
+        let here = layer.is_none_or(|layer| rule.layers.as_ref().is_none_or(|layers| layers.contains(&layer)));
+        !rule.force.is_empty() && here && rule.tokens.is_none_or(|[from, to]| (from..to).contains(&position))
+    })
+}
+
 /// The policy with the expert on again, or off: in this layer, or everywhere where there is none.
 pub fn toggled(policy: &Policy, layer: Option<usize>, expert: u32, off: bool) -> Policy {
     if off {
@@ -166,4 +200,38 @@ pub fn toggled(policy: &Policy, layer: Option<usize>, expert: u32, off: bool) ->
         policy.0.retain(|rule| *rule != Rule { layers: rule.layers.clone(), tokens: rule.tokens, ..Rule::default() });
     }
     policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(json: &str) -> Policy {
+        Policy::parse(json).expect("a policy")
+    }
+
+    #[test]
+    fn one_token_is_released_and_the_others_stay_sent() {
+        let sent = policy(r#"[{"layers":[2],"tokens":[3,7],"force":[5]},{"layers":[2],"off":[1]}]"#);
+        assert!(is_sent(&sent, Some(2), 4) && !is_sent(&sent, Some(2), 7) && !is_sent(&sent, Some(1), 4));
+        let released = released(&sent, Some(2), (4, 5));
+        let wanted = r#"[{"layers":[2],"tokens":[3,4],"force":[5]},{"layers":[2],"tokens":[6,7],"force":[5]},
+            {"layers":[2],"off":[1]}]"#;
+        assert_eq!(released, policy(wanted));
+        assert!(!is_sent(&released, None, 4) && is_sent(&released, None, 3) && is_sent(&released, None, 6));
+    }
+
+    #[test]
+    fn what_else_a_rule_says_of_a_released_token_stays() {
+        let sent = policy(r#"[{"tokens":[3,4],"force":[5],"top_k":1}]"#);
+        assert_eq!(released(&sent, None, (0, 9)), policy(r#"[{"tokens":[3,4],"top_k":1}]"#));
+        assert_eq!(released(&policy(r#"[{"tokens":[3,4],"force":[5]}]"#), Some(1), (3, 3)), Policy::default());
+    }
+
+    #[test]
+    fn an_expert_that_is_off_in_one_layer_is_off_there_alone() {
+        let off = toggled(&Policy::default(), Some(2), 1, true);
+        assert_eq!([1, 2].map(|layer| is_off(&off, layer, 1)), [false, true]);
+        assert_eq!(toggled(&off, None, 1, false), Policy::default());
+    }
 }

@@ -92,6 +92,9 @@ impl State {
                     self.look = Some(Shared::new(layers));
                 }
             }
+            Event::Tried { request, tried } => {
+                self.change_game(|game| game.hear(request, tried));
+            }
             Event::Profiled { request, profile } => {
                 if request == self.profile_request {
                     self.profile = Some(Shared::new(profile));
@@ -99,7 +102,8 @@ impl State {
             }
             Event::RequestFailed { request, message } if request == self.profile_request => self.note(message.into()),
             Event::RequestFailed { request, message } => {
-                if !self.hear_written(request, Err(&message)) {
+                let told = self.change_game(|game| game.hear_failure(request, &message));
+                if !told && !self.hear_written(request, Err(&message)) {
                     self.changes.sweep_failed(request, message);
                 }
             }

@@ -4,6 +4,8 @@
 mod action;
 pub mod address;
 pub mod anatomy;
+pub mod attention;
+pub mod beat;
 pub mod changes;
 pub mod curves;
 pub mod death;
@@ -12,15 +14,18 @@ mod hearing;
 pub mod history;
 pub mod message_keys;
 pub mod phrase;
+pub mod route;
 pub mod shared;
 pub mod story;
+pub mod told;
 pub mod training_snapshot;
 pub mod view;
 pub mod writes;
 
-pub use action::{Action, Effect};
+pub use action::{Action, Effect, GameStep};
 
 use crate::address::Address;
+use crate::beat::Game;
 use crate::changes::Changes;
 use crate::curves::Curves;
 use crate::death::Death;
@@ -141,7 +146,7 @@ impl Status {
 }
 
 /// A model that `models/index.json` offers.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
 pub struct Offered {
     /// Directory in `models/`.
     pub name: String,
@@ -151,6 +156,15 @@ pub struct Offered {
     /// What comes with it besides the model itself: "experts.json" for example.
     #[serde(default)]
     pub files: Vec<String>,
+    /// Bytes of its weights; 0 where that is not known.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The shares of the experts of its middle layer over held-out text.
+    #[serde(default)]
+    pub loads: Vec<f32>,
+    /// A text that shows what is special about it.
+    #[serde(default)]
+    pub opening: Option<String>,
 }
 
 /// How far a long piece of work is.
@@ -234,6 +248,8 @@ pub struct State {
     pub stories: Shared<Vec<Card>>,
     /// The story told.
     pub telling: Option<Telling>,
+    /// The game against the router.
+    pub game: Option<Shared<Game>>,
     /// Name or address of the model that this one is compared with.
     pub compare: Option<String>,
     /// What is changed about the routing of that one.
@@ -294,6 +310,8 @@ pub struct State {
     recorded_asked: Option<String>,
     /// The link asked for a token.
     token_asked: bool,
+    /// The place on the page that the link is about, until it has been shown.
+    place_asked: Option<&'static str>,
 }
 
 impl State {
@@ -328,11 +346,14 @@ impl State {
             // A chosen expert has its page open.
             view: View {
                 tab: address.tab.unwrap_or(if address.expert.is_some() { Tab::Expert } else { Tab::Token }),
+                present: address.present,
+                embed: address.embed.clone(),
                 ..View::default()
             },
             writes: None,
             stories: Shared::default(),
             telling: None,
+            game: None,
             compare: address.compare.clone(),
             compare_policy: address.compare_policy.clone().unwrap_or_default(),
             sampling: Sampling::default(),
@@ -366,6 +387,14 @@ impl State {
             step_asked: address.step.map(|step| (step, address.beside)),
             recorded_asked: address.recorded.clone(),
             token_asked: address.token.is_some(),
+            place_asked: match address {
+                // A story says itself what it is about; a frame and a projector have few places.
+                Address { story: Some(_), .. } | Address { present: true, .. } => None,
+                Address { embed, .. } if !embed.is_empty() => None,
+                Address { compare: Some(_), .. } | Address { beside: Some(_), .. } => Some("compare"),
+                Address { picture: Some(_), .. } => Some("picture"),
+                _ => None,
+            },
         }
     }
 
@@ -478,6 +507,7 @@ impl State {
                 self.history.went(old, &new);
             }
         }
+        effects.extend(self.reveal_asked());
         effects.extend(self.look_inside());
         effects.extend(self.go_on_telling());
         effects.extend(self.write_both());
@@ -619,6 +649,12 @@ impl State {
         self.recall(snapshot.map(|snapshot| Moment { snapshot, text, beside }));
     }
 
+    /// Once the page has come to rest, shows the place that the link is about.
+    fn reveal_asked(&mut self) -> Option<Effect> {
+        let ready = self.status() == Status::Ready && !self.shown.is_empty();
+        self.place_asked.take_if(|_| ready).map(Effect::Reveal)
+    }
+
     /// Once the page has come to rest, asks what each layer did to the chosen token.
     fn look_inside(&mut self) -> Option<Effect> {
         let chosen = self.pinned.filter(|&position| position < self.trace.len() && self.past.is_none());
@@ -662,6 +698,13 @@ impl State {
             Action::Replace(text) => {
                 self.text_before = Some(self.text.clone());
                 return self.replace(Shared::new(text));
+            }
+            Action::OpeningText(name) => {
+                let opening = self.offered.iter().find(|offered| offered.name == name);
+                if let Some(text) = opening.and_then(|offered| offered.opening.clone()).filter(|_| !self.is_own_text())
+                {
+                    return self.change(Action::Replace(text));
+                }
             }
             Action::UndoReplace => {
                 if let Some(before) = self.text_before.take() {
@@ -752,7 +795,10 @@ impl State {
                 self.layer = layer;
                 self.expert = None;
             }
-            Action::Picture(picture) => self.picture = picture,
+            Action::Picture(picture) => {
+                self.picture = picture;
+                return vec![Effect::Reveal("picture")];
+            }
             Action::ColourBy(colour_by) => self.colour_by = colour_by,
             Action::Hover(position) => self.hovered = position,
             Action::Pin(position) => {
@@ -799,19 +845,22 @@ impl State {
             Action::Drawer(open) => self.view.drawer_open = open,
             Action::Point(expert) => self.view.pointed = expert,
             Action::Dense(dense) => self.view.dense = dense,
+            Action::Present(present) => self.view.present = present,
             Action::Stories(cards) => self.stories = Shared::new(cards),
             Action::Story(name) => return self.open_story(name),
             Action::StoryCame(story) => return self.begin_story(*story),
             Action::StoryStep(step) => return self.go_to_step(step),
+            Action::Game(step) => return self.play(step),
             Action::Play(tokens) => {
                 self.played = tokens.filter(|&tokens| tokens < self.whole().len());
                 self.show_played();
             }
             Action::Compare(with) => {
                 self.compare = with;
-                if self.compare.is_none() {
-                    self.compare_policy = Policy::default();
+                if self.compare.is_some() {
+                    return vec![Effect::Reveal("compare")];
                 }
+                self.compare_policy = Policy::default();
             }
             Action::ComparePolicy(policy) => self.compare_policy = policy,
             Action::KeepBeside => {
@@ -844,6 +893,47 @@ impl State {
             }
         }
         Vec::new()
+    }
+
+    /// The visitor has written the text, or pasted it: it is none that the page offers.
+    fn is_own_text(&self) -> bool {
+        let examples = self.examples.iter().map(|example| example.text.as_str());
+        let openings = self.offered.iter().filter_map(|offered| offered.opening.as_deref());
+        !self.text.is_empty() && !examples.chain(openings).any(|text| text == self.text.as_str())
+    }
+
+    /// A step of the game against the router.
+    pub(crate) fn play(&mut self, step: GameStep) -> Vec<Effect> {
+        match step {
+            GameStep::Begin => {
+                self.leave_past();
+                self.clear_selection();
+                self.game = Game::new(&self.trace, self.open_layer()).map(Shared::new);
+                if self.game.is_none() {
+                    self.note(Phrase::key("beat.short"));
+                }
+            }
+            GameStep::Pick(expert) => self.change_game(|game| game.pick(expert)),
+            GameStep::Next => self.change_game(Game::go_on),
+            GameStep::End => self.game = None,
+        }
+        if !matches!(step, GameStep::Begin | GameStep::Next) {
+            return Vec::new();
+        }
+        let request = self.next_request();
+        let Some(game) = &mut self.game else { return Vec::new() };
+        let mut changed = (**game).clone();
+        let asked = changed.ask(request);
+        *game = Shared::new(changed);
+        asked.into_iter().map(Effect::Send).collect()
+    }
+
+    pub(crate) fn change_game<T: Default>(&mut self, change: impl FnOnce(&mut Game) -> T) -> T {
+        let Some(game) = &mut self.game else { return T::default() };
+        let mut changed = (**game).clone();
+        let result = change(&mut changed);
+        *game = Shared::new(changed);
+        result
     }
 
     fn begin_loading(&mut self, source: Source, asked: Option<String>) {
@@ -936,5 +1026,64 @@ impl State {
         self.changes.effect = None;
         self.changes.sweep = None;
         self.writes = None;
+        self.game = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(link: &str) -> State {
+        let mut state = State::new(&Address::parse("", link), false, None);
+        let example = |id: &str, text: &str| Example { id: id.into(), label: id.into(), text: text.into() };
+        state.apply(Action::Examples(vec![example("one", "An example.")]));
+        let offered = |name: &str, opening: Option<&str>| Offered {
+            name: name.into(),
+            opening: opening.map(str::to_owned),
+            ..Offered::default()
+        };
+        state.apply(Action::Models(vec![offered("main", None), offered("switch", Some("the the the"))]));
+        state
+    }
+
+    #[test]
+    fn a_model_brings_its_text_unless_the_visitor_has_written_one() {
+        let mut state = page("");
+        assert_eq!(state.text.as_str(), "An example.");
+        state.apply(Action::OpeningText("switch".into()));
+        assert_eq!(state.text.as_str(), "the the the");
+        state.apply(Action::UndoReplace);
+        assert_eq!(state.text.as_str(), "An example.", "it can be taken back");
+        state.apply(Action::Edit("Words of my own".into()));
+        state.apply(Action::OpeningText("switch".into()));
+        assert_eq!(state.text.as_str(), "Words of my own");
+        state.apply(Action::Edit(String::new()));
+        state.apply(Action::OpeningText("main".into()));
+        assert_eq!(state.text.as_str(), "", "this model has none");
+    }
+
+    #[test]
+    fn what_opens_out_of_view_is_revealed() {
+        let mut state = page("");
+        let revealed = |effects: Vec<Effect>| {
+            effects.into_iter().find_map(|effect| match effect {
+                Effect::Reveal(place) => Some(place),
+                _ => None,
+            })
+        };
+        assert_eq!(revealed(state.apply(Action::Compare(Some("switch".into())))), Some("compare"));
+        assert_eq!(revealed(state.apply(Action::Picture(Picture::Flow))), Some("picture"));
+        assert_eq!(revealed(state.apply(Action::Compare(None))), None);
+        // A link is about a place, unless a story or a frame says otherwise.
+        for (link, place) in [
+            ("#/?compare=self", Some("compare")),
+            ("#/?view=flow", Some("picture")),
+            ("#/?view=flow&story=one-word", None),
+            ("#/?view=flow&embed=map", None),
+            ("", None),
+        ] {
+            assert_eq!(page(link).place_asked, place, "{link}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 use crate::shared::Shared;
 use crate::view::{Tab, View};
 use crate::{COLOURS, colour_name};
-use crate::{ColourBy, Effect, ExpertOf, LayerChoice, Picture, SELF, State, Status, changes};
+use crate::{ColourBy, Effect, ExpertOf, GameStep, LayerChoice, Picture, SELF, State, Status, changes};
 use moescope::routing::Policy;
 use moescope_worker::protocol::{Command, Sweep};
 use serde::Deserialize;
@@ -73,7 +73,10 @@ pub struct Step {
     pub compare: Option<String>,
     /// Show how the routing formed in training, from the first recorded step on.
     pub training: bool,
-    /// The place on the page that is framed: "stage", "strip", "writes", "change", "drawer", "picture" or "compare".
+    /// Begin the game against the router.
+    pub beat: bool,
+    /// The place on the page that is framed: "stage", "strip", "writes", "change", "drawer", "picture", "compare" or
+    /// "beat".
     pub frame: Option<String>,
 }
 
@@ -99,6 +102,8 @@ pub enum Waiting {
     Trial(u64),
     /// The model, to show its training.
     Training,
+    /// The text, to begin a game on it.
+    Game,
 }
 
 /// A story that is told.
@@ -126,6 +131,7 @@ impl State {
             Some(name) => vec![Effect::FetchStory(name)],
             None if self.telling.take().is_some() => {
                 self.compare = None;
+                self.game = None;
                 self.leave_past();
                 if self.changes.asked == Policy::default() { Vec::new() } else { self.set_policy(Policy::default()) }
             }
@@ -151,10 +157,12 @@ impl State {
         telling.waiting = match () {
             () if step.without_costliest => Waiting::Text,
             () if step.training => Waiting::Training,
+            () if step.beat => Waiting::Game,
             () => Waiting::Nothing,
         };
         self.leave_past();
         self.clear_selection();
+        self.game = None;
         self.show_step(&step);
         let policy =
             step.policy.as_ref().and_then(|policy| Policy::parse(&policy.to_string()).ok()).unwrap_or_default();
@@ -183,7 +191,9 @@ impl State {
     }
 
     fn show_step(&mut self, step: &Step) {
-        self.view = View { tab: step.tab.as_deref().and_then(Tab::named).unwrap_or_default(), ..View::default() };
+        let tab = step.tab.as_deref().and_then(Tab::named).unwrap_or_default();
+        self.view =
+            View { tab, present: self.view.present, embed: std::mem::take(&mut self.view.embed), ..View::default() };
         self.picture = match step.picture.as_deref() {
             Some("load") => Picture::Load,
             Some("flow") => Picture::Flow,
@@ -218,6 +228,10 @@ impl State {
                 self.changes.sweep(request);
                 self.wait_for(Waiting::Trial(request));
                 vec![Effect::Send(Command::Sweep { request, sweep: Sweep::Ablation })]
+            }
+            Waiting::Game if ready && is_its_model && !self.changes.are_on() => {
+                self.wait_for(Waiting::Nothing);
+                self.play(GameStep::Begin)
             }
             Waiting::Trial(request) => self.switch_costliest_off(request),
             Waiting::Training if ready && is_its_model && self.can_watch() => {

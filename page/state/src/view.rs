@@ -42,8 +42,52 @@ impl Tab {
     }
 }
 
+/// The parts of the page that a page of another site can embed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The text box.
+    Text,
+    /// The picture of one token's way.
+    Stage,
+    /// The tokens.
+    Strip,
+    /// The routing map, or the load or the flow.
+    Map,
+    /// The drawer.
+    Drawer,
+}
+
+impl Part {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Text, Self::Stage, Self::Strip, Self::Map, Self::Drawer];
+
+    /// Its name in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Stage => "stage",
+            Self::Strip => "strip",
+            Self::Map => "map",
+            Self::Drawer => "drawer",
+        }
+    }
+
+    /// The parts of a list of names, `stage,strip`; none where a name is no part's, or twice there.
+    pub fn list(names: &str) -> Option<Vec<Self>> {
+        let mut parts = Vec::new();
+        for name in names.split(',') {
+            let part = Self::ALL.into_iter().find(|part| part.name() == name)?;
+            if parts.contains(&part) {
+                return None;
+            }
+            parts.push(part);
+        }
+        Some(parts)
+    }
+}
+
 /// The drawer and the stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// The drawer's tab.
     pub tab: Tab,
@@ -53,6 +97,10 @@ pub struct View {
     pub pointed: Option<ExpertOf>,
     /// The stage shows the large network that the experts replaced.
     pub dense: bool,
+    /// The page is shown on a projector: larger type, fewer parts.
+    pub present: bool,
+    /// The parts that are shown, where another page embeds this one; none for all.
+    pub embed: Vec<Part>,
 }
 
 impl View {

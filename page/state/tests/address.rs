@@ -2,7 +2,8 @@
 
 use moescope::routing::policy::{Policy, Rule};
 use moescope_state::address::{Address, LONGEST_TEXT};
-use moescope_state::view::Tab;
+use moescope_state::route::Route;
+use moescope_state::view::{Part, Tab};
 use moescope_state::{COLOURS, ExpertOf, LayerChoice, Picture, State};
 use moescope_worker::protocol::BackendChoice;
 use proptest::prelude::*;
@@ -22,6 +23,10 @@ fn policies() -> impl Strategy<Value = Option<Policy>> {
     proptest::option::of(rule.prop_map(|rule| Policy(vec![rule])))
 }
 
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    proptest::sample::subsequence(Part::ALL.to_vec(), 0..=Part::ALL.len())
+}
+
 prop_compose! {
     fn addresses()(
         text in proptest::option::of("\\PC{1,60}"),
@@ -32,6 +37,7 @@ prop_compose! {
         (token, range_end) in (proptest::option::of(0usize..5000), proptest::option::of(0usize..5000)),
         expert in proptest::option::of((0usize..64, 0u32..256)),
         (compare, backend, tab) in (any::<bool>(), 0usize..4, 1..Tab::ALL.len()),
+        (language, present, embed) in (proptest::option::of("[a-z]{2}"), any::<bool>(), parts()),
     ) -> Address {
         Address {
             text,
@@ -51,38 +57,81 @@ prop_compose! {
                 Some(BackendChoice::CpuInt8)][backend],
             // A link with an expert and without a tab opens the expert's.
             tab: Some(Tab::ALL[tab]),
+            language,
+            present,
+            embed,
             ..Address::default()
         }
     }
 }
 
-/// The query and fragment of the link that a page writes after it was opened with `address`.
-fn written(address: &Address) -> (String, String) {
-    let link = Address::write(&State::new(address, false, None), None);
-    let (query, fragment) = link.split_once('#').unwrap_or((&link, ""));
-    (query.to_owned(), fragment.to_owned())
+/// The link of the page opened with `address`.
+fn written(address: &Address) -> String {
+    Address::of(&State::new(address, false, None), address.language.as_deref()).to_string()
 }
 
 proptest! {
     #[test]
     fn a_link_brings_back_the_same_view(address in addresses()) {
-        let (query, fragment) = written(&address);
         // The layer stands in a link where a model is open that begins with another one.
-        prop_assert_eq!(Address::parse(&query, &fragment), Address { layer: None, ..address });
+        prop_assert_eq!(Address::parse("", &written(&address)), Address { layer: None, ..address });
     }
 
     #[test]
-    fn what_a_visitor_types_is_behind_the_hash(text in "[a-z]{5,40}") {
-        let address = Address { text: Some(text.clone()), ..Address::default() };
-        let (query, fragment) = written(&address);
-        prop_assert!(!query.contains(&text), "{query}");
-        prop_assert!(fragment.contains(&text), "{fragment}");
+    fn a_route_is_read_as_it_is_written(address in addresses(), rest in "(/[a-z0-9-]{1,9}(\\?[a-z=&]{0,9})?)?") {
+        for route in [Route::Explore(Box::new(address)), Route::Learn(rest.clone()), Route::Lab(rest)] {
+            prop_assert_eq!(Route::read("", &route.to_string()), route);
+        }
+    }
+
+    #[test]
+    fn all_of_a_view_is_behind_the_hash(address in addresses()) {
+        let link = written(&address);
+        prop_assert!(link.starts_with("#/?"), "{link}");
+        prop_assert!(link.is_ascii() && !link.contains(' '), "{link}");
     }
 
     #[test]
     fn an_address_that_makes_no_sense_is_read_to_its_end(query in "\\PC*", fragment in "\\PC*") {
         let address = Address::parse(&query, &fragment);
-        prop_assert!(address.ignored.len() <= 12);
+        prop_assert!(address.ignored.len() <= 13);
+    }
+}
+
+#[test]
+fn places_are_told_apart() {
+    for (fragment, route) in [
+        ("#/learn", Route::Learn(String::new())),
+        ("#/learn/routers?step=2", Route::Learn("/routers?step=2".into())),
+        ("#/lab/contrast", Route::Lab("/contrast".into())),
+    ] {
+        assert_eq!(Route::read("?text=old", fragment), route);
+    }
+    for fragment in ["", "#", "#/", "#text=a", "#/?text=a", "#/learning", "#learn"] {
+        assert!(matches!(Route::read("", fragment), Route::Explore(_)), "{fragment}");
+    }
+}
+
+#[test]
+fn a_link_may_differ_in_its_text_only() {
+    let [one, two, other] = ["#/?layer=1&text=one", "#/?layer=1&text=two", "#/?layer=2&text=two"];
+    let [one, two, other] = [one, two, other].map(|link| Address::parse("", link));
+    assert!(one.differs_at_most_in_text(&two) && !one.differs_at_most_in_text(&other));
+}
+
+#[test]
+fn a_switch_needs_no_value() {
+    assert!(Address::parse("", "#/?present").present && Address::parse("?present=1", "").present);
+    assert!(!Address::parse("", "#/?present=0").present);
+}
+
+#[test]
+fn parts_to_embed_are_named_once() {
+    let embed = |value: &str| Address::parse("", &format!("#/?embed={value}"));
+    assert_eq!(embed("strip,map").embed, [Part::Strip, Part::Map]);
+    for wrong in ["strip,strip", "strip,radar", ",", "all"] {
+        let address = embed(wrong);
+        assert_eq!((address.embed.len(), address.ignored.len()), (0, 1), "{wrong}");
     }
 }
 
@@ -102,7 +151,7 @@ fn a_link_of_before_still_opens() {
 #[test]
 fn a_link_to_a_story_says_no_more_than_its_name_about_the_drawer() {
     let address = Address { story: Some("an-expert".into()), tab: Some(Tab::Cost), ..Address::default() };
-    assert_eq!(written(&address), ("?story=an-expert".into(), String::new()));
+    assert_eq!(written(&address), "#/?story=an-expert");
 }
 
 #[test]
@@ -113,7 +162,7 @@ fn the_fragment_wins_over_the_query() {
 #[test]
 fn a_text_that_is_too_long_stays_out_of_the_link() {
     let address = Address { text: Some("a".repeat(LONGEST_TEXT + 1)), ..Address::default() };
-    assert_eq!(written(&address), (String::new(), String::new()));
+    assert_eq!(written(&address), "");
 }
 
 #[test]

@@ -10,9 +10,10 @@ use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelFiles, ModelInfo};
 use moescope::routing::effect::KPoint;
 use moescope::routing::json::Document;
-use moescope::routing::lens::LayerLens;
+use moescope::routing::lens::{LayerLens, TriedSets};
 use moescope::routing::{Limit, Policy, Setting, Trace};
 use moescope::session::{ByChoices, Lens, Session, choices_sweep, sweep_point};
+use moescope::shape::own_settings;
 use moescope::tokenizer::Tokenizer;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
@@ -78,7 +79,7 @@ impl Desk {
     /// the first call. It takes a while, and the CPU engine answers meanwhile.
     pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
         let model = self.model.clone();
-        std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(gpu::open().await?, &model).await })
+        std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(gpu::open_real().await?, &model).await })
     }
 
     /// Replaces the CPU engine by the GPU engine, or notes why there is none. The trace stays; the GPU engine's KV
@@ -283,7 +284,18 @@ impl Desk {
         Ok(self.lens.as_mut().map(|lens| lens.inspect(&ids, tokenizer)).unwrap_or_default())
     }
 
-    /// Times the GPU's kernels on the page's text: its beginning as a prompt, and its last token as a decode step.
+    /// Every set of experts that the token at `position` could go to in `layer`, as the model routes by itself.
+    pub fn try_sets(&mut self, layer: usize, position: usize) -> Result<TriedSets> {
+        self.session.check_causal("try experts for one token")?;
+        let own = own_settings(&self.model.architecture);
+        let ids = self.session().ids().get(..=position + 1);
+        let ids = ids.ok_or_else(|| Error::Input(format!("no token follows the one at position {position}")))?.to_vec();
+        let lens = self.lens()?;
+        lens.set_settings(&own);
+        lens.try_sets(layer, &ids)
+    }
+
+    /// What the GPU's kernels take on the page's text: its beginning as a prompt, and its last token.
     pub async fn profile(&mut self) -> Result<Profile> {
         let session = self.session();
         let ids = session.ids().to_vec();

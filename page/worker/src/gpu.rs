@@ -9,12 +9,24 @@ use std::pin::pin;
 /// Time limit for the browser's answer. Starting a GPU process takes about a second.
 const LIMIT_MS: u32 = 10_000;
 
-/// The fastest GPU that the browser offers.
+/// The fastest adapter that the browser offers, a software adapter too: for those who ask for WebGPU.
 ///
 /// # Errors
 /// `Device`: there is none, the browser refuses it, or does not answer within [`LIMIT_MS`].
 pub async fn open() -> Result<Gpu> {
-    match select(pin!(Gpu::open()), TimeoutFuture::new(LIMIT_MS)).await {
+    within_limit(Gpu::open()).await
+}
+
+/// The fastest real GPU. A software adapter is none: the CPU engine is faster.
+///
+/// # Errors
+/// As [`open`]; and there is only a software adapter.
+pub async fn open_real() -> Result<Gpu> {
+    within_limit(Gpu::open_real()).await
+}
+
+async fn within_limit(opening: impl Future<Output = Result<Gpu>>) -> Result<Gpu> {
+    match select(pin!(opening), TimeoutFuture::new(LIMIT_MS)).await {
         Either::Left((gpu, _)) => gpu,
         Either::Right(_) => {
             let why = format!("the browser did not answer within {} s when it was asked for a GPU", LIMIT_MS / 1000);

@@ -119,6 +119,10 @@ impl Looper {
                 let answer = self.desk().and_then(|desk| desk.inspect(position));
                 self.answer(request, answer, |request, layers| Event::Inspected { request, position, layers });
             }
+            Command::TrySets { request, layer, position } => {
+                let answer = self.desk().and_then(|desk| desk.try_sets(layer, position));
+                self.answer(request, answer, |request, tried| Event::Tried { request, tried });
+            }
             Command::Profile { request } => {
                 let answer = self.profiled().await;
                 self.answer(request, answer, |request, profile| Event::Profiled { request, profile });

@@ -4,7 +4,7 @@
 use moescope::engine::gpu::profile::KernelTime;
 use moescope::model::ModelInfo;
 use moescope::routing::effect::{Ablated, KPoint};
-use moescope::routing::lens::LayerLens;
+use moescope::routing::lens::{LayerLens, TriedSets};
 use moescope::routing::{Limit, Policy, Trace};
 pub use moescope::session::Sampling;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
-    /// WebGPU where there is an adapter, otherwise the CPU.
+    /// WebGPU where there is a real GPU, otherwise the CPU: it is faster than a software adapter.
     #[default]
     Auto,
     /// WebGPU; where there is no adapter, the CPU, with a note that says why.
@@ -125,6 +125,16 @@ pub enum Command {
         /// Named again in the answer.
         request: u64,
         /// The token's position.
+        position: usize,
+    },
+    /// Try every set of experts that a token of the page's text could go to in a layer, as the model routes by itself.
+    /// Answers `Tried` or `RequestFailed`.
+    TrySets {
+        /// Named again in the answer.
+        request: u64,
+        /// The layer's number.
+        layer: usize,
+        /// The token's position; another token must follow it.
         position: usize,
     },
     /// Time the GPU's kernels on the page's text. Answers `Profiled` or `RequestFailed`.
@@ -302,6 +312,13 @@ pub enum Event {
         position: usize,
         /// What each layer did.
         layers: Vec<LayerLens>,
+    },
+    /// Answer to `TrySets`.
+    Tried {
+        /// The command's.
+        request: u64,
+        /// What was found.
+        tried: TriedSets,
     },
     /// Answer to `Profile`.
     Profiled {

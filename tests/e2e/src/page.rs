@@ -242,7 +242,7 @@ impl Page {
         }
         let opener = match testid {
             "find" | "play" | "colour-by" => "[data-testid=strip-more]",
-            "help" | "undo-view" | "theme" | "compare-toggle" | "language-select" => "[data-testid=more]",
+            "help" | "undo-view" | "present" | "theme" | "compare-toggle" | "language-select" => "[data-testid=more]",
             "backend-choice" | "time-kernels" => "[data-testid=backend]",
             "model-row" | "model-compare" | "open-model" => "[data-testid=model-select]",
             "example" | "kept-text" => "[data-testid=examples-menu]",

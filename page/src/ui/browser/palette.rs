@@ -65,9 +65,9 @@ impl Palette {
             .map(|(e, (light, dark))| {
                 format!(
                     "[data-e=\"{e}\"],.e{e}{{--c:light-dark({},{});--n:light-dark({},{});--on:light-dark({},{})}}\n\
-                     [data-e2=\"{e}\"],.s{e}{{--n2:light-dark({},{})}}\n\
+                     [data-e2=\"{e}\"],.s{e}{{--n2:light-dark({},{});--c2:light-dark({},{})}}\n\
                      .strip[data-fading=\"{e}\"] .token:not(.x{e}){{\
-                     --c:var(--line);--n:var(--soft);--n2:var(--soft);--fade:var(--soft)}}\n",
+                     --c:var(--line);--c2:var(--line);--n:var(--soft);--n2:var(--soft);--fade:var(--soft)}}\n",
                     light.fill,
                     dark.fill,
                     light.number,
@@ -75,7 +75,9 @@ impl Palette {
                     light.on_fill,
                     dark.on_fill,
                     light.number,
-                    dark.number
+                    dark.number,
+                    light.fill,
+                    dark.fill
                 )
             })
             .collect();

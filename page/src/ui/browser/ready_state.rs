@@ -38,6 +38,11 @@ impl ReadyState {
         Pending(self.clone())
     }
 
+    /// Something that came is not drawn yet.
+    pub fn has_pending(&self) -> bool {
+        self.0.pending.get() > 0
+    }
+
     fn show(&self) {
         let Some(status) = self.0.status.get() else { return };
         let shown = match status {

@@ -4,7 +4,7 @@ use crate::i18n::messages::t;
 use crate::model::ModelInfo;
 use crate::routing::policy::{Overflow, Policy, Rule};
 use crate::routing::{LayerTrace, Trace};
-use crate::state::changes::{Changes, is_off, rule_of, toggled, with_rule};
+use crate::state::changes::{Changes, is_off, is_sent, released, rule_of, toggled, with_rule};
 use crate::state::shared::Shared;
 use crate::state::{Action, LayerChoice};
 use crate::ui::change::effect_view::EffectView;
@@ -121,14 +121,21 @@ impl Controls<'_> {
     fn experts(&self) -> Html {
         let (policy, scope) = (self.asked(), self.scope);
         let buttons = (0..self.layer.experts as u32).map(|expert| {
-            let off = match scope {
-                Some(layer) => is_off(policy, layer, expert),
-                None => rule_of(policy, None).off.contains(&expert),
-            };
+            // Off in some layers only, it is neither on nor off where all of them are meant.
+            let layers = scope.map_or_else(|| 0..self.props.model.layers, |layer| layer..layer + 1);
+            let off_in: Vec<usize> = layers.clone().filter(|layer| is_off(policy, *layer, expert)).collect();
+            let (off, partly) = (off_in.len() == layers.len(), !off_in.is_empty() && off_in.len() < layers.len());
             let toggled = toggled(policy, scope, expert, !off);
             let toggle = self.props.dispatch.reform(move |_: MouseEvent| Action::Policy(toggled.clone()));
-            let label =
-                if off { t!("policy.expert.off", expert = expert) } else { t!("policy.expert.on", expert = expert) };
+            let label = match () {
+                () if off => t!("policy.expert.off", expert = expert),
+                () if partly => {
+                    let layers = off_in.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+                    t!(off_in.len(); "policy.expert.partly", expert = expert, layers = layers)
+                }
+                () => t!("policy.expert.on", expert = expert),
+            };
+            let pressed = if partly { "mixed".to_owned() } else { (!off).to_string() };
             let send = self.send_to(expert);
             let drop = Callback::from(move |event: DragEvent| {
                 let text = event.data_transfer().and_then(|data| data.get_data(TOKEN).ok()).unwrap_or_default();
@@ -139,10 +146,11 @@ impl Controls<'_> {
                 }
             });
             html! {
-                <button key={expert} type="button" class={classes!("expert-switch", off.then_some("off"))}
+                <button key={expert} type="button"
+                    class={classes!("expert-switch", off.then_some("off"), partly.then_some("partly"))}
                     data-e={expert.to_string()}
-                    data-testid="policy-expert" data-expert={expert.to_string()} aria-pressed={(!off).to_string()}
-                    title={label.clone()}
+                    data-testid="policy-expert" data-expert={expert.to_string()} aria-pressed={pressed}
+                        title={label.clone()}
                     aria-label={label} onclick={toggle} ondragover={allow_token()} ondrop={drop}>{ expert }</button>
             }
         });
@@ -319,7 +327,21 @@ impl Controls<'_> {
                     <option value="" selected={true}>{ t!("policy.force.choose") }</option>
                     { for experts }
                 </select>
+                { self.release(first, last) }
             </p>
+        }
+    }
+
+    /// Takes the chosen tokens back from where they were sent.
+    fn release(&self, first: usize, last: usize) -> Html {
+        if !(first..=last).any(|token| is_sent(self.asked(), self.scope, token)) {
+            return html! {};
+        }
+        let policy = released(self.asked(), self.scope, (first, last));
+        let release = self.props.dispatch.reform(move |_: MouseEvent| Action::Policy(policy.clone()));
+        html! {
+            <button type="button" class="small" onclick={release} data-testid="policy-release">
+                { t!("policy.force.release") }</button>
         }
     }
 

@@ -31,6 +31,8 @@ pub struct PictureCardProps {
     /// Which tokens were searched for.
     pub found: Shared<Vec<bool>>,
     pub expert: Option<ExpertOf>,
+    /// The expert that is pointed at or chosen: tokens that did not go to it fade.
+    pub marked: Option<ExpertOf>,
     pub dispatch: Callback<Action>,
 }
 
@@ -62,12 +64,14 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
         _ if props.trace.is_empty() => html! { <p class="empty">{ t!("picture.empty") }</p> },
         Picture::Map => html! {
             <RoutingMap {trace} length={props.length} {palette} {dark} layer={props.layer} inspected={props.inspected}
-                {dispatch} />
+                marked={props.marked} {dispatch} />
         },
         Picture::Load => html! { <LoadMap {trace} {palette} {dark} expert={props.expert} {dispatch} /> },
         Picture::Flow => {
-            html! { <FlowPicture found={props.found.clone()} {trace} pinned={props.pinned} expert={props.expert}
-            {dispatch} /> }
+            html! {
+                <FlowPicture found={props.found.clone()} {trace} pinned={props.pinned} expert={props.marked}
+                    {dispatch} />
+            }
         }
     };
     html! {

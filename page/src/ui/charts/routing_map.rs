@@ -5,7 +5,7 @@ use crate::i18n::format;
 use crate::i18n::messages::t;
 use crate::routing::{LayerTrace, Trace};
 use crate::state::shared::Shared;
-use crate::state::{Action, LayerChoice};
+use crate::state::{Action, ExpertOf, LayerChoice};
 use crate::ui::browser::canvas::{Align, Pen, css, rem, use_drawing, use_width};
 use crate::ui::browser::palette::Palette;
 use crate::ui::charts::as_table::AsTable;
@@ -74,6 +74,8 @@ pub struct RoutingMapProps {
     pub layer: LayerChoice,
     /// The token under the crosshair.
     pub inspected: Option<usize>,
+    /// The expert whose tokens stay: all others fade.
+    pub marked: Option<ExpertOf>,
     pub dispatch: Callback<Action>,
 }
 
@@ -84,9 +86,9 @@ pub fn RoutingMap(props: &RoutingMapProps) -> Html {
     let zoom = use_state_eq(|| 1.0);
     let layout = Layout::new(use_width(&frame), props.length, props.trace.layers.len(), *zoom);
     let size = (layout.width(), layout.height());
-    let what = (props.trace.clone(), props.palette.clone(), props.dark);
-    use_drawing(&canvas, size, what, move |(trace, palette, dark), pen| {
-        draw(pen, layout, trace, palette, *dark);
+    let what = (props.trace.clone(), props.palette.clone(), props.dark, props.marked);
+    use_drawing(&canvas, size, what, move |(trace, palette, dark, marked), pen| {
+        draw(pen, layout, trace, palette, *dark, *marked);
     });
     keep_in_sight(&frame, layout, props.inspected);
 
@@ -262,7 +264,10 @@ fn keys(props: &RoutingMapProps) -> Callback<KeyboardEvent> {
     })
 }
 
-fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool) {
+/// How much is left of the colour of a token that fades.
+const FADED: f64 = 0.13;
+
+fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool, marked: Option<ExpertOf>) {
     let Layout { rem, labels, column, row, .. } = layout;
     pen.font(0.79 * rem, false);
     let (label, line) = (css("--soft"), css("--hair"));
@@ -280,11 +285,17 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
     // Draws all cells of an expert one after the other, because changing the colour and the font takes most of the
     // time.
     let cells = cells_by_expert(trace, palette.len());
+    let of = marked.and_then(|marked| Some((trace.layer(marked.layer)?, marked.expert)));
+    let stays = |token: usize| of.is_none_or(|(layer, expert)| layer.selected_of(token).contains(&expert));
     for (expert, cells) in cells.iter().enumerate() {
         let shade = palette.shade(expert as u32, dark);
-        for second in [true, false] {
-            pen.colour(&shade.fill, if second { 0.3 } else { 1.0 });
-            for cell in cells.iter().filter(|cell| cell.second == second) {
+        for (second, faded) in [(true, true), (false, true), (true, false), (false, false)] {
+            if faded && of.is_none() {
+                continue;
+            }
+            pen.colour(&shade.fill, if second { 0.3 } else { 1.0 } * if faded { FADED } else { 1.0 });
+            let these = cells.iter().filter(|cell| cell.second == second && stays(cell.token) != faded);
+            for cell in these {
                 let (x, y, height) = cell.place(layout);
                 if corners > 0.0 && !second {
                     pen.rounded(x + gap, y, column - 2.0 * gap, height, corners);
@@ -301,7 +312,7 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool)
     for (expert, cells) in cells.iter().enumerate() {
         pen.colour(palette.shade(expert as u32, dark).on_fill, 1.0);
         let number = expert.to_string();
-        for cell in cells.iter().filter(|cell| !cell.second) {
+        for cell in cells.iter().filter(|cell| !cell.second && stays(cell.token)) {
             let (x, y, height) = cell.place(layout);
             if height >= 0.85 * rem {
                 pen.text(&number, x + column / 2.0, y + height - 0.5 * rem, Align::Centre);

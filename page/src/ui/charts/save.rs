@@ -63,6 +63,8 @@ pub fn SaveRow(props: &SaveRowProps) -> Html {
                     </button>
                 <button type="button" class="quiet small" data-testid="save-csv" onclick={as_csv}>{ t!("save.csv") }
                     </button>
+            } else {
+                <span data-testid="save-recorded">{ t!("save.recorded") }</span>
             }
         </div>
     }

@@ -185,6 +185,9 @@ fn policy_row(props: &CompareProps) -> Html {
                 { if words.is_empty() { t!("compare.policy.none") }
                     else { t!("compare.policy", words = words.join("; ")) } }
             </span>
+            if props.with == SELF && props.first_policy == props.policy {
+                <span data-testid="compare-same">{ t!("compare.same") }</span>
+            }
             if can_keep {
                 <button type="button" onclick={keep} data-testid="compare-keep">{ t!("compare.keep") }</button>
             }

@@ -8,8 +8,8 @@ use crate::ui::charts::as_table::AsTable;
 use crate::ui::cost::mixtral_card::MixtralCard;
 use yew::prelude::*;
 
-/// A part must have this share of all to carry its name.
-const FOR_NAME: f64 = 0.09;
+/// Characters that fit a bar of the drawer's least width: a part carries its name where that fits.
+const CHARACTERS: f64 = 26.0;
 
 #[derive(Properties, PartialEq)]
 pub struct CostCardProps {
@@ -71,11 +71,15 @@ fn bars(model: &ModelInfo) -> Html {
     let parts: Vec<(&str, &Part)> = model.cost.parts().into_iter().filter(|(_, part)| part.total > 0).collect();
     let piece = |index: usize, name: &str, parameters: u64| {
         let share = parameters as f64 / total;
-        let named = share >= FOR_NAME;
-        let title = format!("{}: {}", t!(&format!("part.{name}")), format::count(parameters as f64));
+        let name_shown = part_name(model, name);
+        let named = fits(&name_shown, share);
+        let title = format!("{name_shown}: {}", format::count(parameters as f64));
         let style = format!("flex:{share:.5} 0 0;--strength:{}%", 20 + 12 * (index % 4));
-        html! { <s key={name.to_owned()} class={classes!((!named).then_some("none"))} {style} {title}>
-        { named.then(|| t!(&format!("part.{name}"))) }</s> }
+        html! {
+            <s key={name.to_owned()} class={classes!((!named).then_some("none"))} {style} {title}>
+                { named.then_some(name_shown) }
+            </s>
+        }
     };
     let in_memory = parts.iter().enumerate().map(|(index, (name, part))| piece(index, name, part.total));
     let used = parts.iter().enumerate().map(|(index, (name, part))| piece(index, name, part.active));
@@ -84,14 +88,24 @@ fn bars(model: &ModelInfo) -> Html {
         <div class="parts" aria-hidden="true">
             <span>{ t!("cost.memory") }</span><div class="part-bar">{ for in_memory }</div>
             <span>{ t!("cost.active") }</span>
-            <div class="part-bar">
-                { for used }
-                if unused > 0.0 {
-                    <s class="unused" style={format!("flex:{unused:.5} 0 0")}>{ t!("cost.unused") }</s>
-                }
-            </div>
+            <div class="part-bar">{ for used }if unused > 0.0
+                { <s class="unused" style={format!("flex:{unused:.5} 0 0")} title={t!("cost.unused")}>
+                { fits(&t!("cost.unused"), unused).then(|| t!("cost.unused")) }
+            </s> }</div>
         </div>
     }
+}
+
+/// What a part is called: a dense model has no experts.
+fn part_name(model: &ModelInfo, name: &str) -> String {
+    if model.experts == 0 && name == "experts" { t!("part.network") } else { t!(&format!("part.{name}")) }
+}
+
+/// Whether a name fits a part with this share of a bar.
+fn fits(name: &str, share: f64) -> bool {
+    // A sign of Chinese is as wide as two letters.
+    let width: usize = name.chars().map(|sign| if sign.is_ascii() { 1 } else { 2 }).sum();
+    width as f64 + 1.0 <= share * CHARACTERS
 }
 
 fn table(model: &ModelInfo) -> Html {
@@ -102,7 +116,7 @@ fn table(model: &ModelInfo) -> Html {
         }
     };
     let rows = model.cost.parts().into_iter().filter(|(_, part)| part.total > 0);
-    let rows = rows.map(|(name, part)| row(t!(&format!("part.{name}")), part.total, part.active));
+    let rows = rows.map(|(name, part)| row(part_name(model, name), part.total, part.active));
     html! {
         <>
             <thead><tr><th scope="col">{ t!("cost.part") }</th><th scope="col">{ t!("cost.total") }</th>

@@ -33,6 +33,8 @@ pub struct TokenInspectorProps {
     pub look: Option<Shared<Vec<LayerLens>>>,
     /// Whether the token was chosen; otherwise it is under the pointer or the newest.
     pub pinned: bool,
+    /// No token is chosen or pointed at: the newest is shown in brief.
+    pub rests: bool,
     pub dispatch: Callback<Action>,
 }
 
@@ -53,6 +55,17 @@ pub fn TokenInspector(props: &TokenInspectorProps) -> Html {
         _ => t!("token.position", position = position),
     };
     let rows = trace.layers.iter().map(|layer| row(layer, position, props));
+    if props.rests {
+        return html! {
+            <section class="pane-card" id="token-card" aria-labelledby="token-title" data-testid="token-inspector"
+                data-position={position.to_string()}>
+                <div class="head"><h2 id="token-title">{ t!("token.title") }{ " " }<code>
+                    { quoted(&token.text, token.bytes.as_deref()) }</code></h2></div>
+                <div class="stacks">{ for rows }</div>
+                <p class="hint">{ t!("token.rests") }</p>
+            </section>
+        };
+    }
     let release = props.dispatch.reform(|_: MouseEvent| Action::Pin(None));
     html! {
         <section class="pane-card" id="token-card" aria-labelledby="token-title" data-testid="token-inspector"
@@ -97,7 +110,7 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
         html! {
             <s class={classes!(off.then_some("off"))} data-e={expert.to_string()} {title}
                 style={format!("flex-grow:{share:.4}")}>
-                if !off && share >= FOR_NUMBER { { expert } }
+                if !off && share >= FOR_NUMBER && !props.rests { { expert } }
             </s>
         }
     });
@@ -116,13 +129,14 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
     let shown_layer = props.layer == LayerChoice::One(layer.layer);
     let many = selected.len() > WEIGHTS_BESIDE;
     html! {
-        <div class={classes!("stack-row", shown_layer.then_some("on"), many.then_some("many"))} key={layer.layer}>
+        <div class={classes!("stack-row", shown_layer.then_some("on"), (many && !props.rests).then_some("many"))}
+            key={layer.layer}>
             <span class="name">{ format!("L{}", layer.layer) }</span>
             <div class="stack" aria-hidden="true">
                 { for parts }
                 if rest > 0.0 { <s class="rest" style={format!("flex-grow:{rest:.4}")}></s> }
             </div>
-            <div class="weights">{ for weights }</div>
+            if !props.rests { <div class="weights">{ for weights }</div> }
         </div>
     }
 }

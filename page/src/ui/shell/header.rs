@@ -49,7 +49,8 @@ pub fn Header(props: &HeaderProps) -> Html {
                 loading={props.loading} dispatch={props.dispatch.clone()} />
             <BackendBadge model={props.model.clone()} speed={props.speed} profile={props.profile.clone()}
                 choice={props.backend} dispatch={props.dispatch.clone()} />
-            <Share too_long={props.text_too_long} refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
+            <Share too_long={props.text_too_long} opened={props.model.is_some() && props.asked.is_none()}
+                refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
             { more(props) }
         </header>
     }
@@ -70,6 +71,9 @@ fn more(props: &HeaderProps) -> Html {
                 <button type="button" data-testid="undo-view" data-closes="" onclick={undo} disabled={!props.can_undo}>
                     { icon("undo") }{ t!("undo") }</button>
                 { compare(props) }
+                <button type="button" data-testid="present" data-closes=""
+                    onclick={props.dispatch.reform(|_: MouseEvent| Action::Present(true))}>
+                    { icon("play") }{ t!("present.open") }</button>
                 <button type="button" data-testid="theme" data-closes="" onclick={theme}>
                     { icon(if dark { "sun" } else { "moon" }) }{ theme_label }</button>
                 { languages(props) }

@@ -1,5 +1,6 @@
 //! Choosing a model: one of the site's, or one from files or an address.
 
+use crate::i18n::format;
 use crate::i18n::messages::{name_of, t};
 use crate::model::ModelInfo;
 use crate::site::{address_of, open_files, path_of, shipped};
@@ -91,7 +92,11 @@ fn row(offered: &Offered, props: &ModelSelectProps) -> Html {
     let on = props.asked.as_ref() == Some(&name);
     let choose = {
         let name = name.clone();
-        props.dispatch.reform(move |_: MouseEvent| Action::Load { source: shipped(&name), asked: Some(name.clone()) })
+        let dispatch = props.dispatch.clone();
+        Callback::from(move |_: MouseEvent| {
+            dispatch.emit(Action::Load { source: shipped(&name), asked: Some(name.clone()) });
+            dispatch.emit(Action::OpeningText(name.clone()));
+        })
     };
     let compare = {
         let name = name.clone();
@@ -101,7 +106,8 @@ fn row(offered: &Offered, props: &ModelSelectProps) -> Html {
         <li key={name.clone()}>
             <button type="button" class="model-row" data-testid="model-row" data-model={name.clone()} data-closes=""
                 aria-pressed={on.to_string()} onclick={choose}>
-                <b>{ model_title(&name) }</b>
+                <b>{ model_title(&name) }<small>{ size(offered) }</small></b>
+                { loads(offered) }
                 <span>{ name_of("model-about", &name, &offered.about) }</span>
             </button>
             if !on {
@@ -110,6 +116,30 @@ fn row(offered: &Offered, props: &ModelSelectProps) -> Html {
                     title={t!("compare.about")} onclick={compare}>{ t!("compare.open") }</button>
             }
         </li>
+    }
+}
+
+fn size(offered: &Offered) -> String {
+    if offered.bytes == 0 { String::new() } else { format::bytes(offered.bytes as f64) }
+}
+
+/// How the experts of the middle layer share the work over held-out text: small bars.
+fn loads(offered: &Offered) -> Html {
+    let most = offered.loads.iter().copied().fold(0.0, f32::max);
+    if most == 0.0 {
+        return html! {};
+    }
+    let width = 100.0 / offered.loads.len() as f32;
+    let bars = offered.loads.iter().enumerate().map(|(expert, load)| {
+        let height = load / most * 24.0;
+        html! {
+            <rect key={expert} data-e={expert.to_string()} x={format!("{:.2}", width * expert as f32)}
+                y={format!("{:.1}", 24.0 - height)}
+                width={format!("{:.2}", width * 0.8)} height={format!("{height:.1}")} />
+        }
+    });
+    html! {
+        <svg class="model-loads" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">{ for bars }</svg>
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::i18n::messages::t;
 use crate::state::Action;
+use crate::state::address::Address;
+use crate::state::route::Route;
 use crate::ui::parts::icon::icon;
 use gloo::timers::callback::Timeout;
 use gloo::utils::window;
@@ -15,6 +17,8 @@ const SAID_MS: u32 = 2000;
 pub struct ShareProps {
     /// The text is too long for a link.
     pub too_long: bool,
+    /// The model is of the visitor's own files, which no link leads to.
+    pub opened: bool,
     /// Brings the page's address up to date.
     pub refresh: Callback<()>,
     pub dispatch: Callback<Action>,
@@ -25,16 +29,20 @@ pub struct ShareProps {
 pub fn Share(props: &ShareProps) -> Html {
     let copied = use_state_eq(|| false);
     let click = {
-        let (copied, props) = (copied.clone(), (props.refresh.clone(), props.dispatch.clone(), props.too_long));
+        let (copied, props) =
+            (copied.clone(), (props.refresh.clone(), props.dispatch.clone(), props.too_long, props.opened));
         Callback::from(move |_: MouseEvent| {
-            let (refresh, dispatch, too_long) = props.clone();
+            let (refresh, dispatch, too_long, opened) = props.clone();
             refresh.emit(());
             if too_long {
                 dispatch.emit(Action::Note(t!("share.too-long").into()));
             }
+            if opened {
+                dispatch.emit(Action::Note(t!("share.opened").into()));
+            }
             let copied = copied.clone();
             spawn_local(async move {
-                let link = window().location().href().unwrap_or_default();
+                let link = link();
                 if !copy(&link).await {
                     dispatch.emit(Action::Note(t!("share.refused", link = link).into()));
                     return;
@@ -50,6 +58,17 @@ pub fn Share(props: &ShareProps) -> Html {
             { icon(sign) }<span aria-live="polite">{ text }</span>
         </button>
     }
+}
+
+/// The link of what the address shows. Which engine runs is this visitor's choice, not the recipient's.
+fn link() -> String {
+    let location = window().location();
+    let part = |part: Result<String, _>| part.unwrap_or_default();
+    let route = match Route::read(&part(location.search()), &part(location.hash())) {
+        Route::Explore(address) => Route::Explore(Box::new(Address { backend: None, ..*address })),
+        other => other,
+    };
+    part(location.origin()) + &part(location.pathname()) + &route.to_string()
 }
 
 /// Puts a text on the clipboard; false where the browser does not allow it, as at an address without https.

@@ -29,6 +29,8 @@ pub struct OpenLayerProps {
     pub position: usize,
     /// Experts that every token uses besides.
     pub shared: usize,
+    /// The token that attention looks at most, and how much on average.
+    pub looks_at: Option<(String, String)>,
     /// Draw one large network.
     pub dense: bool,
     /// The expert that is chosen or pointed at.
@@ -47,12 +49,8 @@ pub fn OpenLayer(props: &OpenLayerProps) -> Html {
     html! {
         <g key={props.layer} transform={format!("translate({:.1} 0)", props.x)}>
             <rect class="stage-block open" x="0" y="60" width={OPEN_WIDTH.to_string()} height="184" rx="12" />
-            <path class="stage-wire" d={format!("M22 {LINE_Y}V84")} />
-            <g>
-                <title>{ t!("stage.attention.about") }</title>
-                <rect class="stage-part" x="12" y="84" width="92" height="30" rx="8" />
-                <text x="58" y="104" text-anchor="middle">{ t!("stage.attention") }</text>
-            </g>
+            <path class="stage-wire" d={format!("M22 {LINE_Y}V72")} />
+            { attention(props.looks_at.as_ref()) }
             { content }
             <g>
                 <title>{ t!("stage.sum.about") }</title>
@@ -61,6 +59,25 @@ pub fn OpenLayer(props: &OpenLayerProps) -> Html {
                 <text x={SUM.0.to_string()} y={(SUM.1 + 5.0).to_string()} text-anchor="middle">{ "\u{3a3}" }</text>
                 { plus(SUM.0) }
             </g>
+        </g>
+    }
+}
+
+/// Attention: the name, and the token that it looks at most.
+fn attention(looks_at: Option<&(String, String)>) -> Html {
+    let title =
+        looks_at.map_or_else(String::new, |(text, weight)| t!("stage.looks-at.about", text = text, weight = weight));
+    html! {
+        <g>
+            <title>{ t!("stage.attention.about") }{ " " }{ title }</title>
+            <rect class="stage-part" x="12" y="72" width="92" height="42" rx="8" />
+            if let Some((text, _)) = looks_at {
+                <text x="58" y="89" text-anchor="middle">{ t!("stage.attention") }</text>
+                <text class="looked" x="58" y="107" text-anchor="middle" data-testid="stage-looks-at">
+                    { "\u{2192} " }{ text }</text>
+            } else {
+                <text x="58" y="98" text-anchor="middle">{ t!("stage.attention") }</text>
+            }
         </g>
     }
 }
@@ -106,7 +123,7 @@ fn router(anatomy: &Anatomy) -> Html {
         let bar = |(number, share): (usize, &f32)| {
             let height = (share * 62.0).max(2.0);
             let on = of_experts && anatomy.choice(number as u32).is_some();
-            let number_shown = of_experts && (shares.len() <= 8 || (on && shares.len() <= 16));
+            let number_shown = of_experts && on && shares.len() <= 16;
             let x = left + pitch * number as f32;
             let class = match (of_experts, on) {
                 (false, _) => "stage-group",
@@ -163,7 +180,7 @@ fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, grid: &Grid, expert: u3
         Some(chosen) if chosen.dropped => t!("stage.full"),
         Some(chosen) => format::percent(f64::from(chosen.weight)),
         None if off => t!("stage.off"),
-        None => t!("stage.rests"),
+        None => String::new(),
     };
     let title = match choice {
         Some(chosen) if chosen.dropped => t!("stage.expert.full", expert = expert),
@@ -180,7 +197,7 @@ fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, grid: &Grid, expert: u3
         forced.then_some("forced"),
         (props.expert == Some(expert)).then_some("marked")
     );
-    let two = height >= TWO_LINES;
+    let two = height >= TWO_LINES && !state.is_empty();
     let middle = y + height / 2.0;
     html! {
         <g key={expert} {class} data-testid="stage-expert" data-expert={expert.to_string()} data-on={works.to_string()}

@@ -45,18 +45,18 @@ pub fn small_layer(place: Place, anatomy: Option<&Anatomy>, on_layer: &Callback<
     }
 }
 
-/// The experts of a token, as `6 + 4`.
+/// The experts of a token, as `6+4`.
 fn names(anatomy: &Anatomy) -> String {
     let names: Vec<String> = anatomy.chosen.iter().take(3).map(|chosen| chosen.expert.to_string()).collect();
-    let more = if anatomy.chosen.len() > names.len() { " \u{2026}" } else { "" };
-    names.join(" + ") + more
+    let more = if anatomy.chosen.len() > names.len() { "\u{2026}" } else { "" };
+    names.join("+") + more
 }
 
 /// The block, its way from the residual stream and back, and its name.
 fn frame(place: Place) -> Html {
     let Place { x, width, layer } = place;
     let (inlet, outlet) = (x + width * 0.18, x + width * 0.82);
-    let name = if width < 70.0 { format!("L{layer}") } else { t!("layer.name", layer = layer) };
+    let name = format!("L{layer}");
     html! {
         <>
             <rect class="stage-block" x={x.to_string()} y={TOP.to_string()} width={width.to_string()}

@@ -4,9 +4,11 @@
 use crate::i18n::format;
 use crate::i18n::messages::t;
 use crate::model::ModelInfo;
+use crate::routing::lens::LayerLens;
 use crate::routing::{Policy, Trace};
 use crate::state::ExpertOf;
 use crate::state::anatomy::Anatomy;
+use crate::state::attention::most_looked_at;
 use crate::state::shared::Shared;
 use crate::ui::stage::open_layer::OpenLayer;
 use crate::ui::stage::places::{LINE_Y, layer_places};
@@ -36,6 +38,8 @@ pub struct StageProps {
     pub dense: bool,
     /// The expert that is chosen or pointed at.
     pub expert: Option<ExpertOf>,
+    /// What each layer did to the token, where it is chosen and that is known.
+    pub look: Option<Shared<Vec<LayerLens>>>,
     /// Another layer is to be drawn large.
     pub on_layer: Callback<usize>,
     /// An expert was chosen, or let go.
@@ -103,7 +107,8 @@ fn picture(props: &StageProps, position: usize, layers: usize, open: usize) -> H
         }
         html! {
             <OpenLayer key={place.layer} x={place.x} layer={place.layer} {anatomy} {position}
-                shared={props.model.as_ref().map_or(0, |model| model.shared_experts)} dense={props.dense}
+                looks_at={looks_at(props, open)} shared={props.model.as_ref().map_or(0, |model| model.shared_experts)}
+                    dense={props.dense}
                 expert={props.expert.filter(|expert| expert.layer == open).map(|expert| expert.expert)}
                 on_expert={props.on_expert.clone()} on_point={props.on_point.clone()} />
         }
@@ -125,6 +130,14 @@ fn picture(props: &StageProps, position: usize, layers: usize, open: usize) -> H
             { guesses(props, position) }
         </svg>
     }
+}
+
+/// The token that attention in a layer looks at most, and how much on average.
+fn looks_at(props: &StageProps, layer: usize) -> Option<(String, String)> {
+    let (position, weight) = most_looked_at(props.look.as_deref()?, layer)?;
+    let token = props.trace.tokens.get(position)?;
+    let text = quoted(&token.text, token.bytes.as_deref());
+    Some((shortened(text.trim_matches(['\u{201c}', '\u{201d}'])), format::percent(f64::from(weight))))
 }
 
 /// What the model expects after the token.
@@ -179,8 +192,11 @@ fn in_words(props: &StageProps, position: usize, open: usize) -> String {
     let chosen = chosen.collect::<Vec<_>>().join(", ");
     let next = props.trace.guesses.get(position).and_then(|guesses| guesses.first());
     let next = next.map_or_else(String::new, |guess| t!("stage.words.next", text = quoted(&guess.text, None)));
+    let looks = looks_at(props, open);
+    let looks =
+        looks.map_or_else(String::new, |(text, weight)| t!("stage.looks-at.about", text = text, weight = weight));
     format!(
-        "{} {next}",
+        "{} {looks} {next}",
         t!("stage.words", text = text, layer = open, experts = anatomy.probabilities.len(), chosen = chosen)
     )
 }

@@ -102,3 +102,24 @@ pub fn bring_into_view(place: &str) {
         }
     }
 }
+
+/// How long a place that was revealed is marked.
+const MARKED_MS: u32 = 1800;
+
+/// Brings the place of that name into view, where it is not, and marks it for a moment.
+pub fn reveal(place: &str) {
+    let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) else { return };
+    let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
+    let head = element.get_bounding_client_rect().top();
+    // Its head is in view: the visitor sees what has changed.
+    if (0.0..height - 80.0).contains(&head) {
+        return;
+    }
+    bring_into_view(place);
+    // Neither fails for a legal name.
+    let _ = element.set_attribute("data-revealed", "");
+    gloo::timers::callback::Timeout::new(MARKED_MS, move || {
+        let _ = element.remove_attribute("data-revealed");
+    })
+    .forget();
+}

@@ -2,6 +2,7 @@
 
 use crate::i18n::messages::t;
 use crate::state::Action;
+use crate::ui::browser::ready_state::ReadyState;
 use crate::ui::parts::icon::icon;
 use gloo::timers::callback::Interval;
 use wasm_bindgen::JsCast;
@@ -17,6 +18,8 @@ pub struct PlaybackProps {
     pub length: usize,
     /// Number of tokens shown; `None` where all are.
     pub played: Option<usize>,
+    /// Nothing is played on before all views show what was played.
+    pub ready_state: ReadyState,
     pub dispatch: Callback<Action>,
 }
 
@@ -28,10 +31,15 @@ pub fn Playback(props: &PlaybackProps) -> Html {
     let shown = props.played.unwrap_or(props.length);
     {
         let (playing, dispatch, length) = (playing.clone(), props.dispatch.clone(), props.length);
+        let ready_state = props.ready_state.clone();
         use_effect_with((*playing, *speed, shown, length), move |&(running, speed, shown, length)| {
             let next = shown + 1;
             let timer = running.then(|| {
                 Interval::new(1000 / speed, move || {
+                    // Under load some views are drawn later than others.
+                    if ready_state.has_pending() {
+                        return;
+                    }
                     dispatch.emit(Action::Play(Some(next)));
                     if next >= length {
                         playing.set(false);

@@ -3,6 +3,7 @@
 use crate::i18n::messages::t;
 use crate::state::shared::Shared;
 use crate::state::{Action, COLOURS, ColourBy, LayerChoice, colour_name};
+use crate::ui::browser::ready_state::ReadyState;
 use crate::ui::parts::icon::icon;
 use crate::ui::parts::popup::Popup;
 use crate::ui::strip::layer_select::LayerSelect;
@@ -28,6 +29,7 @@ pub struct StripToolsProps {
     /// Tokens of the text, and how many of them are shown; all where nothing is played.
     pub length: usize,
     pub played: Option<usize>,
+    pub ready_state: ReadyState,
     pub dispatch: Callback<Action>,
 }
 
@@ -43,7 +45,8 @@ pub fn StripTools(props: &StripToolsProps) -> Html {
                     { colour_by(props) }
                     { search(props) }
                     if props.length > 0 {
-                        <Playback length={props.length} played={props.played} dispatch={props.dispatch.clone()} />
+                        <Playback length={props.length} played={props.played} ready_state={props.ready_state.clone()}
+                            dispatch={props.dispatch.clone()} />
                     }
                 </div>
             </Popup>

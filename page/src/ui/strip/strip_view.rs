@@ -1,8 +1,9 @@
 //! The strip and what belongs to it: the moment of the training that it shows, and what its colours mean.
 
 use crate::i18n::messages::t;
-use crate::routing::Trace;
 use crate::routing::dossier::Dossier;
+use crate::routing::lens::LayerLens;
+use crate::routing::{Policy, Trace};
 use crate::state::shared::Shared;
 use crate::state::{Action, ColourBy, ExpertOf, LayerChoice, colour_name};
 use crate::ui::browser::ready_state::ReadyState;
@@ -28,6 +29,10 @@ pub struct StripViewProps {
     pub marked: Option<ExpertOf>,
     /// Each token's loss after a change minus before, in bits; empty where nothing is changed.
     pub change: Option<Shared<crate::routing::effect::Effect>>,
+    /// What is changed about the routing.
+    pub policy: Policy,
+    /// What each layer did to the chosen token, once it is known.
+    pub look: Option<Shared<Vec<LayerLens>>>,
     /// The first token that the last answer brought.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
@@ -68,12 +73,28 @@ pub fn StripView(props: &StripViewProps) -> Html {
             } else {
                 <TokenStrip trace={props.trace.clone()} layer={props.layer} colour_by={props.colour_by} {fading}
                     dossier={props.dossier.clone()} found={props.found.clone()} range_end={props.range_end}
-                    pinned={props.pinned} hovered={props.hovered} changed_at={props.changed_at}
-                    change={props.change.clone()}
+                    pinned={props.pinned} hovered={props.hovered} policy={props.policy.clone()}
+                        look={props.look.clone()} changed_at={props.changed_at} change={props.change.clone()}
                     overflow={props.overflow.clone()} to_come={props.to_come} ready_state={props.ready_state.clone()}
                     dispatch={props.dispatch.clone()} />
-                <p class="hint legend">{ about }</p>
+                <p class="hint legend">{ about }{ attention(props) }</p>
             }
         </div>
+    }
+}
+
+/// What the line under the tokens says, where a token is chosen.
+fn attention(props: &StripViewProps) -> Html {
+    let LayerChoice::One(layer) = props.layer else { return html! {} };
+    let look = props.look.as_ref().and_then(|look| look.iter().find(|lens| lens.layer == layer));
+    match look.map(|lens| lens.heads.len()) {
+        Some(heads) if heads > 0 => {
+            html! {
+                <span class="attention-line" data-testid="attention">
+                    { " " }{ t!(heads; "strip.attention", layer = layer) }
+                </span>
+            }
+        }
+        _ => html! {},
     }
 }

@@ -60,6 +60,10 @@ pub struct Chip {
     pub in_tab_order: bool,
     /// Its loss after a change of the routing minus before, in bits.
     pub change: Option<f32>,
+    /// The visitor sent it to an expert, in the layer shown or in any.
+    pub sent: bool,
+    /// How much each head of the layer shown looks at it from the chosen token, in percent; empty where none does.
+    pub heads: Vec<u8>,
 }
 
 impl Chip {
@@ -68,7 +72,8 @@ impl Chip {
         html! {
             <span {key} class={self.class()} role="option" data-testid="token"
                 data-position={self.position.to_string()} data-token-id={self.id.to_string()}
-                data-experts={data_experts(&self.reads)} style={self.hue()} aria-description={self.description()}
+                data-experts={data_experts(&self.reads)} data-heads={self.data_heads()} style={self.style()}
+                    aria-description={self.description()}
                 aria-selected={if self.selected { "true" } else { "false" }}
                 tabindex={if self.in_tab_order { "0" } else { "-1" }} draggable="true">
                 <b>{ self.text() }</b>
@@ -100,6 +105,8 @@ impl Chip {
             (self.hovered, " hovered"),
             (self.alike, " alike"),
             (self.text.is_empty(), " piece"),
+            (!self.heads.is_empty(), " looked-at"),
+            (self.sent, " sent"),
         ];
         flags.iter().filter(|(on, _)| *on).for_each(|(_, name)| class += name);
         class
@@ -114,6 +121,29 @@ impl Chip {
             Tint::Bits(bits) => bits / MOST_BITS,
         };
         strength.clamp(0.0, 1.0)
+    }
+
+    fn style(&self) -> Option<String> {
+        let style = self.hue().unwrap_or_default() + &self.line();
+        (!style.is_empty()).then_some(style)
+    }
+
+    /// The line of a token that attention looks at: a segment a head, the darker the more.
+    fn line(&self) -> String {
+        if self.heads.is_empty() {
+            return String::new();
+        }
+        let width = 100.0 / self.heads.len() as f32;
+        let segments = self.heads.iter().enumerate().map(|(head, percent)| {
+            let from = width * head as f32;
+            format!("color-mix(in srgb,var(--ink) {percent}%,var(--hair)) {from:.1}% {:.1}%", from + width)
+        });
+        format!(";--heads:linear-gradient(90deg,{})", segments.collect::<Vec<_>>().join(","))
+    }
+
+    fn data_heads(&self) -> Option<String> {
+        let heads = self.heads.iter().map(u8::to_string).collect::<Vec<_>>();
+        (!heads.is_empty()).then(|| heads.join(","))
     }
 
     /// A kind of text has a hue of its own.
@@ -142,7 +172,15 @@ impl Chip {
             }
         };
         let text = quoted(&self.text, self.bytes.as_deref());
-        t!("strip.token", text = text, position = self.position, reads = spoken)
+        let reads = t!("strip.token", text = text, position = self.position, reads = spoken);
+        let reads = if self.sent { format!("{reads}; {}", t!("strip.sent")) } else { reads };
+        match self.heads.iter().enumerate().max_by_key(|(_, percent)| **percent) {
+            Some((head, percent)) => {
+                let weight = format::percent(f64::from(*percent) / 100.0);
+                format!("{reads}; {}", t!("strip.looked-at", head = head, weight = weight))
+            }
+            None => reads,
+        }
     }
 
     fn text(&self) -> Html {
@@ -188,17 +226,14 @@ fn joined(experts: &[u32]) -> String {
 
 fn numbers(reads: &Reads) -> Html {
     match reads {
+        // The second one is in the line above the number (style.css).
         Reads::Layer { experts, dropped, tint: Tint::Expert, .. } => {
-            let number = |rank: usize| {
-                let expert = *experts.get(rank)?;
-                let full = dropped.get(rank).copied().unwrap_or_default();
-                Some(if full {
-                    html! { <del>{ expert }</del> }
-                } else {
-                    html! { expert }
-                })
-            };
-            html! { <i>{ number(0) }if let Some(second) = number(1) { <u>{ second }</u> }</i> }
+            let full = dropped.first().copied().unwrap_or_default();
+            match experts.first() {
+                Some(expert) if full => html! { <i><del>{ *expert }</del></i> },
+                Some(expert) => html! { <i>{ *expert }</i> },
+                None => html! { <i></i> },
+            }
         }
         Reads::Layer { tint, .. } => html! { <i class="figure">{ figure(tint) }</i> },
         Reads::Path(layers) => {

@@ -4,7 +4,10 @@ use crate::i18n::messages::t;
 use crate::routing::analytics::{domain_guess, router_entropy};
 use crate::routing::dossier::Dossier;
 use crate::routing::effect::Effect;
-use crate::routing::{Token, Trace};
+use crate::routing::lens::LayerLens;
+use crate::routing::{Policy, Token, Trace};
+use crate::state::attention::{Heads, looked_at};
+use crate::state::changes::is_sent;
 use crate::state::shared::Shared;
 use crate::state::{Action, ColourBy, LayerChoice};
 use crate::ui::browser::canvas::next_frame;
@@ -14,6 +17,7 @@ use crate::ui::inspect::dossier::domain_name;
 use crate::ui::strip::strip_part::{Part, Piece, StripPart, use_parts};
 use crate::ui::strip::token_chip::{Chip, Reads, Tint};
 use crate::worker::protocol::Overflow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement};
@@ -38,6 +42,10 @@ pub struct TokenStripProps {
     pub fading: Option<u32>,
     /// What a change of the routing did to each token.
     pub change: Option<Shared<Effect>>,
+    /// What is changed about the routing.
+    pub policy: Policy,
+    /// What each layer did to the chosen token, once it is known.
+    pub look: Option<Shared<Vec<LayerLens>>>,
     /// The first token that the last answer brought: where it is out of sight, the strip scrolls there.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
@@ -235,14 +243,18 @@ fn to_come(props: &TokenStripProps) -> usize {
 /// The window's tokens, with breaks after the text's lines.
 fn pieces(props: &TokenStripProps) -> Vec<Piece> {
     let tokens = &props.trace.tokens;
+    let heads = match (&props.look, props.layer) {
+        (Some(look), LayerChoice::One(layer)) => looked_at(look, layer),
+        _ => BTreeMap::new(),
+    };
     let Range { start, end: stop } = window(props);
     let mut pieces = Vec::with_capacity(stop - start);
     let mut position = start;
     while position < stop {
         let end = end_of_pieces(tokens, position).min(stop);
         pieces.push(match end - position {
-            1 => Piece::Token(chip(props, position)),
-            _ => Piece::Character((position..end).map(|position| chip(props, position)).collect()),
+            1 => Piece::Token(chip(props, &heads, position)),
+            _ => Piece::Character((position..end).map(|position| chip(props, &heads, position)).collect()),
         });
         if tokens[end - 1].text.contains('\n') {
             pieces.push(Piece::Break);
@@ -252,7 +264,14 @@ fn pieces(props: &TokenStripProps) -> Vec<Piece> {
     pieces
 }
 
-fn chip(props: &TokenStripProps, position: usize) -> Chip {
+fn one_layer(layer: LayerChoice) -> Option<usize> {
+    match layer {
+        LayerChoice::One(layer) => Some(layer),
+        LayerChoice::All => None,
+    }
+}
+
+fn chip(props: &TokenStripProps, heads: &BTreeMap<usize, Heads>, position: usize) -> Chip {
     let trace = &*props.trace;
     let token = &trace.tokens[position];
     let selected = props.pinned == Some(position);
@@ -269,6 +288,8 @@ fn chip(props: &TokenStripProps, position: usize) -> Chip {
         alike: !selected && (chosen == Some(token.id) || props.found.get(position) == Some(&true)),
         in_tab_order: tab_stop == Some(position),
         change: props.change.as_ref().and_then(|effect| effect.change.get(position).copied()),
+        sent: is_sent(&props.policy, one_layer(props.layer), position),
+        heads: heads.get(&position).map_or_else(Vec::new, |heads| heads.iter().map(|x| (x * 100.0) as u8).collect()),
     }
 }
 

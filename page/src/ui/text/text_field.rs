@@ -34,7 +34,7 @@ pub fn TextField(props: &TextFieldProps) -> Html {
             <TextBox node={props.node.clone()} dispatch={props.dispatch.clone()} />
             <div class="row wrap text-state" id="text-state">
                 // A translator that replaces its text nodes would leave an old number there.
-                <span data-testid="token-count" translate="no">{ token_count(props) }</span>
+                <span data-testid="token-count" translate="no" title={context(props)}>{ token_count(props) }</span>
                 { overflow(props) }
                 <span class="grow"></span>
                 if props.can_undo {
@@ -50,13 +50,14 @@ pub fn TextField(props: &TextFieldProps) -> Html {
     }
 }
 
-/// Tokens routed, of at most so many; nothing without a model.
+/// How many tokens a text may have.
+fn context(props: &TextFieldProps) -> Option<String> {
+    props.has_model.then(|| t!("text.tokens.about", context = format::count(props.context as f64)))
+}
+
+/// Tokens routed; nothing without a model.
 fn token_count(props: &TextFieldProps) -> String {
-    if props.has_model {
-        t!(props.routed; "text.tokens", context = format::count(props.context as f64))
-    } else {
-        String::new()
-    }
+    if props.has_model { t!(props.routed; "text.tokens") } else { String::new() }
 }
 
 /// Where a text does not fit, how much of it was left out.

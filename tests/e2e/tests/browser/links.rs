@@ -12,6 +12,8 @@ tests![
     the_site_works_in_a_sub_path,
     the_host_is_never_sent_the_text,
     a_link_that_differs_in_its_text_only_is_followed,
+    a_link_pasted_over_the_open_page_brings_its_view,
+    a_link_for_others_leaves_the_choice_of_the_engine_to_them,
 ];
 
 const TEXT: &str = "let x = 1; // größer & kleiner? 100%";
@@ -69,7 +71,7 @@ async fn the_host_is_never_sent_the_text(stage: &Stage) -> Result<()> {
     // In a query this text would take 8,550 bytes, which hosts reject.
     let text = "秘密".repeat(475);
     page.paste(&text).await?;
-    page.wait_for_address(|address| address.contains("#text=%E7%A7%98")).await?;
+    page.wait_for_address(|address| address.contains("#/?text=%E7%A7%98")).await?;
     page.script::<()>("localStorage.clear(); window.before = true;", Vec::new()).await?;
     page.browser().refresh().await?;
     page.until::<bool>("the page again", "return !window.before", Vec::new()).await?;
@@ -94,7 +96,36 @@ async fn a_link_that_differs_in_its_text_only_is_followed(stage: &Stage) -> Resu
     Ok(())
 }
 
-/// Encodes a text as the value of a query parameter.
+/// All of a link is behind `#`: the browser loads nothing when it changes.
+async fn a_link_pasted_over_the_open_page_brings_its_view(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/#/?layer=1&text=one").await?;
+    page.routed().await?;
+    // What the page would write into its address in a moment must not take the link's place.
+    page.type_keys(" more").await?;
+    page.goto(&stage.url("/#/?layer=4&text=two&colour=surprise&model=switch")).await?;
+    let view = page.wait("the other view", |view| view.is_settled() && view.text == "two").await?;
+    assert_eq!(view.layer, Some(4));
+    assert_eq!(view.ids(), cli::trace(stage.tools(), "switch", "two", "cpu")?.ids());
+    page.wait_for_address(|address| address.contains("colour=surprise") && address.contains("model=switch")).await?;
+    Ok(())
+}
+
+/// `backend=cpu` is how this visitor's computer runs the model.
+async fn a_link_for_others_leaves_the_choice_of_the_engine_to_them(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::NO_WEBGPU, "/#/?layer=1&backend=cpu&text=one").await?;
+    page.routed().await?;
+    let catch = "Object.defineProperty(navigator, 'clipboard',
+        { value: { writeText: async text => { window.copied = text; } } });
+        document.querySelector('[data-testid=share]').click();";
+    page.script::<()>(catch, Vec::new()).await?;
+    let copied: String = page.until("the link", "return window.copied ?? null", Vec::new()).await?;
+    assert_eq!(copied, stage.url("/#/?layer=1&text=one"));
+    // The visitor's own address keeps it.
+    assert!(page.browser().current_url().await?.as_str().contains("backend=cpu"));
+    Ok(())
+}
+
+/// A text as a query's value.
 pub fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })

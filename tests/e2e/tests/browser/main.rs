@@ -5,6 +5,8 @@
 
 mod api;
 mod balance;
+mod beat;
+mod embed;
 mod errors;
 mod explore;
 mod generate;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
     let tests = [
         routing::tests(),
         stories::tests(),
+        beat::tests(),
+        embed::tests(),
         strip::tests(),
         pictures::tests(),
         balance::tests(),

@@ -10,6 +10,7 @@ use moescope_e2e::page::Page;
 use moescope_e2e::tools::Tools;
 use serde_json::{Value, json};
 use std::process::Command;
+use thirtyfour::By;
 
 tests![
     an_expert_goes_off_and_on_again,
@@ -17,6 +18,8 @@ tests![
     a_link_brings_the_policy_and_webgpu_obeys_it,
     an_impossible_policy_leaves_the_last_good_one,
     tokens_are_sent_to_an_expert,
+    a_sent_token_is_marked_and_released_alone,
+    an_expert_off_in_one_layer_is_seen_where_all_are_meant,
     the_sweeps_say_what_the_command_line_says,
     expert_choice_does_not_generate,
     a_capacity_is_seen_as_it_fills,
@@ -230,6 +233,39 @@ async fn tokens_are_sent_to_an_expert(stage: &Stage) -> Result<()> {
     let sent = "const token = document.querySelector('[data-testid=token][data-position=\"1\"]');
         return token.dataset.experts.split(',').includes('6')";
     page.until::<bool>("the dragged token", sent, Vec::new()).await?;
+    Ok(())
+}
+
+async fn a_sent_token_is_marked_and_released_alone(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu&tab=change").await?;
+    let policy = json!([{ "layers": [1], "tokens": [2, 5], "force": [6] }, { "layers": [1], "off": [0] }]);
+    page.promise::<()>("return await window.moescope.policy(arguments[0]);", vec![policy]).await?;
+    changed(&page).await?;
+    let marked = "return [...document.querySelectorAll('.token.sent')].map(token => +token.dataset.position)";
+    assert_eq!(page.script::<Vec<usize>>(marked, Vec::new()).await?, [2, 3, 4]);
+    page.browser().find(By::Css("[data-testid=token][data-position='3']")).await?.click().await?;
+    page.until::<bool>("the button", "return !!document.querySelector('[data-testid=policy-release]')", Vec::new())
+        .await?;
+    page.click("policy-release").await?;
+    let rest = "const marked = [...document.querySelectorAll('.token.sent')].map(token => +token.dataset.position);
+        return document.body.dataset.state === 'ready' && marked.length === 2 && marked;";
+    assert_eq!(page.until::<Vec<usize>>("the others", rest, Vec::new()).await?, [2, 4]);
+    let expected = r#"[{"layers":[1],"tokens":[2,3],"force":[6]},{"layers":[1],"tokens":[4,5],"force":[6]},
+        {"layers":[1],"off":[0]}]"#;
+    shows(&page, &traced(stage.tools(), expected)?).await
+}
+
+async fn an_expert_off_in_one_layer_is_seen_where_all_are_meant(stage: &Stage) -> Result<()> {
+    let page = open(stage, Visitor::NO_WEBGPU, "&backend=cpu&tab=change").await?;
+    page.promise::<()>("return await window.moescope.policy({ layers: [2], off: [1] });", Vec::new()).await?;
+    changed(&page).await?;
+    page.turn("policy-scope", "all").await?;
+    let switch =
+        "return document.querySelector(`[data-testid=policy-expert][data-expert='${arguments[0]}']`).ariaPressed";
+    let mixed = "const on = e => document.querySelector(`[data-testid=policy-expert][data-expert='${e}']`).ariaPressed;
+        return on(1) === 'mixed';";
+    page.until::<bool>("the mark", mixed, Vec::new()).await?;
+    assert_eq!(page.script::<String>(switch, vec![json!(0)]).await?, "true");
     Ok(())
 }
 

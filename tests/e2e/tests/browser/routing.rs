@@ -5,6 +5,7 @@ use anyhow::Result;
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli;
 use moescope_e2e::page::{Page, View};
+use moescope_e2e::server::{self, Instead, Server};
 use std::collections::BTreeSet;
 
 tests![
@@ -15,6 +16,7 @@ tests![
     the_cpu_says_what_the_command_line_says,
     weights_of_8_bits_say_what_the_command_line_says,
     the_cpu_answers_until_the_gpu_takes_over,
+    a_software_adapter_is_not_taken_unasked,
     the_kernels_of_the_gpu_are_timed,
     works_without_webgpu_and_says_so,
     webgpu_asked_for_where_there_is_none_gives_way_to_the_cpu_which_says_so,
@@ -158,9 +160,18 @@ fn assert_same_experts(selected: &[Vec<usize>], layer: &cli::Layer, who: &str, t
     }
 }
 
-/// With a GPU, the CPU engine answers while shaders compile; then the GPU engine continues the same trace.
+/// What makes the software adapter of these browsers look like a real GPU.
+const REAL: &str = "if (self.GPUAdapterInfo) {
+  Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter', { get: () => false });
+}
+";
+
+/// Where there is a GPU, the CPU answers while its shaders compile; then the GPU goes on with the same trace.
 async fn the_cpu_answers_until_the_gpu_takes_over(stage: &Stage) -> Result<()> {
-    let page = stage.open(Visitor::WEBGPU, "/").await?;
+    let site = server::instead_of(stage.tools(), "worker.js", Instead::After(REAL))?;
+    let server = Server::start(site).await?;
+    let page = stage.browser(Visitor::WEBGPU).await?;
+    page.goto(&server.url("/")).await?;
     let before = page.routed().await?;
     let after = page.wait("the GPU", |view| view.is_settled() && view.backend.contains("WebGPU")).await?;
     assert_eq!(after.tokens, before.tokens);
@@ -168,6 +179,21 @@ async fn the_cpu_answers_until_the_gpu_takes_over(stage: &Stage) -> Result<()> {
     let more = page.wait("more tokens", |view| view.is_settled() && view.tokens.len() > before.tokens.len()).await?;
     let kept = before.tokens.len() - 2;
     assert_eq!(more.tokens[..kept], before.tokens[..kept]);
+    Ok(())
+}
+
+/// A software adapter is slower than the CPU engine: it runs only where it is asked for.
+async fn a_software_adapter_is_not_taken_unasked(stage: &Stage) -> Result<()> {
+    let page = stage.open(Visitor::WEBGPU, "/?text=hello").await?;
+    page.routed().await?;
+    let why = "return document.querySelector('.why')?.textContent ?? null";
+    let why: String = page.until("the reason", why, Vec::new()).await?;
+    assert!(why.contains("CPU") && why.contains("emulated by the processor"), "{why}");
+    assert!(page.view().await?.backend.contains("CPU"));
+    let notes = "return !!document.querySelector('[data-testid=notes]')?.textContent";
+    assert!(!page.script::<bool>(notes, Vec::new()).await?, "only the badge says it");
+    page.choose("backend-choice", "webgpu").await?;
+    page.wait("the adapter asked for", |view| view.is_settled() && view.backend.contains("WebGPU")).await?;
     Ok(())
 }
 

@@ -1,0 +1,283 @@
+//! Beat the router: for some tokens of the text the visitor chooses the experts of one layer, and sees what the next
+//! token costs after that choice, after the router's, after the best of all and on average over all.
+
+use crate::phrase::Phrase;
+use moescope::routing::Trace;
+use moescope::routing::lens::TriedSets;
+use moescope_worker::protocol::Command;
+
+/// Tokens of a game.
+pub const ROUNDS: usize = 10;
+
+/// Tokens before the marked one that the visitor should be able to read.
+const CONTEXT: usize = 4;
+
+/// What the next token costs after each choice, in bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Round {
+    /// The token's position.
+    pub position: usize,
+    /// The visitor's experts.
+    pub mine: Vec<u32>,
+    /// After the visitor's choice.
+    pub bits: f64,
+    /// What was tried: the router's choice and all others.
+    pub tried: TriedSets,
+}
+
+impl Round {
+    /// Bits after the router's choice.
+    pub fn router(&self) -> f64 {
+        self.tried.bits_of(&self.tried.router).unwrap_or(f64::NAN)
+    }
+
+    /// No other choice is better than the router's.
+    pub fn router_is_best(&self) -> bool {
+        self.router() <= self.tried.best().bits
+    }
+}
+
+/// Means over the rounds played, in bits per token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Rounds played.
+    pub rounds: usize,
+    /// After the visitor's choices.
+    pub mine: f64,
+    /// After the router's.
+    pub router: f64,
+    /// After the best choices.
+    pub best: f64,
+    /// Over all choices: chance.
+    pub chance: f64,
+    /// Rounds in which the visitor's choice was no worse than the router's.
+    pub won: usize,
+    /// Rounds in which the router's choice was the best.
+    pub router_best: usize,
+}
+
+/// A game.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Game {
+    /// The layer in which the visitor chooses.
+    pub layer: usize,
+    /// Experts to choose for a token.
+    pub size: usize,
+    /// The tokens' positions.
+    pub tokens: Vec<usize>,
+    /// Experts chosen for the token that is asked about.
+    pub picked: Vec<u32>,
+    /// What has been played.
+    pub rounds: Vec<Round>,
+    /// The round shown is over, and its outcome is shown.
+    pub shown: bool,
+    /// Why it cannot go on.
+    pub failed: Option<Phrase>,
+    request: u64,
+    tried: Option<TriedSets>,
+}
+
+impl Game {
+    /// A game on a text; none where it is too short.
+    pub fn new(trace: &Trace, layer: usize) -> Option<Self> {
+        let routed = trace.layer(layer).filter(|layer| layer.top_k > 0 && layer.experts > layer.top_k)?;
+        let tokens = tokens(trace)?;
+        Some(Self {
+            layer,
+            size: routed.top_k,
+            tokens,
+            picked: Vec::new(),
+            rounds: Vec::new(),
+            shown: false,
+            failed: None,
+            request: 0,
+            tried: None,
+        })
+    }
+
+    /// The token that is asked about; none after the last.
+    pub fn token(&self) -> Option<usize> {
+        let round = if self.shown { self.rounds.len() - 1 } else { self.rounds.len() };
+        self.tokens.get(round).copied()
+    }
+
+    /// Asks what every choice costs for the token.
+    pub fn ask(&mut self, request: u64) -> Option<Command> {
+        self.request = request;
+        self.tried = None;
+        let position = self.token()?;
+        Some(Command::TrySets { request, layer: self.layer, position })
+    }
+
+    /// What every choice costs; true where it is of this game.
+    pub fn hear(&mut self, request: u64, tried: TriedSets) -> bool {
+        let is_mine = request == self.request;
+        if is_mine {
+            self.tried = Some(tried);
+            self.close_round();
+        }
+        is_mine
+    }
+
+    /// It cannot be tried; true where that is of this game.
+    pub fn hear_failure(&mut self, request: u64, message: &str) -> bool {
+        let is_mine = request == self.request;
+        if is_mine {
+            self.failed = Some(message.into());
+        }
+        is_mine
+    }
+
+    /// Chooses an expert, or takes it back.
+    pub fn pick(&mut self, expert: u32) {
+        if self.shown || self.token().is_none() {
+            return;
+        }
+        match self.picked.iter().position(|picked| *picked == expert) {
+            Some(place) => drop(self.picked.remove(place)),
+            None if self.picked.len() < self.size => self.picked.push(expert),
+            None => {}
+        }
+        self.close_round();
+    }
+
+    /// On to the next token.
+    pub fn go_on(&mut self) {
+        self.shown = false;
+        self.picked.clear();
+    }
+
+    /// The round is over once the visitor has chosen and all choices are tried.
+    fn close_round(&mut self) {
+        let Some(tried) = self.tried.as_ref().filter(|_| self.picked.len() == self.size && !self.shown) else { return };
+        let Some(bits) = tried.bits_of(&self.picked) else { return };
+        let position = tried.position;
+        self.rounds.push(Round { position, mine: self.picked.clone(), bits, tried: tried.clone() });
+        self.shown = true;
+    }
+
+    /// The round whose outcome is shown.
+    pub fn outcome(&self) -> Option<&Round> {
+        self.rounds.last().filter(|_| self.shown)
+    }
+
+    /// All tokens are played, and the last outcome was seen.
+    pub fn is_over(&self) -> bool {
+        !self.shown && self.rounds.len() == self.tokens.len()
+    }
+
+    /// Means over what was played; none before the first round is over.
+    pub fn score(&self) -> Option<Score> {
+        let rounds = self.rounds.len();
+        let mean = |bits: fn(&Round) -> f64| self.rounds.iter().map(bits).sum::<f64>() / rounds as f64;
+        (rounds > 0).then(|| Score {
+            rounds,
+            mine: mean(|round| round.bits),
+            router: mean(Round::router),
+            best: mean(|round| round.tried.best().bits),
+            chance: mean(|round| round.tried.mean()),
+            won: self.rounds.iter().filter(|round| round.bits <= round.router()).count(),
+            router_best: self.rounds.iter().filter(|round| round.router_is_best()).count(),
+        })
+    }
+}
+
+/// Tokens spread over the text, each with some before it and one after it; none where there are too few.
+fn tokens(trace: &Trace) -> Option<Vec<usize>> {
+    let last = trace.len().checked_sub(2)?;
+    let room = (last + 1).checked_sub(CONTEXT)?;
+    // A part of a character is nothing that one could guess about.
+    let can_be_read = |position: &usize| !trace.tokens[*position].text.trim().is_empty();
+    let places: Vec<usize> = (CONTEXT..=last).filter(can_be_read).collect();
+    let rounds = ROUNDS.min(places.len());
+    (rounds > 0 && room > 0)
+        .then(|| (0..rounds).map(|round| places[(2 * round + 1) * places.len() / (2 * rounds)]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moescope::routing::lens::TriedSet;
+    use moescope::routing::{LayerTrace, Token};
+
+    fn trace(tokens: usize) -> Trace {
+        let token = |id| Token { id, text: format!("t{id}"), bytes: None };
+        let mut trace = Trace::default();
+        trace.tokens = (0..tokens as u32).map(token).collect();
+        trace.layers = vec![LayerTrace::new(0, 4, 2)];
+        trace
+    }
+
+    fn tried(position: usize) -> TriedSets {
+        let set = |experts: [u32; 2], bits| TriedSet { experts: experts.to_vec(), bits };
+        let sets = vec![
+            set([0, 1], 3.0),
+            set([0, 2], 1.0),
+            set([0, 3], 2.0),
+            set([1, 2], 4.0),
+            set([1, 3], 5.0),
+            set([2, 3], 3.0),
+        ];
+        TriedSets { layer: 0, position, router: vec![0, 3], sets }
+    }
+
+    #[test]
+    fn a_game_has_ten_tokens_spread_over_the_text() {
+        let game = Game::new(&trace(100), 0).expect("a game");
+        assert_eq!(game.tokens.len(), ROUNDS);
+        assert!(game.tokens.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(game.tokens[0] >= CONTEXT && game.tokens[9] <= 98);
+        // A short text has fewer, a very short one none.
+        assert_eq!(Game::new(&trace(8), 0).expect("a game").tokens, [4, 5, 6]);
+        for tokens in 0..=6 {
+            let rounds = Game::new(&trace(tokens), 0).map(|game| game.tokens.len());
+            assert_eq!(rounds, (tokens == 6).then_some(1), "{tokens} tokens");
+        }
+        assert!(Game::new(&trace(100), 1).is_none(), "no such layer");
+    }
+
+    #[test]
+    fn a_round_ends_when_all_is_chosen_and_tried() {
+        let mut game = Game::new(&trace(8), 0).expect("a game");
+        assert!(matches!(game.ask(7), Some(Command::TrySets { request: 7, layer: 0, position: 4 })));
+        game.pick(2);
+        game.pick(2);
+        game.pick(2);
+        game.pick(0);
+        game.pick(1);
+        assert_eq!((game.picked.as_slice(), game.shown), ([2, 0].as_slice(), false), "a third one is too many");
+        assert!(!game.hear(6, tried(4)), "an answer to something else");
+        assert!(game.hear(7, tried(4)));
+        let round = game.outcome().expect("the round is over");
+        assert_eq!((round.bits, round.router(), round.tried.best().bits, round.tried.mean()), (1.0, 2.0, 1.0, 3.0));
+        assert!(!round.router_is_best());
+        assert_eq!(game.token(), Some(4), "its outcome is shown");
+        game.go_on();
+        assert_eq!((game.token(), game.is_over()), (Some(5), false));
+    }
+
+    #[test]
+    fn the_score_is_the_mean_of_the_rounds() {
+        let mut game = Game::new(&trace(6), 0).expect("a game");
+        assert_eq!(game.score(), None);
+        game.ask(1);
+        game.hear(1, tried(4));
+        game.pick(0);
+        game.pick(3);
+        game.go_on();
+        assert!(game.is_over() && game.ask(2).is_none());
+        let score = game.score().expect("a round was played");
+        assert_eq!((score.rounds, score.won, score.router_best), (1, 1, 0));
+        assert_eq!((score.mine, score.router, score.best, score.chance), (2.0, 2.0, 1.0, 3.0));
+        game.pick(1);
+        assert!(game.picked.is_empty(), "after the end nothing is chosen");
+    }
+
+    #[test]
+    fn a_failure_is_told_once() {
+        let mut game = Game::new(&trace(8), 0).expect("a game");
+        game.ask(3);
+        assert!(!game.hear_failure(2, "other") && game.hear_failure(3, "too many"));
+        assert_eq!(game.failed, Some("too many".into()));
+    }
+}
