@@ -6,7 +6,7 @@ use crate::model::ModelInfo;
 use crate::state::death::Death;
 use crate::version;
 use crate::worker::EngineWorker;
-use crate::worker::protocol::{BackendChoice, Command, Event, Source};
+use crate::worker::protocol::{BackendChoice, Command, Event, Request, Source};
 use futures::channel::oneshot;
 use gloo::events::EventListener;
 use gloo_worker::{Spawnable, WorkerBridge};
@@ -52,7 +52,7 @@ struct PendingRequests {
     loads: RefCell<VecDeque<Option<WaitingForModel>>>,
     /// The worker could not be loaded.
     not_loaded: Cell<bool>,
-    requests: RefCell<HashMap<u64, Waiting>>,
+    requests: RefCell<HashMap<Request, Waiting>>,
     /// Who waits to hear that the routing changed.
     policies: RefCell<Vec<oneshot::Sender<Answer<()>>>>,
 }
@@ -100,10 +100,10 @@ impl WorkerClient {
     }
 
     /// Asks the worker; `command` gets the request's number.
-    pub async fn ask(&self, command: impl FnOnce(u64) -> Command) -> Answer<String> {
+    pub async fn ask(&self, command: impl FnOnce(Request) -> Command) -> Answer<String> {
         self.ready().await?;
-        let request = self.last_request.get() + 1;
-        self.last_request.set(request);
+        self.last_request.set(self.last_request.get() + 1);
+        let request = Request::Api(self.last_request.get());
         let (sender, receiver) = oneshot::channel();
         self.pending.requests.borrow_mut().insert(request, sender);
         self.connection.borrow().bridge.send(command(request));
@@ -237,7 +237,7 @@ impl PendingRequests {
         }
     }
 
-    fn answer(&self, request: u64, answer: Answer<String>) {
+    fn answer(&self, request: Request, answer: Answer<String>) {
         if let Some(waiting) = self.requests.borrow_mut().remove(&request) {
             let _ = waiting.send(answer);
         }

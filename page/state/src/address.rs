@@ -130,6 +130,12 @@ impl Address {
 
     /// The address of what `state` shows. What is as in the opening view is left out.
     pub fn of(state: &State, language: Option<&str>) -> Self {
+        let backend = Some(state.backend).filter(|backend| *backend != BackendChoice::Auto);
+        let (language, present, embed) = (language.map(str::to_owned), state.view.present, state.view.embed.clone());
+        if state.story.is_some() {
+            // A story sets all else itself.
+            return Self { story: state.story.clone(), backend, language, present, embed, ..Self::default() };
+        }
         let first = state.examples.first().map(|example| example.text.as_str());
         let first_model = state.offered.first().map(|offered| offered.name.as_str());
         let default_layer = state.model.as_ref().map(|model| LayerChoice::One(model.layers / 2));
@@ -141,7 +147,7 @@ impl Address {
             model: state.model_asked.clone().filter(|model| Some(model.as_str()) != first_model),
             text: Some(state.text.as_str()).filter(told).map(str::to_owned),
             layer: default_layer.filter(|layer| *layer != state.layer).map(|_| state.layer),
-            backend: Some(state.backend).filter(|backend| *backend != BackendChoice::Auto),
+            backend,
             picture: Some(state.picture).filter(|picture| *picture != Picture::Map),
             colour_by: Some(state.colour_by).filter(|colour| *colour != ColourBy::Expert),
             token: state.pinned,
@@ -154,11 +160,11 @@ impl Address {
             compare: state.compare.clone(),
             compare_policy: state.compare.as_ref().and_then(|_| changed(&state.compare_policy)),
             policy: changed(&state.changes.asked),
-            language: language.map(str::to_owned),
-            tab: Some(state.view.tab).filter(|tab| *tab != Tab::default() && state.story.is_none()),
-            story: state.story.clone(),
-            present: state.view.present,
-            embed: state.view.embed.clone(),
+            language,
+            tab: Some(state.view.tab).filter(|tab| *tab != Tab::default()),
+            story: None,
+            present,
+            embed,
             ignored: Vec::new(),
         }
     }

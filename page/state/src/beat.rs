@@ -4,7 +4,7 @@
 use crate::phrase::Phrase;
 use moescope::routing::Trace;
 use moescope::routing::lens::TriedSets;
-use moescope_worker::protocol::Command;
+use moescope_worker::protocol::{Command, Request};
 
 /// Tokens of a game.
 pub const ROUNDS: usize = 10;
@@ -73,7 +73,7 @@ pub struct Game {
     pub shown: bool,
     /// Why it cannot go on.
     pub failed: Option<Phrase>,
-    request: u64,
+    request: Request,
     tried: Option<TriedSets>,
 }
 
@@ -90,7 +90,7 @@ impl Game {
             rounds: Vec::new(),
             shown: false,
             failed: None,
-            request: 0,
+            request: Request::default(),
             tried: None,
         })
     }
@@ -102,7 +102,7 @@ impl Game {
     }
 
     /// Asks what every choice costs for the token.
-    pub fn ask(&mut self, request: u64) -> Option<Command> {
+    pub fn ask(&mut self, request: Request) -> Option<Command> {
         self.request = request;
         self.tried = None;
         let position = self.token()?;
@@ -110,7 +110,7 @@ impl Game {
     }
 
     /// What every choice costs; true where it is of this game.
-    pub fn hear(&mut self, request: u64, tried: TriedSets) -> bool {
+    pub fn hear(&mut self, request: Request, tried: TriedSets) -> bool {
         let is_mine = request == self.request;
         if is_mine {
             self.tried = Some(tried);
@@ -120,7 +120,7 @@ impl Game {
     }
 
     /// It cannot be tried; true where that is of this game.
-    pub fn hear_failure(&mut self, request: u64, message: &str) -> bool {
+    pub fn hear_failure(&mut self, request: Request, message: &str) -> bool {
         let is_mine = request == self.request;
         if is_mine {
             self.failed = Some(message.into());
@@ -239,15 +239,18 @@ mod tests {
     #[test]
     fn a_round_ends_when_all_is_chosen_and_tried() {
         let mut game = Game::new(&trace(8), 0).expect("a game");
-        assert!(matches!(game.ask(7), Some(Command::TrySets { request: 7, layer: 0, position: 4 })));
+        assert!(matches!(
+            game.ask(Request::Page(7)),
+            Some(Command::TrySets { request: Request::Page(7), layer: 0, position: 4 })
+        ));
         game.pick(2);
         game.pick(2);
         game.pick(2);
         game.pick(0);
         game.pick(1);
         assert_eq!((game.picked.as_slice(), game.shown), ([2, 0].as_slice(), false), "a third one is too many");
-        assert!(!game.hear(6, tried(4)), "an answer to something else");
-        assert!(game.hear(7, tried(4)));
+        assert!(!game.hear(Request::Page(6), tried(4)), "an answer to something else");
+        assert!(game.hear(Request::Page(7), tried(4)));
         let round = game.outcome().expect("the round is over");
         assert_eq!((round.bits, round.router(), round.tried.best().bits, round.tried.mean()), (1.0, 2.0, 1.0, 3.0));
         assert!(!round.router_is_best());
@@ -260,12 +263,12 @@ mod tests {
     fn the_score_is_the_mean_of_the_rounds() {
         let mut game = Game::new(&trace(6), 0).expect("a game");
         assert_eq!(game.score(), None);
-        game.ask(1);
-        game.hear(1, tried(4));
+        game.ask(Request::Page(1));
+        game.hear(Request::Page(1), tried(4));
         game.pick(0);
         game.pick(3);
         game.go_on();
-        assert!(game.is_over() && game.ask(2).is_none());
+        assert!(game.is_over() && game.ask(Request::Page(2)).is_none());
         let score = game.score().expect("a round was played");
         assert_eq!((score.rounds, score.won, score.router_best), (1, 1, 0));
         assert_eq!((score.mine, score.router, score.best, score.chance), (2.0, 2.0, 1.0, 3.0));
@@ -276,8 +279,8 @@ mod tests {
     #[test]
     fn a_failure_is_told_once() {
         let mut game = Game::new(&trace(8), 0).expect("a game");
-        game.ask(3);
-        assert!(!game.hear_failure(2, "other") && game.hear_failure(3, "too many"));
+        game.ask(Request::Page(3));
+        assert!(!game.hear_failure(Request::Page(2), "other") && game.hear_failure(Request::Page(3), "too many"));
         assert_eq!(game.failed, Some("too many".into()));
     }
 }

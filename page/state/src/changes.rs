@@ -4,7 +4,7 @@ use crate::shared::Shared;
 use moescope::routing::effect::{Ablated, Effect, KPoint, effect};
 use moescope::routing::policy::{Policy, Rule};
 use moescope::routing::{Limit, Trace};
-use moescope_worker::protocol::{Speed, Swept};
+use moescope_worker::protocol::{Request, Speed, Swept};
 
 /// Changes and their effect.
 #[derive(Clone, Default, PartialEq)]
@@ -31,7 +31,7 @@ pub struct Changes {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SweepResult {
     /// The worker's number for it.
-    pub request: u64,
+    pub request: Request,
     /// Where an expert was off.
     pub ablated: Vec<Ablated>,
     /// Where k was changed.
@@ -88,12 +88,12 @@ impl Changes {
     }
 
     /// A sweep begins.
-    pub fn sweep(&mut self, request: u64) {
+    pub fn sweep(&mut self, request: Request) {
         self.sweep = Some(Shared::new(SweepResult { request, running: true, ..SweepResult::default() }));
     }
 
     /// A sweep found something.
-    pub fn hear_swept(&mut self, request: u64, found: Swept, progress: (usize, usize), done: bool) {
+    pub fn hear_swept(&mut self, request: Request, found: Swept, progress: (usize, usize), done: bool) {
         let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.request == request) else { return };
         sweep.change(|sweep| {
             match found {
@@ -106,7 +106,7 @@ impl Changes {
     }
 
     /// A sweep cannot be.
-    pub fn sweep_failed(&mut self, request: u64, message: String) {
+    pub fn sweep_failed(&mut self, request: Request, message: String) {
         let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.request == request) else { return };
         sweep.change(|sweep| {
             sweep.running = false;

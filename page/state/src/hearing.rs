@@ -6,7 +6,7 @@ use crate::phrase::phrase;
 use crate::shared::Shared;
 use moescope::model::ModelInfo;
 use moescope::routing::Policy;
-use moescope_worker::protocol::{Event, Source};
+use moescope_worker::protocol::{Event, Request, Source};
 
 impl State {
     /// An event of the worker.
@@ -117,7 +117,7 @@ impl State {
     }
 
     /// A side of the two that write has answered; false where the answer is to something else.
-    fn hear_written(&mut self, request: u64, answer: Result<&str, &str>) -> bool {
+    fn hear_written(&mut self, request: Request, answer: Result<&str, &str>) -> bool {
         let Some(writes) = &self.writes else { return false };
         let mut heard = (**writes).clone();
         let is_one = heard.hear(request, answer);

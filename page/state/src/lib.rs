@@ -42,7 +42,7 @@ use moescope::routing::analytics::find;
 use moescope::routing::dossier::Dossier;
 use moescope::routing::lens::LayerLens;
 use moescope::routing::{Limit, Policy, Recording, Trace};
-use moescope_worker::protocol::{BackendChoice, Command, Overflow, Profile, Sampling, Source, Speed};
+use moescope_worker::protocol::{BackendChoice, Command, Overflow, Profile, Request, Sampling, Source, Speed};
 use std::collections::VecDeque;
 
 /// Runs of fewer tokens say nothing about speed.
@@ -52,9 +52,6 @@ const TOKENS_TO_MEASURE: usize = 4;
 pub const DOSSIER: &str = "experts.json";
 /// See [`DOSSIER`].
 pub const CURVES: &str = "curves.json";
-
-/// The page's own requests have numbers from here on, those of `window.moescope` below.
-const PAGE_REQUESTS: u64 = 1 << 40;
 
 /// In the place of a second model's name: the model in use, for comparing policies.
 pub const SELF: &str = "self";
@@ -298,8 +295,8 @@ pub struct State {
     changed_in: u64,
     /// The token looked into, and the run that it is of.
     looked_at: Option<(usize, u64)>,
-    look_request: u64,
-    profile_request: u64,
+    look_request: Request,
+    profile_request: Request,
     /// Requests that were sent.
     requests: u64,
     /// The layer that the link asked for, until a model says whether it has it.
@@ -380,9 +377,9 @@ impl State {
             generating: None,
             changed_in: 0,
             looked_at: None,
-            look_request: 0,
-            profile_request: 0,
-            requests: PAGE_REQUESTS,
+            look_request: Request::default(),
+            profile_request: Request::default(),
+            requests: 0,
             layer_asked: address.layer,
             step_asked: address.step.map(|step| (step, address.beside)),
             recorded_asked: address.recorded.clone(),
@@ -682,9 +679,9 @@ impl State {
         commands.into_iter().map(Effect::Send).collect()
     }
 
-    fn next_request(&mut self) -> u64 {
+    fn next_request(&mut self) -> Request {
         self.requests += 1;
-        self.requests
+        Request::Page(self.requests)
     }
 
     fn change(&mut self, action: Action) -> Vec<Effect> {

@@ -7,7 +7,7 @@ use crate::view::{Tab, View};
 use crate::{COLOURS, colour_name};
 use crate::{ColourBy, Effect, ExpertOf, GameStep, LayerChoice, Picture, SELF, State, Status, changes};
 use moescope::routing::Policy;
-use moescope_worker::protocol::{Command, Sweep};
+use moescope_worker::protocol::{Command, Request, Sweep};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ pub enum Waiting {
     /// The text, to find the expert that it needs most.
     Text,
     /// The trial of all experts, a request with this number.
-    Trial(u64),
+    Trial(Request),
     /// The model, to show its training.
     Training,
     /// The text, to begin a game on it.
@@ -242,7 +242,7 @@ impl State {
         }
     }
 
-    fn switch_costliest_off(&mut self, request: u64) -> Vec<Effect> {
+    fn switch_costliest_off(&mut self, request: Request) -> Vec<Effect> {
         let sweep = self.changes.sweep.as_ref().filter(|sweep| sweep.request == request);
         let Some(sweep) = sweep else {
             // Another run, of another text perhaps, took its place: it is tried again.

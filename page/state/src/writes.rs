@@ -1,6 +1,6 @@
 //! What the model writes after the text, by itself and with the visitor's change, from the same seed.
 
-use moescope_worker::protocol::{Command, Prompt, Sampling};
+use moescope_worker::protocol::{Command, Prompt, Request, Sampling};
 use serde::Deserialize;
 
 /// Tokens that each side writes.
@@ -10,7 +10,7 @@ pub const TOKENS: usize = 30;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Side {
     /// The number of the request, while the answer is not here.
-    waiting: Option<u64>,
+    waiting: Option<Request>,
     /// What it wrote.
     pub text: Option<String>,
     /// Why it wrote nothing.
@@ -35,7 +35,7 @@ struct Answer {
 
 impl Writes {
     /// Asks both sides to go on from `text`; `requests` are the numbers of the two questions.
-    pub fn ask(text: &str, sampling: Sampling, requests: [u64; 2]) -> (Self, [Command; 2]) {
+    pub fn ask(text: &str, sampling: Sampling, requests: [Request; 2]) -> (Self, [Command; 2]) {
         let side = |request| Side { waiting: Some(request), ..Side::default() };
         let writes = Self { after: text.to_owned(), model: side(requests[0]), changed: side(requests[1]) };
         let ask = |request, plain| Command::Complete {
@@ -49,7 +49,7 @@ impl Writes {
     }
 
     /// An answer came: the JSON of `Generated`, or why there is none. False where it is not one of these two.
-    pub fn hear(&mut self, request: u64, answer: Result<&str, &str>) -> bool {
+    pub fn hear(&mut self, request: Request, answer: Result<&str, &str>) -> bool {
         let sides = [&mut self.model, &mut self.changed];
         let Some(side) = sides.into_iter().find(|side| side.waiting == Some(request)) else { return false };
         side.waiting = None;
@@ -68,22 +68,22 @@ mod tests {
 
     #[test]
     fn each_side_hears_its_own_answer() {
-        let (mut writes, commands) = Writes::ask("Der Hund", Sampling::default(), [7, 8]);
+        let (mut writes, commands) = Writes::ask("Der Hund", Sampling::default(), [Request::Page(7), Request::Page(8)]);
         let plain = commands.map(|command| matches!(command, Command::Complete { plain: true, .. }));
         assert_eq!(plain, [true, false]);
-        assert!(!writes.hear(6, Ok("{\"text\":\"stray\"}")));
-        assert!(writes.hear(8, Ok("{\"text\":\" bellt\"}")));
+        assert!(!writes.hear(Request::Page(6), Ok("{\"text\":\"stray\"}")));
+        assert!(writes.hear(Request::Page(8), Ok("{\"text\":\" bellt\"}")));
         assert_eq!((writes.model.text.as_deref(), writes.changed.text.as_deref()), (None, Some(" bellt")));
-        assert!(writes.hear(7, Err("no room")));
+        assert!(writes.hear(Request::Page(7), Err("no room")));
         assert_eq!(writes.model.failed.as_deref(), Some("no room"));
         // Answered once, a request has no second answer.
-        assert!(!writes.hear(8, Ok("{\"text\":\"again\"}")));
+        assert!(!writes.hear(Request::Page(8), Ok("{\"text\":\"again\"}")));
     }
 
     #[test]
     fn an_answer_that_cannot_be_read_is_a_failure() {
-        let (mut writes, _) = Writes::ask("a", Sampling::default(), [1, 2]);
-        assert!(writes.hear(1, Ok("{}")));
+        let (mut writes, _) = Writes::ask("a", Sampling::default(), [Request::Page(1), Request::Page(2)]);
+        assert!(writes.hear(Request::Page(1), Ok("{}")));
         assert!(writes.model.failed.is_some() && writes.model.text.is_none());
     }
 }

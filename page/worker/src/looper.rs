@@ -4,7 +4,7 @@
 use super::desk::{Advance, Desk, now};
 use super::inbox::{Inbox, Load, Work};
 use super::loader::{Loader, Send};
-use super::protocol::{Command, Event, Logits, Overflow, Profile, Prompt, Sampling, Speed, Sweep, Swept};
+use super::protocol::{Command, Event, Logits, Overflow, Profile, Prompt, Request, Sampling, Speed, Sweep, Swept};
 use gloo_timers::future::TimeoutFuture;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use moescope::engine::Engine;
@@ -244,7 +244,7 @@ impl Looper {
     }
 
     /// Runs the text in every case of a sweep, and sends each result.
-    async fn sweep(&mut self, request: u64, sweep: Sweep) -> Result<()> {
+    async fn sweep(&mut self, request: Request, sweep: Sweep) -> Result<()> {
         match sweep {
             Sweep::Ablation => {
                 let mut ablation = self.desk()?.ablation()?;
@@ -272,7 +272,7 @@ impl Looper {
 
     /// Sends a result of a sweep. Returns true where it is the last one: all cases are done, or a newer command ends
     /// the sweep.
-    async fn tell_swept(&self, request: u64, found: Swept, progress: (usize, usize)) -> bool {
+    async fn tell_swept(&self, request: Request, found: Swept, progress: (usize, usize)) -> bool {
         let done = self.inbox.interrupts_run().await || progress.0 == progress.1;
         (self.send)(Event::Swept { request, found, progress, done });
         done
@@ -395,7 +395,7 @@ impl Looper {
         }
     }
 
-    fn answer<T>(&self, request: u64, answer: Result<T>, event: impl Fn(u64, T) -> Event) {
+    fn answer<T>(&self, request: Request, answer: Result<T>, event: impl Fn(Request, T) -> Event) {
         (self.send)(match answer {
             Ok(content) => event(request, content),
             Err(error) => Event::RequestFailed { request, message: error.to_string() },

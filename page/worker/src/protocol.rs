@@ -9,6 +9,22 @@ use moescope::routing::{Limit, Policy, Trace};
 pub use moescope::session::Sampling;
 use serde::{Deserialize, Serialize};
 
+/// A question to the worker: who asks, and the number of the question. The answer names it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Request {
+    /// The page's state.
+    Page(u64),
+    /// A program, over `window.moescope` or from a page that embeds this one.
+    Api(u64),
+}
+
+/// None that was asked: the page counts from 1.
+impl Default for Request {
+    fn default() -> Self {
+        Self::Page(0)
+    }
+}
+
 /// The engine that the visitor chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,7 +120,7 @@ pub enum Command {
     /// with `done`; or `RequestFailed`. The commands that end a run end a sweep early.
     Sweep {
         /// Named again in the answers.
-        request: u64,
+        request: Request,
         /// What changes from run to run.
         sweep: Sweep,
     },
@@ -113,7 +129,7 @@ pub enum Command {
     /// Trace a prompt for the API; the page's own text stays. Answers `Traced` or `RequestFailed`.
     Trace {
         /// Named again in the answer.
-        request: u64,
+        request: Request,
         /// What to trace.
         prompt: Prompt,
         /// Which logits to include.
@@ -123,7 +139,7 @@ pub enum Command {
     /// `Inspect` replaces one that waits.
     Inspect {
         /// Named again in the answer.
-        request: u64,
+        request: Request,
         /// The token's position.
         position: usize,
     },
@@ -131,7 +147,7 @@ pub enum Command {
     /// Answers `Tried` or `RequestFailed`.
     TrySets {
         /// Named again in the answer.
-        request: u64,
+        request: Request,
         /// The layer's number.
         layer: usize,
         /// The token's position; another token must follow it.
@@ -140,12 +156,12 @@ pub enum Command {
     /// Time the GPU's kernels on the page's text. Answers `Profiled` or `RequestFailed`.
     Profile {
         /// Named again in the answer.
-        request: u64,
+        request: Request,
     },
     /// Continue a prompt for the API; the page's own text stays. Answers `Generated` or `RequestFailed`.
     Complete {
         /// Named again in the answer.
-        request: u64,
+        request: Request,
         /// What to continue.
         prompt: Prompt,
         /// How many tokens at most.
@@ -279,7 +295,7 @@ pub enum Event {
     /// More results of a sweep.
     Swept {
         /// The command's.
-        request: u64,
+        request: Request,
         /// The results since the last answer.
         found: Swept,
         /// The number of cases done, and of all cases.
@@ -300,14 +316,14 @@ pub enum Event {
     /// Answer to `Trace`: the JSON of `moescope trace`.
     Traced {
         /// The command's.
-        request: u64,
+        request: Request,
         /// The JSON.
         json: String,
     },
     /// Answer to `Inspect`.
     Inspected {
         /// The command's.
-        request: u64,
+        request: Request,
         /// The token's position.
         position: usize,
         /// What each layer did.
@@ -316,28 +332,28 @@ pub enum Event {
     /// Answer to `TrySets`.
     Tried {
         /// The command's.
-        request: u64,
+        request: Request,
         /// What was found.
         tried: TriedSets,
     },
     /// Answer to `Profile`.
     Profiled {
         /// The command's.
-        request: u64,
+        request: Request,
         /// How long the kernels take.
         profile: Profile,
     },
     /// Answer to `Complete`: `{"ids", "text", "trace", "prefill_ms", "decode_ms"}`.
     Generated {
         /// The command's.
-        request: u64,
+        request: Request,
         /// The JSON.
         json: String,
     },
     /// An API request failed.
     RequestFailed {
         /// The command's.
-        request: u64,
+        request: Request,
         /// What is wrong, where, and what to do.
         message: String,
     },

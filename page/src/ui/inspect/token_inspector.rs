@@ -131,7 +131,7 @@ fn row(layer: &LayerTrace, position: usize, props: &TokenInspectorProps) -> Html
     html! {
         <div class={classes!("stack-row", shown_layer.then_some("on"), (many && !props.rests).then_some("many"))}
             key={layer.layer}>
-            <span class="name">{ format!("L{}", layer.layer) }</span>
+            <span class="name">{ (shown_layer || !props.rests).then(|| format!("L{}", layer.layer)) }</span>
             <div class="stack" aria-hidden="true">
                 { for parts }
                 if rest > 0.0 { <s class="rest" style={format!("flex-grow:{rest:.4}")}></s> }

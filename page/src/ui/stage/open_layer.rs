@@ -123,7 +123,6 @@ fn router(anatomy: &Anatomy) -> Html {
         let bar = |(number, share): (usize, &f32)| {
             let height = (share * 62.0).max(2.0);
             let on = of_experts && anatomy.choice(number as u32).is_some();
-            let number_shown = of_experts && on && shares.len() <= 16;
             let x = left + pitch * number as f32;
             let class = match (of_experts, on) {
                 (false, _) => "stage-group",
@@ -135,10 +134,6 @@ fn router(anatomy: &Anatomy) -> Html {
                     <rect {class} data-e={of_experts.then(|| number.to_string())} rx="1.5" x={format!("{x:.1}")}
                         width={format!("{:.1}", pitch * 0.8)} style={format!("y:{:.1}px;height:{height:.1}px", 220.0 -
                         height)} />
-                    if number_shown {
-                        <text class="digit" x={format!("{:.1}", x + pitch * 0.4)} y="236" text-anchor="middle">
-                            { number }</text>
-                    }
                 </g>
             }
         };

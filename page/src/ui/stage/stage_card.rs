@@ -65,7 +65,7 @@ pub fn Stage(props: &StageProps) -> Html {
     {
         // On a small screen the open layer comes into view.
         let scroller = scroller.clone();
-        use_effect_with((open, layers), move |&(open, layers)| {
+        use_effect_with((open, layers, position.is_some()), move |&(open, layers, _)| {
             let place = layer_places(layers, open).into_iter().nth(open);
             if let (Some(element), Some(place)) = (scroller.cast::<web_sys::Element>(), place) {
                 let left = f64::from(place.x - 40.0) / 1000.0 * f64::from(element.scroll_width());
@@ -85,7 +85,8 @@ pub fn Stage(props: &StageProps) -> Html {
             <div class="row stage-foot">
                 <p class="stage-caption" translate="no">{ caption(props, open) }</p>
                 if has_experts {
-                    <label class="switch"><input type="checkbox" role="switch" checked={props.dense} onchange={toggle}
+                    <label class="switch" title={t!("stage.dense.about")}>
+                        <input type="checkbox" role="switch" checked={props.dense} onchange={toggle}
                         data-testid="stage-dense" />{ t!("stage.dense") }</label>
                 }
             </div>
