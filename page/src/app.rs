@@ -270,6 +270,7 @@ impl Component for App {
             self.ready_state.status(self.state.status());
         }
         self.pending = None;
+        save::of_model(self.state.model.as_ref().map_or_else(String::new, |model| model.name.clone()));
         mark_root("data-present", self.state.view.present);
         mark_root("data-embed", !self.state.view.embed.is_empty());
     }

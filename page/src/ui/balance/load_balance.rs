@@ -7,6 +7,7 @@ use crate::routing::{Balance, LayerTrace, Limit, Trace, balance};
 use crate::state::shared::Shared;
 use crate::state::{Action, ExpertOf, LayerChoice};
 use crate::ui::balance::filling_view::FillingView;
+use crate::ui::charts::save::SavePicture;
 use crate::ui::parts::bar::bar_height;
 use yew::prelude::*;
 
@@ -30,9 +31,7 @@ pub struct LoadBalanceProps {
 pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
     let about = match props.layer {
         LayerChoice::One(number) => match props.trace.layer(number) {
-            Some(layer) => {
-                t!("load.layer", layer = number, even = format::percent(1.0 / layer.experts.max(1) as f64))
-            }
+            Some(layer) => about(layer),
             None => String::new(),
         },
         LayerChoice::All => t!("load.all"),
@@ -54,6 +53,10 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
     }
 }
 
+fn about(layer: &LayerTrace) -> String {
+    t!("load.layer", layer = layer.layer, even = format::percent(1.0 / layer.experts.max(1) as f64))
+}
+
 fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
     let balance = balance(layer);
     html! {
@@ -66,6 +69,11 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
                 <summary>{ t!("load.more") }</summary>
                 <dl class="figures">{ for figures(layer, &balance, props).map(figure) }</dl>
                 { grows(layer) }
+                <div class="row wrap save">
+                    <SavePicture element="#pane-balance .bars" file="balance" title={t!("load.title")}
+                        legend={about(layer)}
+                        label={t!("save.bars")} dispatch={props.dispatch.clone()} />
+                </div>
             </details>
         </>
     }

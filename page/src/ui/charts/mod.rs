@@ -1,6 +1,7 @@
 //! The pictures under the strip, and saving them.
 
 pub(crate) mod as_table;
+mod drawn;
 pub(crate) mod flow;
 pub(crate) mod load_map;
 pub(crate) mod picture;

@@ -39,7 +39,6 @@ pub struct PictureCardProps {
 /// The card.
 #[component]
 pub fn PictureCard(props: &PictureCardProps) -> Html {
-    let node = use_node_ref();
     let choice = |value: &'static str, label: String| RadioOption { value: value.into(), label: label.into() };
     let segments =
         vec![choice("map", t!("picture.map")), choice("load", t!("picture.load")), choice("flow", t!("picture.flow"))];
@@ -75,7 +74,7 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
         }
     };
     html! {
-        <section class="card" aria-labelledby="picture-title" data-place="picture" ref={node.clone()}>
+        <section class="card" aria-labelledby="picture-title" data-place="picture">
             <div class="head">
                 <h2 id="picture-title">{ title }</h2>
                 <p>{ about }</p>
@@ -84,7 +83,7 @@ pub fn PictureCard(props: &PictureCardProps) -> Html {
             </div>
             { picture }
             if !props.trace.is_empty() {
-                <SaveRow {node} recorded={props.recorded} picture={props.picture} trace={props.trace.clone()}
+                <SaveRow recorded={props.recorded} picture={props.picture} trace={props.trace.clone()}
                     text={props.text.clone()}
                     ask={props.ask.clone()} dispatch={props.dispatch.clone()} />
             }

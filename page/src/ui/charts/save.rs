@@ -5,18 +5,76 @@ use crate::routing::Trace;
 use crate::routing::csv::csv;
 use crate::state::shared::Shared;
 use crate::state::{Action, Picture};
-use crate::ui::browser::canvas::css;
+use crate::ui::charts::drawn::{Caption, as_svg};
 use crate::ui::parts::icon::icon;
-use gloo::utils::{document, window};
+use gloo::utils::document;
 use js_sys::Array;
+use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
-use web_sys::{Blob, BlobPropertyBag, Element, HtmlAnchorElement, HtmlCanvasElement, Url, XmlSerializer};
+use web_sys::{Blob, BlobPropertyBag, HtmlAnchorElement, HtmlCanvasElement, HtmlImageElement, Url};
 use yew::prelude::*;
+
+thread_local! {
+    /// The model that the pictures on the page are of.
+    static MODEL: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Pictures are of the model of this name from now on.
+pub fn of_model(name: String) {
+    MODEL.set(name);
+}
+
+#[derive(Properties, PartialEq)]
+pub struct SavePictureProps {
+    /// What is drawn: the first element on the page that it selects.
+    pub element: &'static str,
+    /// The file's name, without what says its kind.
+    pub file: &'static str,
+    /// Over the picture.
+    pub title: String,
+    /// Under it: what its colours and sizes mean.
+    #[prop_or_default]
+    pub legend: String,
+    /// Words before the buttons.
+    pub label: String,
+    pub dispatch: Callback<Action>,
+}
+
+/// A picture as PNG, with twice the screen's pixels, and as SVG, each with title, legend, model and date.
+#[component]
+pub fn SavePicture(props: &SavePictureProps) -> Html {
+    let button = |kind: &'static str, name: &'static str| {
+        let (element, file, dispatch) = (props.element, props.file, props.dispatch.clone());
+        let caption = (props.title.clone(), props.legend.clone());
+        let save = Callback::from(move |_: MouseEvent| {
+            if save_picture(element, file, caption.clone(), kind).is_none() {
+                dispatch.emit(Action::Note(t!("save.failed").into()));
+            }
+        });
+        html! {
+            <button type="button" class="quiet small" data-testid={format!("save-{kind}")} data-picture={file}
+                aria-label={format!("{}, {name}", props.label)} onclick={save}>{ name }</button>
+        }
+    };
+    html! { <><span>{ &props.label }</span>{ button("png", "PNG") }{ button("svg", "SVG") }</> }
+}
+
+/// Draws an element and saves it.
+fn save_picture(element: &str, file: &str, (title, legend): (String, String), kind: &str) -> Option<()> {
+    let element = document().query_selector(element).ok()??;
+    let date = js_sys::Date::new_0().to_iso_string().as_string()?;
+    let source = t!("save.source", model = MODEL.with_borrow(String::clone), date = &date[..10]);
+    let (svg, width, height) = as_svg(&element, &Caption { title, legend, source })?;
+    let name = format!("{file}.{kind}");
+    if kind == "svg" {
+        text(&name, "image/svg+xml", &svg);
+        return Some(());
+    }
+    png(&svg, (width, height), name)
+}
 
 #[derive(Properties, PartialEq)]
 pub struct SaveRowProps {
-    /// The card that holds the picture.
-    pub node: NodeRef,
     pub picture: Picture,
     pub trace: Shared<Trace>,
     pub text: Shared<String>,
@@ -27,22 +85,13 @@ pub struct SaveRowProps {
     pub dispatch: Callback<Action>,
 }
 
-/// The buttons.
+/// The buttons under the pictures of the text.
 #[component]
 pub fn SaveRow(props: &SaveRowProps) -> Html {
-    let picture = {
-        let (node, picture, dispatch) = (props.node.clone(), props.picture, props.dispatch.clone());
-        Callback::from(move |_: MouseEvent| {
-            let card = node.cast::<Element>();
-            let saved = card.and_then(|card| match picture {
-                Picture::Map => png(&card, "routing-map.png"),
-                Picture::Load => png(&card, "load.png"),
-                Picture::Flow => svg(&card, "flow.svg"),
-            });
-            if saved.is_none() {
-                dispatch.emit(Action::Note(t!("save.failed").into()));
-            }
-        })
+    let (file, title, legend) = match props.picture {
+        Picture::Map => ("routing-map", t!("map.title"), t!("map.about")),
+        Picture::Load => ("load", t!("loadmap.title"), t!("loadmap.about")),
+        Picture::Flow => ("flow", t!("flow.title"), t!("flow.about")),
     };
     let json = {
         let text = props.text.clone();
@@ -52,17 +101,15 @@ pub fn SaveRow(props: &SaveRowProps) -> Html {
         let trace = props.trace.clone();
         Callback::from(move |_: MouseEvent| text("trace.csv", "text/csv", &csv(&trace)))
     };
-    let format = if props.picture == Picture::Flow { "SVG" } else { "PNG" };
     html! {
         <div class="row wrap save" role="group" aria-label={t!("save.label")}>
-            <span>{ icon("save") }{ " " }{ t!("save.label") }</span>
-            <button type="button" class="quiet small" data-testid="save-picture" onclick={picture}>
-                { t!("save.picture") }{ format!(" ({format})") }</button>
+            <span>{ icon("save") }</span>
+            <SavePicture element="[data-place=picture] .map" {file} {title} {legend} label={t!("save.picture")}
+                dispatch={props.dispatch.clone()} />
             if !props.recorded {
-                <button type="button" class="quiet small" data-testid="save-json" onclick={json}>{ t!("save.json") }
-                    </button>
-                <button type="button" class="quiet small" data-testid="save-csv" onclick={as_csv}>{ t!("save.csv") }
-                    </button>
+                <span>{ t!("save.trace") }</span>
+                <button type="button" class="quiet small" data-testid="save-json" onclick={json}>{ "JSON" }</button>
+                <button type="button" class="quiet small" data-testid="save-csv" onclick={as_csv}>{ "CSV" }</button>
             } else {
                 <span data-testid="save-recorded">{ t!("save.recorded") }</span>
             }
@@ -93,53 +140,33 @@ fn save(name: &str, blob: &Blob) {
     .forget();
 }
 
-/// The card's canvas on the panel's colour.
-fn png(card: &Element, name: &'static str) -> Option<()> {
-    let canvas: HtmlCanvasElement = card.query_selector("canvas").ok()??.dyn_into().ok()?;
-    let copy: HtmlCanvasElement = document().create_element("canvas").ok()?.dyn_into().ok()?;
-    copy.set_width(canvas.width());
-    copy.set_height(canvas.height());
-    let context: web_sys::CanvasRenderingContext2d = copy.get_context("2d").ok()??.dyn_into().ok()?;
-    context.set_fill_style_str(&css("--panel"));
-    context.fill_rect(0.0, 0.0, f64::from(copy.width()), f64::from(copy.height()));
-    context.draw_image_with_html_canvas_element(&canvas, 0.0, 0.0).ok()?;
-    let made = Closure::once_into_js(move |blob: Option<Blob>| {
-        if let Some(blob) = blob {
-            save(name, &blob);
-        }
+/// An SVG of this size as a PNG with two pixels a CSS pixel.
+fn png(svg: &str, (width, height): (f64, f64), name: String) -> Option<()> {
+    let image = HtmlImageElement::new().ok()?;
+    let drawn = image.clone();
+    let draw = move || -> Option<()> {
+        let canvas: HtmlCanvasElement = document().create_element("canvas").ok()?.dyn_into().ok()?;
+        canvas.set_width((width * SCALE) as u32);
+        canvas.set_height((height * SCALE) as u32);
+        let context: web_sys::CanvasRenderingContext2d = canvas.get_context("2d").ok()??.dyn_into().ok()?;
+        context.scale(SCALE, SCALE).ok()?;
+        context.draw_image_with_html_image_element(&drawn, 0.0, 0.0).ok()?;
+        let made = Closure::once_into_js(move |blob: Option<Blob>| {
+            if let Some(blob) = blob {
+                save(&name, &blob);
+            }
+        });
+        canvas.to_blob(made.unchecked_ref()).ok()
+    };
+    let loaded = Closure::once_into_js(move || {
+        // A browser that draws no such image saves none.
+        let _ = draw();
     });
-    copy.to_blob(made.unchecked_ref()).ok()
-}
-
-/// What a mark in an SVG needs to look outside the page as it does here.
-const STYLES: [&str; 9] = [
-    "fill",
-    "stroke",
-    "stroke-width",
-    "stroke-dasharray",
-    "opacity",
-    "font-family",
-    "font-size",
-    "text-anchor",
-    "dominant-baseline",
-];
-
-/// The card's drawing, its marks styled as they are now.
-fn svg(card: &Element, name: &str) -> Option<()> {
-    let drawing = card.query_selector("svg[viewBox][role]").ok()??;
-    let copy: Element = drawing.clone_node_with_deep(true).ok()?.dyn_into().ok()?;
-    copy.set_attribute("xmlns", "http://www.w3.org/2000/svg").ok()?;
-    let (marks, copies) = (drawing.query_selector_all("*").ok()?, copy.query_selector_all("*").ok()?);
-    for index in 0..marks.length() {
-        let mark: Element = marks.get(index)?.dyn_into().ok()?;
-        let copied: Element = copies.get(index)?.dyn_into().ok()?;
-        let style = window().get_computed_style(&mark).ok()??;
-        for property in STYLES {
-            let value = style.get_property_value(property).ok()?;
-            copied.set_attribute(property, &value).ok()?;
-        }
-    }
-    let content = XmlSerializer::new().ok()?.serialize_to_string(&copy).ok()?;
-    text(name, "image/svg+xml", &content);
+    image.set_onload(Some(loaded.unchecked_ref()));
+    let encoded = js_sys::encode_uri_component(svg);
+    image.set_src(&format!("data:image/svg+xml;charset=utf-8,{encoded}"));
     Some(())
 }
+
+/// Pixels of a saved picture for each CSS pixel.
+const SCALE: f64 = 2.0;

@@ -11,6 +11,7 @@ use crate::state::death::Death;
 use crate::state::shared::Shared;
 use crate::state::{Action, Effect, LayerChoice, Offered, SELF, State};
 use crate::ui::change::policy_words::in_words;
+use crate::ui::charts::save::SavePicture;
 use crate::ui::compare::compared_strip::ComparedStrip;
 use crate::ui::parts::icon::icon;
 use crate::worker::protocol::{BackendChoice, Event, Source};
@@ -118,6 +119,10 @@ impl Component for Compare {
                 </div>
                 { policy_row(props) }
                 { self.content(props) }
+                <div class="row wrap save">
+                    <SavePicture element="[data-place=compare]" file="comparison" title={t!("compare.title")}
+                        legend={t!("compare.about")} label={t!("save.comparison")} dispatch={props.dispatch.clone()} />
+                </div>
             </section>
         }
     }

@@ -28,7 +28,7 @@ pub fn small_layer(place: Place, anatomy: Option<&Anatomy>, on_layer: &Callback<
     };
     let content = match anatomy {
         _ if place.width < NARROWEST => stripe(place, anatomy),
-        Some(anatomy) => block(place, anatomy, &chosen),
+        Some(anatomy) => block(place, anatomy),
         None => {
             html! { <rect class="stage-network" x={(place.x + 8.0).to_string()} y="96"
             width={(place.width - 16.0).to_string()} height="90" rx="6" /> }
@@ -78,7 +78,7 @@ pub fn plus(x: f32) -> Html {
     }
 }
 
-fn block(place: Place, anatomy: &Anatomy, chosen: &str) -> Html {
+fn block(place: Place, anatomy: &Anatomy) -> Html {
     let Place { x, width, .. } = place;
     let experts = anatomy.probabilities.len().max(1);
     let pitch = (width - 14.0) / experts as f32;
@@ -96,7 +96,6 @@ fn block(place: Place, anatomy: &Anatomy, chosen: &str) -> Html {
         <>
             { for bars }
             { dots }
-            <text class="soft" x={(x + width / 2.0).to_string()} y="208" text-anchor="middle">{ chosen }</text>
         </>
     }
 }

@@ -4,6 +4,7 @@ use crate::i18n::messages::t;
 use crate::state::shared::Shared;
 use crate::state::{Action, COLOURS, ColourBy, LayerChoice, colour_name};
 use crate::ui::browser::ready_state::ReadyState;
+use crate::ui::charts::save::SavePicture;
 use crate::ui::parts::icon::icon;
 use crate::ui::parts::popup::Popup;
 use crate::ui::strip::layer_select::LayerSelect;
@@ -45,12 +46,30 @@ pub fn StripTools(props: &StripToolsProps) -> Html {
                     { colour_by(props) }
                     { search(props) }
                     if props.length > 0 {
+                        { save(props) }
                         <Playback length={props.length} played={props.played} ready_state={props.ready_state.clone()}
                             dispatch={props.dispatch.clone()} />
                     }
                 </div>
             </Popup>
         </>
+    }
+}
+
+/// Saves the stage and the strip as pictures.
+fn save(props: &StripToolsProps) -> Html {
+    let legend = match props.layer {
+        LayerChoice::One(layer) => t!(&format!("strip.about.{}", colour_name(props.colour_by)), layer = layer),
+        LayerChoice::All => t!("strip.about.all"),
+    };
+    let dispatch = &props.dispatch;
+    html! {
+        <div class="row wrap save" role="group" aria-label={t!("save.label")}>
+            <SavePicture element=".stage-scroll svg" file="stage" title={t!("stage.label")} label={t!("save.stage")}
+                dispatch={dispatch.clone()} />
+            <SavePicture element="[data-place=strip] .strip" file="strip" title={t!("strip.title")} {legend}
+                label={t!("save.strip")} dispatch={dispatch.clone()} />
+        </div>
     }
 }
 

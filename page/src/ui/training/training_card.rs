@@ -8,6 +8,7 @@ use crate::state::Action;
 use crate::state::curves::{Curves, Point};
 use crate::state::shared::Shared;
 use crate::state::training_snapshot::Moment;
+use crate::ui::charts::save::SavePicture;
 use crate::ui::parts::bar::bar_height;
 use crate::ui::parts::icon::icon;
 use gloo::timers::callback::Interval;
@@ -70,6 +71,12 @@ pub fn TrainingCard(props: &TrainingCardProps) -> Html {
             <div class="head"><h2 id="training-title">{ t!("training.title") }</h2><p>{ t!("training.about") }</p></div>
             if !points.is_empty() { <div class="charts">{ for charts }</div> }
             { content }
+            if !points.is_empty() {
+                <div class="row wrap save">
+                    <SavePicture element="#pane-training .charts" file="training" title={t!("training.title")}
+                        legend={t!("training.about")} label={t!("save.curves")} dispatch={props.dispatch.clone()} />
+                </div>
+            }
         </section>
     }
 }

@@ -123,20 +123,42 @@ async fn exports_hold_what_is_shown(stage: &Stage) -> Result<()> {
     let first = format!("0,{},{},0,0,{},", trace.tokens[0].id, trace.tokens[0].text, trace.layer(0).selected[0][0]);
     assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with(&first)), "{first}: {csv:.200}");
 
-    let (name, picture) = saved(&page, "save-picture").await?;
+    // Twice the pixels of the screen, and room for the title and the words under it.
+    let (name, picture) = saved(&page, "save-png][data-picture=routing-map").await?;
     assert_eq!(name, "routing-map.png");
-    assert_eq!(picture["canvas"][0], picture["width"]);
-    assert!(picture["width"].as_u64().is_some_and(|width| width > 300), "{picture}");
+    let side = |of: &Value| of.as_u64().unwrap_or_default();
+    assert!(side(&picture["width"]) >= 2 * side(&picture["canvas"][0]), "{picture}");
+    assert!(side(&picture["height"]) > 2 * side(&picture["canvas"][1]) + 100, "{picture}");
+
+    // Every picture has title, legend, model and date.
+    for (file, opens, part) in [
+        ("stage", "strip-more", "router"),
+        ("strip", "token-count", "iver"),
+        ("balance", "drawer-tab][data-tab=balance", "<rect"),
+        ("training", "drawer-tab][data-tab=training", "<polyline"),
+    ] {
+        page.click(opens).await?;
+        let (name, svg) = saved(&page, &format!("save-svg][data-picture={file}")).await?;
+        let svg = svg.as_str().context("text")?.to_owned();
+        assert_eq!(name, format!("{file}.svg"));
+        let date: String = page.script("return new Date().toISOString().slice(0, 10)", Vec::new()).await?;
+        for part in ["<svg xmlns=", "<title>", "main, Moescope", &date, part] {
+            assert!(svg.contains(part), "{part} is not in {file}: {svg:.300}");
+        }
+        let parses =
+            "return !new DOMParser().parseFromString(arguments[0], 'image/svg+xml').querySelector('parsererror')";
+        assert!(page.script::<bool>(parses, vec![svg.into()]).await?, "{file} is no XML");
+    }
 
     page.turn("picture-select", "flow").await?;
     page.until::<bool>("the flow", "return !!document.querySelector('.band')", Vec::new()).await?;
     let bands: usize = page.script("return document.querySelectorAll('.band').length", Vec::new()).await?;
-    let (name, svg) = saved(&page, "save-picture").await?;
+    let (name, svg) = saved(&page, "save-svg][data-picture=flow").await?;
     let svg = svg.as_str().context("text")?.to_owned();
     assert_eq!(name, "flow.svg");
     assert!(svg.starts_with("<svg") && svg.contains("xmlns="), "{svg:.200}");
     assert_eq!(svg.matches("<path").count(), bands);
-    assert!(svg.contains("stroke=\"rgb"), "its colours go with it");
+    assert!(svg.contains("stroke=\"rgb") && svg.contains("main, Moescope"), "its colours and its model go with it");
     Ok(())
 }
 
