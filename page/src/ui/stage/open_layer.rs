@@ -108,8 +108,9 @@ fn experts(props: &OpenLayerProps, anatomy: &Anatomy) -> Html {
         <>
             <path class="stage-wire" d="M58 114V132" />
             { router(anatomy) }
-            { boxes(false) }
+            // Behind the boxes: with many experts the lines cross those that rest.
             <g key={format!("lines-{}-{}", props.layer, props.position)} class="stage-lines">{ for lines }</g>
+            { boxes(false) }
             { boxes(true) }
             if props.shared > 0 { { shared(props.shared) } }
         </>
