@@ -25,6 +25,8 @@ async fn example(stage: &Stage) -> Result<(Server, Page)> {
 }
 
 async fn a_page_of_another_site_drives_the_frame(stage: &Stage) -> Result<()> {
+    // The other site has no icon.
+    stage.expect_in_console("favicon.ico");
     let (_server, page) = example(stage).await?;
     let busiest = "const said = document.getElementById('busiest').textContent;
         return said !== '' && said !== arguments[0] && said;";
