@@ -162,6 +162,9 @@ async fn every_view_shows_the_same_token_while_it_plays(stage: &Stage) -> Result
           const strip = document.querySelectorAll('[data-testid=token]').length;
           const map = +document.querySelector('.map').ariaValueMax + 1;
           const card = +document.querySelector('[data-testid=token-inspector]').dataset.position + 1;
+          // The first step leads from the whole text to its first token.
+          if (Math.max(strip, map, card) > 20 && !window.begun) return;
+          window.begun = true;
           window.seen.add(strip);
           window.apart.push(Math.max(strip, map, card) - Math.min(strip, map, card));
         }, 15);";

@@ -188,7 +188,7 @@ async fn a_software_adapter_is_not_taken_unasked(stage: &Stage) -> Result<()> {
     page.routed().await?;
     let why = "return document.querySelector('.why')?.textContent ?? null";
     let why: String = page.until("the reason", why, Vec::new()).await?;
-    assert!(why.contains("CPU") && why.contains("emulated by the processor"), "{why}");
+    assert!(why.contains("CPU") && why.contains("emulated on the CPU"), "{why}");
     assert!(page.view().await?.backend.contains("CPU"));
     let notes = "return !!document.querySelector('[data-testid=notes]')?.textContent";
     assert!(!page.script::<bool>(notes, Vec::new()).await?, "only the badge says it");
