@@ -37,7 +37,8 @@ pub fn as_svg(element: &Element, caption: &Caption) -> Option<(String, f64, f64)
     lines.push(caption.source.clone());
     let foot = head + frame.height() + 6.0;
     let height = foot + lines.len() as f64 * WORDS * 1.5 + EDGE;
-    let style = window().get_computed_style(&document().body()?).ok()??;
+    let body: Element = document().body()?.into();
+    let style = window().get_computed_style(&body).ok()??;
     let (ink, family) = (value(&style, "color"), value(&style, "font-family"));
     let panel = plain(&value(&window().get_computed_style(&panel()?).ok()??, "background-color"));
     let mut svg = format!(

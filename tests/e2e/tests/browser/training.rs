@@ -85,6 +85,9 @@ async fn two_moments_stand_side_by_side(stage: &Stage) -> Result<()> {
     page.until::<bool>("the offer", "return !!document.querySelector('[data-testid=watch]')", Vec::new()).await?;
     page.click("watch").await?;
     page.until::<bool>("the list", "return !!document.querySelector('[data-testid=beside]')", Vec::new()).await?;
+    // The replay runs by itself: it is paused, and put back to its beginning.
+    page.click("play-training").await?;
+    page.script::<()>(SET, vec![json!("[data-testid=snapshot]"), json!("0")]).await?;
     let other = last(&recording)?;
     page.choose("beside", &other.to_string()).await?;
     let rows: Vec<[String; 2]> = page
