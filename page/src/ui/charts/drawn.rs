@@ -1,5 +1,5 @@
-//! What stands on the page as an SVG of its own: boxes, texts, drawings and canvases where they are, under a title and over
-//! a line with legend, model and date. It looks the same outside of the page.
+//! What stands on the page as an SVG of its own: boxes, texts, drawings and canvases where they are, under a title and
+//! over a line with legend, model and date. It looks the same outside of the page.
 
 use gloo::utils::{document, window};
 use std::fmt::Write;
@@ -18,8 +18,8 @@ pub struct Caption {
 }
 
 /// Controls and words about them: no part of a picture.
-const LEFT_OUT: &str = ".save, .as-table, .acts, .segments, .zoom, .playback, .switch, .hidden, .head, .hint, .map-column, \
-    .map-row, select, input, textarea, details:not([open]) > :not(summary), summary, .recorded, [data-testid=fold]";
+const LEFT_OUT: &str = ".save, .as-table, .acts, .segments, .zoom, .playback, .switch, .hidden, .head, .hint, \
+    .map-column, .map-row, select, input, textarea, details:not([open]) > :not(summary), summary, .recorded, [data-testid=fold]";
 
 /// Space around a picture, and the sizes of its words, in CSS pixels.
 const EDGE: f64 = 16.0;
@@ -51,7 +51,8 @@ pub fn as_svg(element: &Element, caption: &Caption) -> Option<(String, f64, f64)
     // Writing to a string cannot fail.
     let _ = write!(
         svg,
-        "<text x=\"{EDGE}\" y=\"{:.1}\" font-family=\"{family}\" font-size=\"{TITLE}\" font-weight=\"650\" fill=\"{ink}\">{}</text>{}",
+        "<text x=\"{EDGE}\" y=\"{:.1}\" font-family=\"{family}\" font-size=\"{TITLE}\" font-weight=\"650\" \
+         fill=\"{ink}\">{}</text>{}",
         EDGE + TITLE * 0.8,
         escaped(&caption.title),
         drawing.content
@@ -60,7 +61,8 @@ pub fn as_svg(element: &Element, caption: &Caption) -> Option<(String, f64, f64)
         let y = foot + WORDS * (1.2 + 1.5 * n as f64);
         let _ = write!(
             svg,
-            "<text x=\"{EDGE}\" y=\"{y:.1}\" font-family=\"{family}\" font-size=\"{WORDS}\" fill=\"{ink}\" opacity=\"0.75\">{}</text>",
+            "<text x=\"{EDGE}\" y=\"{y:.1}\" font-family=\"{family}\" font-size=\"{WORDS}\" fill=\"{ink}\" \
+             opacity=\"0.75\">{}</text>",
             escaped(line)
         );
     }
@@ -128,7 +130,8 @@ impl Drawing {
             let radius = pixels(&value(style, "border-top-left-radius"));
             let _ = write!(
                 self.content,
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{radius:.1}\" fill=\"{}\" opacity=\"{opacity}\"/>",
+                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{radius:.1}\" \
+                 fill=\"{}\" opacity=\"{opacity}\"/>",
                 plain(&ground)
             );
         }
@@ -185,8 +188,8 @@ impl Drawing {
         };
         let _ = write!(
             self.content,
-            "<text xml:space=\"preserve\" x=\"{:.1}\" y=\"{y:.1}\" font-family=\"{}\" font-size=\"{size:.1}\" font-weight=\"{}\" \
-             fill=\"{}\" textLength=\"{:.1}\" lengthAdjust=\"spacingAndGlyphs\"{struck}>{}</text>",
+            "<text xml:space=\"preserve\" x=\"{:.1}\" y=\"{y:.1}\" font-family=\"{}\" font-size=\"{size:.1}\" \
+             font-weight=\"{}\" fill=\"{}\" textLength=\"{:.1}\" lengthAdjust=\"spacingAndGlyphs\"{struck}>{}</text>",
             frame.left() - self.left,
             escaped(&value(style, "font-family")),
             value(style, "font-weight"),
