@@ -19,7 +19,7 @@ pub struct Caption {
 
 /// Controls and words about them: no part of a picture.
 const LEFT_OUT: &str = ".save, .as-table, .acts, .segments, .zoom, .playback, .switch, .hidden, .head, .hint, \
-    .map-column, .map-row, select, input, textarea, details:not([open]) > :not(summary), summary, .recorded, [data-testid=fold]";
+    .map-column, .map-row, select, input, textarea, details:not([open]) > :not(summary), summary, .recorded";
 
 /// Space around a picture, and the sizes of its words, in CSS pixels.
 const EDGE: f64 = 16.0;
