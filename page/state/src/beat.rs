@@ -202,10 +202,8 @@ mod tests {
 
     fn trace(tokens: usize) -> Trace {
         let token = |id| Token { id, text: format!("t{id}"), bytes: None };
-        let mut trace = Trace::default();
-        trace.tokens = (0..tokens as u32).map(token).collect();
-        trace.layers = vec![LayerTrace::new(0, 4, 2)];
-        trace
+        let tokens = (0..tokens as u32).map(token).collect();
+        Trace { tokens, layers: vec![LayerTrace::new(0, 4, 2)], ..Trace::default() }
     }
 
     fn tried(position: usize) -> TriedSets {

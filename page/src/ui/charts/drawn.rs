@@ -265,7 +265,8 @@ fn pixels(length: &str) -> f64 {
 }
 
 fn is_clear(colour: &str) -> bool {
-    colour == "transparent" || colour.ends_with(", 0)") || colour.ends_with("/ 0)")
+    // rgb(140, 140, 0) is olive.
+    colour == "transparent" || colour.starts_with("rgba(") && colour.ends_with(", 0)") || colour.ends_with("/ 0)")
 }
 
 /// `color(srgb 0.5 0.5 0.5)`, which few programs know, as `rgb(128, 128, 128)`; all else as it is.
