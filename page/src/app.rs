@@ -1,4 +1,4 @@
-//! The page put together: it holds the state, carries out what the state asks for, and lays out the cards.
+//! The page's root component: it holds the state, carries out its effects, and lays out the cards.
 
 use crate::embed::Embedder;
 use crate::i18n::messages::{self, Language, say, t};
@@ -58,10 +58,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{HtmlElement, KeyboardEvent};
 use yew::prelude::*;
 
-/// Rest before address and storage follow the page.
+/// Time without changes after which address and storage are updated.
 const REST_MS: u32 = 400;
 
-/// What a run brings bit by bit is drawn at most this often.
+/// Minimum time between two renderings of the results of a run.
 const PACE_MS: f64 = 50.0;
 
 /// After so long, what was opened has its place.
@@ -70,32 +70,32 @@ const REVEAL_MS: u32 = 250;
 /// What it takes to draw what a layer made of a token, in the unit of frame_budget.rs.
 const A_TOKEN: usize = 20;
 
-/// An engine that breaks off again so soon would go on to do so.
+/// An engine that crashes again within this time is not loaded again.
 const AGAIN_MS: f64 = 20_000.0;
 
-/// What reaches the page from outside its views.
+/// A message to the page from outside of its views.
 pub enum Message {
     /// A change of the state.
     Act(Action),
-    /// An event of the worker; they are gathered.
+    /// The worker sent an event; events are collected.
     Heard(Event),
     /// The engine's worker ended.
     Died(Death),
     /// The site has another version of the page.
     NewVersion,
-    /// What was gathered is heard.
+    /// Handle the collected events.
     Hear,
-    /// A key that no view took.
+    /// A key that no view handled.
     Key(KeyboardEvent),
     /// The help sheet opens or closes.
     Help(bool),
-    /// The languages on offer came.
+    /// The list of languages was fetched.
     Languages(Vec<Language>),
-    /// Another language is wanted.
+    /// The visitor chose another language.
     Speak(String),
-    /// Its texts came.
+    /// The messages of that language were fetched.
     Spoken(String, Option<String>),
-    /// Address and storage follow the page.
+    /// Update address and storage.
     Rest,
     /// The visitor wants the new version.
     LoadNewVersion,
@@ -105,7 +105,7 @@ pub enum Message {
 
 #[derive(Properties, PartialEq)]
 pub struct AppProps {
-    /// What stands in the box that was there before the program.
+    /// The contents of the text box from before the program ran.
     pub typed: Typed,
 }
 
@@ -118,7 +118,7 @@ pub struct App {
     dispatch: Callback<Action>,
     /// Saves the trace of a text as JSON.
     ask: Callback<String>,
-    /// Events that came: a burst of them is drawn once, soon.
+    /// Events that have arrived; a burst of them is handled and drawn once.
     heard: Vec<Event>,
     soon: Option<Timeout>,
     heard_at: f64,
@@ -128,7 +128,7 @@ pub struct App {
     has_new_version: bool,
     languages: Shared<Vec<Language>>,
     language: String,
-    /// The language of the address; where there is none, it is the browser's.
+    /// The language in the address; without one, the browser's language is used.
     language_asked: Option<String>,
     storage_refused: bool,
     /// The page that embeds this one.
@@ -136,9 +136,9 @@ pub struct App {
     /// The page is being loaded again.
     leaving: bool,
     ready_state: ReadyState,
-    /// From a change until the document shows it.
+    /// Exists from a change until the document shows it.
     pending: Option<Pending>,
-    /// When the engine broke off last.
+    /// When the engine crashed last.
     died_at: f64,
     _listeners: Vec<EventListener>,
 }
@@ -633,7 +633,7 @@ impl App {
         }
     }
 
-    /// The moment of the training that is shown.
+    /// The training snapshot that is shown, in words.
     fn moment_in_words(&self) -> Option<String> {
         let (past, recording) = (self.state.past.as_ref()?, self.state.recording.as_ref()?);
         let text = &recording.texts()[past.moment.text];
@@ -675,25 +675,25 @@ impl App {
     }
 }
 
-// What the page does.
+// Handling of messages.
 impl App {
     fn act(&mut self, action: Action) {
         if let Action::Dark(dark) = action {
             theme::choose(dark);
         }
-        // The events before this action belong to the state before it.
+        // Earlier events must be handled before this action.
         self.hear();
         for effect in self.state.apply(action) {
             self.carry_out(effect);
         }
     }
 
-    /// Handles the worker's answers soon, in a task of its own, so that no painting waits for it. It waits longer where
-    /// more answers are to come, so that drawing leaves time for other tasks.
+    /// Handles the worker's events soon, in a task of its own, so that no paint waits for it. The task is later where
+    /// more events are expected, so that rendering leaves time for other tasks.
     fn hear_soon(&mut self, context: &Context<Self>, more_comes: bool) {
         let link = context.link().clone();
         if document().hidden() {
-            // A page in the background has slow timers; it must still hear.
+            // Timers are slow in a page in the background, which must still handle events.
             link.send_message(Message::Hear);
             return;
         }
@@ -781,7 +781,7 @@ impl App {
         let shown = location.search().unwrap_or_default() + &location.hash().unwrap_or_default();
         let changed = shown != view;
         if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
-            // Browsers refuse too many changes a second; the next rest tries again.
+            // Browsers refuse too many changes per second; the next update tries again.
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
         }
         if !state.view.embed.is_empty() {
@@ -796,7 +796,7 @@ impl App {
         self.storage_refused = refused;
     }
 
-    /// Keys that work everywhere but while writing.
+    /// Handles keys that work everywhere except in text fields.
     fn key(&mut self, event: &KeyboardEvent) -> bool {
         let layers = self.state.model.as_ref().map_or(0, |model| model.layers);
         let Some(key) = keys::read(event, layers, self.state.view.present) else { return false };
@@ -861,7 +861,7 @@ impl App {
             let _ = root.set_attribute("lang", &language);
         }
         self.language = language;
-        // The text box is made anew, empty; it is filled again once it is there.
+        // The text box is created again, empty; it gets its text once it is in the document.
         let (area, text) = (self.text_area.clone(), self.state.text.clone());
         next_frame(move || text_box::show(&area, &text)).leave();
     }
@@ -897,7 +897,7 @@ fn listeners(context: &Context<App>) -> Vec<EventListener> {
     others.into_iter().flatten().chain(dropped).collect()
 }
 
-/// Saves the JSON of a text's trace, as the worker makes it for `window.moescope` and the command line.
+/// Saves the JSON of a text's trace, in the form of `window.moescope` and the command line.
 fn save_json(engine: &Rc<WorkerClient>, dispatch: &Callback<Action>) -> Callback<String> {
     let (engine, dispatch) = (engine.clone(), dispatch.clone());
     Callback::from(move |text: String| {
@@ -913,8 +913,8 @@ fn save_json(engine: &Rc<WorkerClient>, dispatch: &Callback<Action>) -> Callback
     })
 }
 
-/// The text that the page begins with: what was typed before the program ran; else the link's text; else, after a
-/// reload, the text that was there; else the opening example.
+/// The text when the page opens: what was typed before the program ran, else the link's text, else the kept text after
+/// a reload, else the opening example.
 fn first_text(typed: &Typed, asked: Option<String>, kept: Option<String>) -> String {
     let edited = typed.edited.then(|| typed.text.clone());
     let text = edited.or(asked).or(kept.filter(|_| storage::is_reload())).unwrap_or_else(|| typed.text.clone());

@@ -1,16 +1,16 @@
-//! Keys that work everywhere on the page but while writing.
+//! Keys that work everywhere on the page, except in text fields.
 
 use crate::state::{Action, LayerChoice, Picture};
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlElement, KeyboardEvent};
 
-/// What a key asks for.
+/// The function of a key.
 pub enum Key {
     /// A change of the state.
     Act(Action),
     /// Let the model continue the text, or stop it.
     Continue,
-    /// Go to the text box.
+    /// Focus the text box.
     Write,
     /// Show the help.
     Help,
@@ -19,7 +19,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The browser's own answer to the key is not wanted.
+    /// Whether to prevent the browser's own action for the key.
     pub fn takes_over(&self) -> bool {
         matches!(self, Self::Continue | Self::Write | Self::Step(_) | Self::Act(Action::Undo | Action::Redo))
     }
@@ -64,7 +64,7 @@ pub fn read(event: &KeyboardEvent, layers: usize, present: bool) -> Option<Key> 
     Some(Key::Act(action))
 }
 
-/// True where the key goes into a text or a control that takes letters.
+/// Whether the focus is in a text field or another control that takes letters.
 fn is_writing(event: &KeyboardEvent) -> bool {
     let element = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
     element.is_some_and(|element| {

@@ -1,5 +1,5 @@
-//! The line to the engine's worker: commands go in, events come out. Answers to `window.moescope` find the
-//! promise that waits for them here; all else goes to the page.
+//! The connection to the engine's worker: sends commands and receives events. Answers to `window.moescope` resolve
+//! their promises; all other events go to the page.
 
 use crate::i18n::messages::say;
 use crate::model::ModelInfo;
@@ -19,19 +19,19 @@ use web_sys::{BroadcastChannel, MessageEvent};
 
 const ENDED: &str = "the engine stopped in the middle of its work; try again, or load the page again";
 
-/// Reads what worker.js or boot.js says on the worker's channel of its end.
+/// Reads a message of worker.js or boot.js about the end of the worker.
 fn read_death(message: &JsValue) -> Death {
     let unloadable = Reflect::get(message, &"unloadable".into()).ok().and_then(|reason| reason.as_string());
     unloadable.map_or_else(|| Death::BrokeOff(message.as_string().unwrap_or_default()), Death::NotLoaded)
 }
 
-/// An answer: what was asked for, or one clear sentence.
+/// An answer: the result, or an error message.
 pub type Answer<T> = Result<T, String>;
 
 type Waiting = oneshot::Sender<Answer<String>>;
 type WaitingForModel = oneshot::Sender<Answer<ModelInfo>>;
 
-/// The line.
+/// The connection.
 pub struct WorkerClient {
     connection: RefCell<Connection>,
     hear: Rc<dyn Fn(Event)>,
@@ -40,17 +40,17 @@ pub struct WorkerClient {
     last_request: Cell<u64>,
 }
 
-/// Who waits for what.
+/// Promises that wait for an answer.
 #[derive(Default)]
 struct PendingRequests {
     model: RefCell<Option<ModelInfo>>,
-    /// Everyone who waits for the first model.
+    /// Those that wait for the first model.
     first: RefCell<Vec<WaitingForModel>>,
-    /// Whether the first attempt to load a model failed, and why.
+    /// Why the first attempt to load a model failed; `None` if it did not.
     failed: RefCell<Option<String>>,
-    /// One entry a `Load` command, in order: loads are answered in order.
+    /// One entry for each `Load` command, in order, because loads are answered in order.
     loads: RefCell<VecDeque<Option<WaitingForModel>>>,
-    /// The worker could not be loaded.
+    /// Whether the worker could not be loaded.
     not_loaded: Cell<bool>,
     requests: RefCell<HashMap<Request, Waiting>>,
     /// Who waits to hear that the routing changed.
@@ -58,8 +58,8 @@ struct PendingRequests {
 }
 
 impl WorkerClient {
-    /// Starts the worker. `hear` gets every event; `died` hears why the worker ended, if it does. The files in `model`,
-    /// an address that will be loaded first, are fetched at once.
+    /// Starts the worker. `hear` gets every event; `died` gets the reason if the worker ends. The files at the address
+    /// `model`, which will be loaded first, are fetched at once.
     pub fn new(hear: impl Fn(Event) + 'static, died: impl Fn(Death) + 'static, model: Option<&str>) -> Self {
         let hear: Rc<dyn Fn(Event)> = Rc::new(hear);
         let died: Rc<dyn Fn(Death)> = Rc::new(died);
@@ -68,20 +68,20 @@ impl WorkerClient {
         Self { connection, hear, died, pending, last_request: Cell::new(0) }
     }
 
-    /// Starts another worker in place of one that ended.
+    /// Starts another worker after one that ended.
     pub fn restart(&self) {
         *self.connection.borrow_mut() = Connection::new(&self.hear, &self.died, &self.pending, None);
     }
 
-    /// Starts another worker where the last one could not be loaded: not before something is to be loaded, as it would
-    /// fail again and again.
+    /// Starts another worker if the last one could not be loaded. This happens only when something has to be loaded,
+    /// because it might fail repeatedly.
     fn try_again(&self) {
         if self.pending.not_loaded.take() {
             self.restart();
         }
     }
 
-    /// Tells the worker.
+    /// Sends a command to the worker.
     pub fn send(&self, command: Command) {
         if matches!(command, Command::Load { .. }) {
             self.try_again();
@@ -90,7 +90,7 @@ impl WorkerClient {
         self.connection.borrow().bridge.send(command);
     }
 
-    /// Loads a model and waits for it.
+    /// Loads a model, and waits until it is loaded.
     pub async fn load(&self, source: Source, backend: BackendChoice) -> Answer<ModelInfo> {
         self.try_again();
         let (sender, receiver) = oneshot::channel();
@@ -110,7 +110,7 @@ impl WorkerClient {
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
-    /// Waits until the engine says that it routes as it was told last, or why not.
+    /// Waits until the worker has set the last policy, or has rejected it.
     pub async fn policy_answer(&self) -> Answer<()> {
         let (sender, receiver) = oneshot::channel();
         self.pending.policies.borrow_mut().push(sender);
@@ -136,7 +136,7 @@ impl WorkerClient {
     }
 }
 
-/// One worker, and the channel on which it says that it broke off.
+/// One worker, and the channel on which it reports a crash.
 struct Connection {
     bridge: WorkerBridge<EngineWorker>,
     _channel: Option<(BroadcastChannel, EventListener)>,
@@ -149,7 +149,7 @@ impl Connection {
         pending: &Rc<PendingRequests>,
         model: Option<&str>,
     ) -> Self {
-        // A name that no other worker has, in this page or another one of this site.
+        // A name that no other worker has, in this page or another page of this site.
         let name = format!("moescope-{}", js_sys::Math::random());
         let channel = BroadcastChannel::new(&name).ok().map(|channel| {
             let (died, pending) = (died.clone(), pending.clone());
@@ -176,12 +176,12 @@ impl Connection {
 }
 
 impl PendingRequests {
-    /// Nobody will answer any more.
+    /// Rejects all waiting promises, because the worker has ended.
     fn end(&self, death: &Death) {
         self.not_loaded.set(matches!(death, Death::NotLoaded(_)));
         let had_model = self.model.borrow_mut().take().is_some();
         if !had_model {
-            // Where a model was in use, it is loaded again.
+            // If a model was in use, it is loaded again.
             let why = say(&death.in_words());
             *self.failed.borrow_mut() = Some(why.clone());
             self.first.take().into_iter().for_each(|waiting| drop(waiting.send(Err(why.clone()))));
@@ -213,7 +213,7 @@ impl PendingRequests {
         }
     }
 
-    /// A policy that a newer one replaced has the newer one's answer.
+    /// A policy that a newer one replaced gets the newer one's answer.
     fn policy_answered(&self, answer: &Answer<()>) {
         for waiting in self.policies.take() {
             let _ = waiting.send(answer.clone());
@@ -230,7 +230,7 @@ impl PendingRequests {
             Err(message) if self.model.borrow().is_none() => *self.failed.borrow_mut() = Some(message.clone()),
             Err(_) => {}
         }
-        // Who stopped waiting needs no answer.
+        // A promise that is not waited for any more needs no answer.
         let first = self.first.take();
         for waiting in waiting.into_iter().chain(first) {
             let _ = waiting.send(answer.clone());

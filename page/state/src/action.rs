@@ -1,4 +1,4 @@
-//! What happens to the page, and what the browser or the worker must do then.
+//! Actions, which change the page's state, and effects, which the browser or the worker carries out afterwards.
 
 use super::{ColourBy, ExpertOf, LayerChoice, Offered, Picture};
 use crate::curves::Curves;
@@ -11,64 +11,64 @@ use moescope::routing::dossier::Dossier;
 use moescope::routing::{Policy, Recording};
 use moescope_worker::protocol::{BackendChoice, Command, Event, Sampling, Source, Sweep};
 
-/// What happens to the page.
+/// A change of the page's state.
 pub enum Action {
     /// The visitor edited the text.
     Edit(String),
-    /// Another text is put in its place.
+    /// Replace the text by another one.
     Replace(String),
     /// The model of that name was chosen: its own text takes the place of one that is not the visitor's.
     OpeningText(String),
     /// Back to the text before the last replacement.
     UndoReplace,
-    /// The worker said something.
+    /// An event of the worker arrived.
     Worker(Box<Event>),
-    /// `models/index.json` came.
+    /// `models/index.json` was fetched.
     Models(Vec<Offered>),
-    /// The dossier of the model of that name came.
+    /// The dossier of the model with this name was fetched.
     Dossier(String, Box<Dossier>),
-    /// The training curves of the model of that name came.
+    /// The training curves of the model with this name were fetched.
     Curves(String, Curves),
-    /// Show how the model learned: its recording is fetched where it is not here yet.
+    /// Replay the training. The model's recording is fetched unless it is here.
     Watch,
-    /// The recording of the model of that name came, or did not.
+    /// The recording of the model with this name was fetched, or could not be.
     Recording(String, Result<Box<Recording>, String>),
     /// Show a snapshot of the training, or the finished model again.
     Snapshot(Option<usize>),
-    /// Show another of the recorded texts.
+    /// Show another recorded text.
     RecordedText(usize),
     /// Compare with another snapshot, or with none.
     Beside(Option<usize>),
-    /// Change the routing.
+    /// Change the policy.
     Policy(Policy),
-    /// A policy that cannot even be read.
+    /// A policy could not be parsed; the message says why.
     PolicyRefused(String),
-    /// Put away why a policy cannot be.
+    /// Hide the message about an invalid policy.
     DismissRefusal,
     /// Time the GPU's kernels.
     Profile,
-    /// Run the text again and again.
+    /// Run the text several times, each time with another change to the routing.
     Sweep(Sweep),
-    /// Back to the view before.
+    /// Restore the view before the last change.
     Undo,
-    /// Forth to the view that was left by going back.
+    /// Restore the view that was left by an undo.
     Redo,
-    /// `examples.json` came.
+    /// `examples.json` was fetched.
     Examples(Vec<Example>),
-    /// Load a model; `asked` is what a link calls it, where it can.
+    /// Load a model; `asked` is its name in a link, where it has one.
     Load {
         /// Where from.
         source: Source,
         /// A name or an address.
         asked: Option<String>,
     },
-    /// A program loads a model over `window.moescope`.
+    /// A script loads a model through `window.moescope`.
     LoadBegan {
         /// Where from.
         source: Source,
         /// A name or an address.
         asked: Option<String>,
-        /// The engine it wants.
+        /// The engine that the script wants.
         backend: BackendChoice,
     },
     /// Use another backend.
@@ -77,11 +77,11 @@ pub enum Action {
     Layer(LayerChoice),
     /// Show a picture.
     Picture(Picture),
-    /// Colour the strip by something.
+    /// Colour the strip by another figure.
     ColourBy(ColourBy),
-    /// The pointer is over a token, or over none.
+    /// The pointer moved over a token, or off all tokens.
     Hover(Option<usize>),
-    /// A token was chosen, or none.
+    /// Choose a token, or none.
     Pin(Option<usize>),
     /// Choose the range from the chosen token to this one.
     Extend(usize),
@@ -89,23 +89,23 @@ pub enum Action {
     Search(String),
     /// Choose the next token that was found.
     FindNext,
-    /// An expert was chosen, or none.
+    /// Choose an expert, or none.
     Expert(Option<ExpertOf>),
     /// Show a page of the drawer.
     Tab(Tab),
     /// Open the drawer, or close it.
     Drawer(bool),
-    /// The pointer is over an expert, or over none.
+    /// The pointer moved over an expert, or off all experts.
     Point(Option<ExpertOf>),
-    /// Show on the stage the large network that the experts replaced, or the experts.
+    /// Show on the stage the dense network that the experts replace, or the experts.
     Dense(bool),
     /// Show the page on a projector, or as ever.
     Present(bool),
     /// `stories/index.json` came.
     Stories(Vec<Card>),
-    /// Tell the story of that name, or none.
+    /// Start the story with this name, or end the story.
     Story(Option<String>),
-    /// A story came.
+    /// A story was fetched.
     StoryCame(Box<Story>),
     /// Go to a step of the story, counted from 0.
     StoryStep(usize),
@@ -113,45 +113,45 @@ pub enum Action {
     Game(GameStep),
     /// Show only so many tokens, or all of them.
     Play(Option<usize>),
-    /// Compare with a model, or with none.
+    /// Compare with another model, or with none.
     Compare(Option<String>),
-    /// Change the routing of what is compared with.
+    /// Change the policy of the second side.
     ComparePolicy(Policy),
-    /// Keep the routing as it is now beside what it becomes.
+    /// Copy the current policy to the second side, to compare it with later changes.
     KeepBeside,
-    /// The model that this one is compared with has so many experts.
+    /// Number of experts of the model on the second side.
     OtherExperts(usize),
     /// Continue the text.
     Generate,
-    /// End what runs.
+    /// Stop the current run.
     Stop,
-    /// How to generate.
+    /// Set how to draw tokens.
     Sampling(Sampling),
-    /// How many tokens to generate.
+    /// Set how many tokens to generate.
     Tokens(usize),
-    /// Dark or light.
+    /// Switch between the dark and the light theme.
     Dark(bool),
-    /// The engine broke off, and another one was started in its place.
+    /// The worker crashed, and another one was started.
     EngineDied {
         /// Why.
         death: Death,
-        /// Load again what was in use; not where that broke off a moment ago.
+        /// Whether to load the model again; not if the worker crashed a moment ago.
         again: bool,
     },
-    /// Say something went wrong.
+    /// Show an error.
     Fail(Phrase),
-    /// Say something in one line.
+    /// Show a note of one line.
     Note(Phrase),
-    /// Put the problem away.
+    /// Hide the error.
     DismissProblem,
-    /// Put the notes away.
+    /// Hide the notes.
     DismissNotes,
-    /// Forget the text kept from last time.
+    /// Delete the text kept from the last visit.
     ForgetKept,
 }
 
 impl Action {
-    /// Whether it takes the visitor to another view, so that undo takes it back.
+    /// Whether the action changes the view, so that undo reverts it.
     pub(super) fn goes_somewhere(&self) -> bool {
         matches!(
             self,
@@ -192,24 +192,24 @@ pub enum GameStep {
 
 /// What the browser or the worker must do after an action.
 pub enum Effect {
-    /// Tell the worker.
+    /// Send a command to the worker.
     Send(Command),
     /// Put the text into the text box.
     ShowText,
-    /// Forget what was kept in the browser.
+    /// Delete what is kept in the browser.
     ForgetKept,
-    /// Fetch what comes with the shipped model of that name.
+    /// Fetch the files of a shipped model besides the model itself.
     FetchExtras {
         /// The model.
         name: String,
-        /// What there is.
+        /// The files that it has.
         files: Vec<String>,
     },
-    /// Load the model of that name in `models/`.
+    /// Load the model with this name from `models/`.
     LoadShipped(String),
-    /// Fetch the story of that name.
+    /// Fetch the story with this name.
     FetchStory(String),
-    /// Fetch the recording of the shipped model of that name.
+    /// Fetch the recording of the shipped model with this name.
     FetchRecording(String),
     /// Bring the place of that name into view, and mark it for a moment.
     Reveal(&'static str),

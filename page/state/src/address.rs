@@ -18,10 +18,10 @@ use moescope_worker::protocol::BackendChoice;
 use std::collections::HashMap;
 use std::fmt;
 
-/// Longest text that goes into a link, in characters: what programs that pass links on take.
+/// Longest text in a link, in characters: a length that programs that pass on links accept.
 pub const LONGEST_TEXT: usize = 20_000;
 
-/// What an address says.
+/// The values in an address.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Address {
     /// Name in `models/`, or a URL.
@@ -30,37 +30,37 @@ pub struct Address {
     pub text: Option<String>,
     /// The layer shown.
     pub layer: Option<LayerChoice>,
-    /// The backend asked for.
+    /// The backend.
     pub backend: Option<BackendChoice>,
     /// The picture shown.
     pub picture: Option<Picture>,
     /// What the colours of the strip mean.
     pub colour_by: Option<ColourBy>,
-    /// The token chosen.
+    /// The chosen token.
     pub token: Option<usize>,
-    /// The end of the range that begins at it.
+    /// The end of the range that begins at the chosen token.
     pub range_end: Option<usize>,
-    /// What is searched for.
+    /// The text to find.
     pub search: Option<String>,
-    /// The expert chosen.
+    /// The chosen expert.
     pub expert: Option<ExpertOf>,
-    /// The step of the training that is shown.
+    /// The training step of the snapshot that is shown.
     pub step: Option<u64>,
-    /// The name of the recorded text that is shown then.
+    /// The id of the recorded text that is shown at that step.
     pub recorded: Option<String>,
-    /// The step that is compared with it.
+    /// The training step that it is compared with.
     pub beside: Option<u64>,
     /// Name or URL of the model to compare with.
     pub compare: Option<String>,
-    /// What is changed about that one's routing.
+    /// The policy of the second side.
     pub compare_policy: Option<Policy>,
-    /// What is changed about the routing.
+    /// The policy.
     pub policy: Option<Policy>,
-    /// The language asked for.
+    /// The language.
     pub language: Option<String>,
     /// The drawer's tab.
     pub tab: Option<Tab>,
-    /// The story told.
+    /// The story.
     pub story: Option<String>,
     /// The page is shown on a projector.
     pub present: bool,
@@ -215,7 +215,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// `text` as a text box holds it: every line ends with a line feed.
+/// `text` in the form of a text box: every line ends with a line feed.
 pub fn as_in_a_text_box(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
@@ -227,7 +227,7 @@ fn layer(value: &str) -> Option<LayerChoice> {
     }
 }
 
-/// `2` or `all`.
+/// The name of a layer in links: a number or `all`.
 pub fn layer_name(layer: LayerChoice) -> String {
     match layer {
         LayerChoice::One(number) => number.to_string(),
@@ -235,7 +235,7 @@ pub fn layer_name(layer: LayerChoice) -> String {
     }
 }
 
-/// `auto`, `webgpu`, `cpu` or `cpu-int8`.
+/// Parses `auto`, `webgpu`, `cpu` or `cpu-int8`.
 pub fn backend(value: &str) -> Option<BackendChoice> {
     match value {
         "auto" => Some(BackendChoice::Auto),
@@ -246,7 +246,7 @@ pub fn backend(value: &str) -> Option<BackendChoice> {
     }
 }
 
-/// The name that [`backend`] reads.
+/// The name that [`backend`] parses.
 pub fn backend_name(backend: BackendChoice) -> &'static str {
     match backend {
         BackendChoice::Auto => "auto",
@@ -260,7 +260,7 @@ fn colour(value: &str) -> Option<ColourBy> {
     COLOURS.into_iter().find(|colour| colour_name(*colour) == value)
 }
 
-/// `2.5`: expert 5 of layer 2.
+/// Parses `2.5` as expert 5 of layer 2.
 fn expert(value: &str) -> Option<ExpertOf> {
     let (layer, expert) = value.split_once('.')?;
     Some(ExpertOf { layer: layer.parse().ok()?, expert: expert.parse().ok()? })

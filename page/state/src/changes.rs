@@ -1,4 +1,4 @@
-//! What the visitor changed about the routing, and what came of it.
+//! The visitor's changes to the routing, and their effect.
 
 use crate::shared::Shared;
 use moescope::routing::effect::{Ablated, Effect, KPoint, effect};
@@ -6,52 +6,52 @@ use moescope::routing::policy::{Policy, Rule};
 use moescope::routing::{Limit, Trace};
 use moescope_worker::protocol::{Request, Speed, Swept};
 
-/// Changes and their effect.
+/// The visitor's changes, and their effect.
 #[derive(Clone, Default, PartialEq)]
 pub struct Changes {
-    /// What the controls say.
+    /// The policy that the controls show.
     pub asked: Policy,
-    /// What the engine does.
+    /// The policy that the engine uses.
     pub in_use: Policy,
-    /// Layer by layer the most that an expert takes under it.
+    /// For each layer, the capacity of its experts under the policy in use.
     pub limits: Vec<Option<Limit>>,
-    /// Why the engine does not do what was asked.
+    /// Why the engine rejected the policy of the controls.
     pub refused: Option<String>,
-    /// The text as the model routes it by itself, while a policy is on.
+    /// The trace of the text under the model's own routing, while a policy is in use.
     pub baseline: Shared<Trace>,
-    /// How fast that went.
+    /// Speed of the baseline run.
     pub baseline_speed: Option<Speed>,
-    /// Baseline and text, compared, once both are whole.
+    /// The comparison of baseline and text, once both are complete.
     pub effect: Option<Shared<Effect>>,
-    /// A sweep that runs or has run over the text as it is.
+    /// The current or finished sweep over this text.
     pub sweep: Option<Shared<SweepResult>>,
 }
 
-/// What a sweep found.
+/// The results of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SweepResult {
     /// The worker's number for it.
     pub request: Request,
     /// Where an expert was off.
     pub ablated: Vec<Ablated>,
-    /// Where k was changed.
+    /// Results for other numbers of experts per token.
     pub points: Vec<KPoint>,
-    /// Cases done, and all.
+    /// Number of cases done, and of all cases.
     pub progress: (usize, usize),
-    /// It goes on.
+    /// Whether the sweep is still running.
     pub running: bool,
-    /// Why it did not.
+    /// Why it failed.
     pub failed: Option<String>,
 }
 
 impl Changes {
-    /// Whether the engine routes otherwise than the model by itself.
+    /// Whether the engine uses another routing than the model's own.
     pub fn are_on(&self) -> bool {
         self.in_use != Policy::default()
     }
 
-    /// The engine does as `policy` says from now on; `trace` is the text's until now. Gives the text's trace to go on
-    /// from.
+    /// The engine now uses `policy`; `trace` is the text's trace so far. Returns the trace with which the text
+    /// continues.
     pub fn set(&mut self, policy: Policy, limits: Vec<Option<Limit>>, trace: &Shared<Trace>) -> Shared<Trace> {
         self.limits = limits;
         let before = std::mem::replace(&mut self.in_use, policy);
@@ -70,7 +70,7 @@ impl Changes {
         }
     }
 
-    /// More of the baseline.
+    /// Adds a piece of the baseline.
     pub fn hear_baseline(&mut self, from: usize, more: &Trace, speed: Speed) {
         self.baseline.change(|trace| {
             trace.truncate(from);
@@ -81,7 +81,7 @@ impl Changes {
         }
     }
 
-    /// Compares, where both are whole.
+    /// Makes the comparison where both traces are complete.
     pub fn compare(&mut self, trace: &Trace, total: usize) {
         let whole = self.are_on() && trace.len() == total && self.baseline.len() == total && total > 0;
         self.effect = whole.then(|| Shared::new(effect(&self.baseline, trace)));
@@ -115,7 +115,7 @@ impl Changes {
     }
 }
 
-/// The policy with another rule for these layers (all where there are none) and these tokens.
+/// Replaces the rule for these layers (all layers where it is `None`) and these tokens.
 pub fn with_rule(
     policy: &Policy,
     layers: Option<usize>,
@@ -136,13 +136,13 @@ pub fn with_rule(
     policy
 }
 
-/// The rule for these layers and all tokens, as it is.
+/// The rule for these layers and all tokens.
 pub fn rule_of(policy: &Policy, layers: Option<usize>) -> Rule {
     let layers = layers.map(|layer| vec![layer]);
     policy.0.iter().find(|rule| rule.layers == layers && rule.tokens.is_none()).cloned().unwrap_or_default()
 }
 
-/// Whether a policy has the expert off in the layer, for all tokens.
+/// Whether a policy switches the expert of this layer off, for all tokens.
 pub fn is_off(policy: &Policy, layer: usize, expert: u32) -> bool {
     let holds =
         |rule: &&Rule| rule.tokens.is_none() && rule.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
@@ -191,7 +191,7 @@ pub fn toggled(policy: &Policy, layer: Option<usize>, expert: u32, off: bool) ->
             rule.off.sort_unstable();
         });
     }
-    // It may be off by this layer's rule and by that for all layers.
+    // The rule of this layer or the rule of all layers may switch it off.
     let on = |rule: &mut Rule| rule.off.retain(|&e| e != expert);
     let policy = with_rule(policy, layer, None, on);
     let mut policy = with_rule(&policy, None, None, on);

@@ -1,4 +1,4 @@
-//! What the worker's answers change.
+//! Handles the worker's events.
 
 use super::{Effect, ExpertOf, LayerChoice, Progress, State, TOKENS_TO_MEASURE};
 use crate::changes::Changes;
@@ -9,7 +9,7 @@ use moescope::routing::Policy;
 use moescope_worker::protocol::{Event, Request, Source};
 
 impl State {
-    /// An event of the worker.
+    /// Changes the state by an event of the worker.
     pub(super) fn hear(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
@@ -17,7 +17,7 @@ impl State {
             Event::LoadFailed { message } => {
                 self.load_answered();
                 self.profile = None;
-                // A load that a newer one replaced is no news.
+                // A newer load has replaced this one, so its result is ignored.
                 if self.loading == 0 {
                     self.failed = true;
                     self.problem = Some(message.into());
@@ -38,7 +38,8 @@ impl State {
                     self.show_played();
                 }
                 self.changed_at = changed_at;
-                // A run that comes in parts changed the text where its first part begins; generated text grows.
+                // Where a run is sent in parts, the text changed at the start of the first part; generated text grows
+                // with each part.
                 if generation != self.changed_in || self.generating.is_some() {
                     self.changed_at = from;
                     self.changed_in = generation;
@@ -61,7 +62,7 @@ impl State {
                 if generation == self.generation {
                     self.running = false;
                     self.changes.refused = Some(message);
-                    // The link of the page and its undo say what is, not what was refused.
+                    // The link and undo use the policy in use, not the one that was rejected.
                     self.changes.asked = self.changes.in_use.clone();
                 }
             }
@@ -79,7 +80,7 @@ impl State {
                 self.problem = Some(message.into());
             }
             Event::BackendChanged(info) => {
-                // Where there is no GPU to go over to, only the badge says why.
+                // If there is no GPU to switch to, only the badge says why.
                 if self.model.as_ref().is_none_or(|model| model.backend != info.backend) {
                     info.note.iter().for_each(|note| self.note(note.into()));
                     self.speed = None;
@@ -110,7 +111,7 @@ impl State {
             Event::Generated { request, json } => {
                 self.hear_written(request, Ok(&json));
             }
-            // An answer to `window.moescope`: worker_client.rs hands it on.
+            // The answer to a call of `window.moescope`, which worker_client.rs handles.
             Event::Traced { .. } => {}
         }
         Vec::new()
@@ -127,7 +128,7 @@ impl State {
         is_one
     }
 
-    /// The oldest load was answered; what it was of.
+    /// The oldest load was answered; returns its source and name.
     fn load_answered(&mut self) -> Option<(Source, Option<String>)> {
         let load = self.loads.pop_front();
         self.loading = self.loads.len();
@@ -178,9 +179,9 @@ impl State {
         effects
     }
 
-    /// The expert that the link asked for, where the model has it.
+    /// The expert that the link names, where the model has it.
     fn expert_for(&mut self, info: &ModelInfo) -> Option<ExpertOf> {
-        // Another model's experts have nothing to do with the one chosen.
+        // An expert of another model cannot be chosen in this one.
         let asked = self.expert.take().filter(|_| self.model.is_none())?;
         if asked.layer < info.layers && (asked.expert as usize) < info.experts {
             return Some(asked);
@@ -189,7 +190,7 @@ impl State {
         None
     }
 
-    /// A token that the link asked for, and that the text does not have, is nobody's.
+    /// Ignores a token that the link names and the text does not have.
     fn check_token(&mut self) {
         if std::mem::take(&mut self.token_asked) && self.past.is_none() {
             let length = self.trace.len();
@@ -200,8 +201,8 @@ impl State {
         }
     }
 
-    /// The layer to show of a model: the one the link asked for, the one shown so far if a model was in use,
-    /// else one past the middle, where topics have parted but numbers are still easy to follow.
+    /// The layer to show for a model: the one that the link names; else, if a model was in use, the one shown so far;
+    /// else a layer just past the middle, where topics are separated and the picture is still easy to follow.
     fn layer_for(&mut self, info: &ModelInfo) -> LayerChoice {
         let asked = self.layer_asked.take().or(self.model.as_ref().map(|_| self.layer));
         match asked {
@@ -214,7 +215,7 @@ impl State {
         }
     }
 
-    /// An answer to the run asked for last.
+    /// An answer of the current run arrived.
     fn run_went_on(&mut self, done: bool) -> Vec<Effect> {
         if done {
             self.running = false;

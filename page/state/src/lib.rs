@@ -1,5 +1,5 @@
-//! All that the page knows, and how it changes: an [`Action`] changes the [`State`] and asks for [`Effect`]s.
-//! Nothing here touches the browser; the page's `app.rs` carries the effects out.
+//! The page's data and how it changes: an [`Action`] changes the [`State`] and asks for [`Effect`]s. Nothing here uses
+//! a browser API; the page's `app.rs` carries out the effects.
 
 mod action;
 pub mod address;
@@ -45,59 +45,59 @@ use moescope::routing::{Limit, Policy, Recording, Trace};
 use moescope_worker::protocol::{BackendChoice, Command, Overflow, Profile, Request, Sampling, Source, Speed};
 use std::collections::VecDeque;
 
-/// Runs of fewer tokens say nothing about speed.
+/// The speed of a run with fewer tokens is not shown.
 const TOKENS_TO_MEASURE: usize = 4;
 
-/// The files that a model's dossier and its training curves are in.
+/// The file of a model's dossiers.
 pub const DOSSIER: &str = "experts.json";
-/// See [`DOSSIER`].
+/// The file of a model's training curves.
 pub const CURVES: &str = "curves.json";
 
 /// In the place of a second model's name: the model in use, for comparing policies.
 pub const SELF: &str = "self";
 
-/// Which layer the views show.
+/// The layer or layers that the views show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerChoice {
     /// One layer, by its number.
     One(usize),
-    /// All of them.
+    /// All layers.
     All,
 }
 
 /// What the picture under the tokens shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Picture {
-    /// Layers by tokens.
+    /// The routing map: layers by tokens.
     #[default]
     Map,
-    /// Layers by experts.
+    /// The load: layers by experts.
     Load,
-    /// From expert to expert through the layers.
+    /// The flow from expert to expert through the layers.
     Flow,
 }
 
-/// What the colour of a token in the strip means.
+/// The meaning of a token's colour in the strip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColourBy {
-    /// The expert that weighs most.
+    /// The expert with the largest weight.
     #[default]
     Expert,
-    /// How much it weighs.
+    /// The weight of that expert.
     Weight,
-    /// How undecided the router was.
+    /// How unsure the router was.
     Entropy,
-    /// How little the model expected the token.
+    /// How little the model expected the token (the loss).
     Surprise,
-    /// The kind of text that the experts' dossiers speak for.
+    /// The kind of text that the chosen experts suggest.
     Domain,
 }
 
-/// All there are.
+/// All meanings.
 pub const COLOURS: [ColourBy; 5] =
     [ColourBy::Expert, ColourBy::Weight, ColourBy::Entropy, ColourBy::Surprise, ColourBy::Domain];
 
-/// Its name in links and among the messages.
+/// The name in links and in message keys.
 pub fn colour_name(colour_by: ColourBy) -> &'static str {
     match colour_by {
         ColourBy::Expert => "expert",
@@ -117,16 +117,16 @@ pub struct ExpertOf {
     pub expert: u32,
 }
 
-/// `body[data-state]`.
+/// The values of `body[data-state]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// No model yet, or another one on its way.
+    /// No model is loaded yet, or another one is being loaded.
     Loading,
-    /// The run asked for last is done.
+    /// The last run is complete.
     Ready,
-    /// A run is under way.
+    /// A run is in progress.
     Running,
-    /// Something went wrong and the page says what.
+    /// There was an error, which the page shows.
     Error,
 }
 
@@ -150,7 +150,7 @@ pub struct Offered {
     /// One line about it.
     #[serde(default)]
     pub about: String,
-    /// What comes with it besides the model itself: "experts.json" for example.
+    /// Its files besides the model itself, for example "experts.json".
     #[serde(default)]
     pub files: Vec<String>,
     /// Bytes of its weights; 0 where that is not known.
@@ -164,7 +164,7 @@ pub struct Offered {
     pub opening: Option<String>,
 }
 
-/// How far a long piece of work is.
+/// Progress of a long piece of work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// What is being done.
@@ -175,144 +175,144 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
-/// Text being generated.
+/// A generation in progress.
 #[derive(Clone, Debug, PartialEq)]
 struct Generating {
-    /// The text before it.
+    /// The text before the generation.
     before: String,
-    /// How many tokens that was.
+    /// Number of tokens of that text.
     tokens: usize,
 }
 
-/// All that the page knows.
+/// The page's data.
 #[derive(Clone)]
 pub struct State {
-    /// What stands in the text box.
+    /// The contents of the text box.
     pub text: Shared<String>,
     /// The text before an example or a generation replaced it.
     pub text_before: Option<Shared<String>>,
-    /// What the router decided about it, so far.
+    /// The trace of the text so far.
     pub trace: Shared<Trace>,
-    /// The part of it that the views show: all, or during playback its beginning.
+    /// The part of the trace that the views show: all of it, or its beginning during playback.
     pub shown: Shared<Trace>,
-    /// During playback, how many tokens are shown.
+    /// During playback, the number of tokens that are shown.
     pub played: Option<usize>,
     /// The model in use.
     pub model: Option<Shared<ModelInfo>>,
-    /// What its experts read over many texts, where the model comes with that.
+    /// The dossiers of its experts, where the model has them.
     pub dossier: Option<Shared<Dossier>>,
-    /// How the model learned, where it comes with that.
+    /// Its training curves, where the model has them.
     pub curves: Option<Shared<Curves>>,
-    /// Its routing while it learned, once it was asked for.
+    /// The recording of its training, once it was fetched.
     pub recording: Option<Shared<Recording>>,
-    /// The moment of its training that is shown in place of the finished model.
+    /// The training snapshot that is shown instead of the finished model.
     pub past: Option<Past>,
-    /// What is changed about the routing.
+    /// The visitor's changes to the routing.
     pub changes: Changes,
-    /// Where the visitor has been.
+    /// The history of views.
     pub history: History,
-    /// The models on offer.
+    /// The models that the site has.
     pub offered: Shared<Vec<Offered>>,
     /// Example texts.
     pub examples: Shared<Vec<Example>>,
-    /// The text a visitor left here last time.
+    /// The text that the visitor left here last time.
     pub kept_text: Option<Shared<String>>,
     /// The layer shown.
     pub layer: LayerChoice,
     /// The picture shown.
     pub picture: Picture,
-    /// What the strip's colours mean.
+    /// The meaning of the strip's colours.
     pub colour_by: ColourBy,
-    /// What each layer did to the chosen token, once it is known.
+    /// What each layer did to the chosen token, once it was computed.
     pub look: Option<Shared<Vec<LayerLens>>>,
-    /// What is searched for in the text.
+    /// The text to find.
     pub search: String,
-    /// Another end of a range of tokens that begins at the chosen one.
+    /// The other end of the range of tokens that begins at the chosen one.
     pub range_end: Option<usize>,
-    /// Which of the tokens shown are in the range, or else contain what is searched for.
+    /// Which of the shown tokens are in the range; without a range, which contain the text to find.
     pub found: Shared<Vec<bool>>,
     /// The token under the pointer.
     pub hovered: Option<usize>,
-    /// The token chosen by click or keys.
+    /// The token chosen by click or keyboard.
     pub pinned: Option<usize>,
-    /// The expert chosen.
+    /// The chosen expert.
     pub expert: Option<ExpertOf>,
-    /// The drawer and the stage.
+    /// The state of drawer and stage.
     pub view: View,
-    /// What the model writes with the change and without.
+    /// The continuations of the text, with the visitor's changes and without.
     pub writes: Option<Shared<Writes>>,
-    /// The stories on offer.
+    /// The stories that the site has.
     pub stories: Shared<Vec<Card>>,
-    /// The story told.
+    /// The story in progress.
     pub telling: Option<Telling>,
     /// The game against the router.
     pub game: Option<Shared<Game>>,
     /// Name or address of the model that this one is compared with.
     pub compare: Option<String>,
-    /// What is changed about the routing of that one.
+    /// The policy of the second side.
     pub compare_policy: Policy,
     /// How to generate.
     pub sampling: Sampling,
     /// How many tokens to generate.
     pub tokens: usize,
-    /// Dark theme.
+    /// Whether the theme is dark.
     pub dark: bool,
-    /// The backend asked for.
+    /// The chosen backend.
     pub backend: BackendChoice,
-    /// Name or address of the model asked for; what a link must say.
+    /// Name or address of the chosen model, as a link has it.
     pub model_asked: Option<String>,
-    /// The name of the story told.
+    /// The name of the chosen story.
     pub story: Option<String>,
-    /// How many models are on their way; only the last one counts.
+    /// Number of models being loaded; only the last one will be used.
     pub loading: usize,
-    /// Its progress.
+    /// Progress of the load.
     pub progress: Option<Progress>,
-    /// What went wrong.
+    /// The error that is shown.
     pub problem: Option<Phrase>,
-    /// What was ignored or found out, in one line each.
+    /// Notes that are shown, one line each.
     pub notes: Vec<Phrase>,
-    /// The first token that the last run, or the last step of generation or playback, brought.
+    /// The first token that changed in the last run, or in the last step of a generation or playback.
     pub changed_at: usize,
-    /// Tokens of the text in the run under way.
+    /// Number of tokens of the text in the current run.
     pub total: usize,
-    /// Where the text did not fit.
+    /// Where the text exceeded the context.
     pub overflow: Option<Overflow>,
-    /// Speed of the last run long enough to tell.
+    /// Speed of the last run that was long enough to measure.
     pub speed: Option<Speed>,
-    /// What the GPU's kernels take, once somebody asked.
+    /// How long the GPU's kernels take, once that was measured.
     pub profile: Option<Shared<Profile>>,
-    /// Where the model asked for last comes from, to load it again on another backend.
+    /// The source of the chosen model, to load it again on another backend.
     source: Option<Source>,
     /// Source and name of the model in use.
     in_use: Option<(Source, Option<String>)>,
-    /// Sources and names of the loads that have not been answered, in their order.
+    /// Sources and names of the loads that have not been answered, in order.
     loads: VecDeque<(Source, Option<String>)>,
     generation: u64,
     running: bool,
     failed: bool,
     generating: Option<Generating>,
-    /// The run that `changed_at` is of.
+    /// The run to which `changed_at` belongs.
     changed_in: u64,
-    /// The token looked into, and the run that it is of.
+    /// The inspected token, and the run to which it belongs.
     looked_at: Option<(usize, u64)>,
     look_request: Request,
     profile_request: Request,
     /// Requests that were sent.
     requests: u64,
-    /// The layer that the link asked for, until a model says whether it has it.
+    /// The layer in the link, until a model is loaded that has it or not.
     layer_asked: Option<LayerChoice>,
-    /// The training step that the link asked for, and that beside it.
+    /// The training step in the link, and the one to compare with.
     step_asked: Option<(u64, Option<u64>)>,
-    /// The recorded text that the link asked for.
+    /// The recorded text in the link.
     recorded_asked: Option<String>,
-    /// The link asked for a token.
+    /// Whether the link has a token.
     token_asked: bool,
     /// The place on the page that the link is about, until it has been shown.
     place_asked: Option<&'static str>,
 }
 
 impl State {
-    /// The page at opening.
+    /// The state when the page opens.
     pub fn new(address: &Address, dark: bool, kept_text: Option<String>) -> Self {
         Self {
             text: Shared::new(address.text.clone().unwrap_or_default()),
@@ -340,7 +340,7 @@ impl State {
             hovered: None,
             pinned: address.token,
             expert: address.expert,
-            // A chosen expert has its page open.
+            // The drawer shows the chosen expert.
             view: View {
                 tab: address.tab.unwrap_or(if address.expert.is_some() { Tab::Expert } else { Tab::Token }),
                 present: address.present,
@@ -395,7 +395,7 @@ impl State {
         }
     }
 
-    /// `body[data-state]`.
+    /// The value of `body[data-state]`.
     pub fn status(&self) -> Status {
         if self.failed && self.problem.is_some() && !self.running {
             Status::Error
@@ -408,24 +408,24 @@ impl State {
         }
     }
 
-    /// True while text is being generated.
+    /// Whether text is being generated.
     pub fn is_generating(&self) -> bool {
         self.generating.is_some()
     }
 
-    /// The token that the inspector shows: under the pointer, else chosen, else the newest.
+    /// The token that the inspector shows: the one under the pointer, else the chosen one, else the newest.
     pub fn inspected(&self) -> Option<usize> {
         let last = self.shown.len().checked_sub(1)?;
         Some(self.hovered.filter(|&p| p <= last).or(self.pinned.filter(|&p| p <= last)).unwrap_or(last))
     }
 
-    /// True where the inspector shows the chosen token.
+    /// Whether the inspector shows the chosen token.
     pub fn shows_pinned(&self) -> bool {
         self.pinned.is_some() && self.pinned == self.inspected()
     }
 
-    /// The expert that the inspector shows: the one chosen, else the first expert of the inspected token in the
-    /// layer shown (the last layer where all are shown).
+    /// The expert that the inspector shows: the chosen one, else the first expert of the inspected token in the layer
+    /// shown (in the last layer where all are shown).
     pub fn inspected_expert(&self) -> Option<ExpertOf> {
         if self.expert.is_some() {
             return self.expert;
@@ -438,12 +438,12 @@ impl State {
         Some(ExpertOf { layer: layer.layer, expert })
     }
 
-    /// The expert whose tokens are marked: the one pointed at, else the one chosen.
+    /// The expert whose tokens are marked: the one under the pointer, else the chosen one.
     pub fn marked_expert(&self) -> Option<ExpertOf> {
         self.view.pointed.or(self.expert)
     }
 
-    /// The layer that the stage has open: the one shown, else the last with experts.
+    /// The layer that is open on the stage: the layer shown, else the last routed layer.
     pub fn open_layer(&self) -> usize {
         match self.layer {
             LayerChoice::One(layer) => layer,
@@ -451,28 +451,28 @@ impl State {
         }
     }
 
-    /// The trace of the text, or that of the past.
+    /// The trace of the text, or of the recorded text at a training snapshot.
     pub fn whole(&self) -> &Shared<Trace> {
         self.past.as_ref().map_or(&self.trace, |past| &past.trace)
     }
 
-    /// Tokens of the text that are still to be routed.
+    /// Number of tokens of the text that have not been routed yet.
     pub fn to_come(&self) -> usize {
         let routing = self.running && self.past.is_none();
         if routing { self.total.saturating_sub(self.trace.len()) } else { 0 }
     }
 
-    /// Whether the model comes with a recording of its training.
+    /// Whether the model has a recording of its training.
     pub fn can_watch(&self) -> bool {
         self.offered_model().is_some_and(|offered| offered.files.iter().any(|file| file == RECORDING))
     }
 
-    /// The entry of the model in use among those on offer.
+    /// The entry of the model in use in the list of models.
     pub fn offered_model(&self) -> Option<&Offered> {
         self.offered.iter().find(|offered| Some(&offered.name) == self.model_asked.as_ref())
     }
 
-    /// Cuts what is shown to what is played.
+    /// Cuts the shown trace to the tokens that were played.
     fn show_played(&mut self) {
         self.shown = self.whole().clone();
         if let Some(tokens) = self.played {
@@ -511,7 +511,7 @@ impl State {
         effects
     }
 
-    /// Where the model in use comes from.
+    /// The source of the model in use.
     pub fn own_source(&self) -> Option<Source> {
         self.in_use.as_ref().map(|(source, _)| source.clone())
     }
@@ -526,7 +526,7 @@ impl State {
         all.filter(|expert| changes::is_off(&self.changes.in_use, expert.layer, expert.expert)).collect()
     }
 
-    /// The most that an expert of the layer shown takes.
+    /// The capacity of the experts of the layer shown.
     pub fn limit(&self) -> Option<Limit> {
         let (LayerChoice::One(layer), model, None) = (self.layer, self.model.as_ref()?, &self.past) else {
             return None;
@@ -537,7 +537,7 @@ impl State {
         model.capacity.map(|most| Limit::own(most, model.context))
     }
 
-    /// Where the visitor is.
+    /// The current view.
     fn place(&self) -> Place {
         Place {
             model: self.source.clone().map(|source| (source, self.model_asked.clone())),
@@ -577,7 +577,7 @@ impl State {
         }
     }
 
-    /// Shows a moment of the training, or the text again.
+    /// Shows a training snapshot, or the text again.
     fn recall(&mut self, moment: Option<Moment>) {
         let recording = self.recording.clone();
         self.past = moment.zip(recording).map(|(moment, recording)| Past::new(&recording, moment));
@@ -587,7 +587,7 @@ impl State {
         self.changed_at = changed_at;
     }
 
-    /// Changes the moment that is shown.
+    /// Changes which training snapshot is shown.
     fn move_past(&mut self, change: impl FnOnce(&mut Moment)) {
         if let Some(mut moment) = self.past.as_ref().map(|past| past.moment) {
             change(&mut moment);
@@ -595,7 +595,7 @@ impl State {
         }
     }
 
-    /// What is chosen belongs to another text.
+    /// Clears the selection, which belongs to another text.
     fn clear_selection(&mut self) {
         self.hovered = None;
         self.pinned = None;
@@ -603,7 +603,7 @@ impl State {
         self.expert = None;
     }
 
-    /// Back to the visitor's own text, where a moment of the training is shown.
+    /// Returns from a training snapshot to the visitor's own text.
     fn leave_past(&mut self) {
         if self.past.is_some() {
             self.clear_selection();
@@ -621,7 +621,7 @@ impl State {
         self.offered_model().map(|offered| Effect::FetchRecording(offered.name.clone())).into_iter().collect()
     }
 
-    /// The recording is here: shows the moment that the link asked for, else the first.
+    /// The recording was fetched: shows the snapshot in the link, else the first one.
     fn recorded(&mut self, recording: Recording) {
         let asked = self.step_asked.take();
         let text = self.recorded_asked.take();
@@ -666,7 +666,7 @@ impl State {
         wanted.map(|(position, _)| Effect::Send(Command::Inspect { request, position }))
     }
 
-    /// Once the text is whole with the change and without, asks what is written after it, with both.
+    /// When the text has run with the changes and without, asks for both continuations.
     fn write_both(&mut self) -> Vec<Effect> {
         let ready = self.status() == Status::Ready && self.writes.is_none() && self.changes.effect.is_some();
         let Some(model) = self.model.as_ref().filter(|_| ready && self.past.is_none()) else { return Vec::new() };
@@ -767,7 +767,7 @@ impl State {
             Action::Examples(examples) => {
                 self.examples = Shared::new(examples);
                 if let (true, Some(first)) = (self.text.is_empty(), self.examples.first()) {
-                    // What the link chose is meant for it.
+                    // The link's values belong to this text.
                     self.text = Shared::new(first.text.clone());
                     let mut effects = self.route();
                     effects.push(Effect::ShowText);
@@ -804,7 +804,7 @@ impl State {
                 if position.is_none() {
                     self.view.drawer_open = false;
                 } else if self.view.tab != Tab::Change {
-                    // In the tab of changes a chosen token is one to be sent somewhere.
+                    // In the tab of changes, choosing a token is for sending it to an expert.
                     self.view.show(Tab::Token);
                 }
                 if self.range_end.take().is_some() {
@@ -943,7 +943,7 @@ impl State {
         self.failed = false;
     }
 
-    /// Loads again what was in use, if anything was; the text stays.
+    /// Loads the model again, if one was in use; the text stays.
     fn engine_died(&mut self, death: &Death, again: bool) -> Vec<Effect> {
         self.loads.clear();
         self.loading = 0;
@@ -980,7 +980,7 @@ impl State {
         effects
     }
 
-    /// Asks for the routing of the text as it stands.
+    /// Asks the worker to route the current text.
     fn route(&mut self) -> Vec<Effect> {
         self.generating = None;
         if self.model.is_none() {
@@ -990,7 +990,7 @@ impl State {
         vec![Effect::Send(Command::Route { generation: self.generation, text: (*self.text).clone() })]
     }
 
-    /// Asks for the text routed in another way.
+    /// Asks the worker to route the text under another policy.
     fn set_policy(&mut self, policy: Policy) -> Vec<Effect> {
         self.changes.asked = policy.clone();
         self.changes.refused = None;
@@ -1019,7 +1019,7 @@ impl State {
         self.generation += 1;
         self.running = true;
         self.failed = false;
-        // All of these are of the text as it was.
+        // These results belong to the old routing.
         self.changes.effect = None;
         self.changes.sweep = None;
         self.writes = None;

@@ -1,6 +1,6 @@
-//! Stories: a few steps that set text, model, routing and view, say two sentences and ask a question.
+//! Stories: a few steps that set text, model, routing and view, with two sentences and a question each.
 //!
-//! A story is a file in `www/stories`, so that anyone can write one; docs/stories.md says how.
+//! A story is a file in `www/stories`, so that anyone can write one; docs/stories.md describes it.
 
 use crate::shared::Shared;
 use crate::view::{Tab, View};
@@ -11,17 +11,17 @@ use moescope_worker::protocol::{Command, Request, Sweep};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// A text in some languages, by their codes.
+/// A text in several languages, by language code.
 pub type Texts = BTreeMap<String, String>;
 
-/// A story on offer.
+/// The entry of a story in the list of stories.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Card {
     /// Its name in links; its file is `stories/NAME.json`.
     pub name: String,
-    /// What it is called.
+    /// Its title.
     pub title: Texts,
-    /// The expert whose colour its card has.
+    /// The expert whose colour the card has.
     #[serde(default)]
     pub colour: u32,
 }
@@ -31,7 +31,7 @@ pub struct Card {
 pub struct Story {
     /// As in [`Card`].
     pub name: String,
-    /// What it is called.
+    /// Its title.
     pub title: Texts,
     /// Its steps, at least one.
     pub steps: Vec<Step>,
@@ -51,7 +51,7 @@ pub struct Step {
     pub model: Option<String>,
     /// The text.
     pub text: Option<String>,
-    /// How often the text stands there, one after the other.
+    /// The number of times that the text is repeated.
     pub repeat: Option<usize>,
     /// The layer shown: a number, or "all".
     pub layer: Option<LayerName>,
@@ -59,19 +59,19 @@ pub struct Step {
     pub colour: Option<String>,
     /// The picture under the strip: "map", "load" or "flow".
     pub picture: Option<String>,
-    /// What is searched for.
+    /// The text to find.
     pub find: String,
     /// The drawer's tab.
     pub tab: Option<String>,
     /// What is changed about the routing (docs/gates.md).
     pub policy: Option<serde_json::Value>,
-    /// What is changed about the routing stays as it is.
+    /// Whether the policy of the previous step stays.
     pub keep_change: bool,
-    /// Switch off the expert without which the text costs most, which the page finds out by trying each.
+    /// Whether to switch off the expert whose absence raises the loss most; the page finds it by trying each expert.
     pub without_costliest: bool,
     /// The model to compare with, or "self".
     pub compare: Option<String>,
-    /// Show how the routing formed in training, from the first recorded step on.
+    /// Whether to replay the training from its first snapshot.
     pub training: bool,
     /// Begin the game against the router.
     pub beat: bool,
@@ -84,19 +84,19 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum LayerName {
-    /// One of them.
+    /// One layer.
     Number(usize),
-    /// "all".
+    /// The word "all".
     Word(String),
 }
 
-/// What a step still waits for.
+/// What a step waits for before it is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Waiting {
     /// Nothing.
     #[default]
     Nothing,
-    /// The text, to find the expert that it needs most.
+    /// The routing of the text, after which each expert is tried.
     Text,
     /// The trial of all experts, a request with this number.
     Trial(Request),
@@ -106,7 +106,7 @@ pub enum Waiting {
     Game,
 }
 
-/// A story that is told.
+/// A story in progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Telling {
     /// The story.
@@ -140,7 +140,7 @@ impl State {
     }
 
     pub(crate) fn begin_story(&mut self, story: Story) -> Vec<Effect> {
-        // A story that came after another one was asked for is not told.
+        // A story that arrives after another one was chosen is ignored.
         if story.steps.is_empty() || self.story.as_deref() != Some(story.name.as_str()) {
             return Vec::new();
         }
@@ -217,7 +217,7 @@ impl State {
         self.search();
     }
 
-    /// What the step waited for may be here.
+    /// Continues the step, if what it waited for is there.
     pub(crate) fn go_on_telling(&mut self) -> Vec<Effect> {
         let Some(telling) = &self.telling else { return Vec::new() };
         let ready = self.status() == Status::Ready && self.trace.len() > 1;
@@ -245,7 +245,7 @@ impl State {
     fn switch_costliest_off(&mut self, request: Request) -> Vec<Effect> {
         let sweep = self.changes.sweep.as_ref().filter(|sweep| sweep.request == request);
         let Some(sweep) = sweep else {
-            // Another run, of another text perhaps, took its place: it is tried again.
+            // Another run took its place, perhaps with another text: the trial starts again.
             self.wait_for(Waiting::Text);
             return Vec::new();
         };
@@ -267,7 +267,7 @@ impl State {
     }
 }
 
-/// The expert that a policy has off, where it is just one of one layer.
+/// The expert that a policy switches off, if it is a single expert of a single layer.
 pub fn expert_off(policy: &Policy) -> Option<ExpertOf> {
     let [rule] = policy.0.as_slice() else { return None };
     match (rule.layers.as_deref(), rule.off.as_slice(), rule.tokens) {

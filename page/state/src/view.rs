@@ -1,4 +1,4 @@
-//! What the visitor looks at besides the text: the drawer's tab, the expert under the pointer, the switch of the stage.
+//! The state of the drawer (its tab), of the pointer (the expert under it) and of the stage (its switch).
 
 use crate::ExpertOf;
 
@@ -21,10 +21,10 @@ pub enum Tab {
 }
 
 impl Tab {
-    /// All there are, in their order.
+    /// All tabs, in order.
     pub const ALL: [Self; 6] = [Self::Token, Self::Expert, Self::Balance, Self::Change, Self::Training, Self::Cost];
 
-    /// Its name in links, stories and among the messages.
+    /// The name in links, in stories and in message keys.
     pub fn name(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -36,7 +36,7 @@ impl Tab {
         }
     }
 
-    /// The tab of that name.
+    /// The tab with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|tab| tab.name() == name)
     }
@@ -91,11 +91,11 @@ impl Part {
 pub struct View {
     /// The drawer's tab.
     pub tab: Tab,
-    /// On a small screen: the drawer is open, as a sheet from below.
+    /// On a small screen, whether the drawer is open as a sheet at the bottom.
     pub drawer_open: bool,
     /// The expert under the pointer.
     pub pointed: Option<ExpertOf>,
-    /// The stage shows the large network that the experts replaced.
+    /// Whether the stage shows the dense network that the experts replace.
     pub dense: bool,
     /// The page is shown on a projector: larger type, fewer parts.
     pub present: bool,
@@ -104,7 +104,7 @@ pub struct View {
 }
 
 impl View {
-    /// Shows a tab, because the visitor asked for it.
+    /// Shows a tab that the visitor chose.
     pub fn show(&mut self, tab: Tab) {
         self.tab = tab;
         self.drawer_open = true;

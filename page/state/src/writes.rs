@@ -1,30 +1,30 @@
-//! What the model writes after the text, by itself and with the visitor's change, from the same seed.
+//! Two continuations of the text from the same seed: by the model's own routing, and with the visitor's changes.
 
 use moescope_worker::protocol::{Command, Prompt, Request, Sampling};
 use serde::Deserialize;
 
-/// Tokens that each side writes.
+/// Tokens of each continuation.
 pub const TOKENS: usize = 30;
 
-/// One of the two sides.
+/// One of the two continuations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Side {
     /// The number of the request, while the answer is not here.
     waiting: Option<Request>,
     /// What it wrote.
     pub text: Option<String>,
-    /// Why it wrote nothing.
+    /// The error message, where it failed.
     pub failed: Option<String>,
 }
 
-/// Both sides, and the text that they go on from.
+/// Both continuations, and the text before them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Writes {
-    /// The text before.
+    /// The text before them.
     pub after: String,
-    /// The model by itself.
+    /// The continuation under the model's own routing.
     pub model: Side,
-    /// The model as it is changed.
+    /// The continuation with the visitor's changes.
     pub changed: Side,
 }
 

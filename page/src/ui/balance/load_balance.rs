@@ -1,4 +1,4 @@
-//! How evenly a layer's work is spread: a bar an expert, the even share, and a sentence.
+//! The load balance of a layer: a bar for each expert, the even share, and a sentence.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -11,7 +11,7 @@ use crate::ui::charts::save::SavePicture;
 use crate::ui::parts::bar::bar_height;
 use yew::prelude::*;
 
-/// With more experts than this, bars carry no shares and only some numbers.
+/// With more experts than this, the bars have no shares and only some have numbers.
 const EXPERTS_WITH_SHARES: usize = 10;
 
 #[derive(Properties, PartialEq)]
@@ -19,7 +19,7 @@ pub struct LoadBalanceProps {
     pub trace: Shared<Trace>,
     pub layer: LayerChoice,
     pub expert: Option<ExpertOf>,
-    /// The most that an expert of the layer takes.
+    /// The capacity of the layer's experts.
     pub limit: Option<Limit>,
     /// Experts that are switched off.
     pub off: Vec<ExpertOf>,
@@ -79,10 +79,10 @@ fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
     }
 }
 
-/// Assignments an expert should have on average before chance stops ruling the figures.
+/// Assignments for each expert, on average, from which on the figures are more than chance.
 const ENOUGH: usize = 8;
 
-/// The picture in one sentence.
+/// The balance in one sentence.
 fn sentence(layer: &LayerTrace, balance: &Balance) -> String {
     let assignments = layer.assignments().count();
     if assignments < ENOUGH * layer.experts {
@@ -92,8 +92,8 @@ fn sentence(layer: &LayerTrace, balance: &Balance) -> String {
     t!("load.busiest", expert = busiest, value = format::decimal(f64::from(balance.max_over_mean)))
 }
 
-/// The figures that are known: without the router's scores, as in a recording, and where experts are off, its mean
-/// probabilities say nothing about the balance.
+/// The figures that make sense. The router's mean probabilities are left out in a recording, which has none, and where
+/// experts are off.
 fn figures(
     layer: &LayerTrace,
     balance: &Balance,
@@ -105,14 +105,14 @@ fn figures(
     all.into_iter().filter(move |(name, _)| *name != "aux" || scored)
 }
 
-/// Bars with the even share as a dashed line. `large` ones carry shares and numbers.
+/// The bars, with the even share as a dashed line. `large` bars have shares and numbers.
 fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: bool) -> Html {
     let experts = balance.load.len();
     let most = balance.load.iter().copied().fold(1.0 / experts as f32, f32::max);
-    // The bars count over the whole text, and so a limit for groups of it is no line across them.
+    // The bars are over the whole text, so a capacity for shorter windows cannot be drawn as a line.
     let whole = props.limit.filter(|limit| limit.group >= layer.tokens());
     let limit = whole.map(|limit| limit.most as f32 / layer.assignments().count().max(1) as f32);
-    // A limit far above all bars is said, not drawn: it would press them flat.
+    // A capacity far above all bars is only written, because drawing it would flatten the bars.
     let limit = limit.filter(|limit| large && *limit < 1.6 * most);
     let most = limit.map_or(most, |limit| most.max(limit));
     let group = if layer.groups > 1 { experts / layer.groups } else { experts };
@@ -129,7 +129,7 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Expert(Some(chosen)));
         let shown = format::percent(f64::from(share));
         let label = t!("load.bar", expert = expert, share = shown);
-        // Where share and number can be read on the bar, they are its name.
+        // Where the bar shows share and number, they are its accessible name.
         let name = (!with_shares).then(|| label.clone());
         let class = classes!(
             "bar",
@@ -143,7 +143,7 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
                 onclick={choose} aria-label={name} title={label}>
                 if with_shares { <small>{ shown }</small> }
                 <s style={bar_height("height", share / most)}></s>
-                // Every bar keeps the place of a number, so that all stand on one line.
+                // Every bar has room for a number, so that all stand on one line.
                 if large { <b>{ (expert % every == 0).then_some(expert) }</b> }
             </button>
         }
@@ -161,7 +161,7 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
     }
 }
 
-/// The experts that no token went to, and those that cannot be chosen.
+/// The experts without tokens, and those that are switched off.
 fn idle(layer: &LayerTrace, off: &[ExpertOf]) -> Html {
     let is_off = |expert: &u32| off.contains(&ExpertOf { layer: layer.layer, expert: *expert });
     let (off, idle): (Vec<u32>, Vec<u32>) = never_fired(layer).into_iter().partition(is_off);
@@ -174,10 +174,10 @@ fn idle(layer: &LayerTrace, off: &[ExpertOf]) -> Html {
     html! { <>{ off }<p class="hint">{ t!(idle.len(); "load.idle", experts = names) }</p></> }
 }
 
-/// Points of the curve at most.
+/// The most points of the curve.
 const POINTS: usize = 60;
 
-/// The busiest expert against the average, from the first tokens to the whole text: does it even out?
+/// The busiest expert's load over the mean, from the first tokens to the whole text: does the load even out?
 fn grows(layer: &LayerTrace) -> Html {
     let step = layer.tokens().div_ceil(POINTS).max(1);
     let history = history(layer, step);
@@ -220,7 +220,7 @@ fn figure((name, value): (&'static str, f32)) -> Html {
     }
 }
 
-/// A small picture a layer, with its figures beside it.
+/// A small chart for each layer, with its figures.
 fn all_layers(props: &LoadBalanceProps) -> Html {
     let layers = props.trace.layers.iter().map(|layer| {
         let balance = balance(layer);

@@ -1,4 +1,5 @@
-//! Change the routing: experts off and on, another gate, k, temperature, noise, capacity, tokens sent to an expert.
+//! Controls that change the routing: experts off and on, gate, k, temperature, noise, capacity, tokens sent to an
+//! expert.
 
 use crate::i18n::messages::t;
 use crate::model::ModelInfo;
@@ -21,7 +22,7 @@ pub struct PolicyCardProps {
     pub changes: Changes,
     pub trace: Shared<Trace>,
     pub layer: LayerChoice,
-    /// The chosen tokens, first and last.
+    /// The first and the last chosen token.
     pub chosen: Option<(usize, usize)>,
     pub inspected: Option<usize>,
     pub running: bool,
@@ -80,7 +81,7 @@ pub fn PolicyCard(props: &PolicyCardProps) -> Html {
 
 struct Controls<'a> {
     props: &'a PolicyCardProps,
-    /// The layer that the controls change; all where there is none.
+    /// The layer that the controls change; `None` for all layers.
     scope: Option<usize>,
     layer: &'a LayerTrace,
 }
@@ -90,7 +91,7 @@ impl Controls<'_> {
         &self.props.changes.asked
     }
 
-    /// What holds where the controls are: the rule of their layer, and what it leaves to the rule for all layers.
+    /// The values that apply in this scope: those of its own rule, and of the rule for all layers where it has none.
     fn rule(&self) -> Rule {
         let (own, all) = (rule_of(self.asked(), self.scope), rule_of(self.asked(), None));
         Rule {
@@ -104,7 +105,7 @@ impl Controls<'_> {
         }
     }
 
-    /// What the controls show where their own rule says nothing: the rule for all layers, or nothing.
+    /// The values that the controls show where their own rule has none: those of the rule for all layers.
     fn inherited(&self) -> Rule {
         if self.scope.is_some() { rule_of(self.asked(), None) } else { Rule::default() }
     }
@@ -117,7 +118,7 @@ impl Controls<'_> {
         })
     }
 
-    /// A button an expert: pressed where it may be chosen.
+    /// A button for each expert; it is pressed while the expert is on.
     fn experts(&self) -> Html {
         let (policy, scope) = (self.asked(), self.scope);
         let buttons = (0..self.layer.experts as u32).map(|expert| {
@@ -168,7 +169,7 @@ impl Controls<'_> {
         let choose = self.change(|rule: &mut Rule, event: Event| {
             let value = event.target_dyn_into::<HtmlSelectElement>().map(|select| select.value()).unwrap_or_default();
             rule.gate = GateKind::OF_POLICIES.into_iter().find(|gate| gate.name() == value);
-            // What the gate before knew and this one does not.
+            // Values of the previous gate that this gate does not have.
             let no_k = matches!(rule.gate, Some(GateKind::Soft));
             let no_limit = matches!(rule.gate, Some(GateKind::Soft | GateKind::ExpertChoice));
             rule.top_k = rule.top_k.filter(|_| !no_k);
@@ -202,7 +203,7 @@ impl Controls<'_> {
         let has_limit = inherited.capacity_factor.is_some();
         let has_own = self.props.model.capacity.is_some();
         let soft = rule.gate == Some(GateKind::Soft);
-        // The model's own gate chooses groups first, and takes no other k.
+        // The model's own gate chooses groups first and takes no other k.
         let grouped = self.layer.groups > 1 && rule.gate.is_none();
         let limits = !matches!(rule.gate, Some(GateKind::Soft | GateKind::ExpertChoice));
         let k = rule.top_k.unwrap_or(own_k);
@@ -222,11 +223,11 @@ impl Controls<'_> {
                 { self.slider("noise", rule.noise.unwrap_or(0.0), (0.0, 4.0, 0.1), number(rule.noise.unwrap_or(0.0)),
                     move |rule, x| rule.noise = (x != own_noise).then_some(x)) }
                 if !soft {
-                    // At the right end there is no limit.
+                    // The right end of the slider means no capacity.
                     { self.slider("capacity", limit.or(own_limit).unwrap_or(NO_LIMIT), (0.25, NO_LIMIT, 0.25),
                         limit.or(own_limit).map_or_else(|| "\u{221e}".into(), number), move |rule, x| {
                             rule.capacity_factor = (x < NO_LIMIT).then_some(x);
-                            // A limit for all layers is lifted for this one.
+                            // A capacity for all layers is removed in this layer.
                             let keep = (has_limit || has_own) && rule.capacity_factor.is_none();
                             rule.overflow = if keep { Some(Overflow::Keep) }
                                 else { rule.overflow.filter(|o| *o == Overflow::NextBest && x < NO_LIMIT) };
@@ -237,7 +238,7 @@ impl Controls<'_> {
         }
     }
 
-    /// The capacity factor that the model has by itself.
+    /// The capacity factor of the model itself.
     fn own_capacity(&self) -> Option<f32> {
         let model = &self.props.model;
         let even = (model.context * model.top_k) as f32 / model.experts.max(1) as f32;
@@ -297,7 +298,7 @@ impl Controls<'_> {
         })
     }
 
-    /// Where tokens are chosen: send them to an expert.
+    /// Sends the chosen tokens to an expert.
     fn chosen_tokens(&self) -> Html {
         let Some((first, last)) = self.props.chosen else {
             return html! { <p class="hint">{ t!("policy.force.how") }</p> };
@@ -370,10 +371,10 @@ impl Controls<'_> {
     }
 }
 
-/// The name under which a dragged token's position travels.
+/// The data type of a dragged token; the data is its position.
 pub const TOKEN: &str = "application/x-moescope-token";
 
-/// A capacity factor from which on there is no limit.
+/// From this capacity factor on, there is no capacity.
 const NO_LIMIT: f32 = 3.0;
 
 fn allow_token() -> Callback<DragEvent> {

@@ -1,4 +1,4 @@
-//! The pictures under the strip, and saving them.
+//! The pictures below the strip, and saving them.
 
 pub(crate) mod as_table;
 mod drawn;

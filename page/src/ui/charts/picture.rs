@@ -1,4 +1,4 @@
-//! The card of pictures of the whole text: routing map, load, flow.
+//! The card with the pictures of the whole text: routing map, load, flow.
 
 use crate::i18n::messages::t;
 use crate::routing::Trace;
@@ -15,12 +15,12 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct PictureCardProps {
     pub trace: Shared<Trace>,
-    /// Tokens of the whole text; during playback `trace` has fewer.
+    /// Number of tokens of the whole text; during playback `trace` has fewer.
     pub length: usize,
     pub text: Shared<String>,
-    /// The trace is one of the training, not of the text.
+    /// Whether the trace comes from a recording of the training.
     pub recorded: bool,
-    /// Gets the trace of a text as the command line's JSON.
+    /// Saves the trace of a text as the command line's JSON.
     pub ask: Callback<String>,
     pub palette: Shared<Palette>,
     pub dark: bool,
@@ -28,7 +28,7 @@ pub struct PictureCardProps {
     pub layer: LayerChoice,
     pub inspected: Option<usize>,
     pub pinned: Option<usize>,
-    /// Which tokens were searched for.
+    /// Which tokens were found.
     pub found: Shared<Vec<bool>>,
     pub expert: Option<ExpertOf>,
     /// The expert that is pointed at or chosen: tokens that did not go to it fade.

@@ -1,4 +1,4 @@
-//! Keeping what is on the page: the trace as JSON (the command line's) or CSV, the picture as PNG or SVG.
+//! Saves the trace as JSON (the command line's) or CSV, and the picture as PNG or SVG.
 
 use crate::i18n::messages::t;
 use crate::routing::Trace;
@@ -78,7 +78,7 @@ pub struct SaveRowProps {
     pub picture: Picture,
     pub trace: Shared<Trace>,
     pub text: Shared<String>,
-    /// The trace is one of the training: the engine has no JSON of it, and it has no probabilities.
+    /// Whether the trace comes from a recording, which has no JSON and no probabilities.
     pub recorded: bool,
     /// Saves the trace of a text as JSON.
     pub ask: Callback<String>,
@@ -133,7 +133,7 @@ fn save(name: &str, blob: &Blob) {
     link.set_href(&url);
     link.set_download(name);
     link.click();
-    // The browser has taken the file's address by then.
+    // After this time the browser has read the file's address.
     gloo::timers::callback::Timeout::new(10_000, move || {
         let _ = Url::revoke_object_url(&url);
     })

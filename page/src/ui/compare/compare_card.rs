@@ -1,5 +1,5 @@
-//! Two models, or one model under two policies, on the same text: a second engine in a worker of its own, its tokens
-//! aligned with the first one's, its figures beside them.
+//! Compares two models, or one model under two policies, on the same text. The second side has an engine in a worker
+//! of its own; its tokens are aligned with those of the first side.
 
 use crate::i18n::format;
 use crate::i18n::messages::{say, t};
@@ -24,14 +24,14 @@ use yew::prelude::*;
 pub struct CompareProps {
     /// Name or address of the second model, or [`SELF`].
     pub with: String,
-    /// What is changed about the second one's routing.
+    /// The policy of the second side.
     pub policy: Policy,
-    /// What is changed about the first one's.
+    /// The policy of the first side.
     pub first_policy: Policy,
-    /// Where the model in use comes from.
+    /// The source of the model in use.
     pub own: Option<Source>,
     pub text: Shared<String>,
-    /// What the first model made of it.
+    /// The first side's trace of the text.
     pub trace: Shared<Trace>,
     pub model: Option<Shared<ModelInfo>>,
     pub offered: Shared<Vec<Offered>>,
@@ -40,11 +40,11 @@ pub struct CompareProps {
     pub dispatch: Callback<Action>,
 }
 
-/// What reaches the card from its engine.
+/// A message from the second side's worker.
 pub enum Message {
-    /// It answered.
+    /// The worker sent an event.
     Heard(Event),
-    /// It broke off.
+    /// The worker ended.
     Died(Death),
 }
 
@@ -131,7 +131,7 @@ impl Component for Compare {
 impl Compare {
     fn act(&mut self, action: Action) {
         for effect in self.state.apply(action) {
-            // The second model has no text box, no address and no colours of its own.
+            // The second side has no text box, no address and no colours of its own.
             if let Effect::Send(command) = effect {
                 self.link.send(command);
             }
@@ -172,13 +172,13 @@ impl Compare {
     }
 }
 
-/// A model's name, and what is changed about its routing.
+/// A model's name and the changes of its routing.
 fn name(model: &ModelInfo, policy: &Policy) -> String {
     let words = in_words(policy);
     if words.is_empty() { model.name.clone() } else { format!("{} · {}", model.name, words.join("; ")) }
 }
 
-/// What is changed about the second one's routing, and how to change that.
+/// The second side's policy, and controls that change it.
 fn policy_row(props: &CompareProps) -> Html {
     let words = in_words(&props.policy);
     let keep = props.dispatch.reform(|_: MouseEvent| Action::KeepBeside);
@@ -235,10 +235,10 @@ fn select(props: &CompareProps) -> Html {
 type ChangeEvent = web_sys::Event;
 type Side<'a> = (&'a Shared<ModelInfo>, &'a Shared<Trace>);
 
-/// A figure's name, and what it is for each of the two.
+/// The name of a figure, and its value for each side.
 pub type Row = (String, [Option<String>; 2]);
 
-/// Two sides' figures, a row a figure.
+/// A table of figures with a row for each.
 pub fn figures_table(names: &[String; 2], rows: &[Row]) -> Html {
     let heads = names.iter().map(|name| html! { <th scope="col">{ name }</th> });
     let rows = rows.iter().map(|(name, values)| {
@@ -279,14 +279,14 @@ fn figures(sides: [Side<'_>; 2], names: &[String; 2], layer: LayerChoice) -> Htm
     )
 }
 
-/// Experts a token has in a layer, as the text was routed; the model's own number where nothing is routed.
+/// Mean number of experts per token in a layer of the trace; the model's own number where nothing is routed yet.
 fn experts_per_token(model: &ModelInfo, trace: &Trace) -> f64 {
     let assignments: usize = trace.layers.iter().map(|layer| layer.assignments().count()).sum();
     let places = trace.len() * trace.layers.len();
     if places == 0 { model.top_k as f64 } else { assignments as f64 / places as f64 }
 }
 
-/// Parameters that a token uses, as the text was routed.
+/// Parameters that a token uses, on average over the trace.
 fn active_parameters(model: &ModelInfo, trace: &Trace) -> f64 {
     let (all, experts) = (model.cost.active_parameters() as f64, model.cost.experts.active as f64);
     let expert = experts / (model.top_k + model.shared_experts).max(1) as f64;
@@ -302,7 +302,8 @@ fn shape(model: &ModelInfo, trace: &Trace) -> String {
     t!("compare.shape.value", experts = model.experts, top_k = per_token, layers = model.layers)
 }
 
-/// Surprise over the text's bytes, the first token left out: what a compressor made of the model would need.
+/// Total loss over the text's bytes, without the first token: the bits per byte that a compressor with this model
+/// needs.
 pub fn bits_per_byte(trace: &Trace) -> Option<f64> {
     let bytes: usize = trace.tokens.iter().skip(1).map(|token| token.text.len()).sum();
     let bits: f64 = trace.surprise.iter().skip(1).map(|bits| f64::from(*bits)).sum();

@@ -1,4 +1,4 @@
-//! What the model on screen costs: memory, work a token, and what a dense model of its size would need.
+//! The cost of the model in use: memory, work per token, and the figures of a dense model of its size.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -48,7 +48,7 @@ pub fn CostCard(props: &CostCardProps) -> Html {
     }
 }
 
-/// Name, figure, and its unit or base.
+/// For each figure its name, its value, and its unit or base.
 fn figures(model: &ModelInfo) -> [(&'static str, String, String); 5] {
     let (total, active) = (model.cost.parameters() as f64, model.cost.active_parameters() as f64);
     let share = active / total.max(1.0);
@@ -65,7 +65,7 @@ fn figures(model: &ModelInfo) -> [(&'static str, String, String); 5] {
     ]
 }
 
-/// Two bars on one scale: what must be in memory, and what of it one token uses.
+/// Two bars on one scale: the parameters in memory, and the parameters that one token uses.
 fn bars(model: &ModelInfo) -> Html {
     let total = model.cost.parameters().max(1) as f64;
     let parts: Vec<(&str, &Part)> = model.cost.parts().into_iter().filter(|(_, part)| part.total > 0).collect();

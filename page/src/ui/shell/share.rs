@@ -1,4 +1,4 @@
-//! Copies the link of what is shown.
+//! Copies a link to the current view.
 
 use crate::i18n::messages::t;
 use crate::state::Action;
@@ -10,12 +10,12 @@ use gloo::utils::window;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use yew::prelude::*;
 
-/// How long the button says that it worked.
+/// How long the button says that the link was copied.
 const SAID_MS: u32 = 2000;
 
 #[derive(Properties, PartialEq)]
 pub struct ShareProps {
-    /// The text is too long for a link.
+    /// Whether the text is too long for a link.
     pub too_long: bool,
     /// The model is of the visitor's own files, which no link leads to.
     pub opened: bool,

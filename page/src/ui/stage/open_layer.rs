@@ -1,4 +1,4 @@
-//! The layer drawn large: attention, the router's bars, the experts and their lines, the sum.
+//! The open layer of the stage: attention, the router's bars, the experts and their lines, the sum.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -8,13 +8,13 @@ use crate::ui::stage::places::{Grid, LINE_Y, OPEN_WIDTH};
 use crate::ui::stage::small_layer::plus;
 use yew::prelude::*;
 
-/// Boxes with a line of text under the number have at least this height.
+/// The least height of boxes with a line of text below the number.
 const TWO_LINES: f32 = 38.0;
 
-/// Narrower boxes have no number.
+/// The least width of boxes with a number.
 const FOR_NUMBER: f32 = 17.0;
 
-/// Where the lines leave the router, and the sum, as seen from the left end of the layer.
+/// The points where the lines leave the router and reach the sum, relative to the left end of the layer.
 const ROUTER: (f32, f32) = (104.0, 190.0);
 const SUM: (f32, f32) = (368.0, 146.0);
 
@@ -23,17 +23,17 @@ pub struct OpenLayerProps {
     /// Its left end.
     pub x: f32,
     pub layer: usize,
-    /// What it did with the token; none in a layer without experts.
+    /// What the layer did to the token; `None` in a layer without experts.
     pub anatomy: Option<Anatomy>,
-    /// The token: its lines are drawn anew.
+    /// The position of the token; its lines are drawn again when it changes.
     pub position: usize,
-    /// Experts that every token uses besides.
+    /// Number of shared experts.
     pub shared: usize,
     /// The token that attention looks at most, and how much on average.
     pub looks_at: Option<(String, String)>,
     /// Draw one large network.
     pub dense: bool,
-    /// The expert that is chosen or pointed at.
+    /// The expert that is chosen or under the pointer.
     pub expert: Option<u32>,
     pub on_expert: Callback<Option<ExpertOf>>,
     pub on_point: Callback<Option<ExpertOf>>,
@@ -102,7 +102,7 @@ fn experts(props: &OpenLayerProps, anatomy: &Anatomy) -> Html {
             (0..anatomy.probabilities.len() as u32).filter(move |expert| anatomy.choice(*expert).is_some() == on);
         these.map(|expert| expert_box(props, anatomy, &grid, expert)).collect::<Html>()
     };
-    // The lines of another token are drawn anew, from the router on.
+    // The lines of another token are drawn again, starting at the router.
     let lines = anatomy.chosen.iter().map(|chosen| line(&grid, chosen));
     html! {
         <>
@@ -117,7 +117,7 @@ fn experts(props: &OpenLayerProps, anatomy: &Anatomy) -> Html {
     }
 }
 
-/// The router's probabilities as bars; with two gates those of the groups before them.
+/// The router's probabilities as bars; for a gate over groups, first those of the groups.
 fn router(anatomy: &Anatomy) -> Html {
     let bars = |shares: &[f32], left: f32, width: f32, of_experts: bool| -> Html {
         let pitch = width / shares.len().max(1) as f32;
@@ -215,8 +215,8 @@ fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, grid: &Grid, expert: u3
     }
 }
 
-/// The path of a token through an expert: from the router into it, and out to the sum. Where the expert is full, the
-/// path goes around it, and the sum lacks that expert's output.
+/// The path of a token through an expert: from the router to the expert and on to the sum. If the expert is full, the
+/// path goes around it, because the sum lacks that expert's output.
 fn line(grid: &Grid, chosen: &Chosen) -> Html {
     let expert = chosen.expert as usize;
     let ((x, y), (width, height)) = (grid.at(expert), grid.size);
@@ -270,7 +270,7 @@ fn line(grid: &Grid, chosen: &Chosen) -> Html {
     }
 }
 
-/// The experts that every token uses.
+/// The shared experts.
 fn shared(count: usize) -> Html {
     html! {
         <g>

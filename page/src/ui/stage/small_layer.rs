@@ -1,21 +1,21 @@
-//! A layer drawn small: the router's bars and the experts as dots; in a model of many layers a stripe.
+//! A small layer of the stage: the router's bars and the experts as dots; in a model of many layers, a stripe.
 
 use crate::i18n::messages::t;
 use crate::state::anatomy::Anatomy;
 use crate::ui::stage::places::{LINE_Y, Place};
 use yew::prelude::*;
 
-/// Narrower layers are stripes.
+/// A narrower layer is drawn as a stripe.
 const NARROWEST: f32 = 34.0;
 
 /// Top and height of the block.
 const TOP: f32 = 66.0;
 const HEIGHT: f32 = 150.0;
 
-/// More experts than this have no dots.
+/// With more experts than this, there are no dots.
 const MOST_DOTS: usize = 32;
 
-/// The layer, which a click opens.
+/// The layer; a click opens it.
 pub fn small_layer(place: Place, anatomy: Option<&Anatomy>, on_layer: &Callback<usize>) -> Html {
     let open = {
         let on_layer = on_layer.clone();
@@ -52,7 +52,7 @@ fn names(anatomy: &Anatomy) -> String {
     names.join("+") + more
 }
 
-/// The block, its way from the residual stream and back, and its name.
+/// The block, its connections with the residual stream, and its name.
 fn frame(place: Place) -> Html {
     let Place { x, width, layer } = place;
     let (inlet, outlet) = (x + width * 0.18, x + width * 0.82);
@@ -68,7 +68,7 @@ fn frame(place: Place) -> Html {
     }
 }
 
-/// Where what a layer made is added to the residual stream.
+/// The sign where the layer's output is added to the residual stream.
 pub fn plus(x: f32) -> Html {
     html! {
         <>
@@ -119,7 +119,7 @@ fn dots(Place { x, width, .. }: Place, anatomy: &Anatomy) -> Html {
         .collect()
 }
 
-/// A stripe: its colours are the experts', as high as their weights.
+/// A stripe in the colours of the experts, with heights proportional to their weights.
 fn stripe(Place { x, width, layer }: Place, anatomy: Option<&Anatomy>) -> Html {
     let mut y = TOP;
     let parts: Html = anatomy.map_or_else(Html::default, |anatomy| {

@@ -1,5 +1,5 @@
-//! The picture of one token's path through the model: the residual stream as a line, a block for each layer, and the
-//! guesses for the next token.
+//! The path of one token through the model: the residual stream as a line, a block for each layer, and the guesses for
+//! the next token.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -16,37 +16,37 @@ use crate::ui::stage::small_layer::small_layer;
 use crate::ui::strip::token_text::quoted;
 use yew::prelude::*;
 
-/// Characters of a token that fit their box.
+/// The most characters of a token in its box.
 const TOKEN_CHARACTERS: usize = 9;
 
-/// Guesses drawn, and the width of a bar that is certain.
+/// Number of guesses, and the width of a bar for the probability 1.
 const GUESSES: usize = 5;
 const GUESS_WIDTH: f32 = 134.0;
 
 #[derive(Properties, PartialEq)]
 pub struct StageProps {
-    /// What is shown; during playback its beginning.
+    /// The trace that is shown; during playback, its beginning.
     pub trace: Shared<Trace>,
-    /// The token drawn: pointed at, chosen, or the newest.
+    /// The token that is drawn: under the pointer, chosen, or the newest.
     pub position: Option<usize>,
     pub model: Option<Shared<ModelInfo>>,
-    /// The layer drawn large.
+    /// The open layer.
     pub open: usize,
-    /// What is changed about the routing.
+    /// The policy.
     pub policy: Policy,
-    /// Draw what the layer replaced: one large network.
+    /// Whether to draw a dense network instead of the experts.
     pub dense: bool,
-    /// The expert that is chosen or pointed at.
+    /// The expert that is chosen or under the pointer.
     pub expert: Option<ExpertOf>,
     /// What each layer did to the token, where it is chosen and that is known.
     pub look: Option<Shared<Vec<LayerLens>>>,
     /// Another layer is to be drawn large.
     pub on_layer: Callback<usize>,
-    /// An expert was chosen, or let go.
+    /// Chooses an expert, or none.
     pub on_expert: Callback<Option<ExpertOf>>,
-    /// The pointer is over an expert, or left it.
+    /// The pointer moved over an expert, or off all experts.
     pub on_point: Callback<Option<ExpertOf>>,
-    /// The dense switch.
+    /// Switches between experts and dense network.
     pub on_dense: Callback<bool>,
 }
 
@@ -63,7 +63,7 @@ pub fn Stage(props: &StageProps) -> Html {
     };
     let scroller = use_node_ref();
     {
-        // On a small screen the open layer comes into view.
+        // On a small screen, scrolls to the open layer.
         let scroller = scroller.clone();
         use_effect_with((open, layers, position.is_some()), move |&(open, layers, _)| {
             let place = layer_places(layers, open).into_iter().nth(open);
@@ -179,7 +179,7 @@ fn caption(props: &StageProps, open: usize) -> String {
     }
 }
 
-/// The same as the picture says, in words.
+/// The contents of the picture in words, for screen readers.
 fn in_words(props: &StageProps, position: usize, open: usize) -> String {
     let token = &props.trace.tokens[position];
     let text = quoted(&token.text, token.bytes.as_deref());

@@ -1,4 +1,4 @@
-//! What the strip shows and how: layer, meaning of the colours, search, playback.
+//! The controls of the strip: layer, meaning of the colours, search, playback.
 
 use crate::i18n::messages::t;
 use crate::state::shared::Shared;
@@ -15,19 +15,19 @@ use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
 pub struct StripToolsProps {
-    /// How many layers the model has.
+    /// Number of layers of the model.
     pub layers: usize,
     pub layer: LayerChoice,
     pub colour_by: ColourBy,
-    /// There are dossiers to tell kinds of text.
+    /// Whether the model has dossiers, which the colours by kind of text need.
     pub has_dossier: bool,
-    /// A moment of the training is shown: it has no scores, only what was chosen.
+    /// Whether a training snapshot is shown, which has no router scores.
     pub recorded: bool,
     pub search: String,
-    /// A range of tokens is chosen.
+    /// Whether a range of tokens is chosen.
     pub has_range: bool,
     pub found: Shared<Vec<bool>>,
-    /// Tokens of the text, and how many of them are shown; all where nothing is played.
+    /// Number of tokens of the text, and the number shown; `None` where all are.
     pub length: usize,
     pub played: Option<usize>,
     pub ready_state: ReadyState,
@@ -89,7 +89,7 @@ fn colour_by(props: &StripToolsProps) -> Html {
     };
     let possible = COLOURS.into_iter().filter(|choice| match choice {
         ColourBy::Domain => props.has_dossier,
-        // A recording has no scores, only what was chosen.
+        // A recording has no router scores.
         ColourBy::Entropy => !props.recorded,
         _ => true,
     });
@@ -106,7 +106,7 @@ fn colour_by(props: &StripToolsProps) -> Html {
     }
 }
 
-/// Finds a text among the tokens: Enter goes from one to the next.
+/// Finds a text among the tokens; Enter goes to the next one.
 fn search(props: &StripToolsProps) -> Html {
     let input = {
         let dispatch = props.dispatch.clone();

@@ -1,4 +1,4 @@
-//! The strip and what belongs to it: the moment of the training that it shows, and what its colours mean.
+//! The strip with its legend, and the training snapshot that it shows.
 
 use crate::i18n::messages::t;
 use crate::routing::dossier::Dossier;
@@ -14,9 +14,9 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct StripViewProps {
     pub trace: Shared<Trace>,
-    /// No model is in use yet.
+    /// Whether no model is loaded yet.
     pub waiting: bool,
-    /// The model has experts.
+    /// Whether the model has experts.
     pub routed: bool,
     pub layer: LayerChoice,
     pub colour_by: ColourBy,
@@ -27,7 +27,7 @@ pub struct StripViewProps {
     pub hovered: Option<usize>,
     /// The expert whose tokens are marked.
     pub marked: Option<ExpertOf>,
-    /// Each token's loss after a change minus before, in bits; empty where nothing is changed.
+    /// For each token, the loss after a change minus the loss before, in bits; empty without a change.
     pub change: Option<Shared<crate::routing::effect::Effect>>,
     /// What is changed about the routing.
     pub policy: Policy,
@@ -36,12 +36,12 @@ pub struct StripViewProps {
     /// The first token that the last answer brought.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
-    /// Tokens that are on their way.
+    /// Number of tokens that are still to come.
     pub to_come: usize,
     pub ready_state: ReadyState,
-    /// The moment of the training that is shown, in words.
+    /// The training snapshot that is shown, in words.
     pub recorded: Option<String>,
-    /// What to say where there is no token.
+    /// The text that is shown where there is no token.
     pub empty: String,
     pub dispatch: Callback<Action>,
 }

@@ -1,64 +1,64 @@
-//! One token in the strip: its text, tinted by the expert that weighs most, and the experts' numbers.
+//! One token of the strip: its text in the colour of the expert with the largest weight, and the experts' numbers.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
 use crate::ui::strip::token_text::{Part, hex, quoted, visible};
 use yew::prelude::*;
 
-/// What a chip shows of a token's routing.
+/// The routing of a token, as a chip shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reads {
-    /// One layer: experts by falling weight, their weights, and which of them were full.
+    /// One layer: experts by falling weight, their weights, which of them were full, and the meaning of the colour.
     Layer { experts: Vec<u32>, weights: Vec<f32>, dropped: Vec<bool>, tint: Tint },
     /// All layers: the experts of each.
     Path(Vec<Vec<u32>>),
 }
 
-/// What the colour of a chip means.
+/// The meaning of a chip's colour.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tint {
-    /// The expert that weighs most, as much as it weighs.
+    /// The expert with the largest weight; the colour is as strong as the weight.
     Expert,
     /// A share between 0 and 1.
     Share(f32),
-    /// An amount of information.
+    /// A number of bits.
     Bits(f32),
-    /// A kind of text: its number among `of`, its name, and how probable it is.
+    /// A kind of text: its index among `of`, its name and its probability.
     Domain { number: usize, of: usize, name: String, share: f32 },
 }
 
-/// Surprise that gets the full colour, in bits.
+/// The loss in bits that has the full colour.
 const MOST_BITS: f32 = 12.0;
 
-/// Steps from no colour to the full one. Chips of one expert and one step share their style, which a browser then
-/// computes once; a step is too small to be seen.
+/// Number of steps from no colour to the full colour. Chips with the same expert and step share a style, which a
+/// browser computes once. A step is too small to be visible.
 const STEPS: f32 = 20.0;
 
-/// With more layers than this a path is drawn without numbers.
+/// With more layers than this, a path has no numbers.
 const LAYERS_WITH_NUMBERS: usize = 8;
 
-/// All that is drawn of one token.
+/// The data of one token in the strip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chip {
-    /// Counted from 0.
+    /// Its position, from 0.
     pub position: usize,
-    /// In the vocabulary.
+    /// Its id in the vocabulary.
     pub id: u32,
     /// See [`crate::routing::Token`].
     pub text: String,
     /// See [`crate::routing::Token`].
     pub bytes: Option<Vec<u8>>,
-    /// Who reads it.
+    /// Its routing.
     pub reads: Reads,
-    /// It is the one chosen.
+    /// Whether it is the chosen token.
     pub selected: bool,
-    /// It is under the pointer, here or in another view.
+    /// Whether it is under the pointer, here or in another view.
     pub hovered: bool,
-    /// It belongs to what is chosen: a token of the same kind, a range, what was searched for.
+    /// Whether it belongs to the selection: a token with the same id, a range, or a search result.
     pub alike: bool,
-    /// The one chip that Tab reaches.
+    /// Whether Tab reaches this chip; only one chip is reached.
     pub in_tab_order: bool,
-    /// Its loss after a change of the routing minus before, in bits.
+    /// The loss after a change of the routing minus the loss before, in bits.
     pub change: Option<f32>,
     /// The visitor sent it to an expert, in the layer shown or in any.
     pub sent: bool,
@@ -67,7 +67,7 @@ pub struct Chip {
 }
 
 impl Chip {
-    /// The chip, under a key among those around it.
+    /// Renders the chip; `key` distinguishes it from its siblings.
     pub fn view(&self, key: usize) -> Html {
         html! {
             <span {key} class={self.class()} role="option" data-testid="token"
@@ -83,14 +83,15 @@ impl Chip {
         }
     }
 
-    /// `e5` and `s0` are the first and the second expert (see palette.rs), `w13` how strong the colour is.
+    /// Class names: `e5` and `s0` are the first and the second expert (see palette.rs), `w13` is the strength of the
+    /// colour.
     fn class(&self) -> String {
         let mut class = String::from("token");
         if let Reads::Layer { experts, dropped, tint, .. } = &self.reads {
             for (prefix, expert) in [" e", " s"].iter().zip(experts) {
                 class += &format!("{prefix}{expert}");
             }
-            // Those that did the work: where one of them is marked, the others' tokens fade (palette.rs).
+            // All experts of the token: if one expert is marked, the tokens of other experts fade (palette.rs).
             for (rank, expert) in experts.iter().enumerate() {
                 if !dropped.get(rank).copied().unwrap_or_default() {
                     class += &format!(" x{expert}");
@@ -112,7 +113,7 @@ impl Chip {
         class
     }
 
-    /// How strong the colour is, 0 to 1.
+    /// The strength of the colour, from 0 to 1.
     fn strength(&self) -> f32 {
         let Reads::Layer { weights, tint, .. } = &self.reads else { return 0.0 };
         let strength = match tint {
@@ -153,7 +154,7 @@ impl Chip {
         Some(format!("--figure:oklch(0.66 0.15 {hue:.0}deg)"))
     }
 
-    /// What assistive tools say after its text and numbers.
+    /// The description for screen readers, after text and numbers.
     fn description(&self) -> String {
         let spoken = match &self.reads {
             Reads::Layer { experts, weights, dropped, .. } => {
@@ -197,10 +198,10 @@ impl Chip {
     }
 }
 
-/// A difference of so many bits fills the bar.
+/// The difference in bits that fills the bar.
 const MOST_CHANGE: f32 = 6.0;
 
-/// Under a token: how much more, or less, it surprises the changed model.
+/// A bar below a token: how much its loss rose or fell.
 fn change_bar(bits: f32) -> Html {
     let width = (bits.abs() / MOST_CHANGE).min(1.0) * 100.0;
     let amount = format::tenth(f64::from(bits.abs()));
@@ -212,7 +213,7 @@ fn change_bar(bits: f32) -> Html {
     html! { <em class="change-mark" {title}><s {class} style={format!("width:{width:.0}%")}></s></em> }
 }
 
-/// `3,5`; for all layers `3,5;0,1`.
+/// The experts for `data-experts`: `3,5`, or `3,5;0,1` for all layers.
 fn data_experts(reads: &Reads) -> String {
     match reads {
         Reads::Layer { experts, .. } => joined(experts),
@@ -247,7 +248,7 @@ fn numbers(reads: &Reads) -> Html {
     }
 }
 
-/// The figure behind the colour, as short as it can be.
+/// The figure that the colour stands for, in a short form.
 fn figure(tint: &Tint) -> String {
     match tint {
         Tint::Expert => String::new(),

@@ -1,4 +1,4 @@
-//! Who reads each token: the text, token by token.
+//! The strip: the text, token by token, with the experts of each token.
 
 use crate::i18n::messages::t;
 use crate::routing::analytics::{domain_guess, router_entropy};
@@ -28,9 +28,9 @@ pub struct TokenStripProps {
     pub trace: Shared<Trace>,
     pub layer: LayerChoice,
     pub colour_by: ColourBy,
-    /// What the experts read over many texts, for colours by kind of text.
+    /// The model's dossiers, for colours by kind of text.
     pub dossier: Option<Shared<Dossier>>,
-    /// Which tokens are in the chosen range, or were searched for.
+    /// Which tokens are in the chosen range, or were found.
     pub found: Shared<Vec<bool>>,
     /// The end of the chosen range.
     pub range_end: Option<usize>,
@@ -40,7 +40,7 @@ pub struct TokenStripProps {
     pub hovered: Option<usize>,
     /// The expert of the layer shown whose tokens are marked: all others fade.
     pub fading: Option<u32>,
-    /// What a change of the routing did to each token.
+    /// The effect of a change of the routing on each token.
     pub change: Option<Shared<Effect>>,
     /// What is changed about the routing.
     pub policy: Policy,
@@ -49,7 +49,7 @@ pub struct TokenStripProps {
     /// The first token that the last answer brought: where it is out of sight, the strip scrolls there.
     pub changed_at: usize,
     pub overflow: Option<Overflow>,
-    /// Tokens that are on their way.
+    /// Number of tokens that are still to come.
     pub to_come: usize,
     pub ready_state: ReadyState,
     pub dispatch: Callback<Action>,
@@ -76,7 +76,7 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
             }
         })
     };
-    // Shift and a click choose a range; the focus, which would choose the one token, stays where it is.
+    // Shift and a click choose a range. The focus does not move, because it would choose a single token.
     let press = {
         let dispatch = props.dispatch.clone();
         Callback::from(move |event: MouseEvent| {
@@ -114,8 +114,8 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
     }
 }
 
-/// Scrolls the strip, and only the strip, to the tokens of the last answer. It waits for the next frame, after layout:
-/// asking for positions at once would lay out the whole page twice.
+/// Scrolls the strip itself to the tokens of the last answer. It waits for the next frame, after layout, because
+/// reading positions at once would lay out the whole page twice.
 #[hook]
 fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize, behind: bool) {
     let node = node.clone();
@@ -140,11 +140,11 @@ fn scroll_to(node: &NodeRef, position: usize) {
     }
 }
 
-/// A token that is dragged carries its position: dropped on an expert it is sent there (policy_card.rs).
+/// A dragged token carries its position; dropped on an expert, it is sent to that expert (policy_card.rs).
 fn drag() -> Callback<DragEvent> {
     Callback::from(|event: DragEvent| {
         if let (Some(position), Some(data)) = (position_of(event.target()), event.data_transfer()) {
-            // Refused only for data of another event.
+            // Fails only for the data of another event.
             let _ = data.set_data(TOKEN, &position.to_string());
         }
     })
@@ -155,7 +155,7 @@ fn position_of(target: Option<web_sys::EventTarget>) -> Option<usize> {
     element.closest("[data-position]").ok()??.get_attribute("data-position")?.parse().ok()
 }
 
-/// Arrow keys walk along the tokens; up and down go to the row above or below; Escape lets go.
+/// Arrow keys move between tokens; up and down go to the row above or below; Escape clears the selection.
 fn keys(node: &NodeRef, props: &TokenStripProps) -> Callback<KeyboardEvent> {
     let (node, dispatch, length) = (node.clone(), props.dispatch.clone(), props.trace.len());
     let range_end = props.range_end;
@@ -194,7 +194,7 @@ fn chip_at(strip: &Element, position: usize) -> Option<HtmlElement> {
     strip.query_selector(&format!("[data-position=\"{position}\"]")).ok()??.dyn_into().ok()
 }
 
-/// The token nearest to `here` in the next row in `direction`.
+/// The token nearest to `here` in the next row in this direction.
 fn in_row(strip: &Element, here: usize, direction: isize) -> Option<usize> {
     let from = chip_at(strip, here)?.get_bounding_client_rect();
     let middle = from.left() + from.width() / 2.0;
@@ -223,10 +223,10 @@ fn in_row(strip: &Element, here: usize, direction: isize) -> Option<usize> {
     best.map(|(_, position)| position)
 }
 
-/// Tokens in the strip at most: of longer texts it shows a part.
+/// The most tokens in the strip; of a longer text it shows a part.
 const WINDOW: usize = 1500;
 
-/// The part of the text that the strip shows: the one with the chosen token, or with what changed last.
+/// The part of the text that the strip shows: the part with the chosen token, or with the last change.
 fn window(props: &TokenStripProps) -> Range<usize> {
     let length = props.trace.len();
     let focus = props.pinned.unwrap_or(props.changed_at).min(length.saturating_sub(1));
@@ -234,13 +234,13 @@ fn window(props: &TokenStripProps) -> Range<usize> {
     start..(start + WINDOW).min(length)
 }
 
-/// Of the tokens on their way, those that will be in the window.
+/// The number of tokens still to come that will be in this part.
 fn to_come(props: &TokenStripProps) -> usize {
     let Range { start, end } = window(props);
     props.to_come.min(start + WINDOW - end)
 }
 
-/// The window's tokens, with breaks after the text's lines.
+/// The elements of this part, with breaks after the text's lines.
 fn pieces(props: &TokenStripProps) -> Vec<Piece> {
     let tokens = &props.trace.tokens;
     let heads = match (&props.look, props.layer) {
@@ -293,14 +293,14 @@ fn chip(props: &TokenStripProps, heads: &BTreeMap<usize, Heads>, position: usize
     }
 }
 
-/// The parts, between what leads to the tokens before and after them.
+/// The parts, with links to the tokens before and after them.
 fn content(props: &TokenStripProps, parts: &[Part]) -> Html {
     let Range { start, end: stop } = window(props);
     let go = |position: usize, text: String| {
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Pin(Some(position)));
         html! { <button type="button" class="link" onclick={choose}>{ text }</button> }
     };
-    // A list of its own: only where all have keys are they told apart by them.
+    // A list of its own, because keys work only where all elements of a list have one.
     let parts: Html =
         parts.iter().map(|part| html! { <StripPart key={part.key} pieces={part.pieces.clone()} /> }).collect();
     let overflow = props.overflow.as_ref().filter(|_| stop == props.trace.len());
@@ -316,7 +316,7 @@ fn content(props: &TokenStripProps, parts: &[Part]) -> Html {
     }
 }
 
-/// Where the run of pieces that starts at `position` ends: one past the token that completes the character.
+/// The end of the run of tokens from `position` on that together are one character.
 fn end_of_pieces(tokens: &[Token], position: usize) -> usize {
     let pieces = tokens[position..].iter().take_while(|token| token.text.is_empty()).count();
     (position + pieces + 1).min(tokens.len())
@@ -334,7 +334,7 @@ fn reads(props: &TokenStripProps, position: usize) -> Reads {
     let tint = match props.colour_by {
         ColourBy::Expert => Tint::Expert,
         ColourBy::Weight => Tint::Share(layer.weights_of(position).first().copied().unwrap_or_default()),
-        // A recording has no scores.
+        // A recording has no router scores.
         ColourBy::Entropy if layer.router_logits.is_empty() => Tint::Expert,
         ColourBy::Entropy => Tint::Share(router_entropy(layer, position)),
         ColourBy::Surprise => Tint::Bits(trace.surprise.get(position).copied().unwrap_or_default()),
@@ -348,7 +348,7 @@ fn reads(props: &TokenStripProps, position: usize) -> Reads {
     }
 }
 
-/// The kind of text that the experts' dossiers speak for.
+/// The kind of text that the chosen experts suggest, as a colour.
 fn domain(props: &TokenStripProps, position: usize) -> Option<Tint> {
     let dossier = props.dossier.as_deref()?;
     let (number, share) = domain_guess(&props.trace, dossier, position)?;

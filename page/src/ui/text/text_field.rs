@@ -1,4 +1,4 @@
-//! The text: its box, and what is known about it.
+//! The text box, and a line with the number of tokens.
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
@@ -12,19 +12,19 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct TextFieldProps {
     pub node: NodeRef,
-    /// A model is in use.
+    /// Whether a model is loaded.
     pub has_model: bool,
     pub text: Shared<String>,
-    /// There is a text to go back to.
+    /// Whether there is an older text to restore.
     pub can_undo: bool,
-    /// Tokens routed, and how many a text may have.
+    /// Number of tokens routed, and the most that the context allows.
     pub routed: usize,
     pub context: usize,
     pub overflow: Option<Overflow>,
     pub dispatch: Callback<Action>,
 }
 
-/// The box, and a line under it.
+/// The box, and the line below it.
 #[component]
 pub fn TextField(props: &TextFieldProps) -> Html {
     let clear = props.dispatch.reform(|_: MouseEvent| Action::Replace(String::new()));
@@ -60,7 +60,7 @@ fn token_count(props: &TextFieldProps) -> String {
     if props.has_model { t!(props.routed; "text.tokens") } else { String::new() }
 }
 
-/// Where a text does not fit, how much of it was left out.
+/// Where the text exceeds the context, how much of it was left out.
 fn overflow(props: &TextFieldProps) -> Html {
     let Some(overflow) = &props.overflow else { return html! {} };
     let rest = props.text.get(overflow.routed_bytes..).map_or(0, |rest| rest.chars().count());

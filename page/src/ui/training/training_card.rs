@@ -1,5 +1,5 @@
-//! How a model learned: loss and balance through its training, from the `curves.json` that comes with it, with a
-//! cursor to slide along them; and where it comes with a recording, the snapshots of its routing on the same slider.
+//! The model's training: loss and balance over the training from the model's `curves.json`, with a cursor. If the
+//! model has a recording, the same slider selects its snapshots.
 
 use crate::i18n::format;
 use crate::i18n::messages::{name_of, t};
@@ -16,7 +16,7 @@ use wasm_bindgen::JsCast;
 use web_sys::{HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
 
-/// A curve: its messages, and how it is read off a point.
+/// A curve: its message keys, and its value at a point.
 type Curve = (&'static str, fn(&Point) -> f64);
 
 const CURVES: [Curve; 3] = [
@@ -25,17 +25,17 @@ const CURVES: [Curve; 3] = [
     ("balance", |point| point.balance),
 ];
 
-/// Time a snapshot is shown while they are played.
+/// How long each snapshot is shown during the replay.
 const PLAY_MS: u32 = 700;
 
 #[derive(Properties, PartialEq)]
 pub struct TrainingCardProps {
     pub curves: Option<Shared<Curves>>,
-    /// There is a recording to be had.
+    /// Whether the model has a recording.
     pub can_watch: bool,
-    /// The recording, once it is here.
+    /// The recording, once it was fetched.
     pub recording: Option<Shared<Recording>>,
-    /// What of it is shown.
+    /// The snapshot that is shown.
     pub moment: Option<Moment>,
     pub dispatch: Callback<Action>,
 }
@@ -81,13 +81,13 @@ pub fn TrainingCard(props: &TrainingCardProps) -> Html {
     }
 }
 
-/// The point of the curves nearest to so many tokens.
+/// The index of the point with the number of tokens nearest to `tokens`.
 fn nearest(points: &[Point], tokens: f64) -> usize {
     let distance = |index: &usize| (points[*index].tokens - tokens).abs();
     (0..points.len()).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or_default()
 }
 
-/// Slides along the curves.
+/// A slider that moves the cursor along the curves.
 fn slider(points: &[Point], index: usize, at: &UseStateHandle<usize>) -> Html {
     let Some(point) = points.get(index) else { return html! {} };
     let slide = {
@@ -127,7 +127,7 @@ fn watch(props: &TrainingCardProps) -> Html {
     }
 }
 
-/// A moment in words: `after 3.2M tokens`.
+/// A snapshot in words: `after 3.2M tokens`.
 pub fn moment_name(recording: &Recording, snapshot: usize) -> String {
     t!("training.at", tokens = format::compact(recording.snapshots()[snapshot].moment.tokens as f64))
 }
@@ -139,11 +139,11 @@ struct SnapshotsProps {
     dispatch: Callback<Action>,
 }
 
-/// Slides through the snapshots: play, text, what is beside, and the load over held-out text.
+/// The controls of the replay: play, text, second snapshot, and the load over held-out text.
 #[component]
 fn Snapshots(props: &SnapshotsProps) -> Html {
     let SnapshotsProps { recording, moment, dispatch } = props;
-    // Who asks for the replay sees it run.
+    // The replay starts by itself from the first snapshot.
     let playing = use_state_eq(|| moment.snapshot == 0);
     let last = recording.snapshots().len() - 1;
     {
@@ -203,7 +203,7 @@ fn Snapshots(props: &SnapshotsProps) -> Html {
     }
 }
 
-/// Which of the recorded texts.
+/// Chooses the recorded text.
 fn texts(props: &SnapshotsProps) -> Html {
     let chosen = props.moment.text;
     let options = props.recording.texts().iter().enumerate().map(|(index, text)| {
@@ -218,7 +218,7 @@ fn texts(props: &SnapshotsProps) -> Html {
     }
 }
 
-/// Which snapshot beside it.
+/// Chooses the second snapshot.
 fn beside(props: &SnapshotsProps) -> Html {
     let chosen = props.moment.beside;
     let options = (0..props.recording.snapshots().len()).map(|index| {
@@ -238,7 +238,7 @@ fn beside(props: &SnapshotsProps) -> Html {
     }
 }
 
-/// Hears which number was chosen.
+/// Handles a choice by its number.
 fn choice(dispatch: &Callback<Action>, action: fn(Option<usize>) -> Option<Action>) -> Callback<Event> {
     let dispatch = dispatch.clone();
     Callback::from(move |event: Event| {
@@ -249,11 +249,11 @@ fn choice(dispatch: &Callback<Action>, action: fn(Option<usize>) -> Option<Actio
     })
 }
 
-/// Every layer's load over held-out text at that moment.
+/// Every layer's load over held-out text at this snapshot.
 fn spread(recording: &Recording, snapshot: usize) -> Html {
     let layers = recording.layers().iter().zip(recording.balance(snapshot)).map(|(layer, balance)| {
         let experts = balance.load.len() as f32;
-        // Twice the even share is the whole height, so that bars can be compared from moment to moment.
+        // Twice the even share has the full height, so that bars can be compared between snapshots.
         let height = |share: f32| (share * experts / 2.0).min(1.0);
         let bars = balance.load.iter().enumerate().map(|(expert, &share)| {
             let title = t!("load.bar", expert = expert, share = format::percent(f64::from(share)));
