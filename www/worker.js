@@ -6,7 +6,8 @@ const asked = new URL(location.href).searchParams;
 // Requests the files of the page's first model while the program is loaded. The engine uses these answers
 // (page/worker/src/fetch.rs).
 self.begun = new Map();
-if (asked.has("model")) {
+// A GGUF file has its config and its tokenizer in it.
+if (asked.has("model") && !/\.gguf($|\?)/.test(asked.get("model"))) {
   const url = (file) => new URL(file, asked.get("model")).href;
   const begin = (file, answer) => {
     answer.catch(() => {}); // The engine reports the error.

@@ -110,7 +110,8 @@ async fn file_of(entry: FileSystemEntry) -> Option<File> {
 
 /// Opens the model among the files; without a model, the text.
 async fn open(files: Vec<(String, File)>, dispatch: &Callback<Action>) {
-    let is_of_a_model = |(path, _): &(String, File)| path.ends_with(".safetensors") || path.ends_with(".json");
+    let is_of_a_model =
+        |(path, _): &(String, File)| [".safetensors", ".gguf", ".json"].iter().any(|end| path.ends_with(end));
     match files.as_slice() {
         [(path, file)] if !path.contains('/') && !is_of_a_model(&files[0]) => open_text(file, dispatch).await,
         files => open_files(files, dispatch),

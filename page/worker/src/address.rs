@@ -43,7 +43,9 @@ impl Directory {
         };
         let (base, weights) = match path.rsplit_once('/') {
             Some((base, file)) if OTHER_FILES.contains(&file) || is_shard(file) => (base, None),
-            Some((base, file)) if file.ends_with(".safetensors") => (base, Some(file.to_owned())),
+            Some((base, file)) if file.ends_with(".safetensors") || file.ends_with(".gguf") => {
+                (base, Some(file.to_owned()))
+            }
             _ => (path.trim_end_matches('/'), None),
         };
         let name = hub_name.unwrap_or_else(|| base.rsplit('/').next().unwrap_or("model").to_owned());

@@ -5,10 +5,12 @@ use super::arriving::Arriving;
 use super::desk::now;
 use super::inbox::breathe;
 use super::protocol::Source;
-use futures::future::{join3, try_join_all};
+use futures::FutureExt;
+use futures::future::{Either, LocalBoxFuture, join3, ready, select, try_join_all};
 use js_sys::{Map, Promise, Reflect, Uint8Array};
 use moescope::error::{Error, Result};
 use moescope::model::files::{Bytes, Content, ModelFiles, shards, tokenizer_file};
+use moescope::model::gguf;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
@@ -36,8 +38,11 @@ const TOO_LARGE: &str =
 pub async fn model_files<'a>(
     source: &'a Source,
     progress: Progress<'a>,
-) -> Result<(ModelFiles, impl Future<Output = Result<()>> + 'a)> {
+) -> Result<(ModelFiles, LocalBoxFuture<'a, Result<()>>)> {
     let place = Place::new(source)?;
+    if let Some(first) = place.weights().filter(|name| name.ends_with(".gguf")).map(str::to_owned) {
+        return gguf_files(place, &first, progress).await;
+    }
     let (described, generation, weights) =
         join3(config_and_tokenizer(&place), place.get("generation_config.json"), weights(&place)).await;
     // The file only says which tokens end a text, so any answer that is not the file counts as a missing file.
@@ -48,7 +53,33 @@ pub async fn model_files<'a>(
         weights?.into_iter().map(|(name, answer)| (name, answer, Rc::new(Arriving::default()))).collect();
     let contents = weights.iter().map(|(name, _, content)| (name.clone(), content.clone() as Bytes)).collect();
     let files = ModelFiles { name: place.name(), config, tokenizer, generation, weights: contents };
-    Ok((files, bring(place, weights, progress)))
+    Ok((files, bring(place, weights, progress).boxed_local()))
+}
+
+/// As [`model_files`], of the GGUF file `first` and the others of its model: config and tokenizer are in the first.
+async fn gguf_files<'a>(
+    place: Place<'a>,
+    first: &str,
+    progress: Progress<'a>,
+) -> Result<(ModelFiles, LocalBoxFuture<'a, Result<()>>)> {
+    let mut answer = Some(place.open(first).await?.map_err(|missing| place.error(first, &missing))?);
+    begun().clear();
+    let parts = gguf::all_parts(first).into_iter();
+    let weights: Vec<_> = parts
+        .map(|name| {
+            let answer = if name == first { answer.take() } else { None };
+            (name, answer, Rc::new(Arriving::default()))
+        })
+        .collect();
+    let contents = weights.iter().map(|(name, _, content)| (name.clone(), content.clone() as Bytes)).collect();
+    let header = gguf::model_files(gguf::model_name(first), contents).boxed_local();
+    match select(header, bring(place, weights, progress).boxed_local()).await {
+        Either::Left((files, bringing)) => Ok((files?, bringing)),
+        Either::Right((brought, header)) => {
+            brought?;
+            Ok((header.await?, ready(Ok(())).boxed_local()))
+        }
+    }
 }
 
 /// `config.json`, and the tokenizer file that it may name. Without a tokenizer a model can still route token ids.
@@ -142,7 +173,7 @@ struct Missing(String);
 impl Missing {
     fn not_opened() -> Self {
         let why = "it is not among the opened files; open config.json, tokenizer.json and every .safetensors file of \
-                   the model together";
+                   the model together, or its .gguf file";
         Self(why.into())
     }
 

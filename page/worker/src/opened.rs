@@ -2,11 +2,13 @@
 //! directories are never mixed.
 
 use super::address::is_shard;
+use moescope::model::gguf;
 use std::collections::{BTreeMap, BTreeSet};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const GGUF: &str = ".gguf";
 
 /// The files of one model among those that were opened.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +32,8 @@ pub fn find_model(paths: &[String]) -> Result<OpenedModel, String> {
         let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
         directories.entry(directory).or_default().push((place, file));
     }
-    let models: Vec<_> = directories.iter().filter(|(_, files)| names(files).contains(CONFIG)).collect();
+    let is_model = |files: &[(usize, &str)]| files.iter().any(|(_, file)| *file == CONFIG || file.ends_with(GGUF));
+    let models: Vec<_> = directories.iter().filter(|(_, files)| is_model(files)).collect();
     match models.as_slice() {
         [] => Err(no_config(paths)),
         [(directory, files)] => model_in(directory, files),
@@ -50,12 +53,35 @@ fn model_in(directory: &str, files: &[(usize, &str)]) -> Result<OpenedModel, Str
             twice.unwrap_or(&"")
         ));
     }
+    if !names.contains(CONFIG) || !names.iter().any(|name| name.ends_with(".safetensors")) {
+        let files: Vec<_> = files.iter().copied().filter(|(_, file)| file.ends_with(GGUF)).collect();
+        if !files.is_empty() {
+            return gguf_in(&files);
+        }
+    }
     let weights = weights_in(&names)?;
     let stem = weights.as_deref().and_then(|file| file.strip_suffix(".safetensors"));
     let name = directory.rsplit('/').next().filter(|name| !name.is_empty()).or(stem).unwrap_or("model").to_owned();
     let is_read = |file: &str| file.ends_with(".json") || file.ends_with(".safetensors");
     let files = files.iter().filter(|(_, file)| is_read(file)).map(|(place, _)| *place).collect();
     Ok(OpenedModel { name, files, weights })
+}
+
+/// The model among GGUF files: one file, or all parts of one.
+fn gguf_in(files: &[(usize, &str)]) -> Result<OpenedModel, String> {
+    let models: BTreeSet<String> = files.iter().map(|(_, file)| gguf::model_name(file)).collect();
+    if models.len() > 1 {
+        let models = listed(models.iter().map(String::as_str));
+        return Err(format!("there are several GGUF models here: {models}; open the files of one of them"));
+    }
+    let parts = gguf::all_parts(files[0].1);
+    let place = |part: &String| files.iter().find(|(_, file)| file == part).map(|(place, _)| *place);
+    let missing: Vec<&str> = parts.iter().filter(|part| place(part).is_none()).map(String::as_str).collect();
+    if !missing.is_empty() {
+        return Err(format!("parts of the model are missing: {}; open all of its files together", listed(missing)));
+    }
+    let name = gguf::model_name(files[0].1);
+    Ok(OpenedModel { name, files: parts.iter().filter_map(place).collect(), weights: parts.into_iter().next() })
 }
 
 /// The weights file in a directory; `None` where an index names several shards. The order of preference is that of
@@ -94,7 +120,7 @@ fn weights_in(names: &BTreeSet<&str>) -> Result<Option<String>, String> {
 fn no_config(paths: &[String]) -> String {
     let seen: Vec<&str> = paths.iter().map(String::as_str).filter(|path| !is_hidden(path)).collect();
     let what = "a model has config.json, model.safetensors (or shards and their index) and tokenizer.json, all in one \
-                directory; open that directory, or these files together";
+                directory, or is one .gguf file; open that directory, or these files together";
     if seen.is_empty() {
         format!("no file was opened; {what}")
     } else {
@@ -223,6 +249,24 @@ mod tests {
         assert!(without(&["d/adapter_model.safetensors"]).contains("adapter"));
         assert!(without(&["d/a.safetensors", "d/b.safetensors"]).contains("a.safetensors, b.safetensors"));
         assert!(without(&["d/tokenizer.json"]).contains("no file with weights"));
+    }
+
+    #[test]
+    fn gguf_files_are_a_model_of_their_own() {
+        let (name, files, weights) = found(&["d/README.md", "d/tiny.Q8_0.gguf"]);
+        assert_eq!((name.as_str(), weights.as_deref()), ("tiny.Q8_0", Some("tiny.Q8_0.gguf")));
+        assert_eq!(files, ["d/tiny.Q8_0.gguf"]);
+        let parts = ["m-00002-of-00002.gguf", "m-00001-of-00002.gguf"];
+        let (name, files, weights) = found(&parts);
+        assert_eq!((name.as_str(), weights.as_deref()), ("m", Some(parts[1])));
+        assert_eq!(files, [parts[1], parts[0]]);
+        assert!(refused(&parts[..1]).contains("missing: m-00001-of-00002.gguf"));
+        assert!(refused(&["a.gguf", "b.gguf"]).contains("several GGUF models here: a, b"));
+        // Beside weights of the other format they are no part of the model.
+        let (_, files, _) = found(&["d/config.json", "d/model.safetensors", "d/model.gguf"]);
+        assert_eq!(files, ["d/config.json", "d/model.safetensors"]);
+        // A config beside them is not needed.
+        assert_eq!(found(&["d/config.json", "d/m.gguf"]).2.as_deref(), Some("m.gguf"));
     }
 
     #[test]

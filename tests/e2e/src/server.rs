@@ -336,7 +336,7 @@ pub fn sandboxed(tools: &Tools, allowed: bool) -> Result<Router> {
 /// Hosts with unusual behaviour, each with the main model. `/keyed/` serves files only for requests with `?k=1`.
 /// `/forbidding/` answers 403 for missing files and has the weights in shards. `/pages/` answers with a web page for
 /// missing files and has no tokenizer. `/waiting/` never ends its weights. `/begun/` has a tokenizer that puts a token
-/// before the text.
+/// before the text. `/gguf/` has a small Mixtral as a GGUF file, whole and without its end.
 ///
 /// # Errors
 /// The site was not built.
@@ -366,7 +366,11 @@ pub fn hosts(tools: &Tools) -> Result<Router> {
         let sharded = shards(&weights)?.route("/config.json", file(&config)).route("/model.safetensors", missing());
         Ok(sharded)
     };
+    let gguf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gguf/mixtral.gguf");
+    let gguf = std::fs::read(&gguf).with_context(|| format!("there is no {}", gguf.display()))?;
+    let half_gguf = file(&gguf[..gguf.len() / 2]);
     Ok(site(tools)?
+        .nest("/gguf", Router::new().route("/mixtral.gguf", file(&gguf)).route("/half.gguf", half_gguf))
         .nest(
             "/keyed",
             Router::new()

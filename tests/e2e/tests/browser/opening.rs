@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 tests![
     a_directory_with_another_model_below_it_opens_unmixed,
+    a_gguf_file_opens_from_a_directory_and_from_an_address,
     directories_of_several_models_and_of_none_are_refused_in_words,
     a_model_dropped_anywhere_opens,
     the_same_directory_can_be_chosen_again,
@@ -34,6 +35,7 @@ fn directory(stage: &Stage, name: &str, files: &[(&str, Content)]) -> Result<Pat
         match content {
             Content::Of(model, file) => drop(std::fs::copy(stage.tools().model(model).join(file), path)?),
             Content::Bytes(bytes) => std::fs::write(path, bytes)?,
+            Content::Gguf(file) => drop(std::fs::copy(gguf(file), path)?),
         }
     }
     Ok(directory)
@@ -43,9 +45,16 @@ enum Content {
     /// A copy of a file of a model that the site ships.
     Of(&'static str, &'static str),
     Bytes(&'static [u8]),
+    /// A copy of a file of `tests/gguf`.
+    Gguf(&'static str),
 }
 
-use Content::{Bytes, Of};
+/// The path of a file of `tests/gguf`.
+fn gguf(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../gguf").join(file)
+}
+
+use Content::{Bytes, Gguf, Of};
 
 /// Opens a directory through the page's dialog.
 async fn open_directory(page: &Page, directory: &Path) -> Result<()> {
@@ -91,6 +100,33 @@ async fn a_directory_with_another_model_below_it_opens_unmixed(stage: &Stage) ->
     in_use(&page, "my-model").await?;
     let trace = page.trace("none").await?;
     assert_eq!(trace.layers[0].selected, expected.layers[0].selected);
+    Ok(())
+}
+
+async fn a_gguf_file_opens_from_a_directory_and_from_an_address(stage: &Stage) -> Result<()> {
+    let files = [("mixtral.gguf", Gguf("mixtral.gguf")), ("README.md", Bytes(b"# A model"))];
+    let directory = directory(stage, "gguf", &files)?;
+    let path = gguf("mixtral.gguf").canonicalize()?;
+    let expected = cli::trace(stage.tools(), &path.to_string_lossy(), "the man", "cpu")?;
+    let same = async |page: &Page| -> Result<()> {
+        in_use(page, "mixtral").await?;
+        let trace = page.trace("none").await?;
+        assert_eq!(trace.layers[0].selected, expected.layers[0].selected);
+        assert_eq!(trace.tokens.len(), expected.tokens.len());
+        Ok(())
+    };
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=the%20man").await?;
+    page.routed().await?;
+    open_directory(&page, &directory).await?;
+    same(&page).await?;
+    let server = Server::start(server::hosts(stage.tools())?).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    let address = |file: &str| encoded(&server.url(&format!("/gguf/{file}")));
+    page.goto(&server.url(&format!("/?text=the%20man&model={}", address("mixtral.gguf")))).await?;
+    same(&page).await?;
+    page.goto(&server.url(&format!("/?text=the%20man&model={}", address("half.gguf")))).await?;
+    let view = page.wait("the reason", |view| !view.error.is_empty()).await?;
+    assert!(view.error.contains("half.gguf") && view.error.contains("cut off"), "{}", view.error);
     Ok(())
 }
 
