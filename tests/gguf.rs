@@ -110,6 +110,18 @@ fn a_mixtral_with_tensors_in_every_format_gives_the_logits_of_the_package() {
     }
 }
 
+/// llama.cpp read a file with the same numbers in f32, which `moescope quantise` had written (gguf/with_llama_cpp.py).
+#[test]
+fn llama_cpp_gives_the_same_logits() {
+    let json: Value = serde_json::from_slice(&std::fs::read(fixture("llama_cpp.json")).unwrap()).unwrap();
+    let logits: Vec<Vec<f32>> = serde_json::from_value(json["logits"].clone()).unwrap();
+    let ids: Vec<u32> = serde_json::from_value(json["ids"].clone()).unwrap();
+    let model = open("mixtral.gguf").unwrap();
+    let (found, _) = run(Engine::cpu(&model).unwrap(), &ids);
+    let off = difference(&found, &logits.concat());
+    assert!(off < 3e-3, "{off}");
+}
+
 #[test]
 fn a_dense_model_opens_whole_and_split() {
     for file in ["llama.gguf", "llama-00001-of-00002.gguf", "llama-00002-of-00002.gguf"] {
@@ -136,6 +148,48 @@ fn the_tokenizer_comes_from_the_metadata() {
     assert_eq!(shown, ["<s>", " the", " ", "he", "\\xC3", "\\xA4", "\n"]);
     let text: String = tokenizer.tokens(&ids[1..], 0).into_iter().map(|token| token.text).collect();
     assert_eq!(text, " the heä\n");
+}
+
+/// Writes the model `from` in the format `to` with the command line, and opens what it wrote.
+fn quantised(from: &Path, to: &str) -> Model {
+    let name = from.file_stem().unwrap().to_string_lossy();
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{to}.gguf"));
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_moescope"))
+        .arg("quantise")
+        .arg(from)
+        .args(["--to", to, "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+    Model::new(&read_dir(&out).unwrap()).unwrap()
+}
+
+#[test]
+fn a_quantised_model_is_near_the_one_that_it_was() {
+    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models/main");
+    let files = read_dir(&main).unwrap();
+    let model = Model::new(&files).unwrap();
+    let text = "The old bridge was wide, and nobody had crossed it for years.";
+    let ids = Tokenizer::new(files.tokenizer.as_ref().unwrap(), 8192).unwrap().encode(text).unwrap().0;
+    let (expected, _) = run(Engine::cpu(&model).unwrap(), &ids);
+    let squares = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+    for (to, most) in [("f32", 0.0), ("q8_0", 0.02), ("q4_k", 0.2), ("q4_0", 0.3)] {
+        let (found, _) = run(Engine::cpu(&quantised(&main, to)).unwrap(), &ids);
+        let off =
+            squares(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / squares(&mut expected.iter().copied());
+        assert!(off <= most, "{to}: {off}");
+        assert!(off > 0.0 || to == "f32", "{to} rounds nothing");
+    }
+}
+
+#[test]
+fn a_quantised_model_keeps_its_tokenizer() {
+    let before = read_dir(&fixture("llama.gguf")).unwrap();
+    let json: Value = serde_json::from_slice(before.tokenizer.as_ref().unwrap()).unwrap();
+    drop(quantised(&fixture("llama.gguf"), "q8_0"));
+    let after = read_dir(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("llama.q8_0.gguf")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(after.tokenizer.as_ref().unwrap()).unwrap(), json);
 }
 
 /// A file in memory, changed.

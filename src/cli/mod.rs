@@ -5,6 +5,7 @@ mod experts;
 mod files;
 mod generate;
 mod policy;
+mod quantise;
 mod record;
 mod subject;
 mod trace;
@@ -32,6 +33,8 @@ enum Command {
     Generate(generate::Options),
     /// Count which tokens each expert gets over texts of known domains, and write the counts as JSON.
     Experts(experts::Options),
+    /// Write a model as a GGUF file with rounded weights, which llama.cpp reads too.
+    Quantise(quantise::Options),
     /// Record how the routing of a few texts changed over a training run, from the run's snapshots.
     Record(record::Options),
 }
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Choices(options) => pollster::block_on(policy::choices(&options)),
         Command::Generate(options) => pollster::block_on(generate::run(&options)),
         Command::Experts(options) => pollster::block_on(experts::run(&options)),
+        Command::Quantise(options) => pollster::block_on(quantise::run(&options)),
         Command::Record(options) => pollster::block_on(record::run(&options)),
     };
     match done {

@@ -93,6 +93,11 @@ impl Model {
         self.tensors.release_files();
     }
 
+    /// All tensors by name.
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
     /// What to say about this model while `backend` runs it.
     pub fn info(&self, backend: Backend, note: Option<String>) -> ModelInfo {
         let Self { name, family, architecture, tensors, .. } = self;

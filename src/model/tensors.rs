@@ -253,6 +253,16 @@ impl Tensors {
         self.get(name, &[rows, cols])
     }
 
+    /// The sizes of the tensor `name`, columns last.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// The vector or matrix `name`, of the sizes `shape`.
+    pub fn of_shape(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>> {
+        self.get(name, shape)
+    }
+
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>> {
         let entry = self.entries.get(name).ok_or_else(|| {
             let files = self.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");

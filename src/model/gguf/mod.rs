@@ -3,12 +3,14 @@
 //! `tokenizer.json`, and tensors with Hugging Face's names. A family does not need to know GGUF.
 
 mod config;
+pub mod encode;
 mod header;
 mod keys;
 mod metadata;
-mod names;
-mod pre_tokenizer;
+pub mod names;
+pub mod pre_tokenizer;
 pub mod tokenizer;
+pub mod writer;
 
 pub use header::{FORMATS, Header, MAGIC, TensorInfo, header_bytes};
 pub use metadata::{Metadata, Value};

@@ -22,15 +22,16 @@ pub struct Architecture {
     neighbours: bool,
 }
 
-/// Tensors that belong to no layer.
-const WHOLE: [(&str, &str); 3] =
+/// Tensors that belong to no layer: the file's name and Hugging Face's.
+pub const WHOLE: [(&str, &str); 3] =
     [("token_embd", "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head")];
 
 /// All of them.
 static ARCHITECTURES: [Architecture; 1] =
     [Architecture { name: "llama", config: llama, layer: &LLAMA, neighbours: true }];
 
-const LLAMA: [(&str, &str); 13] = [
+/// Tensors of a layer of Llama and Mixtral; see [`Architecture`].
+pub const LLAMA: [(&str, &str); 13] = [
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),

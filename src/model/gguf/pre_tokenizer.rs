@@ -125,3 +125,45 @@ pub fn words(name: &str) -> Option<Words> {
         _ => None,
     }
 }
+
+/// Patterns of a `tokenizer.json` for which llama.cpp has an adaptation, by the name that it gives them.
+const ADAPTED: [(&str, &str); 3] = [
+    (
+        "llama-bpe",
+        concat!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
+            r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        ),
+    ),
+    (
+        "qwen2",
+        concat!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
+            r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        ),
+    ),
+    ("gpt-2", r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"),
+];
+
+/// What llama.cpp calls the pre-tokenizer `json` of a `tokenizer.json`; none where it is not one of a few.
+pub fn name_of(json: &serde_json::Value) -> Option<&'static str> {
+    let parts = match json["pretokenizers"].as_array() {
+        Some(parts) => parts.as_slice(),
+        None => std::slice::from_ref(json),
+    };
+    let (bytes, splits) = parts.split_last().filter(|(last, _)| last["type"] == "ByteLevel")?;
+    match (splits, bytes["use_regex"] != false) {
+        ([], true) => return Some("gpt-2"),
+        ([digits], true) if digits["type"] == "Digits" && digits["individual_digits"] == true => {
+            return Some("starcoder");
+        }
+        (_, true) => return None,
+        _ => {}
+    }
+    let patterns: Vec<&str> = splits.iter().map(|split| split["pattern"]["Regex"].as_str()).collect::<Option<_>>()?;
+    if let Some((name, _)) = ADAPTED.iter().find(|(_, known)| patterns == [*known]) {
+        return Some(name);
+    }
+    let names = ["gpt-2", "llama-bpe", "qwen2", "starcoder", "deepseek-llm", "deepseek-v3", "falcon", "default"];
+    names.into_iter().find(|name| words(name).is_some_and(|words| words.patterns == patterns))
+}
