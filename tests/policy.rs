@@ -212,6 +212,14 @@ fn the_ablation_equals_whole_runs() {
         ("basic", r#"[{"off": [2]}, {"tokens": [5, 20], "top_k": 3}]"#),
         ("basic", r#"{"capacity_factor": 0.5, "overflow": "next-best"}"#),
         ("basic", r#"{"gate": "hash"}"#),
+        // Tokens that the expert did not serve change too.
+        ("basic", r#"{"gate": "top-k-of-softmax"}"#),
+        ("grouped", "{}"),
+        ("grouped-softmax", "{}"),
+        ("softmax-bias", "{}"),
+        ("sigmoid-top-k", "{}"),
+        ("sparse-mixer", "{}"),
+        ("scaled-experts", r#"{"renormalise": false}"#),
     ];
     for (name, policy) in cases {
         let model = fixture(name);
