@@ -52,7 +52,7 @@ impl Lens {
         self.engine.look(*last).into_iter().map(lens).collect()
     }
 
-    /// Every set of experts that the last but one of `ids` could go to in `layer`, by what the last one costs after it.
+    /// Tries every set of experts in `layer` for the last but one of `ids`, and computes the loss of the last one.
     /// `ids` has two tokens at least; the gates must do as the model's own.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
-//! What the heads of a layer's attention look at from the chosen token, token by token.
+//! The attention of a layer's heads from the chosen token to each other token.
 
 use moescope::routing::lens::LayerLens;
 use std::collections::BTreeMap;
 
-/// A token that is looked at: how much each head does, 0 to 1.
+/// The attention of each head to a token, 0 to 1.
 pub type Heads = Vec<f32>;
 
-/// The tokens that the heads of `layer` look at, by position; empty where nothing is known of it.
+/// The tokens with attention from the heads of `layer`, by position; empty where it was not computed.
 pub fn looked_at(look: &[LayerLens], layer: usize) -> BTreeMap<usize, Heads> {
     let mut tokens = BTreeMap::new();
     let Some(lens) = look.iter().find(|lens| lens.layer == layer) else { return tokens };
@@ -19,7 +19,7 @@ pub fn looked_at(look: &[LayerLens], layer: usize) -> BTreeMap<usize, Heads> {
     tokens
 }
 
-/// The token that the heads of `layer` look at most, and how much on average, 0 to 1.
+/// The token with the most attention from the heads of `layer`, and the mean over the heads, 0 to 1.
 pub fn most_looked_at(look: &[LayerLens], layer: usize) -> Option<(usize, f32)> {
     let mean = |heads: Heads| heads.iter().sum::<f32>() / heads.len().max(1) as f32;
     let tokens = looked_at(look, layer).into_iter().map(|(position, heads)| (position, mean(heads)));

@@ -1,56 +1,57 @@
-//! Beat the router: for some tokens of the text the visitor chooses the experts of one layer, and sees what the next
-//! token costs after that choice, after the router's, after the best of all and on average over all.
+//! The game against the router. For some tokens of the text the visitor chooses the experts of one layer. The page
+//! then shows the loss of the next token after that choice, after the router's, after the best of all, and on average
+//! over all.
 
 use crate::phrase::Phrase;
 use moescope::routing::Trace;
 use moescope::routing::lens::TriedSets;
 use moescope_worker::protocol::{Command, Request};
 
-/// Tokens of a game.
+/// Number of tokens of a game.
 pub const ROUNDS: usize = 10;
 
-/// Tokens before the marked one that the visitor should be able to read.
+/// The least number of tokens before a marked one, so that the visitor has some context.
 const CONTEXT: usize = 4;
 
-/// What the next token costs after each choice, in bits.
+/// The loss of the next token after each choice, in bits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Round {
     /// The token's position.
     pub position: usize,
     /// The visitor's experts.
     pub mine: Vec<u32>,
-    /// After the visitor's choice.
+    /// The loss after the visitor's choice.
     pub bits: f64,
-    /// What was tried: the router's choice and all others.
+    /// The losses of the router's choice and all others.
     pub tried: TriedSets,
 }
 
 impl Round {
-    /// Bits after the router's choice.
+    /// The loss after the router's choice, in bits.
     pub fn router(&self) -> f64 {
         self.tried.bits_of(&self.tried.router).unwrap_or(f64::NAN)
     }
 
-    /// No other choice is better than the router's.
+    /// Whether no other choice is better than the router's.
     pub fn router_is_best(&self) -> bool {
         self.router() <= self.tried.best().bits
     }
 }
 
-/// Means over the rounds played, in bits per token.
+/// Mean losses over the rounds played, in bits per token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// Rounds played.
+    /// Number of rounds played.
     pub rounds: usize,
-    /// After the visitor's choices.
+    /// The mean after the visitor's choices.
     pub mine: f64,
-    /// After the router's.
+    /// The mean after the router's choices.
     pub router: f64,
-    /// After the best choices.
+    /// The mean after the best choices.
     pub best: f64,
-    /// Over all choices: chance.
+    /// The mean over all choices, as for a random choice.
     pub chance: f64,
-    /// Rounds in which the visitor's choice was no worse than the router's.
+    /// Rounds in which the visitor's choice was at least as good as the router's.
     pub won: usize,
     /// Rounds in which the router's choice was the best.
     pub router_best: usize,
@@ -61,24 +62,24 @@ pub struct Score {
 pub struct Game {
     /// The layer in which the visitor chooses.
     pub layer: usize,
-    /// Experts to choose for a token.
+    /// Number of experts to choose for a token.
     pub size: usize,
     /// The tokens' positions.
     pub tokens: Vec<usize>,
-    /// Experts chosen for the token that is asked about.
+    /// Experts chosen so far for the current token.
     pub picked: Vec<u32>,
-    /// What has been played.
+    /// The rounds that are over.
     pub rounds: Vec<Round>,
-    /// The round shown is over, and its outcome is shown.
+    /// Whether the current round is over and its outcome is shown.
     pub shown: bool,
-    /// Why it cannot go on.
+    /// Why the game cannot continue.
     pub failed: Option<Phrase>,
     request: Request,
     tried: Option<TriedSets>,
 }
 
 impl Game {
-    /// A game on a text; none where it is too short.
+    /// A game on a text; `None` where the text is too short.
     pub fn new(trace: &Trace, layer: usize) -> Option<Self> {
         let routed = trace.layer(layer).filter(|layer| layer.top_k > 0 && layer.experts > layer.top_k)?;
         let tokens = tokens(trace)?;
@@ -95,13 +96,13 @@ impl Game {
         })
     }
 
-    /// The token that is asked about; none after the last.
+    /// The current token; `None` after the last one.
     pub fn token(&self) -> Option<usize> {
         let round = if self.shown { self.rounds.len() - 1 } else { self.rounds.len() };
         self.tokens.get(round).copied()
     }
 
-    /// Asks what every choice costs for the token.
+    /// Requests the losses of all choices for the current token.
     pub fn ask(&mut self, request: Request) -> Option<Command> {
         self.request = request;
         self.tried = None;
@@ -109,7 +110,7 @@ impl Game {
         Some(Command::TrySets { request, layer: self.layer, position })
     }
 
-    /// What every choice costs; true where it is of this game.
+    /// The losses of all choices arrived; returns true if they belong to this game.
     pub fn hear(&mut self, request: Request, tried: TriedSets) -> bool {
         let is_mine = request == self.request;
         if is_mine {
@@ -119,7 +120,7 @@ impl Game {
         is_mine
     }
 
-    /// It cannot be tried; true where that is of this game.
+    /// The choices could not be tried; returns true if that belongs to this game.
     pub fn hear_failure(&mut self, request: Request, message: &str) -> bool {
         let is_mine = request == self.request;
         if is_mine {
@@ -128,7 +129,7 @@ impl Game {
         is_mine
     }
 
-    /// Chooses an expert, or takes it back.
+    /// Chooses an expert, or reverts that choice.
     pub fn pick(&mut self, expert: u32) {
         if self.shown || self.token().is_none() {
             return;
@@ -141,13 +142,13 @@ impl Game {
         self.close_round();
     }
 
-    /// On to the next token.
+    /// Goes to the next token.
     pub fn go_on(&mut self) {
         self.shown = false;
         self.picked.clear();
     }
 
-    /// The round is over once the visitor has chosen and all choices are tried.
+    /// Ends the round if the visitor has chosen and all choices have been tried.
     fn close_round(&mut self) {
         let Some(tried) = self.tried.as_ref().filter(|_| self.picked.len() == self.size && !self.shown) else { return };
         let Some(bits) = tried.bits_of(&self.picked) else { return };
@@ -161,12 +162,12 @@ impl Game {
         self.rounds.last().filter(|_| self.shown)
     }
 
-    /// All tokens are played, and the last outcome was seen.
+    /// Whether all rounds are over and the last outcome was seen.
     pub fn is_over(&self) -> bool {
         !self.shown && self.rounds.len() == self.tokens.len()
     }
 
-    /// Means over what was played; none before the first round is over.
+    /// The means over the rounds played; `None` before the end of the first round.
     pub fn score(&self) -> Option<Score> {
         let rounds = self.rounds.len();
         let mean = |bits: fn(&Round) -> f64| self.rounds.iter().map(bits).sum::<f64>() / rounds as f64;
@@ -182,11 +183,11 @@ impl Game {
     }
 }
 
-/// Tokens spread over the text, each with some before it and one after it; none where there are too few.
+/// Tokens distributed over the text, each with some tokens before it and one after it; `None` where there are too few.
 fn tokens(trace: &Trace) -> Option<Vec<usize>> {
     let last = trace.len().checked_sub(2)?;
     let room = (last + 1).checked_sub(CONTEXT)?;
-    // A part of a character is nothing that one could guess about.
+    // A token that is a part of a character cannot be read.
     let can_be_read = |position: &usize| !trace.tokens[*position].text.trim().is_empty();
     let places: Vec<usize> = (CONTEXT..=last).filter(can_be_read).collect();
     let rounds = ROUNDS.min(places.len());

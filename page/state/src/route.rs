@@ -6,14 +6,14 @@
 use crate::address::Address;
 use std::fmt;
 
-/// A place of the site.
+/// A section of the site.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Route {
     /// One text and its routing.
     Explore(Box<Address>),
-    /// The lessons; what follows `#/learn`.
+    /// The lessons; has the rest of the fragment after `#/learn`.
     Learn(String),
-    /// The experiments; what follows `#/lab`.
+    /// The experiments; has the rest of the fragment after `#/lab`.
     Lab(String),
 }
 

@@ -1,20 +1,20 @@
-//! Every set of experts that one token could go to in one layer, and what the next token costs after each. The text
-//! before the token, and the token up to the layer's attention, run once; each set runs the token's rest.
+//! Tries every set of experts for one token in one layer, and computes the loss of the next token after each. The text
+//! before the token, and the token up to the layer's attention, run once; the rest of the token runs for each set.
 
 use super::CpuEngine;
 use crate::engine::logits::Logits;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Sets tried at most.
+/// The most sets that are tried.
 const MOST_SETS: usize = 200;
 
-/// A set of experts and what the next token costs after it.
+/// A set of experts, and the loss of the next token with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TriedSet {
     /// The experts, by number.
     pub experts: Vec<u32>,
-    /// Bits of the next token.
+    /// The loss of the next token, in bits.
     pub bits: f64,
 }
 
@@ -27,32 +27,32 @@ pub struct TriedSets {
     pub position: usize,
     /// The experts that the router chose, by number.
     pub router: Vec<u32>,
-    /// All sets of as many experts.
+    /// All sets with the same number of experts.
     pub sets: Vec<TriedSet>,
 }
 
 impl TriedSets {
-    /// What the next token costs after this set, in any order; none for a set of another size.
+    /// The loss in bits with this set, given in any order; `None` for a set of another size.
     pub fn bits_of(&self, experts: &[u32]) -> Option<f64> {
         let mut experts = experts.to_vec();
         experts.sort_unstable();
         self.sets.iter().find(|set| set.experts == experts).map(|set| set.bits)
     }
 
-    /// The set after which the next token costs least.
+    /// The set with the lowest loss.
     pub fn best(&self) -> &TriedSet {
         self.sets.iter().min_by(|a, b| a.bits.total_cmp(&b.bits)).expect("there is a set")
     }
 
-    /// The mean over all sets: what chance costs, in bits.
+    /// The mean loss over all sets in bits, which is that of a random choice.
     pub fn mean(&self) -> f64 {
         self.sets.iter().map(|set| set.bits).sum::<f64>() / self.sets.len() as f64
     }
 }
 
 impl CpuEngine {
-    /// Tries every set for token `id`, which follows the tokens in the cache, in layer `n`; `next` follows it. The
-    /// gates must do as the model's own. The cache stays as it is.
+    /// Tries every set in layer `n` for the token `id`, which follows the tokens in the cache; `next` is the token
+    /// after it. The settings must be the model's own. The cache does not change.
     ///
     /// # Errors
     /// `Input`: the layer has no experts, or too many sets.
@@ -98,7 +98,7 @@ impl CpuEngine {
     }
 }
 
-/// All sets of `size` of so many experts, in order; none where they are too many.
+/// All sets of `size` out of `experts` experts, in order; `None` where there are too many.
 fn sets_of(experts: u32, size: usize) -> Option<Vec<Vec<u32>>> {
     let mut sets = vec![Vec::new()];
     for _ in 0..size {

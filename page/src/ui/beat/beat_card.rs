@@ -1,4 +1,4 @@
-//! The game against the router: a marked token, the experts to choose from, what each choice costs, and the score.
+//! The game against the router: a marked token, the experts to choose from, the loss after each choice, and the score.
 
 use crate::i18n::format;
 use crate::i18n::messages::{say, t};
@@ -19,7 +19,7 @@ const BEFORE: usize = 120;
 pub struct BeatCardProps {
     pub game: Shared<Game>,
     pub trace: Shared<Trace>,
-    /// What the experts were seen to handle, for a hint on each.
+    /// The model's dossiers, for a hint about each expert.
     pub dossier: Option<Shared<Dossier>>,
     pub dispatch: Callback<Action>,
 }
@@ -58,7 +58,7 @@ pub fn BeatCard(props: &BeatCardProps) -> Html {
     }
 }
 
-/// The marked token, the experts, and once the visitor has chosen what that costs.
+/// The marked token, the experts, and the loss after the visitor's choice.
 fn round(props: &BeatCardProps, position: usize, outcome: Option<&Round>) -> Html {
     let game = &*props.game;
     let next = props.dispatch.reform(|_: MouseEvent| Action::Game(GameStep::Next));
@@ -86,7 +86,7 @@ fn round(props: &BeatCardProps, position: usize, outcome: Option<&Round>) -> Htm
     }
 }
 
-/// The text up to the token; once the round is over the token after it too.
+/// The text up to the token; after the round, with the token that follows.
 fn context(trace: &Trace, position: usize, shown: bool) -> Html {
     let text: String = trace.tokens[..position].iter().map(|token| token.text.as_str()).collect();
     let start = text.char_indices().rev().nth(BEFORE).map_or(0, |(at, _)| at);
@@ -106,7 +106,7 @@ fn context(trace: &Trace, position: usize, shown: bool) -> Html {
     }
 }
 
-/// A button an expert, with a hint at what it handles.
+/// A button for each expert, with a hint about what it handles.
 fn experts(props: &BeatCardProps, outcome: Option<&Round>) -> Html {
     let game = &*props.game;
     let experts = props.trace.layer(game.layer).map_or(0, |layer| layer.experts) as u32;
@@ -145,7 +145,7 @@ fn hint(props: &BeatCardProps, expert: u32) -> Option<String> {
     Some(domain_name(dossier, most))
 }
 
-/// Bits of the next token after each choice, as bars.
+/// The loss of the next token after each choice, as bars.
 fn costs(round: &Round) -> Html {
     let (router, best, mean) = (round.router(), round.tried.best(), round.tried.mean());
     let longest = [round.bits, router, best.bits, mean].into_iter().fold(0.1, f64::max);
@@ -176,7 +176,7 @@ fn costs(round: &Round) -> Html {
     }
 }
 
-/// The means over all rounds, and what is to be learned from them.
+/// The means over all rounds, and what they show.
 fn the_end(score: &Score, props: &BeatCardProps) -> Html {
     let again = props.dispatch.reform(|_: MouseEvent| Action::Game(GameStep::Begin));
     let figure = |bits: f64| format::decimal(bits);

@@ -1,32 +1,32 @@
-//! What stands on the page as an SVG of its own: boxes, texts, drawings and canvases where they are, under a title and
-//! over a line with legend, model and date. It looks the same outside of the page.
+//! Makes an SVG of a part of the page: boxes, texts, drawings and canvases at their places, with a title above and a
+//! legend, the model and the date below. It looks the same outside of the page.
 
 use gloo::utils::{document, window};
 use std::fmt::Write;
 use wasm_bindgen::JsCast;
 use web_sys::{CssStyleDeclaration, Element, HtmlCanvasElement, Node, XmlSerializer};
 
-/// What stands around a picture.
+/// The texts around a picture.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Caption {
-    /// Over it.
+    /// The title above it.
     pub title: String,
-    /// Under it: what its colours and sizes mean.
+    /// The meaning of its colours and sizes, below it.
     pub legend: String,
-    /// Under that: the model, the page, the date.
+    /// The model, the page and the date, below the legend.
     pub source: String,
 }
 
-/// Controls and words about them: no part of a picture.
+/// Selectors of controls and their labels, which are not part of a picture.
 const LEFT_OUT: &str = ".save, .as-table, .acts, .segments, .zoom, .playback, .switch, .hidden, .head, .hint, \
     .map-column, .map-row, select, input, textarea, details:not([open]) > :not(summary), summary, .recorded";
 
-/// Space around a picture, and the sizes of its words, in CSS pixels.
+/// Space around a picture, and the sizes of its texts, in CSS pixels.
 const EDGE: f64 = 16.0;
 const TITLE: f64 = 20.0;
 const WORDS: f64 = 13.0;
 
-/// `element` as an SVG, and its width and height in CSS pixels.
+/// `element` as an SVG, with its width and height in CSS pixels.
 pub fn as_svg(element: &Element, caption: &Caption) -> Option<(String, f64, f64)> {
     let frame = element.get_bounding_client_rect();
     let head = EDGE + TITLE + 10.0;
@@ -77,7 +77,7 @@ fn panel() -> Option<Element> {
 
 struct Drawing {
     content: String,
-    /// What is there on the page stands at 0, 0 in the picture.
+    /// The position on the page of the picture's upper left corner.
     left: f64,
     top: f64,
 }
@@ -121,7 +121,7 @@ impl Drawing {
         Some(())
     }
 
-    /// The ground of an element and the line under it.
+    /// Draws the background of an element, and the line below it.
     fn boxes(&mut self, style: &CssStyleDeclaration, (x, y, width, height): (f64, f64, f64, f64)) {
         let (x, y) = (x - self.left, y - self.top);
         let ground = value(style, "background-color");
@@ -150,7 +150,7 @@ impl Drawing {
         }
     }
 
-    /// A text, word by word where it has several lines.
+    /// Draws a text, word by word where it has several lines.
     fn words(&mut self, node: &Node, style: &CssStyleDeclaration) -> Option<()> {
         let text = node.text_content().unwrap_or_default();
         if text.trim().is_empty() {
@@ -199,7 +199,7 @@ impl Drawing {
         );
     }
 
-    /// A drawing, its marks styled as they are now.
+    /// Copies an SVG drawing, with the current styles of its elements.
     fn drawing(&mut self, drawing: &Element) -> Option<()> {
         let copy: Element = drawing.clone_node_with_deep(true).ok()?.dyn_into().ok()?;
         let frame = drawing.get_bounding_client_rect();
@@ -224,7 +224,7 @@ impl Drawing {
             for property in ["style", "class", "tabindex", "role"] {
                 copied.remove_attribute(property).ok()?;
             }
-            // Where bars move smoothly, their place is a style.
+            // Animated bars have their position as a style.
             if mark.tag_name() == "rect" {
                 for property in ["x", "y", "width", "height", "rx"] {
                     let value = value(&style, property);
@@ -239,7 +239,7 @@ impl Drawing {
     }
 }
 
-/// What a mark in an SVG needs to look outside the page as it does here.
+/// The style properties that an SVG element needs to look the same outside of the page.
 const STYLES: [&str; 13] = [
     "fill",
     "fill-opacity",
@@ -269,7 +269,7 @@ fn is_clear(colour: &str) -> bool {
     colour == "transparent" || colour.starts_with("rgba(") && colour.ends_with(", 0)") || colour.ends_with("/ 0)")
 }
 
-/// `color(srgb 0.5 0.5 0.5)`, which few programs know, as `rgb(128, 128, 128)`; all else as it is.
+/// Rewrites `color(srgb 0.5 0.5 0.5)`, which few programs support, as `rgb(128, 128, 128)`; other colours stay.
 fn plain(colour: &str) -> String {
     let Some(numbers) = colour.strip_prefix("color(srgb ").and_then(|rest| rest.strip_suffix(')')) else {
         return colour.to_owned();
@@ -283,13 +283,13 @@ fn plain(colour: &str) -> String {
     if alpha < 1.0 { format!("rgba({red}, {green}, {blue}, {alpha})") } else { format!("rgb({red}, {green}, {blue})") }
 }
 
-/// A text in XML.
+/// Escapes a text for XML.
 fn escaped(text: &str) -> String {
     let signs = text.chars().filter(|sign| !sign.is_control() || *sign == '\n');
     signs.collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Lines of at most so many characters.
+/// Divides a text into lines of at most `most` characters.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
