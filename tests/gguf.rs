@@ -69,7 +69,7 @@ fn open(file: &str) -> Result<Model> {
     Model::new(&read_dir(&fixture(file))?)
 }
 
-/// What `make.py` computed: ids, logits, the experts of each layer and token.
+/// The results of `make.py`: ids, logits, and the experts of each layer and token.
 fn expected(name: &str) -> (Vec<u32>, Vec<f32>, Vec<Vec<Vec<u32>>>) {
     let json: Value = serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap();
     let logits: Vec<Vec<f32>> = serde_json::from_value(json["logits"].clone()).unwrap();
@@ -77,7 +77,7 @@ fn expected(name: &str) -> (Vec<u32>, Vec<f32>, Vec<Vec<Vec<u32>>>) {
     (serde_json::from_value(read("ids")).unwrap(), logits.concat(), serde_json::from_value(read("selected")).unwrap())
 }
 
-/// The largest difference, over the largest number.
+/// The largest absolute difference, divided by the largest absolute value.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
@@ -101,7 +101,7 @@ fn check(model: &Model, engine: Engine, name: &str, tolerance: f32) {
 fn a_mixtral_with_tensors_in_every_format_gives_the_logits_of_the_package() {
     let model = open("mixtral.gguf").unwrap();
     check(&model, Engine::cpu(&model).unwrap(), "mixtral.json", 1e-4);
-    // As a large model's weights are kept.
+    // Large models keep their weights this way.
     let as_it_is = Engine::Cpu(Box::new(CpuEngine::packed(&model, Stored::as_is).unwrap()));
     check(&model, as_it_is, "mixtral.json", 1e-4);
     match pollster::block_on(Engine::gpu(&model)) {
@@ -223,7 +223,7 @@ fn damaged_files_are_refused_in_one_line() {
     refused(&|bytes| put(bytes, "llama.attention.head_count", 4, &0u32.to_le_bytes()), "head_count is 0");
     refused(&|bytes| put(bytes, "llama.context_length", 0, &99u32.to_le_bytes()), "of the type 99");
     refused(&|bytes| put(bytes, "llama.rope.freq_base", 4, &f32::NAN.to_le_bytes()), "must be a number");
-    // The name and four bytes that say how many dimensions there are; then these.
+    // The name and four bytes with the number of dimensions come first, then the dimensions.
     refused(&|bytes| put(bytes, "token_embd.weight", 4, &u64::MAX.to_le_bytes()), "token_embd.weight has");
     refused(&|bytes| put(bytes, "token_embd.weight", 20, &0u32.to_le_bytes()), "overlap");
     refused(&|bytes| put(bytes, "token_embd.weight", 20, &19u32.to_le_bytes()), "numbers of the kind IQ1_S");

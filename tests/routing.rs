@@ -7,7 +7,7 @@ use moescope::routing::{LayerTrace, balance};
 use moescope::shape::{Gate, GateKind, MoeShape, Setting};
 use proptest::prelude::*;
 
-/// Routes one token as a model with this gate does.
+/// Routes one token through this gate, as a model does.
 fn route(gate: Gate, router_logits: &[f32], bias: &[f32], selected: &mut [u32], weights: &mut [f32]) {
     let experts = router_logits.len() - gate.groups;
     let shape = MoeShape { gate: Some(gate), ..MoeShape::mixtral(experts, selected.len(), 1) };
@@ -17,7 +17,7 @@ fn route(gate: Gate, router_logits: &[f32], bias: &[f32], selected: &mut [u32], 
     choose::route(&setting, place, &scores, &mut Room::default(), selected, weights);
 }
 
-/// Router logits of `tokens` tokens over `experts` experts, and a k.
+/// Router logits of `tokens` tokens over `experts` experts, and `k`, the experts per token.
 fn routed() -> impl Strategy<Value = LayerTrace> {
     (1usize..20, 0usize..30).prop_flat_map(|(experts, tokens)| {
         let logits = proptest::collection::vec(-9.0f32..9.0, experts * tokens);
@@ -44,7 +44,7 @@ proptest! {
         }
     }
 
-    /// Softmax over all, top-k, renormalise: the long way gives the same.
+    /// Softmax over all experts, then top-k, then renormalising: this longer computation gives the same result.
     #[test]
     fn the_gate_is_softmax_top_k_renormalise(layer in routed()) {
         for position in 0..layer.tokens() {
@@ -60,7 +60,7 @@ proptest! {
         }
     }
 
-    /// Renaming the experts renames the choices and nothing else.
+    /// Permuting the experts permutes the choices and changes nothing else.
     #[test]
     fn permuting_experts_permutes_the_result(
         logits in proptest::collection::vec(-9.0f32..9.0, 2..16), shift in 0usize..16,
@@ -124,7 +124,7 @@ proptest! {
     }
 }
 
-/// Even load and even probabilities: every figure says "even".
+/// Even load and even probabilities: every figure has its value for perfect balance.
 #[test]
 fn an_even_layer() {
     let mut layer = LayerTrace::new(0, 4, 1);
@@ -136,7 +136,7 @@ fn an_even_layer() {
     assert!((b.entropy - 1.0).abs() < 1e-6);
 }
 
-/// All tokens to one of four experts, with all its probability: the figures' other end.
+/// All tokens go to one of four experts with probability 1: every figure has its value for the worst balance.
 #[test]
 fn a_collapsed_layer() {
     let mut layer = LayerTrace::new(0, 4, 1);
@@ -177,7 +177,7 @@ fn any_gate() -> impl Strategy<Value = (Gate, usize, Vec<f32>, Vec<f32>)> {
 }
 
 proptest! {
-    /// Whatever the gate: different experts, by falling weight, and weights that sum to 1 (to their share of the
+    /// Every gate gives distinct experts by falling weight, and weights that sum to 1 (or to their share of the
     /// softmax where they are not renormalised).
     #[test]
     fn every_gate_chooses_well((gate, k, logits, bias) in any_gate()) {
@@ -203,7 +203,7 @@ proptest! {
     }
 }
 
-/// A model that overflows gives NaN; the gate still answers.
+/// The gate returns a choice even for NaN logits, which a model gives after an overflow.
 #[test]
 fn logits_that_are_not_numbers() {
     let (mut selected, mut weights) = ([9; 2], [0.0; 2]);
@@ -211,7 +211,7 @@ fn logits_that_are_not_numbers() {
     assert_eq!(selected, [1, 0]);
 }
 
-/// A trace that was cut to nothing takes rows of another length, as another policy makes them.
+/// A trace truncated to 0 tokens accepts rows of another length, which another policy gives.
 #[test]
 fn an_emptied_trace_takes_other_rows() {
     use moescope::routing::{Token, Trace};

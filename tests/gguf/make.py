@@ -1,4 +1,4 @@
-"""Makes the GGUF files of this folder, and what they hold by the `gguf` package and by NumPy.
+"""Makes the GGUF files of this folder, and their expected contents from the `gguf` package and NumPy.
 
     pip install gguf==0.19.0 numpy safetensors
     python tests/gguf/make.py

@@ -13,13 +13,13 @@ def weight(name: str, shape: tuple[int, ...], generator: torch.Generator, tied: 
         return 0.2 * noise
     if "embed_tokens" in name and not tied:
         return noise
-    # Sharper attention and larger expert outputs than 1 / sqrt(inputs) gives: a mistake there must show.
+    # Sharper attention and larger expert outputs than 1 / sqrt(inputs) gives, so that mistakes there change the logits.
     gain = 1.5 if any(part in name for part in ("q_proj", "k_proj", "down_proj", "w2")) else 1.0
     return gain * noise / shape[-1] ** 0.5
 
 
 def ids(vocabulary: int, tokens: int, seed: int) -> list[int]:
-    """A text with the first and the last id of the vocabulary in it, and a repeated token."""
+    """Returns a text that contains the first and the last id of the vocabulary, and a repeated token."""
     generator = torch.Generator().manual_seed(seed + 1000)
     ids = torch.randint(vocabulary, (tokens,), generator=generator).tolist()
     ids[1], ids[2], ids[3] = 0, vocabulary - 1, vocabulary - 1

@@ -1,4 +1,4 @@
-"""The routers of transformers' families, on given router logits: what the gates are held to, one by one.
+"""Fixtures for the gates: what the routers of transformers' families compute from given router logits.
 
 gates/cases.json lists them: name, experts, k, `router` as docs/model-format.md writes it, and transformers' class.
 gates/NAME.safetensors holds, for T tokens and E experts:
@@ -7,8 +7,8 @@ gates/NAME.safetensors holds, for T tokens and E experts:
     selected [T, k] i32 by falling weight, the lower id on a tie; weights [T, k] f32
 
 Beside random tokens there are extreme ones: all logits equal, all at -1e30, one above the others, large steps. Where
-two keys are the same, `torch.topk` does not say which expert it takes; there, the lower id is expected, and the weights
-only are the router's. policy.py, written after docs/gates.md, is held to all of them.
+two keys are the same, `torch.topk` does not say which expert it takes; there, the lower id is expected, and only
+the weights are the router's. policy.py, which follows docs/gates.md, is tested against all of them.
 """
 
 import json
@@ -47,7 +47,7 @@ RANDOM = 24  # tokens; the extreme ones follow
 
 
 class Config:
-    """The keys of a config that a router reads."""
+    """Returns the keys of a config that a router reads."""
 
     def __init__(self, **keys):
         self.__dict__.update(keys)
@@ -165,7 +165,7 @@ CASES = [
 
 
 def make(out: Path) -> None:
-    """Writes all of them to `out`, and removes what is there of others."""
+    """Writes all cases to `out`, and removes files of other cases there."""
     out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob("*.safetensors"):
         stale.unlink()
@@ -180,7 +180,7 @@ def make(out: Path) -> None:
 
 
 def extremes(experts: int) -> Tensor:
-    """Logits that an engine could stumble over."""
+    """Returns extreme logits, which an engine could get wrong."""
     flat = torch.zeros(experts)
     alone = torch.full((experts,), -1e30)
     alone[experts // 2] = 30.0
@@ -192,7 +192,7 @@ def extremes(experts: int) -> Tensor:
 
 @torch.no_grad()
 def run(case: GateCase, generator: torch.Generator) -> tuple[dict[str, Tensor], int]:
-    """What is expected, and for how many tokens by policy.py's rule about ties."""
+    """Returns the expected tensors, and for how many tokens policy.py's rule for ties decided."""
     inputs = torch.cat([1.5 * torch.randn(RANDOM, case.experts, generator=generator), extremes(case.experts)])
     bias = 0.3 * torch.randn(case.experts, generator=generator) if case.bias else None
     logits, weights, selected, scale = transformers_says(case, inputs, bias, generator)

@@ -1,8 +1,8 @@
-"""What a checkpoint with Moescope's own routers computes, written after docs/model-format.md for reading.
+"""A readable reference implementation of checkpoints with Moescope's own routers, after docs/model-format.md.
 
 transformers has no class for these. One pass over the whole text in float32: no cache, no chunks, no dispatch;
-every expert computes every token, and a weight of 0 takes away what was not chosen. Mixtral is the case
-`softmax-top-k`, and make.py holds this file to transformers' Mixtral before it trusts it with the others. What a
+every expert computes every token, and experts that were not chosen have the weight 0. Mixtral is the case
+`softmax-top-k`: make.py compares this file with transformers' Mixtral before it uses it for the others. What a
 policy changes is in policy.py.
 
 T tokens, D hidden, E experts, k of them a token, G groups, F width inside an expert.
@@ -35,7 +35,7 @@ def load(directory: Path) -> tuple[dict, Weights]:
 def run(
     config: dict, weights: Weights, ids: list[int], policy: dict | list[dict] | None = None
 ) -> tuple[dict[str, Tensor], float]:
-    """Logits and routing of one text, and how far the closest decision is from going the other way.
+    """Returns logits and routing of one text, and its margin: how close the closest decision was.
 
     The tensors of reference.run, and for each layer N, where its router has them:
     group_logits.N [T, G] f32; dropped.N [T, k] i32: 1 where the expert was full. `selected` and its order are
@@ -82,7 +82,7 @@ def attention(config: dict, weights: Weights, x: Tensor) -> Tensor:
     key = rotate(project("k", kv_heads), rope["rope_theta"]).repeat_interleave(heads // kv_heads, dim=0)
     value = project("v", kv_heads).repeat_interleave(heads // kv_heads, dim=0)
     scores = query @ key.transpose(1, 2) / width**0.5  # [heads, T, T]
-    ago = torch.arange(len(x))[:, None] - torch.arange(len(x))[None, :]  # of a seen token, from the one that sees it
+    ago = torch.arange(len(x))[:, None] - torch.arange(len(x))[None, :]  # from the query back to the key
     hidden = (ago < 0) | (ago >= (config.get("sliding_window") or inf))
     attended = scores.masked_fill(hidden, -inf).softmax(dim=-1) @ value
     return attended.transpose(0, 1).flatten(1) @ weights["o_proj.weight"].T
@@ -100,7 +100,7 @@ def rotate(x: Tensor, theta: float) -> Tensor:
 
 
 def route_by_model(config: dict, weights: Weights, x: Tensor) -> tuple[dict[str, Tensor], float]:
-    """The routing of the normed x [T, D], and its margin."""
+    """Returns the routing of the normed x [T, D], and its margin."""
     router, experts = router_of(config), config["num_local_experts"]
     choice = choose(router, weights, x, config["num_experts_per_tok"])
     selected, route_weights = choice.selected, choice.weights
@@ -136,7 +136,7 @@ def own_gate(config: dict) -> OwnGate:
 
 
 def mixture(config: dict, weights: Weights, x: Tensor, selected: Tensor, route_weights: Tensor) -> Tensor:
-    """What the experts add to the normed x [T, D]. A row's unused slots have the expert -1 and the weight 0."""
+    """Returns the experts' output [T, D] for the normed x [T, D]. Unused slots have the expert -1 and the weight 0."""
     experts = config["num_local_experts"]
     by_expert = torch.zeros(len(x), experts).scatter_add(-1, selected.clamp(min=0).long(), route_weights)  # [T, E]
     y = sum(by_expert[:, [e]] * swiglu(part(weights, f"experts.{e}."), x) for e in range(experts))
@@ -153,7 +153,7 @@ def swiglu(expert: Weights, x: Tensor) -> Tensor:
 class Choice:
     selected: Tensor  # [T, k] expert ids by falling weight, ties by lower id
     weights: Tensor  # [T, k]
-    margin: float  # least distance between two keys whose comparison decided anything: who is in, or in what order
+    margin: float  # least distance between two keys whose comparison decided which experts are chosen, or their order
 
 
 def router_logits(weights: Weights, x: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def router_logits(weights: Weights, x: Tensor) -> Tensor:
 
 
 def choose(router: dict, weights: Weights, x: Tensor, k: int) -> Choice:
-    """By the kinds' formulas, then by what the experts have of their own."""
+    """Chooses by the kind's formula, then multiplies the weights by the experts' own scales."""
     choice = choose_by_kind(router, weights, x, k)
     if "gate.expert_scale" not in weights:
         return choice
@@ -277,7 +277,7 @@ def capacity(config: dict) -> int:
 
 
 def over_capacity(selected: Tensor, capacity: int, experts: int) -> Tensor:
-    """Which assignments [T, k] find their expert full, in the order of the text."""
+    """Returns which assignments [T, k] are dropped: their expert is full, counted in the order of the text."""
     taken = [0] * experts
     dropped = torch.zeros_like(selected, dtype=torch.bool)
     for t, row in enumerate(selected.tolist()):

@@ -1,7 +1,7 @@
-"""The gate under a policy, written after docs/gates.md for reading: token by token, in the order of the text.
+"""A readable reference implementation of the gate under a policy, after docs/gates.md: token by token, in text order.
 
-Float32, but for the draws (integers, and float64 for the normal ones). An answer comes with its *margin*: how far the
-closest of its decisions is from going the other way. The margin of who is chosen is a difference of keys; that of the
+Float32, except draws (integers, and float64 for the normal ones). A result comes with its *margin*: how far the
+closest of its decisions is from changing. The margin of the set of chosen experts is a difference of keys; that of the
 order of two chosen experts the difference of their weights' logarithms (of their keys, where weights are softmaxes).
 Draws of `hash` and `random` and the turns of `round-robin` are exact numbers: comparing them has no margin.
 
@@ -17,15 +17,15 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 GROUP = 64  # tokens over which a policy's capacity is counted
-RENORMALISES = ("softmax-top-k", "noisy-top-k", "sigmoid-bias", "softmax-bias")  # gates that do so by themselves
-KEEPS_SCALE = ("sigmoid-bias", "softmax-bias", "sigmoid-top-k")  # gates that take the model's scale, whatever its gate
+RENORMALISES = ("softmax-top-k", "noisy-top-k", "sigmoid-bias", "softmax-bias")  # gates that do so without a rule
+KEEPS_SCALE = ("sigmoid-bias", "softmax-bias", "sigmoid-top-k")  # apply the model's scale, whatever its gate
 UNIFORM = ("hash", "random", "round-robin")  # gates that give every chosen expert the same weight
-UNLIMITED = ("soft", "expert-choice")  # gates that know no capacity
+UNLIMITED = ("soft", "expert-choice")  # gates without a capacity
 
 
 @dataclass(frozen=True)
 class OwnGate:
-    """What the model itself says about its gate."""
+    """The gate settings of the model's config."""
 
     kind: str
     experts: int
@@ -33,7 +33,7 @@ class OwnGate:
     groups_per_token: int
     scale: float
     limit: int | None  # tokens of the whole text that an expert takes
-    renormalise: bool | None = None  # None: as the kind does by itself
+    renormalise: bool | None = None  # None: the kind's default
     epsilon: float = 0.0
     least_sum: float | None = None  # None: as the kind has it by itself
     jitter: float = 0.01
@@ -42,7 +42,7 @@ class OwnGate:
 
 @dataclass
 class Rule:
-    """What holds for one token in one layer."""
+    """The settings for one token in one layer."""
 
     gate: str
     k: int
@@ -51,7 +51,7 @@ class Rule:
     swap: list[tuple[int, int]]
     temperature: float
     bias: list[float]
-    noise: float | None  # None: what the model has learned, or 1
+    noise: float | None  # None: the model's learned value, or 1
     seed: int
     capacity_factor: Fraction | None
     overflow: str
@@ -63,7 +63,7 @@ class Rule:
     group_limit: dict | None
 
     def sends_to(self, expert: int) -> int:
-        """The expert that computes what the gate gave to `expert`."""
+        """Returns the expert that computes the tokens which the gate assigned to `expert`."""
         for a, b in self.swap:
             expert = {a: b, b: a}.get(expert, expert)
         return expert
@@ -130,11 +130,11 @@ def route(
     return result, min(row.margin for row in rows)
 
 
-# What a policy says.
+# The settings of a policy.
 
 
 def rule_of(policy: dict | list[dict], own: OwnGate, layer: int, t: int) -> Rule:
-    """What the policy's rules and the model itself say together about the token at `t` in `layer`."""
+    """Returns the settings of the token at `t` in `layer`: the model's, overridden by the policy's rules."""
     said = [rule for rule in (policy if isinstance(policy, list) else [policy]) if holds(rule, layer, t)]
     last = {field: value for rule in said for field, value in rule.items()}
     gate = last.get("gate", own.kind)
@@ -150,7 +150,7 @@ def rule_of(policy: dict | list[dict], own: OwnGate, layer: int, t: int) -> Rule
         swap=[tuple(pair) for rule in said for pair in rule.get("swap", [])],
         temperature=last.get("temperature", 1.0),
         bias=[sum(values) for values in zip([0.0] * own.experts, *(rule["bias"] for rule in said if "bias" in rule))],
-        # Noise that the model learned was for its training: it is on where a rule names the gate, not by itself.
+        # Learned noise is meant for training: it is applied only where a rule names the gate.
         noise=last.get("noise", None if last.get("gate") == "noisy-top-k" else 0.0),
         seed=last.get("seed", 0),
         capacity_factor=None if factor is None else Fraction(str(factor)),
@@ -172,7 +172,7 @@ def holds(rule: dict, layer: int, t: int) -> bool:
 
 
 def check(rule: Rule, said: dict, own: OwnGate) -> None:
-    """Stops at a rule that cannot be followed, and at one that docs/gates.md gives no meaning."""
+    """Raises an error for a rule that cannot be applied or that docs/gates.md does not define."""
     impossible = {
         "another gate than the model's own": rule.gate == "hierarchical" != own.kind,
         "no expert left": len(rule.off) == own.experts,
@@ -206,7 +206,7 @@ def limit_of(rule: Rule, own: OwnGate) -> int | None:
 def tokens_of(
     rules: list[Rule], own: OwnGate, layer: int, ids: list[int], weights: dict[str, Tensor], x: Tensor
 ) -> list[Token]:
-    """What the gate reads of every token."""
+    """Returns the gate's inputs for every token."""
     logits = router_logits(weights, x)
     learned = softplus(x @ weights["noise.weight"].T) if "noise.weight" in weights else torch.ones_like(logits)
     stds = [row if rule.noise is None else torch.full_like(row, rule.noise) for rule, row in zip(rules, learned)]
@@ -262,7 +262,7 @@ def within_groups(rule: Rule, own: OwnGate, key: Tensor | list, candidates: list
 
 
 def keys(rule: Rule, token: Token, own: OwnGate, candidates: list[int]) -> Tensor | list:
-    """By what the gate ranks all E experts."""
+    """Returns the keys [E] by which the gate ranks the experts."""
     seed, n, t, experts = rule.seed, token.layer, token.position, range(own.experts)
     match rule.gate:
         case "softmax-top-k" | "top-k-of-softmax" | "noisy-top-k" | "soft" | "sigmoid-top-k" | "sparse-mixer":
@@ -282,7 +282,7 @@ def keys(rule: Rule, token: Token, own: OwnGate, candidates: list[int]) -> Tenso
 
 
 def shares(rule: Rule, token: Token, chosen: list[int], candidates: list[int]) -> Tensor:
-    """The weights of the chosen experts, in their order, before what belongs to the experts themselves."""
+    """Returns the weights of the chosen experts, in their order, before the experts' own scales."""
     match rule.gate:
         case "hash" | "random" | "round-robin":
             return torch.ones(len(chosen)) / len(chosen)
@@ -308,14 +308,14 @@ def mixed(rule: Rule, token: Token, before: list[int], expert: int, candidates: 
 
 
 def below(token: Token, expert: int, other: int) -> float:
-    """How far `other` is below `expert`, relatively."""
+    """Returns how far `other` is below `expert`, as a relative difference."""
     top, low = float(token.shifted[expert]), float(token.shifted[other])
     size = max(abs(low), top)
     return (top - low) / size if size > 0 else 0.0
 
 
 def mixing_margin(rule: Rule, token: Token, chosen: list[int], candidates: list[int]) -> float:
-    """How close another candidate is to being near enough, or too far."""
+    """Returns the margin: how close any other candidate is to the threshold for being near."""
     apart = [
         abs(below(token, expert, e) - 2 * rule.jitter)
         for n, expert in enumerate(chosen)
@@ -381,25 +381,25 @@ def experts_choose(rules: list[Rule], tokens: list[Token], own: OwnGate) -> list
 
 
 def ranking(key, among: list[int]) -> list[int]:
-    """Those with the largest keys first, the lower one on a tie."""
+    """Returns `among` by falling key, the lower index first on a tie."""
     return sorted(among, key=lambda i: (-float(key[i]), i))
 
 
 def gap(key, ranked: list[int], count: int) -> float:
-    """Between the last that is in and the first that is out."""
+    """Returns the margin between the last chosen key and the first one not chosen."""
     return float(key[ranked[count - 1]] - key[ranked[count]]) if 0 < count < len(ranked) else inf
 
 
 def in_order(experts: list[int], weights: Tensor, margin: float, rule: Rule) -> Row:
-    """By falling weight, the lower id on a tie."""
+    """Returns the chosen experts by falling weight, the lower id first on a tie."""
     weight = dict(zip(experts, weights.tolist()))
     order = ranking(weight, experts)
     if rule.gate not in UNIFORM:
-        # What has no weight left is the same as what has none.
+        # A weight that underflows to 0 counts as no weight.
         log_of = {e: log(w) if w > 0 else -1e9 for e, w in weight.items()}
         steps = [log_of[a] - log_of[b] for a, b in zip(order, order[1:])]
         if rule.gate == "sparse-mixer":
-            # Experts that nobody is near to weigh 1, exactly.
+            # An expert with no other near it has the weight 1, exactly.
             steps = [step for a, step in zip(order, steps) if weight[a] < 1]
         margin = min([margin, *steps])
     return Row(order, weights[[experts.index(e) for e in order]] if experts else weights, margin)

@@ -10,9 +10,9 @@ policy, about, and `same` where the policy changes nothing. policies/NAME.safete
     dropped.N [T, R] i32, 0 or 1: only where a limit holds for a token and drops, reached or not
     group_logits.N [T, G] f32: only where the gate reads them
 
-Each case is checked for what it is for: every decision has a margin, and every field of every rule changes the logits.
-transformers has two of the gates in other model families: policy.py is held to these, and to oracle.py without a
-policy, by policies that say what the model does anyway.
+Each case is checked to be a useful test: every decision has a margin, and every field of every rule changes the logits.
+transformers has two of the gates in other families: policy.py is compared with these, and with oracle.py without a
+policy, by policies that restate the model's own settings.
 """
 
 import copy
@@ -556,7 +556,7 @@ CASES = [
 
 
 def make(out: Path, fixtures: Path) -> None:
-    """Writes all of them to `out`, and removes what is there of others."""
+    """Writes all cases to `out`, and removes files of other cases there."""
     check_against_own_gates(fixtures)
     check_against_transformers()
     for stale in out.glob("*.safetensors"):
@@ -584,7 +584,7 @@ def listed(case: PolicyCase) -> dict:
 
 
 def compute(case: PolicyCase, directory: Path) -> tuple[dict[str, torch.Tensor], float, float]:
-    """What is expected, its margin, and the case's effect. Stops where a wrong engine would pass."""
+    """Returns the expected tensors, their margin and the case's effect. Fails where a wrong engine would pass."""
     config, weights = oracle.load(directory)
     ids = draw.ids(config["vocab_size"], case.tokens, case.seed)
     result, margin = oracle.run(config, weights, ids, case.policy)
@@ -602,13 +602,13 @@ def compute(case: PolicyCase, directory: Path) -> tuple[dict[str, torch.Tensor],
         try:
             difference = apart(without)
         except ValueError:
-            continue  # what is left is no policy
+            continue  # nothing left: no policy
         assert difference > SMALLEST_EFFECT, f"{case.name}: {what} changes the logits by only {difference}"
     return result, margin, effect
 
 
 def variants(case: PolicyCase) -> Iterator[tuple[str, list[dict]]]:
-    """The mistakes that an engine could make: one field of one rule left out, or rules in the wrong order."""
+    """Yields possible mistakes of an engine: one field of one rule left out, or rules in the wrong order."""
     rules = case.policy if isinstance(case.policy, list) else [case.policy]
     for i, rule in enumerate(rules):
         for field in rule:
@@ -620,7 +620,7 @@ def variants(case: PolicyCase) -> Iterator[tuple[str, list[dict]]]:
 
 
 def check_against_own_gates(fixtures: Path) -> None:
-    """Policies that say what the model does anyway give what oracle.py computes without one."""
+    """Checks that policies which restate the model's settings give what oracle.py computes without a policy."""
     for directory in sorted(path.parent for path in fixtures.glob("*/config.json")):
         config, weights = oracle.load(directory)
         if "num_local_experts" not in config:
@@ -661,7 +661,7 @@ def check_against_transformers() -> None:
 
 @torch.no_grad()
 def compare(router, policy: dict, logits: torch.Tensor, k: int, weights: dict = {}, scale: float = 1.0) -> None:
-    """Stops where policy.py chooses other experts or weights than `router`. With the identity for its matrix, a
+    """Fails where policy.py chooses other experts or weights than `router`. With the identity for its matrix, a
     router's logits are its input."""
     identity = torch.eye(logits.shape[1])
     router.weight.copy_(identity)

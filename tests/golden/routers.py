@@ -1,7 +1,7 @@
 """The fixtures with Moescope's own routers: `"model_type": "moescope"` of docs/model-format.md.
 
-transformers has no class for them: oracle.py says what is expected. Each case is checked for what it is for:
-every decision has a margin, every expert is used, and everything that its router says changes the logits.
+transformers has no class for them: oracle.py computes what is expected. Each case is checked to be a useful test:
+every decision has a margin, every expert is used, and every setting of its router changes the logits.
 """
 
 import shutil
@@ -198,7 +198,7 @@ def shapes(config: dict) -> dict[str, tuple[int, ...]]:
 
 
 def check(case: RouterCase, config: dict, weights: oracle.Weights, expected: dict, margin: float) -> None:
-    """Stops where the numbers would not tell a right engine from a wrong one."""
+    """Fails where the numbers would not tell a right engine from a wrong one."""
     assert margin > SMALLEST_MARGIN, f"{case.name}: a decision by only {margin}; take another seed"
     assert 0.5 < expected["logits"].std() < 2, f"{case.name}: logits' std {expected['logits'].std()}"
     for n in range(config["num_hidden_layers"]):
@@ -217,7 +217,7 @@ def check(case: RouterCase, config: dict, weights: oracle.Weights, expected: dic
 
 
 def variants(config: dict, weights: oracle.Weights) -> Iterator[tuple[str, dict, oracle.Weights]]:
-    """The mistakes that an engine could make: the checkpoint with one part of its router left out."""
+    """Yields possible mistakes of an engine: the checkpoint with one part of its router left out."""
     router = config["router"]
     for key in ("capacity_factor", "scale", "shared_experts", "epsilon", "least_sum", "jitter", "group_limit"):
         if key in router:

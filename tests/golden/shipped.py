@@ -60,7 +60,7 @@ def write_examples(model: MixtralForCausalLM, tokenizer: Tokenizer, examples: li
 
 
 def check_auto_tokenizer(directory: Path, tokenizer: Tokenizer, examples: list[dict]) -> None:
-    """Says whether transformers, left to itself, reads tokenizer.json as it is meant."""
+    """Prints whether transformers reads tokenizer.json correctly with its default settings."""
     auto = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     for example in examples:
         meant, read = tokenizer.encode(example["text"]).ids, auto(example["text"])["input_ids"]

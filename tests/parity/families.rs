@@ -8,7 +8,7 @@ use moescope::engine::gpu::upload::gate_vectors;
 use moescope::shape::{Dtype, Setting};
 use std::path::Path;
 
-/// Every case: the same experts, and their weights, up to rounding.
+/// In every case the shader chooses the same experts with the same weights, up to rounding.
 pub fn agrees_with_the_routers_of_families(bench: &mut Bench, root: &Path) {
     for case in read(&root.join("tests/golden/gates")) {
         let GateCase { name, shape, vectors, logits, selected, weights } = &case;
@@ -32,7 +32,7 @@ pub fn agrees_with_the_routers_of_families(bench: &mut Bench, root: &Path) {
         let (got, k) = (got[..selected.len()].chunks_exact(shape.top_k), shape.top_k);
         for (t, (got, (wanted, weights))) in got.zip(selected.chunks_exact(k).zip(weights.chunks_exact(k))).enumerate()
         {
-            // A GPU may take the smallest numbers for 0, and then goes on by the experts' ids.
+            // A GPU may flush subnormal keys to 0, and then ranks these experts by their ids.
             let some = weights.iter().filter(|weight| **weight >= f32::MIN_POSITIVE).count();
             bench.equal(&format!("{name}: selected of token {t}"), &got[..some], &wanted[..some]);
             let sorted = |ids: &[u32]| ids.iter().copied().collect::<std::collections::BTreeSet<u32>>();
