@@ -1,4 +1,5 @@
-//! The comparison of the paper of 1991 as a table: `cargo run -p moescope-learn --example vowels [runs] [seed]`.
+//! The comparison of the paper of 1991 as a table:
+//! `cargo run -p moescope-learn --example vowels [runs] [seed] [criterion] [noise]`.
 
 use std::process::ExitCode;
 
@@ -17,12 +18,15 @@ fn main() -> ExitCode {
 fn run() -> Result<(), String> {
     let mut comparison = Comparison::default();
     let mut arguments = std::env::args().skip(1);
-    let number = |text: String| text.parse::<u32>().map_err(|_| format!("{text} is not a number of runs or a seed"));
-    if let Some(runs) = arguments.next() {
-        comparison.runs = number(runs)? as usize;
-    }
-    if let Some(seed) = arguments.next() {
-        comparison.seed = number(seed)?.into();
+    let number = |text: &str| text.parse::<f32>().map_err(|_| format!("{text} is not a number"));
+    let given = arguments.by_ref().take(4).map(|text| number(&text)).collect::<Result<Vec<f32>, _>>()?;
+    for (place, value) in given.into_iter().enumerate() {
+        match place {
+            0 => comparison.runs = value as usize,
+            1 => comparison.seed = value as u64,
+            2 => comparison.criterion = value,
+            _ => comparison.noise = value,
+        }
     }
     println!("{} runs; until the squared error of a vowel is {}", comparison.runs, comparison.criterion);
     println!("| system | parameters | step size | epochs | deviation | failed | train | test |");

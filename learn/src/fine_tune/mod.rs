@@ -25,7 +25,7 @@ pub struct Settings {
     pub trained: Trained,
     /// The part of the numbers in an expert that dropout sets to 0.
     pub expert_dropout: f32,
-    /// AdamW's learning rate; Muon's, of hidden matrices, is 25 / 3 times as high.
+    /// AdamW's learning rate.
     pub learning_rate: f32,
     /// Decay of the weights.
     pub weight_decay: f32,
@@ -51,9 +51,9 @@ impl Default for Settings {
             weight_decay: 0.1,
             balance_loss: 0.01,
             context: 64,
-            sequences: 4,
+            sequences: 2,
             measure_every: 5,
-            measured: 256,
+            measured: 128,
         }
     }
 }
@@ -75,8 +75,6 @@ pub const LIMITS: [Limit; 9] = [
 pub const FEWEST_TOKENS: usize = 3 * 8 + 1;
 /// The most tokens of a text to train on.
 pub const MOST_TOKENS: usize = 1_000_000;
-/// Muon's learning rate over AdamW's, as the shipped models have them.
-const MUON: f32 = 25.0 / 3.0;
 
 impl Settings {
     fn check(&self) -> Result<()> {
@@ -108,7 +106,7 @@ impl Settings {
 
     fn rates(&self) -> Rates {
         let adam = self.learning_rate;
-        Rates { muon: MUON * adam, momentum: 0.95, adam, betas: [0.9, 0.95], decay: self.weight_decay, clip: 1.0 }
+        Rates { muon: adam, momentum: 0.95, adam, betas: [0.9, 0.95], decay: self.weight_decay, clip: 1.0 }
     }
 }
 
@@ -202,6 +200,7 @@ impl Lab {
             trained: settings.trained,
             dropout: settings.expert_dropout,
             rates: &settings.rates(),
+            muon: false,
         };
         let train = Stream { name: "text".into(), ids: texts.train.clone(), bytes: 0 };
         let trainee = Trainee::new(shape, model.values, Arc::new(vec![train]), &plan)?;

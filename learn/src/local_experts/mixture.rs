@@ -87,13 +87,13 @@ impl Mixture {
         self.gate_start() + self.gate.parameters()
     }
 
-    /// Small random parameters. Hidden layers begin wide enough that their units bend within the plane.
-    pub fn initial(&self, seed: u64) -> Vec<f32> {
+    /// Random parameters; those into hidden units have this standard deviation, the others a small one.
+    pub fn initial(&self, first_weights: f32, seed: u64) -> Vec<f32> {
         let mut all = Vec::with_capacity(self.parameters());
         let mut draw = |network: Network, head: f64| {
             let first = if network.hidden == 0 { 0 } else { network.hidden * (network.inputs + 1) };
             for i in 0..network.parameters() {
-                let deviation = if i < first { 1.5 } else { head };
+                let deviation = if i < first { f64::from(first_weights) } else { head };
                 all.push((deviation * normal(seed, all.len() as u64)) as f32);
             }
         };

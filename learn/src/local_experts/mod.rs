@@ -132,7 +132,7 @@ impl Lab {
         check_points(task, &points)?;
         let classes = matches!(task, Task::Classes(_));
         let mixture = Mixture::new(&settings, task.outputs(), classes);
-        let parameters = mixture.initial(hash(settings.seed, 0x1991));
+        let parameters = mixture.initial(settings.first_weights, hash(settings.seed, 0x1991));
         let mut lab = Self {
             velocity: vec![0.0; parameters.len()],
             gradient: vec![0.0; parameters.len()],

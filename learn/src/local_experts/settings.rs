@@ -98,6 +98,8 @@ pub struct Settings {
     pub expert: ExpertKind,
     /// Hidden units of an expert that is a network.
     pub hidden: usize,
+    /// Standard deviation of the first weights into hidden units: with small ones a network begins as a linear map.
+    pub first_weights: f32,
     /// What the gate is.
     pub gate: GateKind,
     /// Hidden units of a gate that is a network.
@@ -134,14 +136,15 @@ impl Default for Settings {
             experts: 4,
             expert: ExpertKind::default(),
             hidden: 6,
+            first_weights: 1.5,
             gate: GateKind::default(),
             gate_hidden: 8,
             groups: 1,
             objective: Objective::default(),
             selection: Selection::default(),
             method: Method::default(),
-            variance: 0.1,
-            learning_rate: 0.05,
+            variance: 0.3,
+            learning_rate: 0.3,
             momentum: 0.9,
             hinge: 1.0,
             length_scale: 0.4,
@@ -151,15 +154,16 @@ impl Default for Settings {
 }
 
 /// The limits of the numbers.
-pub const LIMITS: [Limit; 12] = [
+pub const LIMITS: [Limit; 13] = [
     limit("points", 1.0, 2000.0),
     limit("noise", 0.0, 1.0),
     limit("experts", 1.0, 16.0),
     limit("hidden", 1.0, 64.0),
+    limit("first-weights", 0.0, 10.0),
     limit("gate-hidden", 1.0, 64.0),
     limit("groups", 1.0, 8.0),
     limit("variance", 0.001, 10.0),
-    limit("learning-rate", 0.0, 10.0),
+    limit("learning-rate", 0.0, 100.0),
     limit("momentum", 0.0, 0.99),
     limit("hinge", 0.001, 1000.0),
     limit("length-scale", 0.02, 5.0),
@@ -174,6 +178,7 @@ impl Settings {
             f64::from(self.noise),
             self.experts as f64,
             self.hidden as f64,
+            f64::from(self.first_weights),
             self.gate_hidden as f64,
             self.groups as f64,
             f64::from(self.variance),
@@ -215,6 +220,7 @@ impl Settings {
             ("experts", self.experts != other.experts),
             ("expert", self.expert != other.expert),
             ("hidden", self.hidden != other.hidden),
+            ("first-weights", self.first_weights != other.first_weights),
             ("gate", self.gate != other.gate),
             ("gate-hidden", self.gate_hidden != other.gate_hidden),
             ("groups", self.groups != other.groups),

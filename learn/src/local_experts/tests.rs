@@ -394,7 +394,7 @@ fn extremes_and_points_on_one_spot_neither_panic_nor_give_numbers_that_are_not_f
         let base = Settings { data: DataSet::Own, expert, experts: 4, ..Settings::default() };
         let extremes = [
             base.clone(),
-            Settings { learning_rate: 10.0, momentum: 0.99, variance: 0.001, ..base.clone() },
+            Settings { learning_rate: 100.0, momentum: 0.99, variance: 0.001, ..base.clone() },
             Settings { hinge: 1000.0, length_scale: 0.02, variance: 10.0, ..base.clone() },
             Settings { length_scale: 5.0, selection: Selection::Top1, experts: 1, ..base.clone() },
         ];
@@ -417,7 +417,7 @@ fn extremes_and_points_on_one_spot_neither_panic_nor_give_numbers_that_are_not_f
 #[test]
 fn divergence_keeps_the_step_before() {
     let base = Settings { data: DataSet::Waves, objective: Objective::Cooperative, ..Settings::default() };
-    let mut lab = Lab::new(Settings { learning_rate: 10.0, variance: 0.001, ..base }).unwrap();
+    let mut lab = Lab::new(Settings { learning_rate: 100.0, variance: 0.001, ..base }).unwrap();
     let error = lab.step(1000).unwrap_err();
     let state = lab.state();
     assert_eq!(error, Error::Diverged { step: state.step + 1 });

@@ -70,7 +70,7 @@ pub struct Settings {
     pub load_loss: f32,
     /// Capacity of an expert over its even share; 0 is none.
     pub capacity_factor: f32,
-    /// AdamW's learning rate; Muon's, of hidden matrices, is 25 / 3 times as high.
+    /// AdamW's learning rate. From scratch, hidden matrices have Muon, with a rate 25 / 3 times as high.
     pub learning_rate: f32,
     /// Tokens over which the rate rises.
     pub warmup_tokens: usize,
@@ -280,7 +280,7 @@ impl Lab {
         let shape = settings.shape(vocabulary);
         shape.check().map_err(Error::Setting)?;
         let values = Layout::new(&shape).initial(settings.seed);
-        Self::with(settings, shape, values, texts)
+        Self::with(settings, shape, values, texts, true)
     }
 
     /// A model as a file holds it, on these texts. Its sizes are its own; a router of another kind than the settings'
@@ -288,7 +288,7 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::new`], and a model without routers.
-    pub fn from_model(settings: Settings, model: &Stored, texts: Vec<Stream>) -> Result<Self> {
+    pub fn from_model(settings: Settings, model: Stored, texts: Vec<Stream>) -> Result<Self> {
         settings.check()?;
         if model.shape.experts == 1 {
             return Err(Error::Input("the model is dense: it has no router to train; choose one with experts".into()));
@@ -296,10 +296,10 @@ impl Lab {
         let shape = ModelShape { context: settings.context, router: settings.router(), ..model.shape.clone() };
         shape.check().map_err(Error::Setting)?;
         let values = carried(&shape, model, settings.seed);
-        Self::with(settings, shape, values, texts)
+        Self::with(settings, shape, values, texts, false)
     }
 
-    fn with(settings: Settings, shape: ModelShape, values: Vec<f32>, texts: Vec<Stream>) -> Result<Self> {
+    fn with(settings: Settings, shape: ModelShape, values: Vec<f32>, texts: Vec<Stream>, muon: bool) -> Result<Self> {
         let names: Vec<String> = texts.iter().map(|t| t.name.clone()).collect();
         let plan = Plan {
             sequences: settings.sequences,
@@ -307,6 +307,7 @@ impl Lab {
             trained: settings.trained,
             dropout: 0.0,
             rates: &settings.rates(),
+            muon,
         };
         let counts = vec![vec![0.0; names.len() * shape.experts]; shape.layers];
         let trainee = Trainee::new(shape, values, Arc::new(texts), &plan)?;
@@ -418,8 +419,12 @@ impl Lab {
 const FOREVER: usize = 1 << 30;
 
 /// The parameters of a model in a layout with another router: by name, and random small ones where it has none.
-fn carried(shape: &ModelShape, model: &Stored, seed: u64) -> Vec<f32> {
+fn carried(shape: &ModelShape, model: Stored, seed: u64) -> Vec<f32> {
     let layout = Layout::new(shape);
+    // Gates of one kind have the same parameters.
+    if std::mem::discriminant(&shape.router) == std::mem::discriminant(&model.shape.router) {
+        return model.values;
+    }
     let mut values = layout.initial(seed);
     for from in Layout::new(&model.shape).parameters {
         if let Some(to) = layout.parameters.iter().find(|to| to.name == from.name && to.range.len() == from.range.len())

@@ -57,7 +57,7 @@ fn routers_alone_are_trained_on_a_model_and_nothing_else_moves() {
     let model = Stored { shape: shape.clone(), values: values.clone() };
     for gate in [Gate::SoftmaxTopK, Gate::NoisyTopK, Gate::SigmoidBias] {
         let settings = Settings { gate, trained: Trained::Routers, ..small() };
-        let mut lab = Lab::from_model(settings, &model, texts()).unwrap();
+        let mut lab = Lab::from_model(settings, model.clone(), texts()).unwrap();
         lab.step(5).unwrap();
         let layout = Layout::new(lab.shape());
         for p in Layout::new(&shape).parameters {
@@ -68,7 +68,7 @@ fn routers_alone_are_trained_on_a_model_and_nothing_else_moves() {
     }
     let dense = ModelShape { experts: 1, top_k: 1, ..shape };
     let dense = Stored { values: Layout::new(&dense).initial(1), shape: dense };
-    let error = Lab::from_model(small(), &dense, texts()).err().unwrap().to_string();
+    let error = Lab::from_model(small(), dense, texts()).err().unwrap().to_string();
     assert!(error.contains("no router to train"), "{error}");
 }
 

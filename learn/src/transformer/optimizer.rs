@@ -32,6 +32,8 @@ pub struct Optimizer {
     rates: Rates,
     /// Which parameters it moves.
     trained: Vec<bool>,
+    /// Whether hidden matrices have Muon.
+    muon: bool,
     /// Momentum, or AdamW's first moment.
     pub first: Vec<f32>,
     /// AdamW's second moment.
@@ -52,7 +54,7 @@ impl Optimizer {
     pub fn new(layout: Layout, rates: Rates) -> Self {
         let zeros = vec![0.0; layout.total];
         let trained = vec![true; layout.parameters.len()];
-        Self { first: zeros.clone(), second: zeros, layout, rates, trained }
+        Self { first: zeros.clone(), second: zeros, layout, rates, trained, muon: true }
     }
 
     /// Trains only these parameters; the others stay as they are, and have no moments.
@@ -61,6 +63,13 @@ impl Optimizer {
         let all = self.layout.parameters.iter().zip(&self.trained);
         let moments = all.filter(|(_, trained)| **trained).map(|(p, _)| p.range.len()).sum();
         (self.first, self.second) = (vec![0.0; moments], vec![0.0; moments]);
+        self
+    }
+
+    /// Has AdamW for hidden matrices too. Muon's products cost as much as a pass over thousands of tokens, however
+    /// small the batch is.
+    pub fn without_muon(mut self) -> Self {
+        self.muon = false;
         self
     }
 
@@ -91,7 +100,8 @@ impl Optimizer {
         if norm > rates.clip {
             gradient.iter_mut().for_each(|g| *g *= rates.clip / norm);
         }
-        let mut shares: Vec<Share> = (0..count).map(|_| Share { pieces: Vec::new(), rates, step, factor }).collect();
+        let mut shares: Vec<Share> =
+            (0..count).map(|_| Share { pieces: Vec::new(), rates, step, factor, muon: self.muon }).collect();
         let (mut values, mut first, mut second, mut gradient) =
             (values, &mut self.first[..], &mut self.second[..], &gradient[..]);
         for (n, parameter) in self.layout.parameters.iter().enumerate() {
@@ -115,16 +125,17 @@ pub struct Share<'a> {
     rates: &'a Rates,
     step: usize,
     factor: f32,
+    muon: bool,
 }
 
 impl Share<'_> {
     /// Moves its parameters.
     pub fn apply(self) {
-        let Self { pieces, rates, step, factor } = self;
+        let Self { pieces, rates, step, factor, muon: with_muon } = self;
         for piece in pieces {
             match piece.parameter.kind {
-                Kind::Hidden => muon(piece, rates, factor),
-                Kind::Table => adam(piece, rates, rates.decay, step, factor),
+                Kind::Hidden if with_muon => muon(piece, rates, factor),
+                Kind::Hidden | Kind::Table => adam(piece, rates, rates.decay, step, factor),
                 Kind::Gain => adam(piece, rates, 0.0, step, factor),
                 Kind::Bias => {}
             }

@@ -42,6 +42,8 @@ pub struct Plan<'a> {
     pub dropout: f32,
     /// The optimiser's rates.
     pub rates: &'a Rates,
+    /// Whether hidden matrices have Muon, or AdamW as the rest.
+    pub muon: bool,
 }
 
 /// What a step reports.
@@ -90,6 +92,7 @@ impl Trainee {
         let mut replica = Replica::new(&shape, data.sequences(), shape.context);
         (replica.trained, replica.dropout) = (plan.trained, plan.dropout);
         let optimizer = Optimizer::new(layout.clone(), plan.rates.clone()).only(|p| plan.trained.covers(p));
+        let optimizer = if plan.muon { optimizer } else { optimizer.without_muon() };
         Ok(Self { shape, layout, values, optimizer, replica, data, seed: plan.seed, step: 0, tokens: 0 })
     }
 
