@@ -15,15 +15,14 @@ use moescope::kernels::settle::CapacityState;
 use moescope::kernels::stored::Stored;
 use moescope::model::{AttentionShape, Model, MoeShape, files};
 use moescope::session::Session;
-use moescope::shape::{NONE, Setting};
+use moescope::shape::{Activation, NONE, Rope, Setting};
 use std::hint::black_box;
 use std::path::Path;
 
 const WIDTH: usize = 512;
 const VOCABULARY: usize = 8192;
 const CONTEXT: usize = 512;
-const ATTENTION: AttentionShape =
-    AttentionShape { heads: 8, kv_heads: 8, head_dim: 64, rope_theta: 10_000.0, window: None };
+const ATTENTION: AttentionShape = AttentionShape::new(8, 8, 64, 10_000.0);
 /// Tokens of a step: a decode step and a prefill step.
 const TOKENS: [usize; 2] = [1, 256];
 
@@ -65,26 +64,26 @@ fn products(criterion: &mut Criterion) {
     each(criterion, "lm_head", VOCABULARY * WIDTH, |group, name, tokens| {
         let mut logits = vec![0.0; tokens * VOCABULARY];
         group.bench_function(name, |bencher| {
-            bencher.iter(|| kernels::lm_head::lm_head(0, &x[..tokens * WIDTH], &head, &mut logits));
+            bencher.iter(|| kernels::lm_head::lm_head(0, &x[..tokens * WIDTH], &head, &[], 1.0, &mut logits));
         });
     });
     each(criterion, "embed", 1, |group, name, tokens| {
         let ids: Vec<u32> = (0..tokens as u32).map(|n| n * 31 % VOCABULARY as u32).collect();
         let mut x = vec![0.0; tokens * WIDTH];
-        group.bench_function(name, |bencher| bencher.iter(|| kernels::embed::embed(&ids, &head, &mut x)));
+        group.bench_function(name, |bencher| bencher.iter(|| kernels::embed::embed(&ids, &head, 1.0, &mut x)));
     });
 }
 
 fn attention(criterion: &mut Criterion) {
     let (weights, x) = (panels(ATTENTION.qkv_rows(), WIDTH), floats(256 * WIDTH));
-    let angles = kernels::qkv::angles(CONTEXT, ATTENTION.head_dim, ATTENTION.rope_theta);
+    let angles = kernels::angles::angles(CONTEXT, &Rope::new(10_000.0, ATTENTION.head_dim));
     let mut cache = KvCache::new(CONTEXT, &ATTENTION);
     each(criterion, "qkv", ATTENTION.qkv_rows() * WIDTH, |group, name, tokens| {
         let (mut q, mut scratch) = (vec![0.0; tokens * WIDTH], vec![0.0; tokens * ATTENTION.qkv_rows()]);
         group.bench_function(name, |bencher| {
             let x = &x[..tokens * WIDTH];
             bencher.iter(|| {
-                kernels::qkv::qkv(0, &ATTENTION, x, &weights, &angles, &mut q, &mut cache, &mut scratch);
+                kernels::qkv::qkv(0, &ATTENTION, x, &weights, &[], &angles, &mut q, &mut cache, &mut scratch);
             });
         });
     });
@@ -93,7 +92,7 @@ fn attention(criterion: &mut Criterion) {
         let (mut out, mut scores) = (vec![0.0; tokens * WIDTH], vec![0.0; kernels::attention::scratch(CONTEXT)]);
         group.bench_function(name, |bencher| {
             let q = &x[..tokens * WIDTH];
-            bencher.iter(|| kernels::attention::attention(256, &ATTENTION, q, &cache, &mut out, &mut scores));
+            bencher.iter(|| kernels::attention::attention(256, &ATTENTION, q, &cache, &[], &mut out, &mut scores));
         });
     });
     each(criterion, "rms_norm", WIDTH, |group, name, tokens| {
@@ -109,8 +108,13 @@ fn experts(criterion: &mut Criterion) {
     let shape = experts_shape();
     let (experts, choices, inner) = (shape.experts, shape.top_k, shape.intermediate);
     let (router, x) = (panels(experts, WIDTH), floats(256 * WIDTH));
-    let weights: Vec<Expert> =
-        (0..experts).map(|_| Expert { up: panels(2 * inner, WIDTH), down: panels(WIDTH, inner) }).collect();
+    let expert = || Expert {
+        up: panels(2 * inner, WIDTH),
+        down: panels(WIDTH, inner),
+        up_bias: Vec::new(),
+        down_bias: Vec::new(),
+    };
+    let weights: Vec<Expert> = (0..experts).map(|_| expert()).collect();
     let settings = [Setting::own(&shape, CONTEXT)];
     let ids = vec![5; 256];
     for tokens in TOKENS {
@@ -150,7 +154,8 @@ fn experts(criterion: &mut Criterion) {
         });
         group.bench_function(format!("up, {name}"), |bencher| {
             bencher.iter(|| {
-                kernels::expert_ffn::up(x, &assignments, &offsets, &weights, &mut hidden, &mut scratch);
+                let swiglu = Activation::SwiGlu;
+                kernels::expert_ffn::up(x, &assignments, &offsets, &weights, swiglu, &mut hidden, &mut scratch);
             });
         });
         group.throughput(match tokens {
@@ -166,7 +171,7 @@ fn experts(criterion: &mut Criterion) {
         criterion.benchmark_group("combine").bench_function(&name, |bencher| {
             let scale = vec![1.0; WIDTH];
             bencher.iter(|| {
-                kernels::combine::combine(&y, &route_weights, &mut out, &scale, &mut normed, 1e-5);
+                kernels::combine::combine(&y, &route_weights, 1.0, &mut out, Some((&scale, 1e-5)), &mut normed);
             });
         });
     }

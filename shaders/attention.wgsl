@@ -1,15 +1,19 @@
-// Causal attention over the cache: out = softmax(q K^T / sqrt(DIM)) V. A workgroup computes one head of one token,
+// Causal attention over the cache: out = softmax(SCALE * q K^T) V. A workgroup computes one head of one token,
 // and its lanes share the work; or of TOKENS tokens, four to a lane, without barriers. Blocks of 64 positions with a
 // running maximum and sum (online softmax: Milakov, Gimelshein 2018). Twin: kernels/attention.rs
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;           // [T, HEADS, DIM_GROUPS]
 @group(0) @binding(2) var<storage, read> keys: array<vec4<f32>>;        // [context, KV_HEADS, DIM_GROUPS]
-@group(0) @binding(3) var<storage, read> values: array<vec4<f32>>;      // [context, KV_HEADS, DIM_GROUPS]
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;         // [T, STRIDE]
+@group(0) @binding(3) var<storage, read> values: array<vec4<f32>>;      // [context, KV_HEADS, VALUE_GROUPS]
+@group(0) @binding(4) var<storage, read> sinks: array<f32>;             // [HEADS], where SINKS is set
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;         // [T, STRIDE]
 
 override HEADS: u32;
 override KV_HEADS: u32;
-override DIM: u32;
-override DIM_GROUPS: u32;     // DIM / 4, rounded up
+override DIM_GROUPS: u32;     // width of a query / 4, rounded up
+override VALUE_DIM: u32;      // width of a value
+override VALUE_GROUPS: u32;   // VALUE_DIM / 4, rounded up
+override SCALE: f32;
+override SINKS: bool;         // each head has a score of no position
 override STRIDE: u32;
 override WINDOW: u32;         // a token sees itself and at most WINDOW - 1 before it
 override TOKENS: u32;         // of a workgroup: 1, or 256
@@ -21,7 +25,7 @@ var<workgroup> block: array<f32, BLOCK>;
 fn put(row: u32, group: u32, four: vec4<f32>) {
     for (var i = 0u; i < 4u; i++) {
         let d = group * 4u + i;
-        if (d < DIM) {
+        if (d < VALUE_DIM) {
             out[row + d] = four[i];
         }
     }
@@ -29,7 +33,7 @@ fn put(row: u32, group: u32, four: vec4<f32>) {
 
 fn got(row: u32, group: u32) -> vec4<f32> {
     var four = vec4<f32>();
-    for (var i = 0u; i < 4u && group * 4u + i < DIM; i++) {
+    for (var i = 0u; i < 4u && group * 4u + i < VALUE_DIM; i++) {
         four[i] = out[row + group * 4u + i];
     }
     return four;
@@ -44,12 +48,16 @@ fn four(head: u32, t: u32) {
     let begin = end - min(end, vec4<u32>(WINDOW));
     var largest = vec4<f32>(NONE);
     var total = vec4<f32>();
+    if (SINKS) {
+        largest = vec4<f32>(sinks[head]);
+        total = vec4<f32>(1.0);
+    }
     var weights: array<mat4x4<f32>, BLOCK / 4u>;
     for (var first = begin.x; first < end.w; first += BLOCK) {
         let seen = min(BLOCK, end.w - first);
         let before = largest;
         for (var j = 0u; j < seen; j += 4u) {
-            let at = four_rows(first + j, end.w - 1u, kv_head);
+            let at = four_rows(first + j, end.w - 1u, kv_head, DIM_GROUPS);
             var scores = mat4x4<f32>();
             for (var g = 0u; g < DIM_GROUPS; g++) {
                 let of_keys = mat4x4<f32>(keys[at.x + g], keys[at.y + g], keys[at.z + g], keys[at.w + g]);
@@ -76,16 +84,16 @@ fn four(head: u32, t: u32) {
             total += vec4<f32>(1.0) * now;
             weights[j / 4u] = now;
         }
-        for (var g = 0u; g < DIM_GROUPS; g++) {
+        for (var g = 0u; g < VALUE_GROUPS; g++) {
             var sum = mat4x4<f32>();
             for (var j = 0u; j < seen; j += 4u) {
-                let at = four_rows(first + j, end.w - 1u, kv_head);
+                let at = four_rows(first + j, end.w - 1u, kv_head, VALUE_GROUPS);
                 let of_values = mat4x4<f32>(values[at.x + g], values[at.y + g], values[at.z + g], values[at.w + g]);
                 sum += of_values * weights[j / 4u];
             }
             // The sum so far is where the result will be.
             for (var i = 0u; i < 4u && t + i < step.count; i++) {
-                let row = (t + i) * STRIDE + head * DIM;
+                let row = (t + i) * STRIDE + head * VALUE_DIM;
                 var four = sum[i];
                 if (first > begin.x) {
                     four += shrink[i] * got(row, g);
@@ -104,16 +112,16 @@ const NONE = -3.4e38;
 
 // Where the rows of four positions from `first` on start; positions after `last`, which no token sees, are replaced
 // by it.
-fn four_rows(first: u32, last: u32, kv_head: u32) -> vec4<u32> {
+fn four_rows(first: u32, last: u32, kv_head: u32, groups: u32) -> vec4<u32> {
     let position = min(vec4<u32>(first, first + 1u, first + 2u, first + 3u), vec4<u32>(last));
-    return (position * KV_HEADS + kv_head) * DIM_GROUPS;
+    return (position * KV_HEADS + kv_head) * groups;
 }
 
 // The scores of four positions from `first` on for a token that sees those from `begin` to before `end`.
 fn score(products: vec4<f32>, first: u32, begin: u32, end: u32) -> vec4<f32> {
     let position = vec4<u32>(first, first + 1u, first + 2u, first + 3u);
     let sees = (position >= vec4<u32>(begin)) & (position < vec4<u32>(end));
-    return select(vec4<f32>(NONE), products * inverseSqrt(f32(DIM)), sees);
+    return select(vec4<f32>(NONE), products * SCALE, sees);
 }
 
 fn most(x: vec4<f32>) -> f32 {
@@ -130,8 +138,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         return;
     }
-    // A lane sums one group of the values. A head wider than the lanes (DIM > 256) is summed in several rounds.
-    for (var round = 0u; round < DIM_GROUPS; round += LANES) {
+    // A lane sums one group of the values. A head wider than the lanes (VALUE_DIM > 256) is summed in several rounds.
+    for (var round = 0u; round < VALUE_GROUPS; round += LANES) {
         one(head, group.y, lane, round);
     }
 }
@@ -145,6 +153,10 @@ fn one(head: u32, t: u32, lane: u32, round: u32) {
     let begin = end - min(end, WINDOW);
     var largest = NONE;
     var total = 0.0;
+    if (SINKS) {
+        largest = sinks[head];
+        total = 1.0;
+    }
     var sum = vec4<f32>();
     for (var first = begin; first < end; first += BLOCK) {
         let seen = min(BLOCK, end - first);
@@ -154,11 +166,11 @@ fn one(head: u32, t: u32, lane: u32, round: u32) {
             for (var g = 0u; g < DIM_GROUPS; g++) {
                 score += dot(q[query + g], keys[key + g]);
             }
-            block[lane] = score * inverseSqrt(f32(DIM));
+            block[lane] = score * SCALE;
         }
         workgroupBarrier();
         // Lanes beyond the head's width only compute scores.
-        if (sum_group < DIM_GROUPS) {
+        if (sum_group < VALUE_GROUPS) {
             var now_largest = largest;
             for (var j = 0u; j < seen; j++) {
                 now_largest = max(now_largest, block[j]);
@@ -170,12 +182,12 @@ fn one(head: u32, t: u32, lane: u32, round: u32) {
             for (var j = 0u; j < seen; j++) {
                 let weight = exp(block[j] - largest);
                 total += weight;
-                sum += weight * values[((first + j) * KV_HEADS + kv_head) * DIM_GROUPS + sum_group];
+                sum += weight * values[((first + j) * KV_HEADS + kv_head) * VALUE_GROUPS + sum_group];
             }
         }
-        if (first + BLOCK < end || round + LANES < DIM_GROUPS) {
+        if (first + BLOCK < end || round + LANES < VALUE_GROUPS) {
             workgroupBarrier(); // The block has been read.
         }
     }
-    put(t * STRIDE + head * DIM, sum_group, sum / total);
+    put(t * STRIDE + head * VALUE_DIM, sum_group, sum / total);
 }

@@ -1,5 +1,5 @@
-// x[t] += sum_c route_weights[t][c] * y[t * CHOICES + c], and normed = rms_norm(x), which the next layer or the
-// output reads; a workgroup a token. Gathers in the order of the choices, so that no float atomics are needed and
+// x[t] += MULTIPLIER * sum_c route_weights[t][c] * y[t * CHOICES + c], and where NORM is set normed = rms_norm(x), which
+// the next layer or the output reads; a workgroup a token. Gathers in the order of the choices, so that no float atomics are needed and
 // every run gives the same bits. Twin: kernels/combine.rs
 @group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;               // [T * CHOICES, D]
 @group(0) @binding(2) var<storage, read> route_weights: array<f32>;         // [T, CHOICES]
@@ -11,6 +11,8 @@ override GROUPS: u32;         // D / 4, rounded up; the padding is zero
 override WIDTH: u32;          // D
 override CHOICES: u32;
 override EPS: f32;
+override MULTIPLIER: f32;
+override NORM: bool;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -22,11 +24,14 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
             let assignment = token.x * CHOICES + choice;
             // What was dropped has weight 0, and in y whatever was there before.
             if (route_weights[assignment] != 0.0) {
-                sum += route_weights[assignment] * y[assignment * GROUPS + g];
+                sum += MULTIPLIER * route_weights[assignment] * y[assignment * GROUPS + g];
             }
         }
         x[row + g] = sum;
         squares += dot(sum, sum);
+    }
+    if (!NORM) {
+        return;
     }
     let factor = inverseSqrt(workgroup_sum(squares, lane) / f32(WIDTH) + EPS);
     for (var g = lane; g < GROUPS; g += LANES) {

@@ -1,11 +1,15 @@
-// y += x W^T: panels of W by a tile of tokens. Twin: kernels/linear.rs
+// y = x W^T + bias, or y += MULTIPLIER * (x W^T + bias): panels of W by a tile of tokens. Twin: kernels/linear.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, K]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [N, K] in panels
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;           // [T, STRIDE]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;              // [N], where BIAS is set
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;           // [T, STRIDE]
 
 override GROUPS: u32;         // K / 4, rounded up
 override OUTPUTS: u32;        // N
 override STRIDE: u32;         // numbers from one token's row of y to the next
+override BIAS: bool;
+override ADD: bool;           // whether it adds to y
+override MULTIPLIER: f32;
 
 fn x_row(first: u32, i: u32) -> u32 {
     return min(first + i, step.count - 1u) * GROUPS;
@@ -21,7 +25,15 @@ fn put_row(row: u32, first: u32, sums: Sums) {
         return;
     }
     for (var i = 0u; i < TILE && first + i < step.count; i++) {
-        y[(first + i) * STRIDE + row] += sum_of(sums, i);
+        var product = sum_of(sums, i);
+        if (BIAS) {
+            product += bias[row];
+        }
+        let at = (first + i) * STRIDE + row;
+        if (ADD) {
+            product = y[at] + MULTIPLIER * product;
+        }
+        y[at] = product;
     }
 }
 

@@ -1,11 +1,14 @@
-// logits[i] = x[from + i] W^T: the output projection of the tokens whose logits are wanted.
+// logits[i] = SCALE * x[from + i] W^T + bias: the output projection of the tokens whose logits are wanted.
 // Twin: kernels/lm_head.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [V, D] in panels
-@group(0) @binding(3) var<storage, read_write> logits: array<f32>;      // [T - from, V]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;              // [V], where BIAS is set
+@group(0) @binding(4) var<storage, read_write> logits: array<f32>;      // [T - from, V]
 
 override GROUPS: u32;         // D / 4, rounded up
 override OUTPUTS: u32;        // V
+override SCALE: f32;
+override BIAS: bool;
 
 fn x_row(first: u32, i: u32) -> u32 {
     return min(step.logits_from + first + i, step.count - 1u) * GROUPS;
@@ -21,7 +24,11 @@ fn put_row(row: u32, first: u32, sums: Sums) {
         return;
     }
     for (var i = 0u; i < TILE && step.logits_from + first + i < step.count; i++) {
-        logits[(first + i) * OUTPUTS + row] = sum_of(sums, i);
+        var logit = SCALE * sum_of(sums, i);
+        if (BIAS) {
+            logit += bias[row];
+        }
+        logits[(first + i) * OUTPUTS + row] = logit;
     }
 }
 

@@ -52,6 +52,7 @@
 //! - [`model`]: checkpoints: configuration, tensors, loading, checks.
 //! - [`tokenizer`]: turns text into ids, and ids into text to show.
 //! - [`kernels`]: the CPU twin of every WGSL shader, one file for each kernel.
+//! - [`layer`]: a layer as a list of typed operations.
 //! - [`engine`]: two engines with one interface, and the KV cache.
 //! - [`routing`]: policies, traces, balance: pure functions.
 //! - [`session`]: one text on one engine; an edit runs only what it changed.
@@ -61,6 +62,7 @@
 pub mod engine;
 pub mod error;
 pub mod kernels;
+pub mod layer;
 pub mod model;
 pub mod routing;
 pub mod session;

@@ -17,10 +17,8 @@ use std::path::Path;
 
 /// A model of one Mixtral layer.
 fn one_layer(experts: usize, top_k: usize) -> Architecture {
-    let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 2, rope_theta: 1e4, window: None };
-    let moe = MoeShape::mixtral(experts, top_k, 1);
-    let layers = vec![LayerShape { attention, moe }];
-    Architecture { vocabulary: 9, hidden: 1, context: 512, norm_eps: 1e-5, tied: true, layers }
+    let layers = vec![LayerShape::new(AttentionShape::new(1, 1, 2, 1e4), MoeShape::mixtral(experts, top_k, 1))];
+    Architecture { vocabulary: 9, hidden: 1, context: 512, tied: true, layers, ..Architecture::default() }
 }
 
 fn settings(policy: &str, experts: usize, top_k: usize) -> Vec<Setting> {

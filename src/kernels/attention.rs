@@ -1,10 +1,10 @@
-//! Causal attention over the cache: `out = softmax(q K^T / sqrt(head_dim)) V`, a row a token and head;
+//! Causal attention over the cache: `out = softmax(scale * q K^T) V`, a row a token and head;
 //! a group of `heads / kv_heads` query heads shares one key/value head.
 
 use super::linear::{TOKENS, by_halves, by_panel};
 use super::madd::madd;
 use super::panels::{Panels, ROWS, numbers};
-use super::softmax::softmax;
+use super::softmax::softmax_beside;
 use crate::shape::AttentionShape;
 use std::array::from_fn;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use wide::f32x8;
 /// Keys and values of one layer. Keys lie in panels (positions as rows), so that scores of sixteen
 /// positions are one stream; values lie row by row.
 pub struct KvCache {
-    head_dim: usize,
+    value_dim: usize,
     keys: Vec<Panels>,
     values: Vec<Vec<f32>>,
 }
@@ -21,12 +21,17 @@ pub struct KvCache {
 impl KvCache {
     /// Room for `context` positions.
     pub fn new(context: usize, shape: &AttentionShape) -> Self {
-        let head_dim = shape.head_dim;
+        let value_dim = shape.value_dim;
         Self {
-            head_dim,
-            keys: vec![Panels::zeros(context, head_dim); shape.kv_heads],
-            values: vec![vec![0.0; context * head_dim]; shape.kv_heads],
+            value_dim,
+            keys: vec![Panels::zeros(context, shape.head_dim); shape.kv_heads],
+            values: vec![vec![0.0; context * value_dim]; shape.kv_heads],
         }
+    }
+
+    /// Room for nothing: of a layer that is no attention.
+    pub fn none() -> Self {
+        Self { value_dim: 0, keys: Vec::new(), values: Vec::new() }
     }
 
     /// Takes the first `len` positions of another layer of the same shape.
@@ -35,7 +40,7 @@ impl KvCache {
             mine.copy_rows(its, len);
         }
         for (mine, its) in self.values.iter_mut().zip(&other.values) {
-            mine[..len * self.head_dim].copy_from_slice(&its[..len * self.head_dim]);
+            mine[..len * self.value_dim].copy_from_slice(&its[..len * self.value_dim]);
         }
     }
 
@@ -49,14 +54,19 @@ impl KvCache {
         self.keys[head].get(position, i)
     }
 
-    /// The value of `head` at `position`, `[head_dim]`.
+    /// The value of `head` at `position`, `[value_dim]`.
     pub fn value(&self, head: usize, position: usize) -> &[f32] {
-        &self.values[head][position * self.head_dim..][..self.head_dim]
+        &self.values[head][position * self.value_dim..][..self.value_dim]
     }
 
-    /// Sets the value of `head` at `position`, `[head_dim]`.
+    /// Sets the value of `head` at `position`, `[value_dim]`.
     pub fn set_value(&mut self, head: usize, position: usize, value: &[f32]) {
-        self.values[head][position * self.head_dim..][..self.head_dim].copy_from_slice(value);
+        self.values[head][position * self.value_dim..][..self.value_dim].copy_from_slice(value);
+    }
+
+    /// Sets dimension `i` of the value of `head` at `position`.
+    pub fn set_value_at(&mut self, head: usize, position: usize, i: usize, x: f32) {
+        self.values[head][position * self.value_dim + i] = x;
     }
 }
 
@@ -65,8 +75,8 @@ pub fn scratch(context: usize) -> usize {
     TOKENS * (context + ROWS)
 }
 
-/// Attends from `q`, `[T, heads * head_dim]`, at positions `start..` into `out`, of the same shape.
-/// `scores` is [`scratch`].
+/// Attends from `q`, `[T, heads * head_dim]`, at positions `start..` into `out`, `[T, heads * value_dim]`. `sinks` are
+/// the heads' scores of no position, `[heads]` or empty. `scores` is [`scratch`].
 ///
 /// Four tokens share each read of a head's keys and values; a single token gives the same bits.
 pub fn attention(
@@ -74,6 +84,7 @@ pub fn attention(
     shape: &AttentionShape,
     q: &[f32],
     cache: &KvCache,
+    sinks: &[f32],
     out: &mut [f32],
     scores: &mut [f32],
 ) {
@@ -81,32 +92,36 @@ pub fn attention(
     let whole = tokens / TOKENS * TOKENS;
     for head in 0..shape.heads {
         for t in (0..whole).step_by(TOKENS) {
-            attend::<TOKENS, 1>(start, shape, (t, head), q, cache, out, scores);
+            attend::<TOKENS, 1>(start, shape, (t, head), q, cache, sinks, out, scores);
         }
         for t in whole..tokens {
-            attend::<1, 4>(start, shape, (t, head), q, cache, out, scores);
+            attend::<1, 4>(start, shape, (t, head), q, cache, sinks, out, scores);
         }
     }
 }
 
 /// One head of `M` tokens from index `t` on; values are summed `S * 8` numbers at once.
+#[allow(clippy::too_many_arguments)] // As many as the kernel has.
 fn attend<const M: usize, const S: usize>(
     start: usize,
     shape: &AttentionShape,
     (t, head): (usize, usize),
     q: &[f32],
     cache: &KvCache,
+    sinks: &[f32],
     out: &mut [f32],
     scores: &mut [f32],
 ) {
-    let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+    let (width, dim, group) = (shape.head_dim, shape.value_dim, shape.heads / shape.kv_heads);
     let place = |i: usize| ((t + i) * shape.heads + head) * dim;
+    let query = |i: usize| &q[((t + i) * shape.heads + head) * width..][..width];
+    let sink = sinks.get(head).copied().unwrap_or(f32::NEG_INFINITY);
     let seen: [Range<usize>; M] = from_fn(|i| shape.first_seen(start + t + i)..start + t + i + 1);
     let (first, end) = (seen[0].start, seen[M - 1].end);
     let room = scores.len() / M;
-    score::<M>(from_fn(|i| &q[place(i)..][..dim]), &cache.keys[head / group], first..end, scores, room);
+    score::<M>(from_fn(query), shape.scale(), &cache.keys[head / group], first..end, scores, room);
     for (row, seen) in scores.chunks_exact_mut(room).zip(&seen) {
-        softmax(&mut row[seen.clone()]);
+        softmax_beside(&mut row[seen.clone()], sink);
         // Positions that other tokens of the tile see and this one does not have weight 0.
         row[first..seen.start].fill(0.0);
         row[seen.end..end].fill(0.0);
@@ -125,10 +140,17 @@ fn attend<const M: usize, const S: usize>(
     }
 }
 
-/// `scores[i][j] = q[i] . key[j] / sqrt(head_dim)` for the positions `j` in `seen` (and up to 15 around it); a row of
+/// `scores[i][j] = scale * q[i] . key[j]` for the positions `j` in `seen` (and up to 15 around it); a row of
 /// `scores` is `room` long.
-fn score<const M: usize>(q: [&[f32]; M], keys: &Panels, seen: Range<usize>, scores: &mut [f32], room: usize) {
-    let scale = f32x8::splat(1.0 / (q[0].len() as f32).sqrt());
+fn score<const M: usize>(
+    q: [&[f32]; M],
+    scale: f32,
+    keys: &Panels,
+    seen: Range<usize>,
+    scores: &mut [f32],
+    room: usize,
+) {
+    let scale = f32x8::splat(scale);
     for p in seen.start / ROWS..seen.end.div_ceil(ROWS) {
         let sums = if M == 1 { by_panel(q, keys.panel(p)) } else { by_halves(q, keys.panel(p)) };
         for (i, sums) in sums.iter().enumerate() {

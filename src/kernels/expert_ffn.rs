@@ -1,9 +1,10 @@
-//! The experts: SwiGLU (Shazeer 2020), `w2(silu(w1 x) * w3 x)`, expert by expert over the tokens that
+//! The experts: SwiGLU (Shazeer 2020), `w2(silu(w1 x) * w3 x)`, or a variant of it, expert by expert over the tokens that
 //! chose it, in two passes: [`up`] to the expert's inner width, [`down`] again.
 
-use super::linear::linear;
-use super::softmax::silu_times;
+use super::linear::{add_bias, linear};
+use super::softmax::{clamped_times, silu_times};
 use super::stored::Stored;
+use crate::shape::Activation;
 
 /// Weights of one expert.
 pub struct Expert {
@@ -11,6 +12,10 @@ pub struct Expert {
     pub up: Stored,
     /// `w2`: `[D, F]`.
     pub down: Stored,
+    /// Biases of `up`, `[2F]` or none.
+    pub up_bias: Vec<f32>,
+    /// Biases of `down`, `[D]` or none.
+    pub down_bias: Vec<f32>,
 }
 
 /// Scratch of both passes: rows gathered by expert, and what the products give.
@@ -20,7 +25,7 @@ pub struct Scratch {
     product: Vec<f32>,
 }
 
-/// `hidden[a] = silu(w1 x[a / choices]) * w3 x[a / choices]` for every assignment `a` that was not dropped. `x` is
+/// `hidden[a] = activation(w1 x[a / choices], w3 x[a / choices])` for every assignment `a` that was not dropped. `x` is
 /// `[T, D]`, `hidden` is `[T * choices, F]`; `assignments`, `[T * choices]`, and `offsets` are those of
 /// [`super::dispatch`].
 pub fn up(
@@ -28,15 +33,19 @@ pub fn up(
     assignments: &[u32],
     offsets: &[u32],
     experts: &[Expert],
+    activation: Activation,
     hidden: &mut [f32],
     scratch: &mut Scratch,
 ) {
     let choices = assignments.len() / (x.len() / experts[0].up.cols());
-    let weights = experts.iter().map(|expert| &expert.up);
+    let weights = experts.iter().map(|expert| (&expert.up, expert.up_bias.as_slice()));
     each_expert(x, choices, assignments, offsets, weights, scratch, |assignment, product| {
         let (gate, up) = product.split_at(product.len() / 2);
         let row = &mut hidden[assignment * gate.len()..][..gate.len()];
-        silu_times(gate, up, row);
+        match activation {
+            Activation::SwiGlu => silu_times(gate, up, row),
+            Activation::Clamped { alpha, limit } => clamped_times(gate, up, alpha, limit, row),
+        }
     });
 }
 
@@ -50,7 +59,7 @@ pub fn down(
     y: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let weights = experts.iter().map(|expert| &expert.down);
+    let weights = experts.iter().map(|expert| (&expert.down, expert.down_bias.as_slice()));
     each_expert(hidden, 1, assignments, offsets, weights, scratch, |assignment, product| {
         y[assignment * product.len()..][..product.len()].copy_from_slice(product);
     });
@@ -63,11 +72,11 @@ fn each_expert<'a>(
     share: usize,
     assignments: &[u32],
     offsets: &[u32],
-    weights: impl Iterator<Item = &'a Stored>,
+    weights: impl Iterator<Item = (&'a Stored, &'a [f32])>,
     scratch: &mut Scratch,
     mut put: impl FnMut(usize, &[f32]),
 ) {
-    for (group, weights) in offsets.windows(2).zip(weights) {
+    for (group, (weights, bias)) in offsets.windows(2).zip(weights) {
         let group = &assignments[group[0] as usize..group[1] as usize];
         if group.is_empty() {
             continue;
@@ -79,6 +88,7 @@ fn each_expert<'a>(
         }
         scratch.product.resize(group.len() * weights.rows(), 0.0);
         linear(&scratch.gathered, weights, &mut scratch.product);
+        add_bias(bias, &mut scratch.product);
         for (&assignment, product) in group.iter().zip(scratch.product.chunks_exact(weights.rows())) {
             put(assignment as usize, product);
         }

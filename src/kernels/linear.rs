@@ -1,4 +1,4 @@
-//! `y = x W^T` or `y += x W^T`, a row a token: `x` is `[T, K]`, `W` is `[N, K]`, `y` is `[T, N]`.
+//! `y = x W^T + b` or `y += m * (x W^T + b)`, a row a token: `x` is `[T, K]`, `W` is `[N, K]`, `y` is `[T, N]`.
 //!
 //! Plain form: `for t, n { y[t][n] = sum_c x[t][c] * W[n][c] }`. Fast form: a tile of up to 4 tokens by 8 rows, half
 //! a panel, or of up to 2 tokens by a whole one, in registers. All tokens take a panel before the next one is read,
@@ -29,13 +29,31 @@ pub fn weight_bytes_read() -> u64 {
 /// Tokens of a tile: as many sums as the processor has registers for.
 pub(super) const TOKENS: usize = 4;
 
-/// Adds: `y += x W^T`.
-pub fn linear_add(x: &[f32], weights: &Stored, y: &mut [f32]) {
+/// Adds `bias`, `[N]` or empty, to each row of `y`, `[T, N]`.
+pub fn add_bias(bias: &[f32], y: &mut [f32]) {
+    if !bias.is_empty() {
+        y.chunks_exact_mut(bias.len()).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));
+    }
+}
+
+/// Writes `y = x W^T + bias`, or adds: `y += scale * (x W^T + bias)`. `bias` is `[N]` or empty.
+pub fn linear_with(x: &[f32], weights: &Stored, bias: &[f32], add: Option<f32>, y: &mut [f32]) {
+    let Some(scale) = add else {
+        linear(x, weights, y);
+        add_bias(bias, y);
+        return;
+    };
     let mut product = PRODUCT.take();
     product.resize(y.len(), 0.0);
     linear(x, weights, &mut product);
-    y.iter_mut().zip(&product).for_each(|(y, product)| *y += product);
+    add_bias(bias, &mut product);
+    y.iter_mut().zip(&product).for_each(|(y, product)| *y += scale * product);
     PRODUCT.set(product);
+}
+
+/// Adds: `y += x W^T`.
+pub fn linear_add(x: &[f32], weights: &Stored, y: &mut [f32]) {
+    linear_with(x, weights, &[], Some(1.0), y);
 }
 
 /// Writes `y = x W^T`.

@@ -6,18 +6,23 @@
 //! `k` experts that a token's router picks, `choices` those and the shared ones, `F` width inside an expert, `V`
 //! vocabulary. An *assignment* `t * choices + choice` is one (token, expert) pair.
 
+pub mod angles;
 pub mod attention;
 pub mod blocks;
 pub mod choose;
 pub mod combine;
+pub mod convolve;
+pub mod copy_heads;
 pub mod dispatch;
 pub mod embed;
 pub mod expert_ffn;
 pub mod gate;
 pub mod int8;
+pub mod layer_norm;
 pub mod linear;
 pub mod lm_head;
 pub mod madd;
+pub mod norm_rows;
 pub mod pairs;
 pub mod panels;
 pub mod qkv;
@@ -25,21 +30,27 @@ pub mod random;
 pub mod rms_norm;
 pub mod sample;
 pub mod settle;
+pub mod shared_gate;
 pub mod softmax;
 pub mod stored;
 
 /// Every kernel by name; each has a shader, a twin and a parity case.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 17] = [
     "attention",
     "combine",
+    "convolve",
+    "copy_heads",
     "dispatch",
     "embed",
     "expert_ffn",
     "gate",
+    "layer_norm",
     "linear",
     "lm_head",
+    "norm_rows",
     "qkv",
     "rms_norm",
     "sample",
     "settle",
+    "shared_gate",
 ];

@@ -4,19 +4,12 @@
 //! `position * theta^(-2i / head_dim)`.
 
 use super::attention::KvCache;
-use super::linear::linear;
+use super::linear::{add_bias, linear};
 use super::stored::Stored;
 use crate::shape::AttentionShape;
 
-/// `(cos, sin)` of every angle, `[context, head_dim / 2]`: made once, since WGSL's own `sin` is too coarse.
-pub fn angles(context: usize, head_dim: usize, theta: f32) -> Vec<[f32; 2]> {
-    let half = head_dim / 2;
-    let frequency = |i: usize| 1.0 / theta.powf(2.0 * i as f32 / head_dim as f32);
-    let angle = |at: usize| (at / half) as f32 * frequency(at % half);
-    (0..context * half).map(|at| [angle(at).cos(), angle(at).sin()]).collect()
-}
-
-/// Projects the normed `x`, `[T, D]`, by `weights`, `[(heads + 2 kv_heads) * head_dim, D]`; the turned queries are
+/// Projects the normed `x`, `[T, D]`, by `weights`, `[(heads + 2 kv_heads) * head_dim, D]`, and adds `bias`, a number
+/// a row of the weights or none; `angles` are those of [`super::angles`]. The turned queries are
 /// `q`, `[T, heads * head_dim]`, the turned keys and the values go to `cache` at positions `start..`. `qkv` is
 /// scratch, as many rows as the weights have, a token.
 #[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
@@ -25,12 +18,14 @@ pub fn qkv(
     shape: &AttentionShape,
     x: &[f32],
     weights: &Stored,
+    bias: &[f32],
     angles: &[[f32; 2]],
     q: &mut [f32],
     cache: &mut KvCache,
     qkv: &mut [f32],
 ) {
     linear(x, weights, qkv);
+    add_bias(bias, qkv);
     let (dim, half) = (shape.head_dim, shape.head_dim / 2);
     let (queries, keys) = (shape.query_width(), shape.kv_heads * dim);
     for (t, (qkv, q)) in qkv.chunks_exact(shape.qkv_rows()).zip(q.chunks_exact_mut(queries)).enumerate() {

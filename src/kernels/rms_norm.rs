@@ -14,7 +14,8 @@ pub fn rms_norm(x: &[f32], scale: &[f32], y: &mut [f32], eps: f32) {
     }
 }
 
-fn sum_of_squares(x: &[f32]) -> f32 {
+/// The sum of the squares of a row.
+pub(super) fn sum_of_squares(x: &[f32]) -> f32 {
     let (groups, rest) = x.as_chunks::<8>();
     let squares = groups.iter().fold(f32x8::ZERO, |sum, &group| f32x8::new(group).mul_add(f32x8::new(group), sum));
     squares.reduce_add() + rest.iter().map(|x| x * x).sum::<f32>()

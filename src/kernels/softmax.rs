@@ -15,14 +15,20 @@ const GROUP: usize = 8;
 /// assert_eq!(row, [0.5, 0.5]);
 /// ```
 pub fn softmax(row: &mut [f32]) {
-    let max = f32x8::splat(largest(row));
+    softmax_beside(row, f32::NEG_INFINITY);
+}
+
+/// As [`softmax`], of a row and one more number that has its share and is not kept.
+pub fn softmax_beside(row: &mut [f32], beside: f32) {
+    let most = largest(row).max(beside);
+    let max = f32x8::splat(most);
     let mut sum = f32x8::ZERO;
     each_group(row, |x| {
         let x = (x - max).exp();
         sum += x;
         x
     });
-    let scale = f32x8::splat(1.0 / sum.reduce_add());
+    let scale = f32x8::splat(1.0 / (sum.reduce_add() + (beside - most).exp()));
     each_group(row, |x| x * scale);
 }
 
@@ -33,6 +39,15 @@ pub fn normaliser(row: &[f32]) -> (f32, f32) {
     let exponential = |x: f32x8| (x - f32x8::splat(max)).exp();
     let sum = groups.iter().fold(f32x8::ZERO, |sum, &group| sum + exponential(f32x8::new(group)));
     (max, (sum + exponential(padded(rest))).reduce_add())
+}
+
+/// `(up + 1) * gate * sigmoid(alpha * gate)`, with `gate` at most `limit` and `up` between `-limit` and `limit`, into
+/// `out`; all of the same length.
+pub fn clamped_times(gate: &[f32], up: &[f32], alpha: f32, limit: f32, out: &mut [f32]) {
+    for ((&gate, &up), out) in gate.iter().zip(up).zip(out) {
+        let (gate, up) = (gate.min(limit), up.clamp(-limit, limit));
+        *out = (up + 1.0) * gate / (1.0 + (-alpha * gate).exp());
+    }
 }
 
 /// `silu(gate) * up`, where `silu(x) = x / (1 + exp(-x))`, into `out`; all of the same length.

@@ -1,6 +1,6 @@
 //! What the product says about a loaded model.
 
-use crate::shape::{Architecture, Cost, LayerShape, MoeShape};
+use crate::shape::{Architecture, Cost, LayerShape, Mixer};
 use serde::{Deserialize, Serialize};
 
 /// The engine in use.
@@ -69,18 +69,36 @@ pub struct LayerInfo {
     pub shared_experts: usize,
     /// Most tokens of a text that an expert takes, where there is such a limit.
     pub capacity: Option<usize>,
+    /// What carries numbers from token to token: "attention", "latent-attention" or "convolution".
+    #[serde(default)]
+    pub mixer: String,
+    /// Tokens that a token sees, its own among them, where that is limited.
+    #[serde(default)]
+    pub window: Option<usize>,
+    /// Width inside an expert, or inside the FFN.
+    #[serde(default)]
+    pub intermediate: usize,
 }
 
 impl LayerInfo {
-    /// A layer of this shape in a model that reads texts of at most `context` tokens.
-    fn new(moe: &MoeShape, context: usize) -> Self {
+    /// This layer of a model that reads texts of at most `context` tokens.
+    fn new(layer: &LayerShape, context: usize) -> Self {
+        let moe = &layer.moe;
+        let (mixer, window) = match &layer.mixer {
+            Mixer::Attention(attention) if attention.latent.is_some() => ("latent-attention", attention.window),
+            Mixer::Attention(attention) => ("attention", attention.window),
+            Mixer::Convolution(convolution) => ("convolution", Some(convolution.positions)),
+        };
         let routed = |n: usize| if moe.gate.is_some() { n } else { 0 };
         Self {
             experts: routed(moe.experts),
             top_k: routed(moe.top_k),
             router: moe.gate.map_or_else(|| "none".into(), |gate| gate.kind.name()),
-            shared_experts: moe.shared,
+            shared_experts: moe.shared + moe.shared_ffn.map_or(0, |shared| shared.count),
             capacity: moe.capacity(context),
+            mixer: mixer.into(),
+            window,
+            intermediate: moe.intermediate,
         }
     }
 }
@@ -95,7 +113,7 @@ impl ModelInfo {
         backend: Backend,
         note: Option<String>,
     ) -> Self {
-        let info = |layer: &LayerShape| LayerInfo::new(&layer.moe, architecture.context);
+        let info = |layer: &LayerShape| LayerInfo::new(layer, architecture.context);
         let each_layer: Vec<LayerInfo> = architecture.layers.iter().map(info).collect();
         // Of equals the first, which a plain `max_by_key` would not give.
         let widest = each_layer.iter().rev().max_by_key(|layer| layer.experts).expect("a model has layers").clone();
@@ -124,15 +142,14 @@ impl ModelInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shape::AttentionShape;
+    use crate::shape::{AttentionShape, MoeShape};
 
     /// As DeepSeek's models: the first layer is dense, the others have experts.
     #[test]
     fn a_dense_layer_among_sparse_ones_is_described_as_such() {
-        let attention = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, rope_theta: 1e4, window: None };
-        let layer = |moe| LayerShape { attention: attention.clone(), moe };
+        let layer = |moe| LayerShape::new(AttentionShape::new(2, 2, 4, 1e4), moe);
         let layers = vec![layer(MoeShape::dense(32)), layer(MoeShape::mixtral(16, 4, 8))];
-        let architecture = Architecture { vocabulary: 9, hidden: 8, context: 64, norm_eps: 1e-5, tied: false, layers };
+        let architecture = Architecture { vocabulary: 9, hidden: 8, context: 64, layers, ..Architecture::default() };
         let info = ModelInfo::new("m", "f", &architecture, ("f32".into(), 0), Backend::Cpu, None);
         assert_eq!((info.layers, info.experts, info.top_k, info.router.as_str()), (2, 16, 4, "softmax-top-k"));
         let routers: Vec<(usize, &str)> = info.each_layer.iter().map(|l| (l.experts, l.router.as_str())).collect();

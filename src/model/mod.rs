@@ -12,7 +12,6 @@
 //! # Ok::<(), moescope::error::Error>(())
 //! ```
 
-mod backbone;
 mod content;
 mod family;
 pub mod files;
@@ -20,19 +19,16 @@ mod float8;
 pub mod gguf;
 pub mod info;
 mod keys;
-mod llama;
-mod mixtral;
-mod moescope;
 pub mod tensors;
 pub mod weights;
 
 pub use files::ModelFiles;
 pub use info::{Backend, LayerInfo, ModelInfo};
 pub use tensors::{Tensor, Tensors};
-pub use weights::{ExpertWeights, FfnWeights, LayerWeights, Weights};
+pub use weights::{ExpertWeights, FfnWeights, LayerWeights, MatrixWeights, NormWeights, Weights};
 
 // What a checkpoint describes can be named from here too.
-pub use crate::shape::{Architecture, AttentionShape, Cost, Dtype, LayerShape, Matrix, MoeShape, Part};
+pub use crate::shape::{Architecture, AttentionShape, Cost, Dtype, LayerShape, Matrix, Mixer, MoeShape, Part};
 
 use crate::error::{Error, Result};
 use family::Family;

@@ -27,14 +27,46 @@ pub struct Tensor<'a> {
     range: Range<usize>,
     /// It is read once at most.
     once: bool,
+    /// Where its numbers are in the range; none where they lie there row by row.
+    view: Option<View>,
     /// Rows are read one by one, so that one which is not finite harms only who asks for it.
     single_rows: bool,
+}
+
+/// Where the numbers of a matrix are among those of a range: number (row, col) is number
+/// `first + row * row_step + col * col_step`.
+#[derive(Clone, Copy)]
+struct View {
+    first: usize,
+    row_step: usize,
+    col_step: usize,
+}
+
+impl View {
+    /// The numbers of `[rows, cols]`, row by row, of `size` bytes each.
+    fn gather(self, bytes: &[u8], rows: usize, cols: usize, size: usize) -> Vec<u8> {
+        let mut gathered = Vec::with_capacity(rows * cols * size);
+        for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+            let at = (self.first + row * self.row_step + col * self.col_step) * size;
+            gathered.extend_from_slice(&bytes[at..at + size]);
+        }
+        gathered
+    }
 }
 
 impl<'a> Tensor<'a> {
     /// As it is, with rows that may hold NaN or infinite numbers: nobody computes with all of them.
     pub fn of_single_rows(self) -> Self {
         Self { single_rows: true, ..self }
+    }
+
+    /// Refuses numbers that share scales: they cannot be taken one by one.
+    fn single(self) -> Result<Self> {
+        if self.dtype.is_block() {
+            let why = format!("holds {} where each number must stand by itself", self.dtype.name());
+            return Err(Error::model(format!("{}, tensor {}", self.file, self.name), why));
+        }
+        Ok(self)
     }
 
     /// Bytes of its numbers, once they are read.
@@ -49,14 +81,31 @@ impl<'a> Tensor<'a> {
 
     /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
     pub async fn arrive(&self) -> Result<Matrix<'a>> {
-        let &Self { ref name, rows, cols, dtype, neighbours, float8, file, content, ref range, once, single_rows } =
-            self;
+        let &Self {
+            ref name,
+            rows,
+            cols,
+            dtype,
+            neighbours,
+            float8,
+            file,
+            content,
+            ref range,
+            once,
+            view,
+            single_rows,
+        } = self;
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
-        let bytes = if once { content.take(range.clone()) } else { content.read(range.clone()) };
+        // Several views may share a range, which can be taken once.
+        let bytes = if once && view.is_none() { content.take(range.clone()) } else { content.read(range.clone()) };
         let bytes = if float8 { Cow::Owned(float8::to_bf16(&bytes)) } else { bytes };
         let bytes = if neighbours > 0 { Cow::Owned(in_order(&bytes, rows, neighbours)) } else { bytes };
+        let bytes = match view {
+            Some(view) => Cow::Owned(view.gather(&bytes, rows, cols, dtype.bytes_of(1))),
+            None => bytes,
+        };
         match dtype.first_not_finite(&bytes).filter(|_| !single_rows) {
             None => Ok(Matrix { rows, cols, dtype, bytes }),
             Some(at) => Err(Error::model(
@@ -243,6 +292,36 @@ impl Tensors {
         Ok(Tensor { name: format!("{name}[{n}]"), rows: rows.len(), cols, range, ..whole })
     }
 
+    /// Rows `rows` of the matrix `name`, which is `[rows, cols]`.
+    pub fn rows(&self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Tensor<'_>> {
+        let whole = self.get(name, &shape)?;
+        let row = if whole.float8 { shape[1] } else { whole.dtype.bytes_of(shape[1]) };
+        let start = whole.range.start + rows.start * row;
+        Ok(Tensor { rows: rows.len(), range: start..start + rows.len() * row, ..whole })
+    }
+
+    /// Every `step`-th column from `first` on, as rows, of matrix `n` of the tensor `name`, which is a stack of
+    /// matrices, `[N, rows, cols]`.
+    pub fn columns_of(&self, name: &str, shape: [usize; 3], n: usize, first: usize, step: usize) -> Result<Tensor<'_>> {
+        let [_, rows, cols] = shape;
+        let whole = self.rows_of(name, shape, n, 0..rows)?.single()?;
+        let view = Some(View { first, row_step: step, col_step: cols });
+        Ok(Tensor { rows: (cols - first).div_ceil(step), cols: rows, view, ..whole })
+    }
+
+    /// Every `step`-th number from `first` on of row `n` of the matrix `name`, `[rows, cols]`, as a vector.
+    pub fn numbers_of(&self, name: &str, shape: [usize; 2], n: usize, first: usize, step: usize) -> Result<Tensor<'_>> {
+        let row = self.rows(name, shape, n..n + 1)?.single()?;
+        let view = Some(View { first, row_step: step, col_step: 1 });
+        Ok(Tensor { rows: (shape[1] - first).div_ceil(step), cols: 1, view, ..row })
+    }
+
+    /// The tensor `name`, of this shape in the file, as a matrix of so many rows.
+    pub fn reshaped(&self, name: &str, shape: &[usize], rows: usize) -> Result<Tensor<'_>> {
+        let whole = self.get(name, shape)?;
+        Ok(Tensor { rows, cols: shape.iter().product::<usize>() / rows.max(1), ..whole })
+    }
+
     /// The vector `name`, `[len]`, as a matrix of one column.
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor<'_>> {
         self.get(name, &[len])
@@ -307,6 +386,7 @@ impl Tensors {
             content,
             range: entry.range.clone(),
             once: self.once,
+            view: None,
             single_rows: false,
         })
     }

@@ -1,6 +1,7 @@
 //! Views of a checkpoint's tensors by what they do, the same for every family.
 
 use super::tensors::Tensor;
+use crate::shape::{MatrixName, VectorName};
 
 /// Weights of one expert; see [`crate::shape::MoeShape`].
 #[derive(Clone)]
@@ -11,20 +12,42 @@ pub struct ExpertWeights<'a> {
     pub w2: Tensor<'a>,
     /// Up projection, `[F, D]`.
     pub w3: Tensor<'a>,
+    /// Biases of `w1`, `w3` and `w2`, as wide as each has outputs.
+    pub bias: Option<[Tensor<'a>; 3]>,
+}
+
+/// Weights of a norm over the residual stream.
+#[derive(Clone)]
+pub struct NormWeights<'a> {
+    /// `[D]`
+    pub scale: Tensor<'a>,
+    /// `[D]`, of a LayerNorm.
+    pub bias: Option<Tensor<'a>>,
+}
+
+/// A matrix, stacked of one or several tensors of the same width.
+#[derive(Clone)]
+pub struct MatrixWeights<'a> {
+    /// What it is for.
+    pub name: MatrixName,
+    /// From the first row to the last.
+    pub tensors: Vec<Tensor<'a>>,
+    /// A vector for each of the tensors; none where it has no bias.
+    pub bias: Vec<Tensor<'a>>,
 }
 
 /// Weights of one layer.
 #[derive(Clone)]
 pub struct LayerWeights<'a> {
-    /// Scale of the norm before attention, `[D]`.
-    pub attention_norm: Tensor<'a>,
-    /// Query, key and value projections, each `[heads * head_dim, D]`.
-    pub qkv: [Tensor<'a>; 3],
-    /// Output projection, `[D, heads * head_dim]`.
-    pub output: Tensor<'a>,
-    /// Scale of the norm before the experts, `[D]`.
-    pub moe_norm: Tensor<'a>,
-    /// What follows attention.
+    /// The norm before the mixer.
+    pub mixer_norm: NormWeights<'a>,
+    /// The mixer's matrices.
+    pub matrices: Vec<MatrixWeights<'a>>,
+    /// The mixer's vectors.
+    pub vectors: Vec<(VectorName, Tensor<'a>)>,
+    /// The norm before the experts.
+    pub moe_norm: NormWeights<'a>,
+    /// What follows the mixer.
     pub ffn: FfnWeights<'a>,
 }
 
@@ -45,18 +68,31 @@ pub struct FfnWeights<'a> {
     pub expert_scale: Option<Tensor<'a>>,
     /// The routed experts, then the shared ones.
     pub experts: Vec<ExpertWeights<'a>>,
+    /// The shared expert of its own width.
+    pub shared: Option<ExpertWeights<'a>>,
+    /// What weighs it, `[D]` or `[1, D]`.
+    pub shared_gate: Option<Tensor<'a>>,
 }
 
 impl<'a> FfnWeights<'a> {
-    /// A router alone, with its experts.
-    pub fn routed(router: Tensor<'a>, experts: Vec<ExpertWeights<'a>>) -> Self {
-        Self { router: Some(router), ..Self::dense(experts) }
+    /// A dense FFN.
+    pub fn dense(ffn: ExpertWeights<'a>) -> Self {
+        Self { experts: vec![ffn], ..Self::routed(None) }
     }
 
-    /// No router: a dense FFN as the only expert.
-    pub fn dense(experts: Vec<ExpertWeights<'a>>) -> Self {
-        let (router, group_router, noise_router) = (None, None, None);
-        Self { router, group_router, noise_router, bias: None, router_bias: None, expert_scale: None, experts }
+    /// No experts yet.
+    pub fn routed(router: Option<Tensor<'a>>) -> Self {
+        Self {
+            router,
+            group_router: None,
+            noise_router: None,
+            bias: None,
+            router_bias: None,
+            expert_scale: None,
+            experts: Vec::new(),
+            shared: None,
+            shared_gate: None,
+        }
     }
 
     /// What the router multiplies, one above the other: rows of the experts, of the groups, of the noise.
@@ -72,10 +108,12 @@ pub struct Weights<'a> {
     pub embed: Tensor<'a>,
     /// The layers.
     pub layers: Vec<LayerWeights<'a>>,
-    /// Scale of the last norm, `[D]`.
-    pub norm: Tensor<'a>,
+    /// The last norm.
+    pub norm: NormWeights<'a>,
     /// Output projection, `[V, D]`; none where it is tied to `embed`.
     pub lm_head: Option<Tensor<'a>>,
+    /// Its bias, `[V]`.
+    pub head_bias: Option<Tensor<'a>>,
 }
 
 impl<'a> Weights<'a> {
@@ -87,7 +125,8 @@ impl<'a> Weights<'a> {
     /// Bytes of all of them, as they are stored.
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter().flat_map(LayerWeights::all);
-        [&self.embed, &self.norm].into_iter().chain(&self.lm_head).chain(layers).map(Tensor::bytes).sum()
+        let head = self.lm_head.iter().chain(&self.head_bias);
+        [&self.embed].into_iter().chain(self.norm.all()).chain(head).chain(layers).map(Tensor::bytes).sum()
     }
 
     /// The layers' numbers, in the order in which the layers end in their files.
@@ -102,11 +141,27 @@ impl<'a> Weights<'a> {
     }
 }
 
+impl<'a> NormWeights<'a> {
+    fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
+        [&self.scale].into_iter().chain(&self.bias)
+    }
+}
+
+impl<'a> ExpertWeights<'a> {
+    fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
+        [&self.w1, &self.w2, &self.w3].into_iter().chain(self.bias.iter().flatten())
+    }
+}
+
 impl<'a> LayerWeights<'a> {
     fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
-        let experts = self.ffn.experts.iter().flat_map(|e| [&e.w1, &e.w2, &e.w3]);
-        let FfnWeights { bias, router_bias, expert_scale, .. } = &self.ffn;
-        let routers = self.ffn.routers().into_iter().chain(bias).chain(router_bias).chain(expert_scale);
-        [&self.attention_norm, &self.output, &self.moe_norm].into_iter().chain(routers).chain(&self.qkv).chain(experts)
+        let norms = self.mixer_norm.all().chain(self.moe_norm.all());
+        let matrices = self.matrices.iter().flat_map(|matrix| matrix.tensors.iter().chain(&matrix.bias));
+        let vectors = self.vectors.iter().map(|(_, vector)| vector);
+        let ffn = &self.ffn;
+        let experts = ffn.experts.iter().chain(&ffn.shared).flat_map(ExpertWeights::all);
+        let routers = ffn.routers().into_iter().chain(&ffn.bias).chain(&ffn.router_bias).chain(&ffn.expert_scale);
+        let routers = routers.chain(&ffn.shared_gate);
+        norms.chain(matrices).chain(vectors).chain(routers).chain(experts)
     }
 }

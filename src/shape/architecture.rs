@@ -1,10 +1,11 @@
 //! What a model computes, without the name of any family.
 
+use super::attention::AttentionShape;
 use super::cost::{Cost, Part};
 use super::gate::{Gate, GateKind, GroupLimit, GroupScore};
 use crate::error::{Error, Result};
 
-/// A decoder-only transformer: embeddings, layers, a last RMSNorm, the output projection.
+/// A decoder-only transformer: embeddings, layers, a last norm, the output projection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     /// Size of the vocabulary, `V`.
@@ -13,53 +14,99 @@ pub struct Architecture {
     pub hidden: usize,
     /// Longest text in tokens.
     pub context: usize,
-    /// Added to the mean square in every RMSNorm.
+    /// Added to the mean square in every norm.
     pub norm_eps: f32,
+    /// Whether norms over the residual stream are LayerNorms with a bias; they are RMSNorms otherwise.
+    pub layer_norm: bool,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f32,
+    /// What logits are multiplied by.
+    pub logit_scale: f32,
+    /// Whether the output projection has a bias.
+    pub head_bias: bool,
     /// The output projection is the embedding table.
     pub tied: bool,
     /// The layers, in order.
     pub layers: Vec<LayerShape>,
 }
 
-/// One layer: `x += attention(norm(x)); x += moe(norm(x))`.
+/// One layer: `x += m * mixer(norm(x)); x += m * moe(norm(x))`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerShape {
-    /// Its attention.
-    pub attention: AttentionShape,
+    /// What carries numbers from token to token.
+    pub mixer: Mixer,
     /// Its experts.
     pub moe: MoeShape,
+    /// `m`: what is added to the residual stream is multiplied by this.
+    pub residual: f32,
 }
 
-/// Causal attention with rotary positions and grouped key/value heads.
+/// What carries numbers from token to token.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AttentionShape {
-    /// Query heads.
-    pub heads: usize,
-    /// Key/value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Width of a head; even.
-    pub head_dim: usize,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f32,
-    /// A token sees itself and at most `window - 1` tokens before it.
-    pub window: Option<usize>,
+pub enum Mixer {
+    /// Attention.
+    Attention(AttentionShape),
+    /// A gated convolution over a few positions.
+    Convolution(ConvolutionShape),
 }
 
-impl AttentionShape {
-    /// Rows of the stacked query, key and value projection.
-    pub fn qkv_rows(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
+/// A gated causal convolution, each dimension by itself: of the three parts `b`, `c`, `x` of a product of the
+/// residual stream it gives `c * sum_j kernel_j * (b * x at the position j before)` (Liquid AI's LFM2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConvolutionShape {
+    /// Positions that it sees, its own among them.
+    pub positions: usize,
+    /// Whether the convolution and both products have biases.
+    pub bias: bool,
+}
+
+impl LayerShape {
+    /// A layer of plain residual connections.
+    pub fn new(attention: AttentionShape, moe: MoeShape) -> Self {
+        Self { mixer: Mixer::Attention(attention), moe, residual: 1.0 }
     }
 
-    /// Width of all query heads together.
-    pub fn query_width(&self) -> usize {
-        self.heads * self.head_dim
+    /// Its attention; none where it has another mixer.
+    pub fn attention(&self) -> Option<&AttentionShape> {
+        match &self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+            Mixer::Convolution(_) => None,
+        }
     }
 
-    /// The first position that the token at `position` sees.
-    pub fn first_seen(&self, position: usize) -> usize {
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    /// As [`Self::attention`], to change it.
+    pub fn attention_mut(&mut self) -> Option<&mut AttentionShape> {
+        match &mut self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+            Mixer::Convolution(_) => None,
+        }
     }
+}
+
+/// How an expert's two upward products, gate and up, become one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `silu(gate) * up` (Shazeer 2020).
+    SwiGlu,
+    /// `(up + 1) * gate * sigmoid(alpha * gate)`, with gate at most `limit` and up between `-limit` and `limit`
+    /// (OpenAI's gpt-oss).
+    Clamped {
+        /// Gain of the sigmoid.
+        alpha: f32,
+        /// Where gate and up are cut.
+        limit: f32,
+    },
+}
+
+/// An expert of its own width that every token uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedShape {
+    /// Its inner width.
+    pub intermediate: usize,
+    /// Whether its output is multiplied by a sigmoid of a product of the token's row; by 1 otherwise.
+    pub gated: bool,
+    /// As how many experts the config counts it.
+    pub count: usize,
 }
 
 /// SwiGLU experts: `y = sum_i weight_i * w2_i(silu(w1_i x) * w3_i x)`. A dense FFN is one expert that every
@@ -86,6 +133,12 @@ pub struct MoeShape {
     pub shared: usize,
     /// An expert's capacity over that of an even load; none for no limit.
     pub capacity_factor: Option<f32>,
+    /// What is between an expert's products.
+    pub activation: Activation,
+    /// Whether an expert's products have biases.
+    pub expert_bias: bool,
+    /// An expert of another width that every token uses besides.
+    pub shared_ffn: Option<SharedShape>,
 }
 
 impl MoeShape {
@@ -102,6 +155,9 @@ impl MoeShape {
             noise: false,
             shared: 0,
             capacity_factor: None,
+            activation: Activation::SwiGlu,
+            expert_bias: false,
+            shared_ffn: None,
         }
     }
 
@@ -149,15 +205,12 @@ impl Architecture {
             );
         }
         for layer in &self.layers {
-            let AttentionShape { heads, kv_heads, head_dim, .. } = layer.attention;
-            if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-                return wrong(format!("num_key_value_heads ({kv_heads}) must divide num_attention_heads ({heads})"));
-            }
-            if head_dim == 0 || !head_dim.is_multiple_of(2) {
-                return wrong(format!("head_dim is {head_dim}; rotary positions need an even number above 0"));
-            }
-            if layer.attention.window == Some(0) {
-                return wrong("sliding_window is 0; a token must at least see itself (null means no window)".into());
+            match &layer.mixer {
+                Mixer::Attention(attention) => attention.check()?,
+                Mixer::Convolution(ConvolutionShape { positions, .. }) if *positions == 0 => {
+                    return wrong("conv_L_cache must be at least 1".into());
+                }
+                Mixer::Convolution(_) => {}
             }
             let MoeShape { experts, top_k, intermediate, gate, capacity_factor, .. } = layer.moe;
             if top_k == 0 || top_k > experts {
@@ -165,7 +218,7 @@ impl Architecture {
                     "num_experts_per_tok is {top_k}; it must be between 1 and num_local_experts ({experts})"
                 ));
             }
-            if intermediate == 0 {
+            if intermediate == 0 || layer.moe.shared_ffn.is_some_and(|shared| shared.intermediate == 0) {
                 return wrong("intermediate_size must be at least 1".into());
             }
             if capacity_factor.is_some_and(|factor| !(factor > 0.0 && factor.is_finite())) {
@@ -185,21 +238,49 @@ impl Architecture {
     pub fn cost(&self) -> Cost {
         let (v, d) = (self.vocabulary as u64, self.hidden as u64);
         let same = |n: u64| Part { total: n, active: n };
-        let mut cost = Cost { lm_head: same(v * d), norms: same(d), ..Cost::default() };
+        let norm = if self.layer_norm { 2 * d } else { d };
+        let head = v * (d + u64::from(self.head_bias));
+        let mut cost = Cost { lm_head: same(head), norms: same(norm), ..Cost::default() };
         if !self.tied {
             cost.embeddings = same(v * d);
         }
         for layer in &self.layers {
-            let a = &layer.attention;
-            let attention = d * (a.qkv_rows() + a.query_width()) as u64;
-            let expert = 3 * d * layer.moe.intermediate as u64;
-            add(&mut cost.attention, attention, attention);
-            let router = d * layer.moe.router_rows() as u64 + (layer.moe.gate_vectors() * layer.moe.experts) as u64;
+            let (mixer, norms) = match &layer.mixer {
+                Mixer::Attention(attention) => attention.parameters(self.hidden),
+                Mixer::Convolution(conv) => {
+                    (d * (4 * d + conv.positions as u64) + if conv.bias { 5 * d } else { 0 }, 0)
+                }
+            };
+            add(&mut cost.attention, mixer, mixer);
+            let moe = &layer.moe;
+            let biases = if moe.expert_bias { 2 * moe.intermediate as u64 + d } else { 0 };
+            let expert = 3 * d * moe.intermediate as u64 + biases;
+            let router = d * moe.router_rows() as u64 + (moe.gate_vectors() * moe.experts) as u64;
             add(&mut cost.routers, router, router);
-            add(&mut cost.experts, expert * layer.moe.all_experts() as u64, expert * layer.moe.choices() as u64);
-            add(&mut cost.norms, 2 * d, 2 * d);
+            let shared = moe.shared_ffn.map_or(0, |s| d * (3 * s.intermediate as u64 + u64::from(s.gated)));
+            let (all, used) = (expert * moe.all_experts() as u64, expert * moe.choices() as u64);
+            add(&mut cost.experts, all + shared, used + shared);
+            add(&mut cost.norms, 2 * norm + norms, 2 * norm + norms);
         }
         cost
+    }
+}
+
+impl Default for Architecture {
+    /// No layers; nothing is scaled.
+    fn default() -> Self {
+        Self {
+            vocabulary: 0,
+            hidden: 0,
+            context: 0,
+            norm_eps: 1e-5,
+            layer_norm: false,
+            embedding_scale: 1.0,
+            logit_scale: 1.0,
+            head_bias: false,
+            tied: false,
+            layers: Vec::new(),
+        }
     }
 }
 
@@ -248,15 +329,14 @@ mod tests {
     /// Mixtral 8x7B has 46.7 B parameters (not 8 x 7 = 56 B) and uses 12.9 B a token (not 14 B).
     #[test]
     fn mixtral_8x7b_arithmetic() {
-        let attention = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, rope_theta: 1e6, window: None };
+        let attention = AttentionShape::new(32, 8, 128, 1e6);
         let moe = MoeShape::mixtral(8, 2, 14336);
         let mixtral = Architecture {
             vocabulary: 32000,
             hidden: 4096,
             context: 32768,
-            norm_eps: 1e-5,
-            tied: false,
-            layers: vec![LayerShape { attention, moe }; 32],
+            layers: vec![LayerShape::new(attention, moe); 32],
+            ..Architecture::default()
         };
         assert_eq!(mixtral.cost().parameters(), 46_702_792_704);
         assert_eq!(mixtral.cost().active_parameters(), 12_879_925_248);

@@ -98,7 +98,7 @@ impl Run<'_> {
     }
 
     pub fn heads(self, shape: &AttentionShape) -> Self {
-        self.constant("HEADS", shape.heads).constant("KV_HEADS", shape.kv_heads).constant("DIM", shape.head_dim)
+        self.constant("HEADS", shape.heads).constant("KV_HEADS", shape.kv_heads)
     }
 
     /// The constants of a gate.
@@ -120,6 +120,11 @@ impl Run<'_> {
     pub fn read<T: bytemuck::NoUninit>(mut self, content: &[T]) -> Self {
         self.buffers.push(bytemuck::cast_slice(content).to_vec());
         self
+    }
+
+    /// A vector, which may be empty.
+    pub fn read_vector(self, numbers: &[f32]) -> Self {
+        if numbers.is_empty() { self.read(&[0.0f32]) } else { self.read(numbers) }
     }
 
     /// Adds an input buffer: rows of `width` numbers, each padded with zeros to a multiple of four.

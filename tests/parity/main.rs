@@ -17,6 +17,7 @@ use moescope::engine::gpu::tile::Tile;
 use moescope::engine::gpu::upload::gate_vectors as packed_vectors;
 use moescope::kernels::attention::KvCache;
 use moescope::kernels::choose::{GateVectors, Room, Scores, route};
+use moescope::kernels::copy_heads::Heads;
 use moescope::kernels::dispatch::tiles;
 use moescope::kernels::expert_ffn::{Expert, Scratch};
 use moescope::kernels::gate::Batch;
@@ -25,8 +26,8 @@ use moescope::kernels::stored::Stored;
 use moescope::kernels::{self, NAMES};
 use moescope::routing::Policy;
 use moescope::shape::{
-    Architecture, AttentionShape, Dtype, Gate, GateKind, GroupLimit, GroupScore, LayerShape, MoeShape, NONE, Setting,
-    setting_at,
+    Activation, Architecture, AttentionShape, Dtype, Gate, GateKind, GroupLimit, GroupScore, LayerShape, MoeShape,
+    NONE, Rope, Setting, setting_at,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,19 +38,24 @@ const DTYPES: [Dtype; 12] = Dtype::ALL;
 /// Runs the cases of one kernel.
 type Case = fn(&mut Bench, &mut Random);
 
-const CASES: [(&str, Case); 12] = [
+const CASES: [(&str, Case); 17] = [
     ("attention", attention),
     ("combine", combine),
+    ("convolve", convolve),
+    ("copy_heads", copy_heads),
     ("dispatch", dispatch),
     ("embed", embed),
     ("expert_ffn", expert_ffn),
     ("gate", gate),
+    ("layer_norm", layer_norm),
     ("linear", linear),
     ("lm_head", lm_head),
+    ("norm_rows", norm_rows),
     ("qkv", qkv),
     ("rms_norm", rms_norm),
     ("sample", sample),
     ("settle", settle),
+    ("shared_gate", shared_gate),
 ];
 
 /// The repository: where MOESCOPE_ROOT says, or where this was compiled.
@@ -147,9 +153,10 @@ fn embed(bench: &mut Bench, random: &mut Random) {
             let weights = random.matrix(dtype, vocabulary, width);
             let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocabulary)).collect();
             let mut x = vec![0.0; tokens * width];
-            kernels::embed::embed(&ids, &Stored::as_is(&[weights.view()]), &mut x);
+            kernels::embed::embed(&ids, &Stored::as_is(&[weights.view()]), 12.0, &mut x);
             let groups = width.div_ceil(4);
-            let run = bench.kernel("embed", dtype, Tile::One).constant("GROUPS", groups).tokens(0, tokens);
+            let run = bench.kernel("embed", dtype, Tile::One).constant("GROUPS", groups);
+            let run = run.real("SCALE", 12.0).tokens(0, tokens);
             let out =
                 run.read(&ids).weights(&[&weights]).write(tokens * groups * 4).run([(tokens * groups).div_ceil(64), 1]);
             bench.same("embed", &out[0].rows(groups * 4, width), &x);
@@ -192,19 +199,25 @@ fn sample(bench: &mut Bench, random: &mut Random) {
     bench.equal("sample", &out[0].ids()[..1], &[kernels::sample::sample(&[-1.0; 300], 0.0, 1, 1)]);
 }
 
+/// Written or added, with and without a bias.
 fn linear(bench: &mut Bench, random: &mut Random) {
-    for (dtype, tile) in forms(bench) {
+    for (n, (dtype, tile)) in forms(bench).into_iter().enumerate() {
         let sizes = [(128, 256, 64), (30, 27, 3), (512, 100, 9), (7, 1, 1), (1, 17, 8)];
         for (inputs, outputs, tokens) in some(dtype, sizes) {
             let inputs = usize::next_multiple_of(inputs, dtype.block());
+            let (add, has_bias) = ((n + outputs) % 3 > 0, (n + inputs) % 2 == 0);
             let weights = random.matrix(dtype, outputs, inputs);
             let (x, start) = (random.floats(tokens * inputs), random.floats(tokens * outputs));
+            let bias = if has_bias { random.floats(outputs) } else { Vec::new() };
             let mut y = start.clone();
-            kernels::linear::linear_add(&x, &Stored::as_is(&[weights.view()]), &mut y);
+            let (stored, add_scale) = (Stored::as_is(&[weights.view()]), add.then_some(0.22));
+            kernels::linear::linear_with(&x, &stored, &bias, add_scale, &mut y);
             let stride = outputs.next_multiple_of(4);
             let run = bench.kernel("linear", dtype, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", outputs).constant("STRIDE", stride);
-            let run = run.tokens(0, tokens).read_rows(&x, inputs).weights(&[&weights]).write_rows(&start, outputs);
+            let run = run.constant("BIAS", usize::from(has_bias)).constant("ADD", usize::from(add));
+            let run = run.real("MULTIPLIER", f64::from(0.22f32)).tokens(0, tokens).read_rows(&x, inputs);
+            let run = run.weights(&[&weights]).read_vector(&bias).write_rows(&start, outputs);
             let out = run.product(outputs.div_ceil(ROWS), tokens.div_ceil(tile.tokens()));
             bench.same("linear", &out[0].rows(stride, outputs), &y);
         }
@@ -218,14 +231,118 @@ fn lm_head(bench: &mut Bench, random: &mut Random) {
         {
             let weights = random.matrix(Dtype::F16, vocabulary, inputs);
             let x = random.floats(tokens * inputs);
+            let bias = if inputs == 30 { random.floats(vocabulary) } else { Vec::new() };
             let mut logits = vec![0.0; (tokens - from) * vocabulary];
-            kernels::lm_head::lm_head(from, &x, &Stored::as_is(&[weights.view()]), &mut logits);
+            kernels::lm_head::lm_head(from, &x, &Stored::as_is(&[weights.view()]), &bias, 0.5, &mut logits);
             let run = bench.kernel("lm_head", Dtype::F16, tile).constant("GROUPS", inputs.div_ceil(4));
             let run = run.constant("OUTPUTS", vocabulary).tokens(0, tokens).logits_from(from);
-            let run = run.read_rows(&x, inputs).weights(&[&weights]).write(logits.len());
+            let run = run.real("SCALE", 0.5).constant("BIAS", usize::from(!bias.is_empty()));
+            let run = run.read_rows(&x, inputs).weights(&[&weights]).read_vector(&bias).write(logits.len());
             let out = run.product(vocabulary.div_ceil(ROWS), (tokens - from).div_ceil(tile.tokens()));
             bench.same("lm_head", &out[0].floats()[..logits.len()], &logits);
         }
+    }
+}
+
+fn layer_norm(bench: &mut Bench, random: &mut Random) {
+    for (width, tokens) in [(128, 64), (512, 1), (30, 5), (3, 2)] {
+        let (x, scale, bias) = (random.floats(tokens * width), random.floats(width), random.floats(width));
+        let mut y = vec![0.0; x.len()];
+        kernels::layer_norm::layer_norm(&x, &scale, &bias, &mut y, 1e-5);
+        let groups = width.div_ceil(4);
+        let run = bench.kernel("layer_norm", Dtype::F32, Tile::One).constant("GROUPS", groups);
+        let run = run.constant("WIDTH", width).real("EPS", 1e-5).tokens(0, tokens).read_rows(&x, width);
+        let run = run.read_rows(&scale, width).read_rows(&bias, width).write(tokens * groups * 4);
+        let out = run.run([tokens, 1]);
+        bench.same("layer_norm", &out[0].rows(groups * 4, width), &y);
+    }
+}
+
+/// Heads one by one, all heads together, and a part of a row.
+fn norm_rows(bench: &mut Bench, random: &mut Random) {
+    for (row, offset, count, width, tokens) in
+        [(128, 0, 8, 16, 64), (30, 10, 1, 13, 5), (9, 3, 2, 3, 1), (512, 0, 1, 512, 2)]
+    {
+        let (mut x, scale) = (random.floats(tokens * row), random.floats(width));
+        let stride = row.next_multiple_of(4);
+        let run = bench.kernel("norm_rows", Dtype::F32, Tile::One).constant("ROW", stride);
+        let run = run.constant("OFFSET", offset).constant("WIDTH", width).real("EPS", 1e-5).tokens(0, tokens);
+        let out = run.read_vector(&scale).write_rows(&x, row).run([count, tokens]);
+        kernels::norm_rows::norm_rows(&mut x, &scale, row, offset, count, 1e-5);
+        bench.same("norm_rows", &out[0].rows(stride, row), &x);
+    }
+}
+
+/// Whole heads and parts of them, by halves and in pairs, to a step's rows and to a text's; one head for all.
+fn copy_heads(bench: &mut Bench, random: &mut Random) {
+    let heads = |row, offset, stride, count, dim, turned, interleaved| Heads {
+        row,
+        offset,
+        stride,
+        count,
+        dim,
+        turned,
+        interleaved,
+    };
+    let cases = [
+        (heads(64, 0, 16, 4, 16, (0, 16), false), 0, 16),
+        (heads(65, 3, 10, 3, 10, (0, 4), true), 0, 10),
+        (heads(40, 0, 20, 2, 12, (4, 8), true), 0, 12),
+        (heads(6, 0, 0, 3, 6, (0, 6), true), 5, 11),
+        (heads(30, 2, 14, 2, 7, (0, 0), false), 1, 9),
+        (heads(48, 0, 12, 4, 12, (2, 6), false), 0, 12),
+    ];
+    for (heads, at, to_dim) in cases {
+        for (is_cache, start, tokens) in [(false, 7, 9), (true, 7, 9), (true, 0, 1)] {
+            let angles = kernels::angles::angles(start + tokens, &Rope::new(1e4, heads.turned.1));
+            let (x, rows) = (random.floats(tokens * heads.row), if is_cache { start + tokens } else { tokens });
+            let mut expected = vec![0.0; rows * heads.count * to_dim];
+            kernels::copy_heads::copy_heads(start, &heads, &x, &angles, |t, head, i, x| {
+                let row = if is_cache { start + t } else { t };
+                expected[(row * heads.count + head) * to_dim + at + i] = x;
+            });
+            let stride = to_dim.next_multiple_of(4);
+            let run = bench.kernel("copy_heads", Dtype::F32, Tile::One).constant("ROW", heads.row.next_multiple_of(4));
+            let run = run.constant("OFFSET", heads.offset).constant("HEAD_STRIDE", heads.stride);
+            let run = run.constant("HEADS", heads.count).constant("DIM", heads.dim).constant("FIRST", heads.turned.0);
+            let run = run.constant("PAIRS", heads.turned.1 / 2).constant("AT", at).constant("TO_STRIDE", stride);
+            let run = run.constant("INTERLEAVED", usize::from(heads.interleaved)).tokens(start, tokens);
+            let run = run.constant("CACHE", usize::from(is_cache)).read_rows(&x, heads.row);
+            let run = run.read_vector(angles.as_flattened()).write(rows * heads.count * stride);
+            let out = run.run([(tokens * heads.count * heads.dim).div_ceil(64), 1]);
+            bench.same("copy_heads", &out[0].rows(stride, to_dim), &expected);
+        }
+    }
+}
+
+/// At the start of a text and later, with kernels longer than the text.
+fn convolve(bench: &mut Bench, random: &mut Random) {
+    for (width, positions, start, tokens) in [(64, 3, 0, 9), (30, 3, 5, 4), (7, 4, 1, 1), (5, 1, 2, 3), (4, 9, 0, 2)] {
+        let context = start + tokens;
+        let (parts, kernel) = (random.floats(tokens * 3 * width), random.floats(width * positions));
+        let bias = if width == 30 { Vec::new() } else { random.floats(width) };
+        let before = random.floats(context * width);
+        let (mut inputs, mut y) = (before.clone(), vec![0.0; tokens * width]);
+        kernels::convolve::convolve(start, positions, &parts, &kernel, &bias, &mut inputs, &mut y);
+        let (row, stride) = ((3 * width).next_multiple_of(4), width.next_multiple_of(4));
+        let run = bench.kernel("convolve", Dtype::F32, Tile::One).constant("WIDTH", width).constant("ROW", row);
+        let run = run.constant("STRIDE", stride).constant("POSITIONS", positions).tokens(start, tokens);
+        let run = run.constant("BIAS", usize::from(!bias.is_empty()));
+        let run = run.read_rows(&parts, 3 * width).read_vector(&kernel).read_vector(&bias);
+        let out = run.write_rows(&before, width).write(tokens * stride).run([(tokens * width).div_ceil(64), 1]);
+        bench.same("convolve: inputs", &out[0].rows(stride, width), &inputs);
+        bench.same("convolve", &out[1].rows(stride, width), &y);
+    }
+}
+
+fn shared_gate(bench: &mut Bench, random: &mut Random) {
+    for (width, tokens) in [(128, 64), (30, 5), (1, 1)] {
+        let (x, weights) = (random.floats(tokens * width), random.floats(width));
+        let mut counts = vec![0.0; tokens];
+        kernels::shared_gate::shared_gate(&x, &weights, &mut counts);
+        let run = bench.kernel("shared_gate", Dtype::F32, Tile::One).constant("GROUPS", width.div_ceil(4));
+        let out = run.tokens(0, tokens).read_rows(&x, width).read_rows(&weights, width).write(tokens).run([tokens, 1]);
+        bench.same("shared_gate", &out[0].floats()[..tokens], &counts);
     }
 }
 
@@ -243,7 +360,7 @@ const SHAPES: [(usize, usize, usize, Option<usize>); 9] = [
 ];
 
 fn attention_shape((heads, kv_heads, head_dim, window): (usize, usize, usize, Option<usize>)) -> AttentionShape {
-    AttentionShape { heads, kv_heads, head_dim, rope_theta: 1e4, window }
+    AttentionShape { window, ..AttentionShape::new(heads, kv_heads, head_dim, 1e4) }
 }
 
 fn qkv(bench: &mut Bench, random: &mut Random) {
@@ -255,7 +372,8 @@ fn qkv(bench: &mut Bench, random: &mut Random) {
             let width = usize::next_multiple_of(width, dtype.block());
             let (context, dim) = (start + tokens, shape.head_dim);
             let stride = dim.next_multiple_of(4);
-            let angles = kernels::qkv::angles(context, dim, shape.rope_theta);
+            let angles = kernels::angles::angles(context, shape.rope.as_ref().unwrap());
+            let bias = if width == 30 { random.floats(shape.qkv_rows()) } else { Vec::new() };
             let (queries, keys) = (shape.query_width(), shape.kv_heads * dim);
             let matrices = [queries, keys, keys].map(|rows| random.matrix(dtype, rows, width));
             let views = matrices.each_ref().map(|matrix| matrix.view());
@@ -263,12 +381,14 @@ fn qkv(bench: &mut Bench, random: &mut Random) {
             let (mut q, mut scratch) = (vec![0.0; tokens * queries], vec![0.0; tokens * shape.qkv_rows()]);
             let mut cache = KvCache::new(context, shape);
             let panels = Stored::as_is(&views);
-            kernels::qkv::qkv(start, shape, &x, &panels, &angles, &mut q, &mut cache, &mut scratch);
-            let run = bench.kernel("qkv", dtype, tile).heads(shape).constant("DIM_STRIDE", stride);
+            kernels::qkv::qkv(start, shape, &x, &panels, &bias, &angles, &mut q, &mut cache, &mut scratch);
+            let run = bench.kernel("qkv", dtype, tile).heads(shape).constant("DIM", dim).constant("DIM_STRIDE", stride);
+            let run = run.constant("BIAS", usize::from(!bias.is_empty()));
             let run = run.constant("GROUPS", width.div_ceil(4)).tokens(start, tokens).read_rows(&x, width);
             let cached = context * shape.kv_heads * stride;
             let run = run
                 .read(&pack::pairs(dtype, &views, dim))
+                .read_vector(&bias)
                 .read(angles.as_flattened())
                 .write(tokens * shape.heads * stride)
                 .write(cached)
@@ -287,32 +407,40 @@ fn qkv(bench: &mut Bench, random: &mut Random) {
     }
 }
 
+/// With values as wide as keys and of other widths, with and without sinks, with a scale of its own.
 fn attention(bench: &mut Bench, random: &mut Random) {
-    for shape in SHAPES.map(attention_shape) {
+    let widths = [None, None, Some(6), Some(12), None, Some(64), None, Some(20), None];
+    for (n, (shape, value_dim)) in SHAPES.map(attention_shape).into_iter().zip(widths).enumerate() {
+        let scale = if n % 2 == 0 { None } else { Some(0.3) };
+        let shape = AttentionShape { value_dim: value_dim.unwrap_or(shape.value_dim), scale, ..shape };
+        let sinks = if n % 3 == 1 { random.floats(shape.heads) } else { Vec::new() };
         for (start, tokens) in [(0, 1), (0, 64), (200, 3), (63, 2)] {
-            let (context, dim) = (start + tokens, shape.head_dim);
+            let (context, dim, value_dim) = (start + tokens, shape.head_dim, shape.value_dim);
             let mut cache = KvCache::new(context, &shape);
             let (mut keys, mut values) = (Vec::new(), Vec::new());
             for (position, head) in (0..context).flat_map(|p| (0..shape.kv_heads).map(move |h| (p, h))) {
-                let (key, value) = (random.floats(dim), random.floats(dim));
+                let (key, value) = (random.floats(dim), random.floats(value_dim));
                 key.iter().enumerate().for_each(|(i, &x)| cache.set_key(head, position, i, x));
                 cache.set_value(head, position, &value);
                 keys.extend(key);
                 values.extend(value);
             }
             let q = random.floats(tokens * shape.query_width());
-            let mut expected = vec![0.0; q.len()];
+            let mut expected = vec![0.0; tokens * shape.output_width()];
             let mut scores = vec![0.0; kernels::attention::scratch(context)];
-            kernels::attention::attention(start, &shape, &q, &cache, &mut expected, &mut scores);
-            let stride = shape.query_width().next_multiple_of(4);
+            kernels::attention::attention(start, &shape, &q, &cache, &sinks, &mut expected, &mut scores);
+            let stride = shape.output_width().next_multiple_of(4);
             for tile in bench.tiles() {
                 let together = bench.form().attended_together(tile);
                 let run = bench.kernel("attention", Dtype::F32, tile).heads(&shape);
                 let run = run.constant("DIM_GROUPS", dim.div_ceil(4)).constant("STRIDE", stride);
+                let run = run.constant("VALUE_DIM", value_dim).constant("VALUE_GROUPS", value_dim.div_ceil(4));
+                let run = run.real("SCALE", f64::from(shape.scale())).constant("SINKS", usize::from(!sinks.is_empty()));
                 let run = run.constant("WINDOW", shape.window.unwrap_or(context)).tokens(start, tokens);
-                let run = run.read_rows(&q, dim).read_rows(&keys, dim).read_rows(&values, dim).write(tokens * stride);
+                let run = run.read_rows(&q, dim).read_rows(&keys, dim).read_rows(&values, value_dim);
+                let run = run.read_vector(&sinks).write(tokens * stride);
                 let out = run.run([shape.heads, tokens.div_ceil(together)]);
-                bench.same("attention", &out[0].rows(stride, shape.query_width()), &expected);
+                bench.same("attention", &out[0].rows(stride, shape.output_width()), &expected);
             }
         }
     }
@@ -416,15 +544,8 @@ fn routings() -> Vec<(MoeShape, Vec<Setting>, bool)> {
         }
         let limited = MoeShape { capacity_factor: Some(0.7), ..shape.clone() };
         routings.push((limited.clone(), vec![Setting::own(&limited, 100)], false));
-        let attention = attention_shape((1, 1, 2, None));
-        let model = Architecture {
-            vocabulary: 1,
-            hidden: 1,
-            context: 128,
-            norm_eps: 0.0,
-            tied: true,
-            layers: vec![LayerShape { attention, moe: shape.clone() }],
-        };
+        let layers = vec![LayerShape::new(attention_shape((1, 1, 2, None)), shape.clone())];
+        let model = Architecture { vocabulary: 1, hidden: 1, context: 128, layers, ..Architecture::default() };
         let settings = policies(&shape).into_iter().filter_map(|policy| policy.settings(&model).ok().flatten());
         let roomy = MoeShape { top_k: shape.experts, ..shape.clone() };
         routings.extend(settings.map(|mut layers| (roomy.clone(), layers.remove(0), true)));
@@ -563,18 +684,34 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
     for (dtype, tile) in forms(bench) {
         // The form for one token has no more.
         let tokens = |many| if tile == Tile::One { 1 } else { many };
-        let sizes =
-            [(128, 256, 8, 2, tokens(64)), (30, 27, 5, 3, tokens(4)), (4, 1, 1, 1, 1), (12, 40, 16, 4, tokens(9))];
-        for (width, inner, experts, top_k, tokens) in some(dtype, sizes) {
+        let clamped = Activation::Clamped { alpha: 1.702, limit: 0.7 };
+        let sizes = [
+            (128, 256, 8, 2, tokens(64), Activation::SwiGlu),
+            (30, 27, 5, 3, tokens(4), clamped),
+            (4, 1, 1, 1, 1, Activation::SwiGlu),
+            (12, 40, 16, 4, tokens(9), clamped),
+        ];
+        for (width, inner, experts, top_k, tokens, activation) in some(dtype, sizes) {
             let [width, inner] = [width, inner].map(|size| usize::next_multiple_of(size, dtype.block()));
+            let has_bias = activation != Activation::SwiGlu;
+            let (mut up_biases, mut down_biases) = (Vec::new(), Vec::new());
+            if has_bias {
+                (up_biases, down_biases) = (random.floats(experts * 2 * inner), random.floats(experts * width));
+            }
             let matrices: Vec<[bench::Weights; 3]> = (0..experts)
                 .map(|_| [(inner, width), (width, inner), (inner, width)].map(|(r, c)| random.matrix(dtype, r, c)))
                 .collect();
-            let twin = |[w1, w2, w3]: &[bench::Weights; 3]| Expert {
+            let of_expert = |biases: &[f32], e: usize| {
+                let each = biases.len() / experts;
+                biases[e * each..(e + 1) * each].to_vec()
+            };
+            let twin = |(e, [w1, w2, w3]): (usize, &[bench::Weights; 3])| Expert {
                 up: Stored::as_is(&[w1.view(), w3.view()]),
                 down: Stored::as_is(&[w2.view()]),
+                up_bias: of_expert(&up_biases, e),
+                down_bias: of_expert(&down_biases, e),
             };
-            let twins: Vec<Expert> = matrices.iter().map(twin).collect();
+            let twins: Vec<Expert> = matrices.iter().enumerate().map(twin).collect();
             let x = random.floats(tokens * width);
             let selected: Vec<u32> = (0..tokens).flat_map(|_| random.distinct(top_k, experts)).collect();
             let (mut assignments, mut offsets) = (vec![0; selected.len()], vec![0; experts + 1]);
@@ -584,7 +721,7 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             kernels::dispatch::dispatch(&selected, &weights, &mut assignments, &mut offsets);
             let mut scratch = Scratch::default();
             let (mut hidden, mut y) = (vec![0.0; selected.len() * inner], vec![0.0; selected.len() * width]);
-            kernels::expert_ffn::up(&x, &assignments, &offsets, &twins, &mut hidden, &mut scratch);
+            kernels::expert_ffn::up(&x, &assignments, &offsets, &twins, activation, &mut hidden, &mut scratch);
             kernels::expert_ffn::down(&hidden, &assignments, &offsets, &twins, &mut y, &mut scratch);
 
             let list = tiles(&offsets, tile.tokens());
@@ -594,18 +731,23 @@ fn expert_ffn(bench: &mut Bench, random: &mut Random) {
             let down = |[_, w2, _]: &[bench::Weights; 3]| pack::stack(dtype, &[w2.view()]);
             let ups: Vec<u8> = matrices.iter().flat_map(up).collect();
             let downs: Vec<u8> = matrices.iter().flat_map(down).collect();
-            let passes = [(1, &x, width, inner, top_k, ups, &hidden), (0, &hidden, inner, width, 1, downs, &y)];
-            for (up, input, inputs, outputs, share, matrices, expected) in passes {
+            let passes = [
+                (1, &x, width, inner, top_k, ups, &up_biases, &hidden),
+                (0, &hidden, inner, width, 1, downs, &down_biases, &y),
+            ];
+            for (up, input, inputs, outputs, share, matrices, biases, expected) in passes {
                 let stride = outputs.next_multiple_of(4);
                 let run = bench.kernel("expert_ffn", dtype, tile).constant("UP", up);
                 let run = run.constant("GROUPS", inputs.div_ceil(4)).constant("OUTPUTS", outputs);
                 let run = run.constant("STRIDE", stride).constant("SHARE", share).tokens(0, tokens);
+                let flag = usize::from(has_bias);
+                let run = run.constant("BIAS", flag).constant("CLAMPED", flag).real("ALPHA", 1.702).real("LIMIT", 0.7);
                 let run = run.read_rows(input, inputs);
                 let run = match tile {
                     Tile::One => run.read(&selected).read(&weights),
                     Tile::Eight | Tile::Sixteen => run.read(&assignments).read(&flat),
                 };
-                let run = run.read(&matrices).write(selected.len() * stride);
+                let run = run.read(&matrices).read_vector(biases).write(selected.len() * stride);
                 let panels = outputs.div_ceil(ROWS) * (1 + up);
                 let out = run.product(panels, rows);
                 bench.same(if up == 1 { "up" } else { "down" }, &out[0].rows(stride, outputs), expected);
@@ -622,10 +764,13 @@ fn combine(bench: &mut Bench, random: &mut Random) {
         weights[0] = 0.0;
         y[0] = f32::NAN;
         let (mut x, mut normed) = (start.clone(), vec![0.0; start.len()]);
-        kernels::combine::combine(&y, &weights, &mut x, &scale, &mut normed, 1e-5);
+        let norms = width != 30;
+        let norm = norms.then_some((scale.as_slice(), 1e-5));
+        kernels::combine::combine(&y, &weights, 0.22, &mut x, norm, &mut normed);
         let groups = width.div_ceil(4);
         let run = bench.kernel("combine", Dtype::F32, Tile::One).constant("GROUPS", groups);
         let run = run.constant("WIDTH", width).constant("CHOICES", top_k).real("EPS", 1e-5).tokens(0, tokens);
+        let run = run.real("MULTIPLIER", f64::from(0.22f32)).constant("NORM", usize::from(norms));
         let run = run.read_rows(&y, width).read(&weights).write_rows(&start, width).read_rows(&scale, width);
         let out = run.write(tokens * groups * 4).run([tokens, 1]);
         bench.same("combine: x", &out[0].rows(groups * 4, width), &x);

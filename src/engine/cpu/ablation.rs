@@ -126,7 +126,8 @@ impl Ablation {
         let last = n + 1 == layers;
         for layer in n..layers {
             let top_k = self.base.architecture.layers[layer].moe.top_k;
-            self.case.memory[layer].copy_from(&self.base.memory[layer], first, top_k);
+            let context = self.base.architecture.context;
+            self.case.memory[layer].copy_from(&self.base.memory[layer], first, top_k, context);
         }
         let served = &self.served[n][expert as usize];
         let (mut change, mut start) = (0.0, first);

@@ -3,9 +3,8 @@
 use super::{CpuEngine, Stage};
 use crate::kernels::attention::KvCache;
 use crate::kernels::lm_head::lm_head;
-use crate::kernels::rms_norm::rms_norm;
-use crate::kernels::softmax::softmax;
-use crate::shape::{AttentionShape, NONE};
+use crate::kernels::softmax::softmax_beside;
+use crate::shape::{AttentionShape, LayerShape, NONE, VectorName};
 use serde::{Deserialize, Serialize};
 
 /// What one expert added to one token.
@@ -51,9 +50,12 @@ impl CpuEngine {
     /// after each layer.
     pub fn look(&mut self, id: u32) -> Vec<LayerView> {
         let (width, eps) = (self.architecture.hidden, self.architecture.norm_eps);
-        let mut before: Vec<f32> = (0..width).map(|col| self.weights.embed.get(id as usize, col)).collect();
+        let scale = self.architecture.embedding_scale;
+        let mut before: Vec<f32> = (0..width).map(|col| scale * self.weights.embed.get(id as usize, col)).collect();
+        let residuals: Vec<f32> = self.architecture.layers.iter().map(|layer| layer.residual).collect();
         let (mut views, mut attention) = (Vec::new(), 0.0);
-        let widths: Vec<usize> = self.architecture.layers.iter().map(|layer| layer.attention.query_width()).collect();
+        let width_of = |layer: &LayerShape| layer.attention().map_or(0, AttentionShape::query_width);
+        let widths: Vec<usize> = self.architecture.layers.iter().map(width_of).collect();
         let (position, mut queries) = (self.len, Vec::new());
         self.run(&[id], |n, stage, a| {
             let x = &a.x[..width];
@@ -66,6 +68,7 @@ impl CpuEngine {
                     let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(choices);
                     // The row of a dropped assignment in `y` holds an old value.
                     let experts = rows.filter(|(_, expert)| **expert != NONE).map(|((y, &weight), &expert)| {
+                        let weight = residuals[n] * weight;
                         let norm = if weight == 0.0 { 0.0 } else { norm_of(y.iter().map(|y| weight * y)) };
                         Contribution { expert, norm }
                     });
@@ -79,19 +82,17 @@ impl CpuEngine {
         let logits = |x: &[f32]| {
             let head = self.weights.head();
             let (mut normed, mut logits) = (vec![0.0; width], vec![0.0; head.rows()]);
-            rms_norm(x, &self.weights.norm, &mut normed, eps);
-            lm_head(0, &normed, head, &mut logits);
+            self.weights.norm.run(x, &mut normed, eps);
+            lm_head(0, &normed, head, &self.weights.head_bias, self.architecture.logit_scale, &mut logits);
             logits
         };
         let view = |(layer, attention, experts, residual, x): (_, _, _, _, Vec<f32>)| LayerView {
             layer,
             attention,
-            heads: heads(
-                &self.architecture.layers[layer].attention,
-                position,
-                &queries[layer],
-                &self.memory[layer].cache,
-            ),
+            heads: self.architecture.layers[layer].attention().map_or(Vec::new(), |shape| {
+                let sinks = self.weights.layers[layer].vector(VectorName::Sinks);
+                heads(shape, position, &queries[layer], &self.memory[layer].cache, sinks)
+            }),
             experts,
             residual,
             logits: logits(&x),
@@ -100,17 +101,17 @@ impl CpuEngine {
     }
 }
 
-/// What each head looks at from `position`: `softmax(q K^T / sqrt(head_dim))` again, as attention.rs has it. `q` is
-/// `[heads * head_dim]`.
-fn heads(shape: &AttentionShape, position: usize, q: &[f32], cache: &KvCache) -> Vec<Vec<LookedAt>> {
+/// What each head looks at from `position`: `softmax(scale * q K^T)` again, as attention.rs has it. `q` is
+/// `[heads * head_dim]`; `sinks` are the heads' scores of no position, or none.
+fn heads(shape: &AttentionShape, position: usize, q: &[f32], cache: &KvCache, sinks: &[f32]) -> Vec<Vec<LookedAt>> {
     let (dim, group, first) = (shape.head_dim, shape.heads / shape.kv_heads, shape.first_seen(position));
     let head = |(head, q): (usize, &[f32])| {
         let score = |seen: usize| {
             let products = q.iter().enumerate().map(|(i, x)| x * cache.key(head / group, seen, i));
-            products.sum::<f32>() / (dim as f32).sqrt()
+            products.sum::<f32>() * shape.scale()
         };
         let mut weights: Vec<f32> = (first..=position).map(score).collect();
-        softmax(&mut weights);
+        softmax_beside(&mut weights, sinks.get(head).copied().unwrap_or(f32::NEG_INFINITY));
         let seen = weights.iter().zip(first as u32..).map(|(&weight, position)| LookedAt { position, weight });
         let mut seen: Vec<LookedAt> = seen.collect();
         seen.sort_by(|a, b| b.weight.total_cmp(&a.weight));
@@ -129,6 +130,7 @@ fn norm_of(numbers: impl Iterator<Item = f32>) -> f32 {
 mod tests {
     use super::*;
     use crate::engine::LogitsOf;
+    use crate::layer::Rows;
     use crate::model::{Model, files};
     use std::path::Path;
 
@@ -143,7 +145,7 @@ mod tests {
             let views = engine.look(7);
             // What attention made of the last layer is still there.
             let last = views.len() - 1;
-            let shape = &engine.architecture.layers[last].attention;
+            let shape = engine.architecture.layers[last].attention().unwrap();
             let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
             assert_eq!(views[last].heads.len(), shape.heads);
             for (head, seen) in views[last].heads.iter().enumerate() {
@@ -153,7 +155,7 @@ mod tests {
                     let value =
                         |looked: &LookedAt| engine.memory[last].cache.value(head / group, looked.position as usize)[i];
                     let mixed: f32 = seen.iter().map(|looked| looked.weight * value(looked)).sum();
-                    let made = engine.activations.attended[head * dim + i];
+                    let made = engine.activations.rows[Rows::Mixed as usize][head * dim + i];
                     assert!((mixed - made).abs() < 1e-5, "{fixture}, head {head}: {mixed} for {made}");
                 }
             }

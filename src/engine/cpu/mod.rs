@@ -11,20 +11,28 @@ use crate::error::{Error, Result};
 use crate::kernels::attention::{KvCache, attention, scratch};
 use crate::kernels::choose::{GateVectors, Room};
 use crate::kernels::combine::combine;
+use crate::kernels::convolve::convolve;
+use crate::kernels::copy_heads::copy_heads;
 use crate::kernels::dispatch::dispatch;
 use crate::kernels::embed::embed;
 use crate::kernels::expert_ffn::{self, Expert};
 use crate::kernels::gate::{Batch, gate};
-use crate::kernels::linear::linear_add;
+use crate::kernels::layer_norm::layer_norm;
+use crate::kernels::linear::linear_with;
 use crate::kernels::lm_head::lm_head;
+use crate::kernels::norm_rows::norm_rows;
 use crate::kernels::qkv::qkv;
 use crate::kernels::rms_norm::rms_norm;
 use crate::kernels::settle::{CapacityState, settle};
+use crate::kernels::shared_gate::shared_gate;
 use crate::kernels::stored::Stored;
+use crate::layer::{
+    CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Program, Rows, Target, program,
+};
 use crate::model::files::at_once;
 use crate::model::tensors::arrive;
-use crate::model::{ExpertWeights, LayerWeights, Model, Tensor, Weights};
-use crate::shape::{Architecture, LayerShape, Matrix, NONE, Settings, own_settings};
+use crate::model::{ExpertWeights, LayerWeights, MatrixWeights, Model, NormWeights, Tensor, Weights};
+use crate::shape::{Architecture, LayerShape, Matrix, MatrixName, NONE, Settings, VectorName, own_settings};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::sync::Arc;
@@ -40,17 +48,27 @@ const SMALL: usize = 32 << 20;
 /// How matrices of the same width are packed, stacked.
 pub type Pack = fn(&[Matrix<'_>]) -> Stored;
 
+/// A norm over the residual stream: its scale, and its bias where it is a LayerNorm.
+struct Norm {
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+}
+
 /// Weights of a layer, packed; named as in [`LayerWeights`].
 struct Layer {
-    attention_norm: Vec<f32>,
-    qkv: Stored,
-    output: Stored,
-    moe_norm: Vec<f32>,
+    mixer_norm: Norm,
+    /// Each with its bias, one a row or none.
+    matrices: Vec<(MatrixName, Stored, Vec<f32>)>,
+    vectors: Vec<(VectorName, Vec<f32>)>,
+    moe_norm: Norm,
     /// Rows of the experts, then of the groups; none for a dense FFN.
     router: Option<Stored>,
     /// What the gate has besides.
     gate: GateVectors,
     experts: Vec<Expert>,
+    /// The shared expert of its own width, or none.
+    shared: Vec<Expert>,
+    shared_gate: Vec<f32>,
     angles: Arc<Vec<[f32; 2]>>,
 }
 
@@ -60,8 +78,9 @@ struct Packed {
     /// Tokens whose embeddings are not finite.
     unusable: Vec<u32>,
     layers: Vec<Layer>,
-    norm: Vec<f32>,
+    norm: Norm,
     lm_head: Option<Stored>,
+    head_bias: Vec<f32>,
 }
 
 /// What a layer remembers of the text.
@@ -69,15 +88,16 @@ struct Memory {
     /// Routed experts of the text's tokens, `[context, k]`, where an expert's tokens are limited.
     history: Vec<u32>,
     cache: KvCache,
+    /// Products of a convolution, `[context, D]`.
+    inputs: Vec<f32>,
 }
 
 /// Numbers of the tokens of a step, `[CHUNK, ...]` each.
 struct Activations {
     x: Vec<f32>,
-    normed: Vec<f32>,
-    qkv: Vec<f32>,
+    /// By [`Rows`].
+    rows: [Vec<f32>; Rows::COUNT],
     q: Vec<f32>,
-    attended: Vec<f32>,
     scores: Vec<f32>,
     router_logits: Vec<f32>,
     selected: Vec<u32>,
@@ -88,6 +108,9 @@ struct Activations {
     hidden: Vec<f32>,
     y: Vec<f32>,
     choice: Room,
+    /// How much the shared expert counts, and which it is: all zeros.
+    shared_weights: Vec<f32>,
+    shared_selected: Vec<u32>,
     experts: expert_ffn::Scratch,
 }
 
@@ -104,6 +127,8 @@ pub struct CpuEngine {
     /// Of the model, but with as many choices as the settings need.
     architecture: Architecture,
     settings: Settings,
+    /// Of each layer.
+    programs: Arc<[Program]>,
     weights: Arc<Packed>,
     memory: Vec<Memory>,
     activations: Activations,
@@ -148,9 +173,14 @@ impl CpuEngine {
         let architecture = with_room(&architecture, &settings);
         let memory = |(layer, settings): (&LayerShape, &Vec<_>)| Memory {
             history: if is_limited(settings) { vec![NONE; architecture.context * layer.moe.top_k] } else { Vec::new() },
-            cache: KvCache::new(architecture.context, &layer.attention),
+            cache: layer.attention().map_or_else(KvCache::none, |shape| KvCache::new(architecture.context, shape)),
+            inputs: match layer.attention() {
+                Some(_) => Vec::new(),
+                None => vec![0.0; architecture.context * architecture.hidden],
+            },
         };
         Self {
+            programs: (0..architecture.layers.len()).map(|n| program(&architecture, n)).collect(),
             memory: architecture.layers.iter().zip(&settings).map(memory).collect(),
             activations: Activations::new(&architecture),
             architecture,
@@ -183,7 +213,9 @@ impl CpuEngine {
 
     /// Logits of the tokens `from..tokens` of the step, `[tokens - from, V]`.
     fn logits(&self, tokens: usize, from: usize, logits: &mut [f32]) {
-        lm_head(from, &self.activations.normed[..tokens * self.architecture.hidden], self.weights.head(), logits);
+        let normed = &self.activations.rows[Rows::Normed as usize][..tokens * self.architecture.hidden];
+        let (weights, scale) = (&self.weights, self.architecture.logit_scale);
+        lm_head(from, normed, weights.head(), &weights.head_bias, scale, logits);
     }
 
     /// Runs `ids` through all layers: their routing. `seen` looks at the activations on the way.
@@ -191,7 +223,8 @@ impl CpuEngine {
         let tokens = ids.len();
         let mut step = Step::new(&self.architecture, &self.settings);
         let mut traces = step.layers.iter_mut();
-        embed(ids, &self.weights.embed, &mut self.activations.x[..tokens * self.architecture.hidden]);
+        let a = &self.architecture;
+        embed(ids, &self.weights.embed, a.embedding_scale, &mut self.activations.x[..tokens * a.hidden]);
         self.norm(0, tokens);
         for n in 0..self.memory.len() {
             self.attend(n, tokens);
@@ -210,65 +243,101 @@ impl CpuEngine {
         step
     }
 
-    /// Norms the first `tokens` rows of x for the attention of layer `n`, or for the output after the last one.
+    /// Norms the first `tokens` rows of x for the mixer of layer `n`, or for the output after the last one.
     fn norm(&mut self, n: usize, tokens: usize) {
         let (numbers, a) = (tokens * self.architecture.hidden, &mut self.activations);
-        let eps = self.architecture.norm_eps;
-        rms_norm(&a.x[..numbers], self.weights.norm_before(n), &mut a.normed[..numbers], eps);
+        let normed = &mut a.rows[Rows::Normed as usize][..numbers];
+        self.weights.norm_before(n).run(&a.x[..numbers], normed, self.architecture.norm_eps);
     }
 
-    /// `x += attention(normed)` in layer `n`, for the `tokens` tokens after those in the cache.
+    /// `x += mixer(normed)` in layer `n`, for the `tokens` tokens after those in the cache.
     fn attend(&mut self, n: usize, tokens: usize) {
-        let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
-        let (start, cache) = (self.len, &mut self.memory[n].cache);
-        let shape = &architecture.layers[n].attention;
-        let x = &mut a.x[..tokens * architecture.hidden];
-        let normed = &a.normed[..tokens * architecture.hidden];
-        let scratch = &mut a.qkv[..tokens * shape.qkv_rows()];
-        let q = &mut a.q[..tokens * shape.query_width()];
-        let attended = &mut a.attended[..tokens * shape.query_width()];
-        qkv(start, shape, normed, &layer.qkv, &layer.angles, q, cache, scratch);
-        attention(start, shape, q, cache, attended, &mut a.scores);
-        linear_add(attended, &layer.output, x);
+        let programs = self.programs.clone();
+        programs[n].mixer.iter().for_each(|operation| self.operate(operation, n, tokens, &[]));
     }
 
     /// `x += experts(norm(x))` in layer `n`, normed for what comes next.
     fn mix(&mut self, n: usize, ids: &[u32]) {
-        let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
-        let shape = &architecture.layers[n].moe;
-        let (width, tokens) = (architecture.hidden, ids.len());
-        let assigned = tokens * shape.choices();
-        let x = &mut a.x[..tokens * width];
-        let normed = &mut a.normed[..tokens * width];
-        let selected = &mut a.selected[..assigned];
-        let route_weights = &mut a.route_weights[..assigned];
-        let assignments = &mut a.assignments[..assigned];
-        let offsets = &mut a.offsets[..=shape.all_experts()];
-        let hidden = &mut a.hidden[..assigned * shape.intermediate];
-        let y = &mut a.y[..assigned * width];
-        rms_norm(x, &layer.moe_norm, normed, architecture.norm_eps);
-        match &layer.router {
-            Some(router) => {
-                let batch = Batch { layer: n, start: self.len, ids };
-                let (settings, vectors, room) = (&self.settings[n], &layer.gate, &mut a.choice);
-                let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
-                gate(batch, shape, settings, normed, router, vectors, room, router_logits, selected, route_weights);
-                if needs_settling(settings) {
-                    let taken =
-                        CapacityState { history: &mut self.memory[n].history, dropped: &mut a.dropped[..assigned] };
-                    settle(batch, shape, settings, router_logits, vectors, room, taken, selected, route_weights);
-                }
-            }
+        let programs = self.programs.clone();
+        if programs[n].experts.iter().all(|operation| *operation != Operation::Route) {
             // A dense FFN: its one expert reads every token.
-            None => {
-                selected.fill(0);
-                route_weights.fill(1.0);
+            let assigned = ids.len() * self.architecture.layers[n].moe.choices();
+            self.activations.selected[..assigned].fill(0);
+            self.activations.route_weights[..assigned].fill(1.0);
+        }
+        programs[n].experts.iter().for_each(|operation| self.operate(operation, n, ids.len(), ids));
+    }
+
+    /// Runs one operation of layer `n` for `tokens` tokens, whose `ids` only routing asks for.
+    fn operate(&mut self, operation: &Operation, n: usize, tokens: usize, ids: &[u32]) {
+        let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
+        let (width, eps) = (architecture.hidden, architecture.norm_eps);
+        match operation {
+            Operation::Norm(of) => {
+                let norm = match of {
+                    NormOf::Experts => &layer.moe_norm,
+                    NormOf::Next => self.weights.norm_before(n + 1),
+                };
+                let normed = &mut a.rows[Rows::Normed as usize][..tokens * width];
+                norm.run(&a.x[..tokens * width], normed, eps);
+            }
+            Operation::Product(product) => a.multiply(product, layer, tokens),
+            Operation::NormRows(norm) => {
+                let NormRows { rows, row, offset, count, scale, eps, .. } = *norm;
+                norm_rows(&mut a.rows[rows as usize][..tokens * row], layer.vector(scale), row, offset, count, eps);
+            }
+            Operation::Copy(copy) => a.copy(copy, self.len, layer, &mut self.memory[n].cache, tokens),
+            Operation::Qkv => {
+                let Some(shape) = architecture.layers[n].attention() else { return };
+                let (weights, bias) = layer.matrix(MatrixName::Qkv);
+                let [normed, projected, ..] = &mut a.rows;
+                let (normed, scratch) = (&normed[..tokens * width], &mut projected[..tokens * shape.qkv_rows()]);
+                let q = &mut a.q[..tokens * shape.query_width()];
+                qkv(self.len, shape, normed, weights, bias, &layer.angles, q, &mut self.memory[n].cache, scratch);
+            }
+            Operation::Attend => {
+                let Some(shape) = architecture.layers[n].attention() else { return };
+                let out = &mut a.rows[Rows::Mixed as usize][..tokens * shape.output_width()];
+                let (q, sinks) = (&a.q[..tokens * shape.query_width()], layer.vector(VectorName::Sinks));
+                attention(self.len, shape, q, &self.memory[n].cache, sinks, out, &mut a.scores);
+            }
+            Operation::Convolve => {
+                let [_, projected, .., mixed] = &mut a.rows;
+                let (kernel, bias) = (layer.vector(VectorName::Kernel), layer.vector(VectorName::KernelBias));
+                let (parts, y) = (&projected[..3 * tokens * width], &mut mixed[..tokens * width]);
+                convolve(self.len, kernel.len() / width, parts, kernel, bias, &mut self.memory[n].inputs, y);
+            }
+            Operation::Route => self.route(n, ids),
+            Operation::WeighShared => {
+                let normed = &a.rows[Rows::Normed as usize][..tokens * width];
+                shared_gate(normed, &layer.shared_gate, &mut a.shared_weights[..tokens]);
+            }
+            Operation::Group(of) => a.group(*of, architecture, n, tokens),
+            Operation::Up(of) => a.up(*of, architecture, layer, n, tokens),
+            Operation::Down(of) => a.down(*of, architecture, layer, n, tokens),
+            Operation::Combine(combine) => {
+                let norm = combine.norm.then(|| self.weights.norm_before(n + 1).scale.as_slice());
+                a.combine(combine, architecture, n, tokens, norm);
             }
         }
-        dispatch(selected, route_weights, assignments, offsets);
-        expert_ffn::up(normed, assignments, offsets, &layer.experts, hidden, &mut a.experts);
-        expert_ffn::down(hidden, assignments, offsets, &layer.experts, y, &mut a.experts);
-        combine(y, route_weights, x, self.weights.norm_before(n + 1), normed, architecture.norm_eps);
+    }
+
+    /// Router logits of layer `n`, and the experts chosen by them.
+    fn route(&mut self, n: usize, ids: &[u32]) {
+        let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
+        let (shape, tokens) = (&architecture.layers[n].moe, ids.len());
+        let Some(router) = &layer.router else { return };
+        let assigned = tokens * shape.choices();
+        let normed = &a.rows[Rows::Normed as usize][..tokens * architecture.hidden];
+        let (selected, route_weights) = (&mut a.selected[..assigned], &mut a.route_weights[..assigned]);
+        let batch = Batch { layer: n, start: self.len, ids };
+        let (settings, vectors, room) = (&self.settings[n], &layer.gate, &mut a.choice);
+        let router_logits = &mut a.router_logits[..tokens * shape.router_rows()];
+        gate(batch, shape, settings, normed, router, vectors, room, router_logits, selected, route_weights);
+        if needs_settling(settings) {
+            let taken = CapacityState { history: &mut self.memory[n].history, dropped: &mut a.dropped[..assigned] };
+            settle(batch, shape, settings, router_logits, vectors, room, taken, selected, route_weights);
+        }
     }
 
     /// Makes its gates do as `settings` say, with no text; what it has room for stays where that is enough.
@@ -323,32 +392,87 @@ impl CpuEngine {
     }
 }
 
+impl Norm {
+    async fn arriving(weights: &NormWeights<'_>) -> Result<Self> {
+        let NormWeights { scale, bias } = weights;
+        Ok(Self { scale: values(Some(scale)).await?, bias: values(bias.as_ref()).await? })
+    }
+
+    fn run(&self, x: &[f32], y: &mut [f32], eps: f32) {
+        if self.bias.is_empty() {
+            rms_norm(x, &self.scale, y, eps);
+        } else {
+            layer_norm(x, &self.scale, &self.bias, y, eps);
+        }
+    }
+}
+
 impl Layer {
     async fn arriving(weights: &LayerWeights<'_>, angles: Arc<Vec<[f32; 2]>>, pack: Pack) -> Result<Self> {
-        let LayerWeights { attention_norm, qkv: [q, k, v], output, moe_norm, ffn } = weights;
+        let LayerWeights { mixer_norm, matrices, vectors, moe_norm, ffn } = weights;
         let mut experts = Vec::new();
-        for ExpertWeights { w1, w2, w3 } in &ffn.experts {
-            experts.push(Expert { up: packed(pack, &[w1, w3]).await?, down: packed(pack, &[w2]).await? });
+        for expert in &ffn.experts {
+            experts.push(expert_arriving(expert, pack).await?);
+        }
+        let mut shared = Vec::new();
+        if let Some(expert) = &ffn.shared {
+            shared.push(expert_arriving(expert, pack).await?);
         }
         let routers = ffn.routers();
+        let mut packed_matrices = Vec::new();
+        for MatrixWeights { name, tensors, bias } in matrices {
+            let weights = packed(pack, &tensors.iter().collect::<Vec<_>>()).await?;
+            packed_matrices.push((*name, weights, all_values(bias).await?));
+        }
+        let mut named_vectors = Vec::new();
+        for (name, vector) in vectors {
+            named_vectors.push((*name, values(Some(vector)).await?));
+        }
         Ok(Self {
             experts,
+            shared,
+            shared_gate: values(ffn.shared_gate.as_ref()).await?,
             router: if routers.is_empty() { None } else { Some(packed(Stored::wide, &routers).await?) },
             gate: gate_vectors::arriving(ffn).await?,
-            attention_norm: values(Some(attention_norm)).await?,
-            moe_norm: values(Some(moe_norm)).await?,
-            qkv: packed(pack, &[q, k, v]).await?,
-            output: packed(pack, &[output]).await?,
+            mixer_norm: Norm::arriving(mixer_norm).await?,
+            moe_norm: Norm::arriving(moe_norm).await?,
+            matrices: packed_matrices,
+            vectors: named_vectors,
             angles,
         })
     }
+
+    /// A matrix and its bias, which the layer's operations ask for.
+    fn matrix(&self, name: MatrixName) -> (&Stored, &[f32]) {
+        let found = self.matrices.iter().find(|(of, ..)| *of == name);
+        found.map(|(_, weights, bias)| (weights, bias.as_slice())).expect("a layer has what its operations ask for")
+    }
+
+    /// A vector; empty where the layer has none.
+    fn vector(&self, name: VectorName) -> &[f32] {
+        self.vectors.iter().find(|(of, _)| *of == name).map_or(&[], |(_, vector)| vector)
+    }
+}
+
+async fn expert_arriving(weights: &ExpertWeights<'_>, pack: Pack) -> Result<Expert> {
+    let ExpertWeights { w1, w2, w3, bias } = weights;
+    let up = packed(pack, &[w1, w3]).await?;
+    let down = packed(pack, &[w2]).await?;
+    let (mut up_bias, mut down_bias) = (Vec::new(), Vec::new());
+    if let Some([gate, up, down]) = bias {
+        up_bias = values(Some(gate)).await?;
+        up_bias.extend(values(Some(up)).await?);
+        down_bias = values(Some(down)).await?;
+    }
+    Ok(Expert { up, down, up_bias, down_bias })
 }
 
 /// Bytes of the cache and of the widest activations, which a config can make much larger than the weights.
 fn working_bytes(a: &Architecture) -> usize {
     let layer = |layer: &LayerShape| {
-        let (attention, moe) = (&layer.attention, &layer.moe);
-        let cache = (a.context as u64) * (2 * attention.kv_heads * attention.head_dim) as u64;
+        let of_position = layer.attention().map_or(a.hidden, |s| s.kv_heads * (s.head_dim + s.value_dim));
+        let moe = &layer.moe;
+        let cache = (a.context as u64) * of_position as u64;
         (cache, (CHUNK * moe.choices()) as u64 * (moe.intermediate + a.hidden) as u64)
     };
     let sizes = a.layers.iter().map(layer);
@@ -377,12 +501,23 @@ async fn packed(pack: Pack, tensors: &[&Tensor<'_>]) -> Result<Stored> {
 }
 
 /// The numbers of a vector, once it has arrived; none of none.
+/// The numbers of several vectors, one after the other.
+async fn all_values(vectors: &[Tensor<'_>]) -> Result<Vec<f32>> {
+    let mut all = Vec::new();
+    for vector in vectors {
+        all.extend(values(Some(vector)).await?);
+    }
+    Ok(all)
+}
+
 impl Memory {
     /// Takes the first `len` tokens of another layer of this shape.
-    fn copy_from(&mut self, other: &Self, len: usize, top_k: usize) {
+    fn copy_from(&mut self, other: &Self, len: usize, top_k: usize, context: usize) {
         self.cache.copy_from(&other.cache, len);
         let choices = (len * top_k).min(self.history.len());
         self.history[..choices].copy_from_slice(&other.history[..choices]);
+        let inputs = self.inputs.len() / context.max(1) * len;
+        self.inputs[..inputs].copy_from_slice(&other.inputs[..inputs]);
     }
 }
 
@@ -399,16 +534,18 @@ impl Packed {
         let mut tables = RopeTables::new(architecture.context);
         let mut layers: Vec<_> = weights.layers.iter().map(|_| None).collect();
         for n in weights.order() {
-            let angles = tables.of(&architecture.layers[n].attention, |table| Ok(Arc::new(table)))?;
+            let rope = architecture.layers[n].attention().and_then(|shape| shape.rope.as_ref());
+            let angles = tables.of(rope, |table| Ok(Arc::new(table)))?;
             layers[n] = Some(Layer::arriving(&weights.layers[n], angles, pack).await?);
         }
         let layers = layers.into_iter().flatten().collect();
-        Ok(Self { embed, unusable, layers, norm: values(Some(&weights.norm)).await?, lm_head })
+        let norm = Norm::arriving(&weights.norm).await?;
+        Ok(Self { embed, unusable, layers, norm, lm_head, head_bias: values(weights.head_bias.as_ref()).await? })
     }
 
     /// The norm before layer `n`, and after the last one.
-    fn norm_before(&self, n: usize) -> &[f32] {
-        self.layers.get(n).map_or(&self.norm, |layer| &layer.attention_norm)
+    fn norm_before(&self, n: usize) -> &Norm {
+        self.layers.get(n).map_or(&self.norm, |layer| &layer.mixer_norm)
     }
 
     /// The output projection, tied or not.
@@ -423,23 +560,119 @@ impl Activations {
         let floats = |n: usize| vec![0.0f32; CHUNK * n];
         let ids = |n: usize| vec![0u32; CHUNK * n];
         let choices = most(|l| l.moe.choices());
+        let widths = crate::layer::widths(architecture);
         Self {
             x: floats(architecture.hidden),
-            normed: floats(architecture.hidden),
-            qkv: floats(most(|l| l.attention.qkv_rows())),
-            q: floats(most(|l| l.attention.query_width())),
-            attended: floats(most(|l| l.attention.query_width())),
+            rows: widths.map(floats),
+            q: floats(most(|l| l.attention().map_or(0, |s| s.query_width()))),
             scores: vec![0.0; scratch(architecture.context)],
             router_logits: floats(most(|l| l.moe.router_rows())),
             selected: ids(choices),
             route_weights: floats(choices),
             dropped: vec![false; CHUNK * choices],
-            assignments: ids(choices),
+            assignments: ids(choices.max(1)),
             offsets: vec![0; most(|l| l.moe.all_experts()) + 1],
-            hidden: floats(most(|l| l.moe.choices() * l.moe.intermediate)),
+            hidden: floats(most(|l| {
+                let shared = l.moe.shared_ffn.map_or(0, |shared| shared.intermediate);
+                shared.max(l.moe.choices() * l.moe.intermediate)
+            })),
             y: floats(choices * architecture.hidden),
             choice: Room::default(),
+            shared_weights: vec![1.0; CHUNK],
+            shared_selected: ids(1),
             experts: expert_ffn::Scratch::default(),
+        }
+    }
+
+    /// Multiplies rows by a matrix of the layer.
+    fn multiply(&mut self, product: &Product, layer: &Layer, tokens: usize) {
+        let (weights, bias) = layer.matrix(product.matrix);
+        match product.to {
+            Target::Residual(scale) => {
+                let from = &self.rows[product.from as usize][..tokens * product.inputs];
+                linear_with(from, weights, bias, Some(scale), &mut self.x[..tokens * product.outputs]);
+            }
+            Target::Rows(to) => {
+                let mut rows = std::mem::take(&mut self.rows[to as usize]);
+                let from = &self.rows[product.from as usize][..tokens * product.inputs];
+                linear_with(from, weights, bias, None, &mut rows[..tokens * product.outputs]);
+                self.rows[to as usize] = rows;
+            }
+        }
+    }
+
+    /// Copies heads to the queries or into the cache of the text so far, `start` tokens.
+    fn copy(&mut self, copy: &Copy, start: usize, layer: &Layer, cache: &mut KvCache, tokens: usize) {
+        let Copy { from, heads, to, at, to_dim } = copy;
+        let (x, angles) = (&self.rows[*from as usize][..tokens * heads.row], &layer.angles);
+        match to {
+            CacheSide::Queries => copy_heads(start, heads, x, angles, |t, head, i, x| {
+                self.q[(t * heads.count + head) * to_dim + at + i] = x;
+            }),
+            CacheSide::Keys => copy_heads(start, heads, x, angles, |t, head, i, x| {
+                cache.set_key(head, start + t, at + i, x);
+            }),
+            CacheSide::Values => copy_heads(start, heads, x, angles, |t, head, i, x| {
+                cache.set_value_at(head, start + t, at + i, x);
+            }),
+        }
+    }
+
+    /// Choices of a token, and which they are.
+    fn choices(of: Ffn, architecture: &Architecture, n: usize) -> (usize, usize, usize) {
+        let moe = &architecture.layers[n].moe;
+        match of {
+            Ffn::Routed => (moe.choices(), moe.all_experts(), moe.intermediate),
+            Ffn::Shared => (1, 1, moe.shared_ffn.map_or(0, |shared| shared.intermediate)),
+        }
+    }
+
+    fn group(&mut self, of: Ffn, architecture: &Architecture, n: usize, tokens: usize) {
+        let (choices, experts, _) = Self::choices(of, architecture, n);
+        let assigned = tokens * choices;
+        let (selected, weights) = match of {
+            Ffn::Routed => (&self.selected, &self.route_weights),
+            Ffn::Shared => (&self.shared_selected, &self.shared_weights),
+        };
+        let (assignments, offsets) = (&mut self.assignments[..assigned], &mut self.offsets[..=experts]);
+        dispatch(&selected[..assigned], &weights[..assigned], assignments, offsets);
+    }
+
+    fn up(&mut self, of: Ffn, architecture: &Architecture, layer: &Layer, n: usize, tokens: usize) {
+        let (choices, experts, inner) = Self::choices(of, architecture, n);
+        let assigned = tokens * choices;
+        let normed = &self.rows[Rows::Normed as usize][..tokens * architecture.hidden];
+        let (assignments, offsets) = (&self.assignments[..assigned], &self.offsets[..=experts]);
+        let (hidden, activation) = (&mut self.hidden[..assigned * inner], architecture.layers[n].moe.activation);
+        expert_ffn::up(normed, assignments, offsets, layer.experts(of), activation, hidden, &mut self.experts);
+    }
+
+    fn down(&mut self, of: Ffn, architecture: &Architecture, layer: &Layer, n: usize, tokens: usize) {
+        let (choices, experts, inner) = Self::choices(of, architecture, n);
+        let assigned = tokens * choices;
+        let (assignments, offsets) = (&self.assignments[..assigned], &self.offsets[..=experts]);
+        let (hidden, y) = (&self.hidden[..assigned * inner], &mut self.y[..assigned * architecture.hidden]);
+        expert_ffn::down(hidden, assignments, offsets, layer.experts(of), y, &mut self.experts);
+    }
+
+    fn combine(&mut self, c: &Combine, architecture: &Architecture, n: usize, tokens: usize, norm: Option<&[f32]>) {
+        let (choices, ..) = Self::choices(c.of, architecture, n);
+        let (width, assigned) = (architecture.hidden, tokens * choices);
+        let weights = match c.of {
+            Ffn::Routed => &self.route_weights[..assigned],
+            Ffn::Shared => &self.shared_weights[..assigned],
+        };
+        let (x, y) = (&mut self.x[..tokens * width], &self.y[..assigned * width]);
+        let normed = &mut self.rows[Rows::Normed as usize][..tokens * width];
+        combine(y, weights, c.scale, x, norm.map(|scale| (scale, architecture.norm_eps)), normed);
+    }
+}
+
+impl Layer {
+    fn experts(&self, of: Ffn) -> &[Expert] {
+        match of {
+            Ffn::Routed => &self.experts,
+            Ffn::Shared => &self.shared,
         }
     }
 }

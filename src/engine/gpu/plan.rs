@@ -8,10 +8,15 @@ use super::profile::Clock;
 use super::readback::ReadbackLayout;
 use super::shader::kernel;
 use super::tile::Tile;
-use super::upload::{GpuWeights, LayerBuffers, Matrices};
+use super::upload::{ExpertBuffers, GpuWeights, Matrices, Norm};
 use crate::engine::step::needs_settling;
 use crate::error::Result;
-use crate::shape::{Architecture, AttentionShape, Dtype, LayerShape, MoeShape, Setting, Settings};
+use crate::layer::{
+    CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Rows, Target, program, widths,
+};
+use crate::shape::{
+    Activation, Architecture, Dtype, LayerShape, MatrixName, Mixer, MoeShape, Setting, Settings, VectorName,
+};
 use wgpu::{Buffer, BufferUsages};
 
 const WORD: usize = 4;
@@ -62,6 +67,8 @@ enum Grid {
     Single,
     /// One a token.
     Token,
+    /// So many by tokens.
+    Parts(u32),
     /// `heads` by tokens, so many tokens together.
     HeadToken(u32, usize),
     /// As many as cover this many invocations a token.
@@ -86,7 +93,7 @@ struct Routing {
     policy: Buffer,
 }
 
-/// Keys and values of a layer, `[context, kv_heads, head_dim]`.
+/// Keys and values of a layer, `[context, kv_heads, head_dim]`; or, in the place of keys, what a convolution keeps.
 struct Cache {
     keys: Buffer,
     values: Buffer,
@@ -95,14 +102,17 @@ struct Cache {
 /// Buffers that all layers share, for the numbers of a step's tokens.
 struct Scratch {
     x: Buffer,
-    normed: Buffer,
+    /// By [`Rows`].
+    rows: [Buffer; Rows::COUNT],
     q: Buffer,
-    attended: Buffer,
     assignments: Buffer,
     tiles: Buffer,
     arguments: Buffer,
     hidden: Buffer,
     y: Buffer,
+    /// Which expert the shared one is, all zeros; and how much it counts, 1 where no gate says.
+    shared_selected: Buffer,
+    shared_weights: Buffer,
 }
 
 impl Plan {
@@ -116,7 +126,7 @@ impl Plan {
         let shapes = a.layers.iter().zip(settings);
         let routing: Vec<Routing> =
             shapes.map(|(layer, s)| Routing::new(gpu, a, &layer.moe, s, policy, tokens)).collect::<Result<_>>()?;
-        let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, &layer.attention)).collect::<Result<Vec<_>>>()?;
+        let caches = a.layers.iter().map(|layer| Cache::new(gpu, a, layer)).collect::<Result<Vec<_>>>()?;
         let prefill = gpu.form.prefill();
         let sampling = gpu.zeros("sampling", 3 * WORD)?;
         let builder = |tile| {
@@ -210,6 +220,7 @@ impl Pass {
         match self.grid {
             Grid::Single => compute.dispatch_workgroups(1, 1, 1),
             Grid::Token => compute.dispatch_workgroups(tokens as u32, 1, 1),
+            Grid::Parts(parts) => compute.dispatch_workgroups(parts, tokens as u32, 1),
             Grid::HeadToken(heads, together) => compute.dispatch_workgroups(heads, tokens.div_ceil(together) as u32, 1),
             Grid::Invocations(each) => compute.dispatch_workgroups((each * tokens).div_ceil(LANES) as u32, 1, 1),
             Grid::Product(tile, panels) => {
@@ -274,22 +285,30 @@ struct Buffers<'a> {
 /// Constants of a kernel.
 type Constants<'c> = Vec<(&'c str, f64)>;
 
-impl PassBuilder<'_> {
+impl<'a> PassBuilder<'a> {
     fn passes(mut self) -> Passes {
         let (a, weights, Buffers { ids, scratch, logits, .. }) = (self.a, self.weights, self.buffers);
         let (dtype, embed) = &weights.embed;
         let embedded = Grid::Invocations(groups(a.hidden));
-        self.pass("embed", *dtype, &[ids, embed, &scratch.x], embedded, &[("GROUPS", groups(a.hidden))]);
-        self.norm(&weights.layers[0].attention_norm);
+        let constants = [("GROUPS", groups(a.hidden) as f64), ("SCALE", f64::from(a.embedding_scale))];
+        let pass = self.make("embed", *dtype, &[ids, embed, &scratch.x], embedded, &constants);
+        self.passes.push(pass);
+        self.norm(&weights.layers[0].mixer_norm);
         for n in 0..a.layers.len() {
-            self.attention(n);
-            self.experts(n);
+            program(a, n).operations().for_each(|operation| self.operation(operation, n));
         }
         let (dtype, head) = &weights.head;
-        let constants = [("GROUPS", groups(a.hidden)), ("OUTPUTS", a.vocabulary)];
-        let buffers = [&scratch.normed, head, logits];
+        let (bias, constant) = self.bias(weights.head_bias.as_ref());
+        let constants = [numbers(&[("GROUPS", groups(a.hidden)), ("OUTPUTS", a.vocabulary)]), vec![constant]].concat();
+        let constants = [constants, vec![("SCALE", f64::from(a.logit_scale))]].concat();
+        let buffers = [scratch.of(Rows::Normed), head, bias, logits];
         let lm_head = self.product("lm_head", *dtype, &buffers, panels(a.vocabulary), &constants);
         Passes { layers: self.passes, lm_head }
+    }
+
+    /// A bias, and the constant that says whether there is one.
+    fn bias(&self, bias: Option<&'a Buffer>) -> (&'a Buffer, (&'static str, f64)) {
+        (bias.unwrap_or(&self.weights.none), ("BIAS", f64::from(u32::from(bias.is_some()))))
     }
 
     /// The next token, drawn as `sampling` says.
@@ -312,8 +331,15 @@ impl PassBuilder<'_> {
         self.passes.push(pass);
     }
 
-    fn product(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], panels: usize, shapes: &[(&str, usize)]) -> Pass {
-        let constants = [numbers(shapes), self.tile.constants(panels)].concat();
+    fn product(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        buffers: &[&Buffer],
+        panels: usize,
+        constants: &[(&'static str, f64)],
+    ) -> Pass {
+        let constants = [constants.to_vec(), self.tile.constants(panels)].concat();
         self.make(name, dtype, buffers, Grid::Product(self.tile, panels), &constants)
     }
 
@@ -323,73 +349,234 @@ impl PassBuilder<'_> {
         vec![("GROUPS", groups(width) as f64), ("WIDTH", width as f64), ("EPS", f64::from(eps))]
     }
 
-    /// `normed = rms_norm(x)`
-    fn norm(&mut self, scale: &Buffer) {
-        let Scratch { x, normed, .. } = self.buffers.scratch;
+    /// `normed = norm(x)`
+    fn norm(&mut self, norm: &Norm) {
+        let Scratch { x, .. } = self.buffers.scratch;
+        let normed = self.buffers.scratch.of(Rows::Normed);
         let constants = self.norm_constants();
-        let pass = self.make("rms_norm", Dtype::F32, &[x, scale, normed], Grid::Token, &constants);
+        let pass = match &norm.bias {
+            None => self.make("rms_norm", Dtype::F32, &[x, &norm.scale, normed], Grid::Token, &constants),
+            Some(bias) => self.make("layer_norm", Dtype::F32, &[x, &norm.scale, bias, normed], Grid::Token, &constants),
+        };
         self.passes.push(pass);
     }
 
-    /// `x += attention(normed)`
-    fn attention(&mut self, n: usize) {
-        let (a, s, weights) = (self.a, &self.a.layers[n].attention, &self.weights.layers[n]);
+    /// The norm after layer `n`.
+    fn next_norm(&self, n: usize) -> &'a Norm {
+        self.weights.layers.get(n + 1).map_or(&self.weights.norm, |layer| &layer.mixer_norm)
+    }
+
+    /// The passes of one operation of layer `n`.
+    fn operation(&mut self, operation: &Operation, n: usize) {
+        let layer = &self.weights.layers[n];
+        match operation {
+            Operation::Norm(NormOf::Experts) => self.norm(&layer.moe_norm),
+            Operation::Norm(NormOf::Next) => self.norm(self.next_norm(n)),
+            Operation::Product(product) => self.matrix_product(product, n),
+            Operation::NormRows(norm) => self.norm_rows(norm, n),
+            Operation::Copy(copy) => self.copy_heads(copy, n),
+            Operation::Qkv => self.qkv(n),
+            Operation::Attend => self.attend(n),
+            Operation::Convolve => self.convolve(n),
+            Operation::Route => self.route(n),
+            Operation::WeighShared => self.weigh_shared(n),
+            Operation::Group(of) => self.group(*of, n),
+            Operation::Up(of) => self.up(*of, n),
+            Operation::Down(of) => self.down(*of, n),
+            Operation::Combine(combine) => self.combine(combine, n),
+        }
+    }
+
+    fn matrix_product(&mut self, product: &Product, n: usize) {
+        let Product { matrix, from, to, inputs, outputs } = *product;
+        let ((dtype, matrix), bias) = self.weights.layers[n].matrix(matrix);
+        let (bias, constant) = self.bias(bias);
+        let scratch = self.buffers.scratch;
+        let (to, add, multiplier) = match to {
+            Target::Rows(rows) => (scratch.of(rows), 0.0, 1.0),
+            Target::Residual(scale) => (&scratch.x, 1.0, f64::from(scale)),
+        };
+        let shapes = [("GROUPS", groups(inputs)), ("OUTPUTS", outputs), ("STRIDE", padded(outputs))];
+        let constants = [numbers(&shapes), vec![constant, ("ADD", add), ("MULTIPLIER", multiplier)]].concat();
+        let buffers = [scratch.of(from), matrix, bias, to];
+        let pass = self.product("linear", *dtype, &buffers, panels(outputs), &constants);
+        self.passes.push(pass);
+    }
+
+    fn norm_rows(&mut self, norm: &NormRows, n: usize) {
+        let NormRows { rows, row, offset, count, width, scale, eps } = *norm;
+        let scale = self.weights.layers[n].vector(scale).unwrap_or(&self.weights.none);
+        let shapes = numbers(&[("ROW", padded(row)), ("OFFSET", offset), ("WIDTH", width)]);
+        let constants = [shapes, vec![("EPS", f64::from(eps))]].concat();
+        let buffers = [scale, self.buffers.scratch.of(rows)];
+        let pass = self.make("norm_rows", Dtype::F32, &buffers, Grid::Parts(count as u32), &constants);
+        self.passes.push(pass);
+    }
+
+    fn copy_heads(&mut self, copy: &Copy, n: usize) {
+        let (scratch, cache) = (self.buffers.scratch, &self.buffers.caches[n]);
+        let Copy { from, heads, to, at, to_dim } = copy;
+        let (to, is_cache) = match to {
+            CacheSide::Queries => (&scratch.q, 0),
+            CacheSide::Keys => (&cache.keys, 1),
+            CacheSide::Values => (&cache.values, 1),
+        };
+        let shapes = [
+            ("ROW", padded(heads.row)),
+            ("OFFSET", heads.offset),
+            ("HEAD_STRIDE", heads.stride),
+            ("HEADS", heads.count),
+            ("DIM", heads.dim),
+            ("FIRST", heads.turned.0),
+            ("PAIRS", heads.turned.1 / 2),
+            ("INTERLEAVED", usize::from(heads.interleaved)),
+            ("AT", *at),
+            ("TO_STRIDE", padded(*to_dim)),
+            ("CACHE", is_cache),
+        ];
+        let buffers = [scratch.of(*from), &self.weights.layers[n].angles, to];
+        self.pass("copy_heads", Dtype::F32, &buffers, Grid::Invocations(heads.count * heads.dim), &shapes);
+    }
+
+    /// Queries, keys and values in one kernel.
+    fn qkv(&mut self, n: usize) {
+        let Some(s) = self.a.layers[n].attention() else { return };
         let (scratch, Cache { keys, values }) = (self.buffers.scratch, &self.buffers.caches[n]);
-        let LayerBuffers { qkv: (qkv_dtype, qkv), output: (output_dtype, output), angles, .. } = weights;
-
-        let heads = [("HEADS", s.heads), ("KV_HEADS", s.kv_heads), ("DIM", s.head_dim)];
-        let constants = [&heads[..], &[("GROUPS", groups(a.hidden)), ("DIM_STRIDE", padded(s.head_dim))]].concat();
-        let buffers = [&scratch.normed, qkv, angles, &scratch.q, keys, values];
-        let pass = self.product("qkv", *qkv_dtype, &buffers, 2 * panels(s.qkv_rows() / 2), &constants);
-        self.passes.push(pass);
-
-        let window = s.window.unwrap_or(a.context).min(a.context);
-        let stride = padded(s.query_width());
-        let shapes = [("DIM_GROUPS", groups(s.head_dim)), ("STRIDE", stride), ("WINDOW", window)];
-        let constants = [&heads[..], &shapes].concat();
-        let buffers = [&scratch.q, keys, values, &scratch.attended];
-        let grid = Grid::HeadToken(s.heads as u32, self.gpu.form.attended_together(self.tile));
-        self.pass("attention", Dtype::F32, &buffers, grid, &constants);
-
-        let constants = [("GROUPS", groups(s.query_width())), ("OUTPUTS", a.hidden), ("STRIDE", padded(a.hidden))];
-        let buffers = [&scratch.attended, output, &scratch.x];
-        let pass = self.product("linear", *output_dtype, &buffers, panels(a.hidden), &constants);
+        let layer = &self.weights.layers[n];
+        let ((dtype, matrix), bias) = layer.matrix(MatrixName::Qkv);
+        let (bias, constant) = self.bias(bias);
+        let shapes = [("HEADS", s.heads), ("KV_HEADS", s.kv_heads), ("DIM", s.head_dim)];
+        let more = [("GROUPS", groups(self.a.hidden)), ("DIM_STRIDE", padded(s.head_dim))];
+        let constants = [numbers(&shapes), numbers(&more), vec![constant]].concat();
+        let buffers = [scratch.of(Rows::Normed), matrix, bias, &layer.angles, &scratch.q, keys, values];
+        let pass = self.product("qkv", *dtype, &buffers, 2 * panels(s.qkv_rows() / 2), &constants);
         self.passes.push(pass);
     }
 
-    /// `x += experts(norm(x))`, normed for what comes next.
-    fn experts(&mut self, n: usize) {
-        let (width, moe, weights) = (self.a.hidden, &self.a.layers[n].moe, &self.weights.layers[n]);
-        let (scratch, routing) = (self.buffers.scratch, &self.buffers.routing[n]);
-        let LayerBuffers { moe_norm, router, vectors, up: (up_dtype, up), down: (down_dtype, down), .. } = weights;
-        self.norm(moe_norm);
-        if let Some(router) = router {
-            self.gate(moe, router, vectors, routing);
+    fn attend(&mut self, n: usize) {
+        let Some(s) = self.a.layers[n].attention() else { return };
+        let (scratch, Cache { keys, values }) = (self.buffers.scratch, &self.buffers.caches[n]);
+        let sinks = self.weights.layers[n].vector(VectorName::Sinks);
+        let shapes = [
+            ("HEADS", s.heads),
+            ("KV_HEADS", s.kv_heads),
+            ("DIM_GROUPS", groups(s.head_dim)),
+            ("VALUE_DIM", s.value_dim),
+            ("VALUE_GROUPS", groups(s.value_dim)),
+            ("STRIDE", padded(s.output_width())),
+            ("WINDOW", s.window.unwrap_or(self.a.context).min(self.a.context)),
+            ("SINKS", usize::from(sinks.is_some())),
+        ];
+        let constants = [numbers(&shapes), vec![("SCALE", f64::from(s.scale()))]].concat();
+        let sinks = sinks.unwrap_or(&self.weights.none);
+        let buffers = [&scratch.q, keys, values, sinks, scratch.of(Rows::Mixed)];
+        let grid = Grid::HeadToken(s.heads as u32, self.gpu.form.attended_together(self.tile));
+        let pass = self.make("attention", Dtype::F32, &buffers, grid, &constants);
+        self.passes.push(pass);
+    }
+
+    fn convolve(&mut self, n: usize) {
+        let Mixer::Convolution(shape) = &self.a.layers[n].mixer else { return };
+        let (width, scratch, layer) = (self.a.hidden, self.buffers.scratch, &self.weights.layers[n]);
+        let vector = |name| layer.vector(name).unwrap_or(&self.weights.none);
+        let buffers = [
+            scratch.of(Rows::Projected),
+            vector(VectorName::Kernel),
+            vector(VectorName::KernelBias),
+            &self.buffers.caches[n].keys,
+            scratch.of(Rows::Mixed),
+        ];
+        let shapes = [("WIDTH", width), ("ROW", padded(3 * width)), ("STRIDE", padded(width))];
+        let has_bias = usize::from(layer.vector(VectorName::KernelBias).is_some());
+        let shapes = [&shapes[..], &[("POSITIONS", shape.positions), ("BIAS", has_bias)]].concat();
+        self.pass("convolve", Dtype::F32, &buffers, Grid::Invocations(width), &shapes);
+    }
+
+    /// The router of layer `n`, and what settles its choices.
+    fn route(&mut self, n: usize) {
+        let (layer, moe, routing) = (&self.weights.layers[n], &self.a.layers[n].moe, &self.buffers.routing[n]);
+        if let Some(router) = &layer.router {
+            self.gate(moe, router, &layer.gate_vectors, routing);
             if self.policy || needs_settling(&self.settings[n]) {
-                self.settle(moe, vectors, routing);
+                self.settle(moe, &layer.gate_vectors, routing);
             }
         }
-        // One token needs no grouping.
-        let tiles = match self.tile {
-            Tile::One => [&routing.selected, &routing.weights],
-            Tile::Eight | Tile::Sixteen => {
-                self.dispatch(moe, routing);
-                [&scratch.assignments, &scratch.tiles]
-            }
-        };
-        let inner = moe.intermediate;
-        let constants = [("UP", 1), ("GROUPS", groups(width)), ("OUTPUTS", inner)];
-        let constants = [&constants[..], &[("STRIDE", padded(inner)), ("SHARE", moe.choices())]].concat();
-        let buffers = [&scratch.normed, tiles[0], tiles[1], up, &scratch.hidden];
-        self.expert_product(*up_dtype, &buffers, 2 * panels(inner), moe, 0, &constants);
-        let constants = [("UP", 0), ("GROUPS", groups(inner)), ("OUTPUTS", width)];
-        let constants = [&constants[..], &[("STRIDE", padded(width)), ("SHARE", 1)]].concat();
-        let buffers = [&scratch.hidden, tiles[0], tiles[1], down, &scratch.y];
-        self.expert_product(*down_dtype, &buffers, panels(width), moe, ARGUMENTS, &constants);
+    }
 
-        let next = self.weights.layers.get(n + 1).map_or(&self.weights.norm, |layer| &layer.attention_norm);
-        let constants = [self.norm_constants(), numbers(&[("CHOICES", moe.choices())])].concat();
-        let buffers = [&scratch.y, &routing.weights, &scratch.x, next, &scratch.normed];
+    fn weigh_shared(&mut self, n: usize) {
+        let gate = self.weights.layers[n].shared_gate.as_ref().unwrap_or(&self.weights.none);
+        let scratch = self.buffers.scratch;
+        let buffers = [scratch.of(Rows::Normed), gate, &scratch.shared_weights];
+        self.pass("shared_gate", Dtype::F32, &buffers, Grid::Token, &[("GROUPS", groups(self.a.hidden))]);
+    }
+
+    /// Which experts a token uses and how much they count; the choices of a token, all experts, their width.
+    fn chosen(&self, of: Ffn, n: usize) -> ([&'a Buffer; 2], [usize; 3]) {
+        let (moe, routing, scratch) = (&self.a.layers[n].moe, &self.buffers.routing[n], self.buffers.scratch);
+        match of {
+            Ffn::Routed => {
+                ([&routing.selected, &routing.weights], [moe.choices(), moe.all_experts(), moe.intermediate])
+            }
+            Ffn::Shared => {
+                let inner = moe.shared_ffn.map_or(0, |shared| shared.intermediate);
+                ([&scratch.shared_selected, &scratch.shared_weights], [1, 1, inner])
+            }
+        }
+    }
+
+    /// What the experts' products run over. One token needs no grouping.
+    fn tiles(&self, of: Ffn, n: usize) -> [&'a Buffer; 2] {
+        match self.tile {
+            Tile::One => self.chosen(of, n).0,
+            Tile::Eight | Tile::Sixteen => [&self.buffers.scratch.assignments, &self.buffers.scratch.tiles],
+        }
+    }
+
+    fn experts(&self, of: Ffn, n: usize) -> &'a ExpertBuffers {
+        let layer = &self.weights.layers[n];
+        match (of, &layer.shared) {
+            (Ffn::Shared, Some(shared)) => shared,
+            _ => &layer.experts,
+        }
+    }
+
+    fn up(&mut self, of: Ffn, n: usize) {
+        let (scratch, [tiles, more], width) = (self.buffers.scratch, self.tiles(of, n), self.a.hidden);
+        let (_, [choices, _, inner]) = self.chosen(of, n);
+        let ExpertBuffers { up: (dtype, up), bias, .. } = self.experts(of, n);
+        let (bias, constant) = self.bias(bias.as_ref().map(|[up, _]| up));
+        let (clamped, alpha, limit) = match self.a.layers[n].moe.activation {
+            Activation::SwiGlu => (0.0, 1.0, 1.0),
+            Activation::Clamped { alpha, limit } => (1.0, f64::from(alpha), f64::from(limit)),
+        };
+        let shapes = [("UP", 1), ("GROUPS", groups(width)), ("OUTPUTS", inner)];
+        let shapes = [&shapes[..], &[("STRIDE", padded(inner)), ("SHARE", choices)]].concat();
+        let variant = vec![constant, ("CLAMPED", clamped), ("ALPHA", alpha), ("LIMIT", limit)];
+        let buffers = [scratch.of(Rows::Normed), tiles, more, up, bias, &scratch.hidden];
+        let constants = [numbers(&shapes), variant].concat();
+        self.expert_product(*dtype, &buffers, 2 * panels(inner), choices, 0, &constants);
+    }
+
+    fn down(&mut self, of: Ffn, n: usize) {
+        let (scratch, [tiles, more], width) = (self.buffers.scratch, self.tiles(of, n), self.a.hidden);
+        let (_, [choices, _, inner]) = self.chosen(of, n);
+        let ExpertBuffers { down: (dtype, down), bias, .. } = self.experts(of, n);
+        let (bias, constant) = self.bias(bias.as_ref().map(|[_, down]| down));
+        let shapes = [("UP", 0), ("GROUPS", groups(inner)), ("OUTPUTS", width)];
+        let shapes = [&shapes[..], &[("STRIDE", padded(width)), ("SHARE", 1)]].concat();
+        let variant = vec![constant, ("CLAMPED", 0.0), ("ALPHA", 1.0), ("LIMIT", 1.0)];
+        let buffers = [&scratch.hidden, tiles, more, down, bias, &scratch.y];
+        let constants = [numbers(&shapes), variant].concat();
+        self.expert_product(*dtype, &buffers, panels(width), choices, ARGUMENTS, &constants);
+    }
+
+    fn combine(&mut self, combine: &Combine, n: usize) {
+        let ([_, weights], [choices, ..]) = self.chosen(combine.of, n);
+        let scratch = self.buffers.scratch;
+        let constants = [self.norm_constants(), numbers(&[("CHOICES", choices)])].concat();
+        let multiplier = ("MULTIPLIER", f64::from(combine.scale));
+        let constants = [constants, vec![multiplier, ("NORM", f64::from(u32::from(combine.norm)))]].concat();
+        let buffers = [&scratch.y, weights, &scratch.x, &self.next_norm(n).scale, scratch.of(Rows::Normed)];
         let pass = self.make("combine", Dtype::F32, &buffers, Grid::Token, &constants);
         self.passes.push(pass);
     }
@@ -400,30 +587,34 @@ impl PassBuilder<'_> {
         dtype: Dtype,
         buffers: &[&Buffer],
         panels: usize,
-        moe: &MoeShape,
+        choices: usize,
         arguments: u64,
-        shapes: &[(&str, usize)],
+        constants: &[(&'static str, f64)],
     ) {
         let grid = match self.tile {
-            Tile::One => Grid::Choices(panels, moe.choices()),
+            Tile::One => Grid::Choices(panels, choices),
             Tile::Eight | Tile::Sixteen => Grid::Indirect(arguments),
         };
-        let constants = [numbers(shapes), self.tile.constants(panels)].concat();
+        let constants = [constants.to_vec(), self.tile.constants(panels)].concat();
         let pass = self.make("expert_ffn", dtype, buffers, grid, &constants);
         self.passes.push(pass);
     }
 
-    /// Assignments by expert, in tiles.
-    fn dispatch(&mut self, moe: &MoeShape, routing: &Routing) {
+    /// Assignments by expert, in tiles; one token needs none.
+    fn group(&mut self, of: Ffn, n: usize) {
+        if self.tile == Tile::One {
+            return;
+        }
+        let ([selected, weights], [choices, experts, inner]) = self.chosen(of, n);
         let constants = [
-            ("ALL_EXPERTS", moe.all_experts()),
-            ("CHOICES", moe.choices()),
+            ("ALL_EXPERTS", experts),
+            ("CHOICES", choices),
             ("TILE", self.tile.tokens()),
-            ("UP_WORKGROUPS", self.tile.workgroups(2 * panels(moe.intermediate)) as usize),
+            ("UP_WORKGROUPS", self.tile.workgroups(2 * panels(inner)) as usize),
             ("DOWN_WORKGROUPS", self.tile.workgroups(panels(self.a.hidden)) as usize),
         ];
         let Scratch { assignments, tiles, arguments, .. } = self.buffers.scratch;
-        let buffers = [&routing.selected, &routing.weights, assignments, tiles, arguments];
+        let buffers = [selected, weights, assignments, tiles, arguments];
         self.pass("dispatch", Dtype::F32, &buffers, Grid::Single, &constants);
     }
 
@@ -433,7 +624,7 @@ impl PassBuilder<'_> {
         constants.push(("GROUPS", groups(self.a.hidden) as f64));
         let Routing { router_logits, selected, weights, policy, .. } = routing;
         let Buffers { ids, scratch, .. } = self.buffers;
-        let buffers = [&scratch.normed, router, vectors, policy, ids, router_logits, selected, weights];
+        let buffers = [scratch.of(Rows::Normed), router, vectors, policy, ids, router_logits, selected, weights];
         let pass = self.make("gate", *dtype, &buffers, Grid::Token, &constants);
         self.passes.push(pass);
     }
@@ -455,9 +646,13 @@ fn numbers<'c>(shapes: &[(&'c str, usize)]) -> Constants<'c> {
 }
 
 impl Cache {
-    fn new(gpu: &Gpu, a: &Architecture, s: &AttentionShape) -> Result<Self> {
-        let bytes = a.context * s.kv_heads * padded(s.head_dim) * WORD;
-        Ok(Self { keys: gpu.zeros("keys", bytes)?, values: gpu.zeros("values", bytes)? })
+    fn new(gpu: &Gpu, a: &Architecture, layer: &LayerShape) -> Result<Self> {
+        let [keys, values] = match &layer.mixer {
+            Mixer::Attention(s) => [s.head_dim, s.value_dim].map(|dim| s.kv_heads * padded(dim)),
+            Mixer::Convolution(_) => [padded(a.hidden), 0],
+        };
+        let rows = |label, numbers: usize| gpu.zeros(label, a.context * numbers * WORD);
+        Ok(Self { keys: rows("keys", keys)?, values: rows("values", values)? })
     }
 }
 
@@ -467,18 +662,33 @@ impl Scratch {
         let rows = |label, numbers: usize| gpu.zeros(label, tokens * numbers * WORD);
         let choices = most(|l| l.moe.choices());
         let usage = BufferUsages::STORAGE | BufferUsages::INDIRECT | BufferUsages::COPY_SRC;
+        let mut kinds = widths(a).into_iter();
+        let mut next = || rows("activations", padded(kinds.next().unwrap_or(0)));
+        let kinds = [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
         // Tiles: at most one an assignment.
         Ok(Self {
             x: rows("activations", padded(a.hidden))?,
-            normed: rows("activations", padded(a.hidden))?,
-            q: rows("activations", most(|l| l.attention.heads * padded(l.attention.head_dim)))?,
-            attended: rows("activations", most(|l| padded(l.attention.query_width())))?,
-            assignments: rows("assignments", choices)?,
-            tiles: rows("tiles", choices * 4)?,
+            rows: kinds,
+            q: rows("activations", most(|l| l.attention().map_or(0, |s| s.heads * padded(s.head_dim))))?,
+            assignments: rows("assignments", choices.max(1))?,
+            tiles: rows("tiles", choices.max(1) * 4)?,
             arguments: gpu.buffer("arguments", 2 * ARGUMENTS as usize, usage)?,
-            hidden: rows("activations", most(|l| l.moe.choices() * padded(l.moe.intermediate)))?,
-            y: rows("activations", choices * padded(a.hidden))?,
+            hidden: rows(
+                "activations",
+                most(|l| {
+                    let shared = l.moe.shared_ffn.map_or(0, |shared| padded(shared.intermediate));
+                    shared.max(l.moe.choices() * padded(l.moe.intermediate))
+                }),
+            )?,
+            y: rows("activations", choices.max(1) * padded(a.hidden))?,
+            shared_selected: rows("shared", 1)?,
+            shared_weights: gpu.filled("shared", bytemuck::cast_slice(&vec![1.0f32; tokens]))?,
         })
+    }
+
+    /// Rows of this kind.
+    fn of(&self, rows: Rows) -> &Buffer {
+        &self.rows[rows as usize]
     }
 }
 

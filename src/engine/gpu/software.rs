@@ -46,7 +46,7 @@ impl Form {
     pub fn constants(self, kernel: &Kernel, tile: Tile) -> Vec<(&'static str, f64)> {
         let of = |name, lanes: u32| (name, if self == Self::Gpu { f64::from(lanes) } else { 1.0 });
         match kernel.name {
-            "rms_norm" | "combine" => vec![of("LANES", 64)],
+            "rms_norm" | "combine" | "layer_norm" | "norm_rows" | "shared_gate" => vec![of("LANES", 64)],
             "attention" => vec![("TOKENS", self.attended_together(tile) as f64)],
             "sample" => vec![("LANES", if self == Self::Gpu { 256.0 } else { 64.0 })],
             "gate" => vec![of("LANES", 16), of("SPLITS", 4)],
@@ -107,7 +107,7 @@ fn rounds(
     settings: &[Setting],
     step: StepSize,
 ) -> [(&'static str, u64); 4] {
-    let LayerShape { attention, moe } = layer;
+    let moe = &layer.moe;
     let (experts, tokens) = (moe.experts, step.tokens);
     let k = settings.iter().map(Setting::row).max().unwrap_or(0);
     // shared/choose.wgsl: the k largest of the experts, their weights, and a sort by insertion.
@@ -118,7 +118,11 @@ fn rounds(
     let settle = settings.iter().map(|setting| rounds_to_settle(setting, moe, a.context, choose, step)).max();
     let assignments = tokens * moe.choices().max(k + moe.shared);
     let dispatch = 2 * moe.all_experts().div_ceil(64) * (assignments + 1) + moe.all_experts();
-    let (seen, width) = (attention.window.unwrap_or(step.end).min(step.end), groups(attention.head_dim));
+    let (window, head_dim) = match layer.attention() {
+        Some(s) => (s.window, s.head_dim.max(s.value_dim)),
+        None => (Some(0), 1),
+    };
+    let (seen, width) = (window.unwrap_or(step.end).min(step.end), groups(head_dim));
     // Blocks of 64 positions: one to a lane, or four at a time where a lane has four tokens.
     let of_a_block = if form == Form::Gpu || tokens == 1 {
         width.div_ceil(64) * (width + 129)
@@ -147,9 +151,9 @@ mod tests {
     use crate::shape::{AttentionShape, own_settings};
 
     fn check(experts: usize, top_k: usize, head_dim: usize, step: StepSize) -> Result<()> {
-        let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim, rope_theta: 1e4, window: None };
-        let layers = vec![LayerShape { attention, moe: MoeShape::mixtral(experts, top_k, 4) }];
-        let a = Architecture { vocabulary: 9, hidden: 64, context: 4096, norm_eps: 1e-5, tied: true, layers };
+        let attention = AttentionShape::new(1, 1, head_dim, 1e4);
+        let layers = vec![LayerShape::new(attention, MoeShape::mixtral(experts, top_k, 4))];
+        let a = Architecture { vocabulary: 9, hidden: 64, context: 4096, layers, ..Architecture::default() };
         check_rounds(LLVMPIPE_ROUNDS, Form::Software { quads: true }, &a, &own_settings(&a), step)
     }
 

@@ -1,12 +1,12 @@
 //! Moescope's own family: Mixtral's keys and tensors, with a `router` that says how experts are chosen
 //! (docs/model-format.md).
 
-use super::backbone::{self, MOST_EXPERTS};
-use super::keys::{Keys, wrong};
+use super::backbone::{self, Names, sizes};
 use super::mixtral;
-use super::tensors::Tensors;
-use super::weights::{FfnWeights, Weights};
 use crate::error::{Error, Result};
+use crate::model::keys::{Keys, wrong};
+use crate::model::tensors::Tensors;
+use crate::model::weights::{FfnWeights, Weights};
 use crate::shape::{Architecture, Gate, GateKind, GroupLimit, MoeShape};
 use serde::Deserialize;
 
@@ -37,8 +37,9 @@ pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
     let router = keys.get("router").ok_or_else(|| wrong("router is missing; it says how experts are chosen".into()))?;
     let router = Router::deserialize(router).map_err(|e| wrong(format!("router: {e}; see docs/model-format.md")))?;
     let gate = gate(&router)?;
-    if router.shared_experts > MOST_EXPERTS {
-        return Err(wrong(format!("router.shared_experts is {}; at most {MOST_EXPERTS} fit", router.shared_experts)));
+    let most = *sizes::EXPERTS.end();
+    if router.shared_experts > most {
+        return Err(wrong(format!("router.shared_experts is {}; at most {most} fit", router.shared_experts)));
     }
     let moe = MoeShape {
         gate: Some(gate),
@@ -50,7 +51,8 @@ pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
         capacity_factor: router.capacity_factor,
         ..mixtral::moe(&keys)?
     };
-    backbone::architecture(&keys, &mixtral::DEFAULTS, moe, &[&mixtral::KNOWN, ["router"].as_slice()].concat())
+    let known = [&mixtral::KNOWN, ["router"].as_slice()].concat();
+    backbone::architecture(&keys, &mixtral::DEFAULTS, |_| moe.clone(), &known)
 }
 
 fn gate(router: &Router) -> Result<Gate> {
@@ -119,7 +121,7 @@ fn check(router: &Router, kind: GateKind) -> Result<()> {
 
 /// Views of all tensors; checks their shapes.
 pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>> {
-    backbone::weights(tensors, a, |at, moe| {
+    backbone::weights(tensors, a, &Names::PLAIN, |at, moe| {
         let mut ffn = mixtral::ffn(tensors, at, moe, a.hidden)?;
         add_extras(tensors, at, moe, a.hidden, &mut ffn)?;
         Ok(ffn)

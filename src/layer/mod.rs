@@ -1,0 +1,24 @@
+//! A layer as a list of typed operations, which both engines run.
+//!
+//! [`program`] writes the list that a layer's description asks for, one operation at a time; [`fuse`] puts
+//! operations together where one kernel does the work of several. The engines know operations and nothing else of a
+//! layer.
+//!
+//! ```
+//! use moescope::layer::{Operation, program};
+//! use moescope::shape::{Architecture, AttentionShape, LayerShape, MoeShape};
+//!
+//! let layers = vec![LayerShape::new(AttentionShape::new(4, 2, 8, 1e4), MoeShape::mixtral(8, 2, 40))];
+//! let mixtral = Architecture { vocabulary: 96, hidden: 32, context: 64, layers, ..Architecture::default() };
+//! let operations: Vec<Operation> = program(&mixtral, 0).operations().cloned().collect();
+//! // Queries, keys and values are one product, turned and put into the cache by one kernel.
+//! assert_eq!(operations[0], Operation::Qkv);
+//! ```
+
+mod fuse;
+mod operation;
+mod program;
+
+pub use fuse::fuse;
+pub use operation::{CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Rows, Target};
+pub use program::{Program, plain, program, widths};

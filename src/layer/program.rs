@@ -1,0 +1,187 @@
+//! From a layer's description to its operations.
+
+use super::fuse::fuse;
+use super::operation::{CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Rows, Target};
+use crate::kernels::copy_heads::Heads;
+use crate::shape::{Architecture, AttentionShape, HeadNorm, LayerShape, MatrixName, Mixer, VectorName};
+
+/// The operations of a layer. Before them, the residual stream is normed for its mixer; they end with the norm for
+/// what comes next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// Up to where the mixer's part is added to the residual stream.
+    pub mixer: Vec<Operation>,
+    /// The experts' part.
+    pub experts: Vec<Operation>,
+}
+
+impl Program {
+    /// All of them, in order.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.mixer.iter().chain(&self.experts)
+    }
+}
+
+/// The operations of layer `n`, as few as there are kernels for.
+pub fn program(a: &Architecture, n: usize) -> Program {
+    let Program { mixer, experts } = plain(a, n);
+    Program { mixer: fuse(mixer, a, n), experts: fuse(experts, a, n) }
+}
+
+/// Numbers of a token that each kind of [`Rows`] holds at most, by its number.
+pub fn widths(a: &Architecture) -> [usize; Rows::COUNT] {
+    let mut widths = [0; Rows::COUNT];
+    widths[Rows::Normed as usize] = a.hidden;
+    for n in 0..a.layers.len() {
+        for operation in plain(a, n).operations() {
+            if let Operation::Product(Product { from, to, inputs, outputs, .. }) = operation {
+                let mut hold = |rows: Rows, width: usize| widths[rows as usize] = width.max(widths[rows as usize]);
+                hold(*from, *inputs);
+                if let Target::Rows(to) = to {
+                    hold(*to, *outputs);
+                }
+            }
+        }
+    }
+    widths
+}
+
+/// The operations of layer `n`, each by itself.
+pub fn plain(a: &Architecture, n: usize) -> Program {
+    let layer = &a.layers[n];
+    let mixer = match &layer.mixer {
+        Mixer::Attention(attention) => attention_operations(a, attention, layer.residual),
+        Mixer::Convolution(_) => vec![
+            product(MatrixName::Convolution, Rows::Normed, Target::Rows(Rows::Projected), a.hidden, 3 * a.hidden),
+            Operation::Convolve,
+            product(MatrixName::Output, Rows::Mixed, Target::Residual(layer.residual), a.hidden, a.hidden),
+        ],
+    };
+    Program { mixer, experts: expert_operations(layer) }
+}
+
+fn attention_operations(a: &Architecture, s: &AttentionShape, residual: f32) -> Vec<Operation> {
+    let mut operations = match s.latent {
+        None => projections(a, s),
+        Some(_) => latent_projections(a, s),
+    };
+    operations.push(Operation::Attend);
+    let output = Target::Residual(residual);
+    operations.push(product(MatrixName::Output, Rows::Mixed, output, s.output_width(), a.hidden));
+    operations
+}
+
+/// Queries, keys and values in one product; norms; turned, and put where attention reads them.
+fn projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
+    let (row, queries, keys) = (s.qkv_rows(), s.query_width(), s.kv_heads * s.head_dim);
+    let mut operations = vec![product(MatrixName::Qkv, Rows::Normed, Target::Rows(Rows::Projected), a.hidden, row)];
+    if let Some(norm) = s.norm {
+        for (offset, all, scale) in [(0, queries, VectorName::QueryNorm), (queries, keys, VectorName::KeyNorm)] {
+            let width = if norm == HeadNorm::Row { all } else { s.head_dim };
+            let count = all / width;
+            let rows = Rows::Projected;
+            operations.push(Operation::NormRows(NormRows { rows, row, offset, count, width, scale, eps: a.norm_eps }));
+        }
+    }
+    let head = |offset, count, dim, turns, to| Copy {
+        from: Rows::Projected,
+        heads: Heads {
+            row,
+            offset,
+            stride: dim,
+            count,
+            dim,
+            turned: if turns { turned(s) } else { (0, 0) },
+            interleaved: interleaved(s),
+        },
+        to,
+        at: 0,
+        to_dim: dim,
+    };
+    operations.extend([
+        Operation::Copy(head(0, s.heads, s.head_dim, true, CacheSide::Queries)),
+        Operation::Copy(head(queries, s.kv_heads, s.head_dim, true, CacheSide::Keys)),
+        Operation::Copy(head(queries + keys, s.kv_heads, s.value_dim, false, CacheSide::Values)),
+    ]);
+    operations
+}
+
+/// Queries, keys and values of a latent attention.
+fn latent_projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
+    let Some(latent) = &s.latent else { return Vec::new() };
+    let own = s.head_dim - latent.shared;
+    let queries = s.query_width();
+    let narrow = |rows, width, scale| {
+        Operation::NormRows(NormRows { rows, row: width, offset: 0, count: 1, width, scale, eps: latent.eps })
+    };
+    let mut operations = Vec::new();
+    let (from, inputs) = match latent.query_rank {
+        Some(rank) => {
+            let down = Target::Rows(Rows::QueryDown);
+            operations.push(product(MatrixName::QueryDown, Rows::Normed, down, a.hidden, rank));
+            operations.push(narrow(Rows::QueryDown, rank, VectorName::QueryDownNorm));
+            (Rows::QueryDown, rank)
+        }
+        None => (Rows::Normed, a.hidden),
+    };
+    let of_head = own + s.value_dim;
+    operations.extend([
+        product(MatrixName::Query, from, Target::Rows(Rows::Projected), inputs, queries),
+        product(MatrixName::KeyDown, Rows::Normed, Target::Rows(Rows::KeyDown), a.hidden, latent.rank),
+        narrow(Rows::KeyDown, latent.rank, VectorName::KeyDownNorm),
+        product(MatrixName::KeyShared, Rows::Normed, Target::Rows(Rows::KeyShared), a.hidden, latent.shared),
+        product(MatrixName::KeyValue, Rows::KeyDown, Target::Rows(Rows::KeyValue), latent.rank, s.kv_heads * of_head),
+    ]);
+    let (dim, count, row) = (s.head_dim, s.kv_heads, s.kv_heads * of_head);
+    let of_keys = Heads { row, offset: 0, stride: of_head, count, dim: own, turned: (0, 0), interleaved: false };
+    let interleaved = interleaved(s);
+    let (first, turning) = turned(s);
+    let queries =
+        Heads { row: queries, stride: dim, count: s.heads, dim, turned: (first, turning), interleaved, ..of_keys };
+    // The rotary dimensions are counted from a head's first; these begin at `own`.
+    let turned = (first.saturating_sub(own), turning);
+    let shared = Heads { row: latent.shared, stride: 0, dim: latent.shared, turned, interleaved, ..of_keys };
+    let values = Heads { offset: own, dim: s.value_dim, ..of_keys };
+    let copy = |from, heads, to, at, to_dim| Operation::Copy(Copy { from, heads, to, at, to_dim });
+    operations.extend([
+        copy(Rows::Projected, queries, CacheSide::Queries, 0, dim),
+        copy(Rows::KeyValue, of_keys, CacheSide::Keys, 0, dim),
+        copy(Rows::KeyShared, shared, CacheSide::Keys, own, dim),
+        copy(Rows::KeyValue, values, CacheSide::Values, 0, s.value_dim),
+    ]);
+    operations
+}
+
+/// The first dimension of a head that turns, and how many do.
+fn turned(s: &AttentionShape) -> (usize, usize) {
+    s.rope.as_ref().map_or((0, 0), |rope| (rope.first, rope.dim))
+}
+
+fn interleaved(s: &AttentionShape) -> bool {
+    s.rope.as_ref().is_some_and(|rope| rope.interleaved)
+}
+
+/// The shared expert first, so that what the routed ones give stays to be looked at.
+fn expert_operations(layer: &LayerShape) -> Vec<Operation> {
+    let mut operations = vec![Operation::Norm(NormOf::Experts)];
+    let ffn = |of| {
+        let combine = Operation::Combine(Combine { of, scale: layer.residual, norm: false });
+        [Operation::Group(of), Operation::Up(of), Operation::Down(of), combine]
+    };
+    if let Some(shared) = layer.moe.shared_ffn {
+        if shared.gated {
+            operations.push(Operation::WeighShared);
+        }
+        operations.extend(ffn(Ffn::Shared));
+    }
+    if layer.moe.gate.is_some() {
+        operations.push(Operation::Route);
+    }
+    operations.extend(ffn(Ffn::Routed));
+    operations.push(Operation::Norm(NormOf::Next));
+    operations
+}
+
+fn product(matrix: MatrixName, from: Rows, to: Target, inputs: usize, outputs: usize) -> Operation {
+    Operation::Product(Product { matrix, from, to, inputs, outputs })
+}

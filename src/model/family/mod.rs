@@ -1,0 +1,68 @@
+//! The families that can be loaded. A family is a file here that translates a config and tensor names; this table is
+//! the only place that lists them.
+
+mod backbone;
+mod defaults;
+mod llama;
+mod mixtral;
+mod moescope;
+mod rotary;
+
+use super::tensors::Tensors;
+use super::weights::Weights;
+use crate::error::{Error, Result};
+use crate::shape::Architecture;
+use serde_json::Value;
+
+/// One family of checkpoints.
+pub struct Family {
+    /// Its `model_type` in config.json.
+    pub name: &'static str,
+    /// What a config asks to compute.
+    pub architecture: fn(&Value) -> Result<Architecture>,
+    /// Views of all tensors, with their shapes checked.
+    pub weights: for<'a> fn(&'a Tensors, &Architecture) -> Result<Weights<'a>>,
+}
+
+/// A line of the table: the family of the file of this name.
+macro_rules! family {
+    ($name:ident) => {
+        Family { name: stringify!($name), architecture: $name::architecture, weights: $name::weights }
+    };
+}
+
+/// All families.
+static FAMILIES: [Family; 3] = [
+    family!(mixtral),
+    family!(llama),
+    family!(moescope),
+];
+
+/// Families that are known and need an operation which no kernel does yet.
+const HYBRIDS: [(&str, &str); 12] = [
+    ("bamba", "state-space layers (Mamba-2)"),
+    ("falcon_h1", "state-space layers (Mamba-2)"),
+    ("granitemoehybrid", "state-space layers (Mamba-2)"),
+    ("jamba", "state-space layers (Mamba)"),
+    ("nemotron_h", "state-space layers (Mamba-2)"),
+    ("qwen3_5_moe", "linear attention (gated DeltaNet)"),
+    ("qwen3_5_moe_text", "linear attention (gated DeltaNet)"),
+    ("qwen3_next", "linear attention (gated DeltaNet)"),
+    ("kimi_linear", "linear attention (Kimi Delta Attention)"),
+    ("minimax", "linear attention (lightning attention)"),
+    ("switch_transformers", "an encoder and cross-attention"),
+    ("llama4_text", "experts whose inputs are scaled"),
+];
+
+/// The family that a config names.
+pub fn of(config: &Value) -> Result<&'static Family> {
+    let name = config.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
+    FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
+        let known = FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", ");
+        let what = match HYBRIDS.iter().find(|(hybrid, _)| *hybrid == name) {
+            Some((_, needs)) => format!("needs {needs}, which no engine here computes"),
+            None => "is not known".into(),
+        };
+        Error::model("config.json", format!("model_type is \"{name}\", which {what}; known families: {known}"))
+    })
+}

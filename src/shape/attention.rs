@@ -1,0 +1,155 @@
+//! What an attention computes.
+
+use super::rope::Rope;
+use crate::error::{Error, Result};
+
+/// Causal attention with grouped key/value heads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head of queries and keys.
+    pub head_dim: usize,
+    /// Width of a head of values.
+    pub value_dim: usize,
+    /// Rotary positions; none where the attention sees no positions.
+    pub rope: Option<Rope>,
+    /// A token sees itself and at most `window - 1` tokens before it.
+    pub window: Option<usize>,
+    /// What products of queries and keys are multiplied by; none for `1 / sqrt(head_dim)`.
+    pub scale: Option<f32>,
+    /// Queries, keys and values have biases.
+    pub bias: bool,
+    /// The output has a bias.
+    pub output_bias: bool,
+    /// Each head has a score besides, that of no position at all.
+    pub sinks: bool,
+    /// How queries and keys are normed before they turn.
+    pub norm: Option<HeadNorm>,
+    /// Queries, keys and values come from a narrower row.
+    pub latent: Option<LatentShape>,
+}
+
+/// How queries and keys are normed (RMSNorm with a scale).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadNorm {
+    /// Each head by itself.
+    Head,
+    /// All heads of a token together.
+    Row,
+}
+
+/// Latent attention (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1): keys and values are products of a narrow row, and
+/// one turned key part is common to all heads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatentShape {
+    /// Width of the row that queries come from; none where they come from the residual stream.
+    pub query_rank: Option<usize>,
+    /// Width of the row that keys and values come from.
+    pub rank: usize,
+    /// Dimensions of a key that are common to all heads, the last ones; they turn.
+    pub shared: usize,
+    /// Added to the mean square in the norms of the narrow rows.
+    pub eps: f32,
+}
+
+impl AttentionShape {
+    /// Plain attention: rotary positions over whole heads, no window, no biases.
+    pub const fn new(heads: usize, kv_heads: usize, head_dim: usize, theta: f32) -> Self {
+        Self {
+            heads,
+            kv_heads,
+            head_dim,
+            value_dim: head_dim,
+            rope: Some(Rope::new(theta, head_dim)),
+            window: None,
+            scale: None,
+            bias: false,
+            output_bias: false,
+            sinks: false,
+            norm: None,
+            latent: None,
+        }
+    }
+
+    /// Rows of the stacked query, key and value projection.
+    pub fn qkv_rows(&self) -> usize {
+        (self.heads + self.kv_heads) * self.head_dim + self.kv_heads * self.value_dim
+    }
+
+    /// Width of all query heads together.
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of what all heads give.
+    pub fn output_width(&self) -> usize {
+        self.heads * self.value_dim
+    }
+
+    /// What products of queries and keys are multiplied by.
+    pub fn scale(&self) -> f32 {
+        self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt())
+    }
+
+    /// The first position that the token at `position` sees.
+    pub fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// Whether whole heads turn by halves, as Llama's.
+    pub fn turns_whole_heads(&self) -> bool {
+        self.rope.as_ref().is_some_and(|rope| rope.dim == self.head_dim && !rope.interleaved)
+    }
+
+    /// Its parameters, and those of them that are scales of norms.
+    pub fn parameters(&self, hidden: usize) -> (u64, u64) {
+        let (d, output) = (hidden as u64, self.output_width() as u64);
+        let mut matrices =
+            output * d + if self.output_bias { d } else { 0 } + if self.sinks { self.heads as u64 } else { 0 };
+        let mut norms = match self.norm {
+            None => 0,
+            Some(HeadNorm::Head) => 2 * self.head_dim,
+            Some(HeadNorm::Row) => (self.heads + self.kv_heads) * self.head_dim,
+        } as u64;
+        match &self.latent {
+            None => matrices += self.qkv_rows() as u64 * (d + u64::from(self.bias)),
+            Some(latent) => {
+                let (query, rank) = (self.query_width() as u64, latent.rank as u64);
+                let (common, values) = (latent.shared as u64, self.heads * (self.head_dim - latent.shared));
+                matrices += match latent.query_rank {
+                    Some(query_rank) => query_rank as u64 * (d + query),
+                    None => query * d,
+                };
+                matrices += (rank + common) * d + rank * (values as u64 + output);
+                norms += rank + latent.query_rank.unwrap_or(0) as u64;
+            }
+        }
+        (matrices, norms)
+    }
+
+    /// Refuses shapes that cannot be computed.
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |why: String| Err(Error::model("config.json", why));
+        let Self { heads, kv_heads, head_dim, .. } = *self;
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+            return wrong(format!("num_key_value_heads ({kv_heads}) must divide num_attention_heads ({heads})"));
+        }
+        if head_dim == 0 || !head_dim.is_multiple_of(2) {
+            return wrong(format!("head_dim is {head_dim}; rotary positions need an even number above 0"));
+        }
+        if self.value_dim == 0 {
+            return wrong("v_head_dim must be at least 1".into());
+        }
+        if let Some(rope) = self.rope.as_ref().filter(|r| !r.dim.is_multiple_of(2) || r.first + r.dim > head_dim) {
+            let dim = rope.dim;
+            return wrong(format!("{dim} dimensions of a head turn; that must be an even number up to {head_dim}"));
+        }
+        if self.window == Some(0) {
+            return wrong("sliding_window is 0; a token must at least see itself (null means no window)".into());
+        }
+        Ok(())
+    }
+}
