@@ -142,9 +142,13 @@ fn a_missing_tensor() {
 #[test]
 fn an_unknown_model_type() {
     let message = refusal(&with_config(|config| config["model_type"] = json!("gpt2")));
-    assert_says(&message, &["config.json", "\"gpt2\"", "known families: mixtral, llama, moescope"]);
+    assert_says(&message, &["config.json", "\"gpt2\"", "known families: mixtral, llama, moescope, olmoe"]);
     let message = refusal(&with_config(|config| drop(config.as_object_mut().unwrap().remove("model_type"))));
     assert_says(&message, &["(none)", "known families"]);
+    for (family, needs) in [("qwen3_next", "gated DeltaNet"), ("jamba", "Mamba"), ("nemotron_h", "Mamba-2")] {
+        let message = refusal(&with_config(|config| config["model_type"] = json!(family)));
+        assert_says(&message, &["config.json", family, "needs", needs, "known families"]);
+    }
 }
 
 #[test]
@@ -175,10 +179,10 @@ fn impossible_shapes() {
 fn options_that_would_change_the_numbers() {
     let message = refusal(&with_config(|config| config["hidden_act"] = json!("gelu")));
     assert_says(&message, &["hidden_act", "\"gelu\"", "silu"]);
-    let message = refusal(&with_config(|config| config["rope_parameters"]["rope_type"] = json!("yarn")));
-    assert_says(&message, &["rope_scaling"]);
-    let message = refusal(&with_config(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 2.0})));
-    assert_says(&message, &["rope_scaling"]);
+    let message = refusal(&with_config(|config| config["rope_parameters"]["rope_type"] = json!("dynamic")));
+    assert_says(&message, &["rope_scaling", "\"dynamic\"", "known types: default, linear, llama3, yarn"]);
+    let message = refusal(&with_config(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 0.0})));
+    assert_says(&message, &["rope_scaling.factor is 0.0"]);
 }
 
 /// A router whose tokens use the experts of `per_token` of `groups` groups.
@@ -375,7 +379,7 @@ fn rotary_positions_are_read_as_transformers_reads_them() {
             config.as_object_mut().unwrap().remove("rope_parameters");
             config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         });
-        Model::new(&files).map(|model| model.architecture.layers[0].attention.rope_theta)
+        Model::new(&files).map(|model| model.architecture.layers[0].attention().unwrap().rope.clone().unwrap())
     };
     let cases = [
         (json!({}), 1e6),
@@ -392,13 +396,13 @@ fn rotary_positions_are_read_as_transformers_reads_them() {
         (json!({"rope_parameters": {"type": "linear"}, "rope_scaling": {"type": "default", "rope_theta": 2.0}}), 2.0),
     ];
     for (keys, expected) in cases {
-        assert_eq!(theta(keys.clone()).unwrap(), expected, "{keys}");
+        assert_eq!(theta(keys.clone()).unwrap().theta, expected, "{keys}");
     }
     let scaled = [
-        json!({"rope_scaling": {"type": "linear", "factor": 4.0}}),
-        json!({"rope_scaling": {"type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
-        json!({"rope_parameters": {"type": "linear", "factor": 4.0, "rope_theta": 10000.0}}),
-        json!({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}),
+        json!({"rope_scaling": {"type": "linear"}}),
+        json!({"rope_parameters": {"rope_type": "yarn", "factor": "four"}}),
+        json!({"rope_parameters": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0}}),
+        json!({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}),
         json!({"rope_parameters": {"rope_theta": 3.0}, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
         json!({"rope_parameters": {"rope_theta": 3.0, "partial_rotary_factor": 0.5}}),
         json!({"partial_rotary_factor": 0.5}),
@@ -406,9 +410,11 @@ fn rotary_positions_are_read_as_transformers_reads_them() {
     for keys in scaled {
         let message = theta(keys.clone()).expect_err(&keys.to_string()).to_string();
         assert!(
-            message.contains("linear")
-                || message.contains("yarn")
-                || message.contains("dynamic")
+            message.contains("rope_scaling.factor is missing")
+                || message.contains("rope_parameters.factor is \"four\"")
+                || message.contains("rope_parameters.high_freq_factor is missing")
+                || message.contains("the type \"longrope\"")
+                || message.contains("the type \"dynamic\"")
                 || message.contains("partial_rotary_factor is 0.5"),
             "{keys}: {message}"
         );
@@ -633,7 +639,7 @@ fn a_window_that_the_family_does_not_have() {
 fn a_window_beyond_every_text() {
     for window in [64u64, 1 << 32, u64::MAX] {
         let model = Model::new(&with_config(|config| config["sliding_window"] = json!(window))).unwrap();
-        assert_eq!(model.architecture.layers[0].attention.window, None, "{window}");
+        assert_eq!(model.architecture.layers[0].attention().unwrap().window, None, "{window}");
     }
 }
 
@@ -665,4 +671,47 @@ fn numbers_of_an_unknown_kind() {
     let header = String::from_utf8(whole[8..8 + length].to_vec()).unwrap().replace("\"F32\"", "\"I32\"");
     let bytes = [&whole[..8], header.as_bytes(), &whole[8 + length..]].concat();
     assert_says(&refusal(&with_weights(bytes)), &["kind I32", "F32, F16, BF16", "convert the checkpoint"]);
+}
+
+/// The fixture of another family with its config changed.
+fn family_with(name: &str, change: impl Fn(&mut Value)) -> ModelFiles {
+    let files = read_dir(&fixture().with_file_name(name)).unwrap();
+    let mut config: Value = serde_json::from_slice(&files.config).unwrap();
+    change(&mut config);
+    ModelFiles { config: serde_json::to_vec(&config).unwrap(), ..files }
+}
+
+/// Options of families that would change the numbers, and values that no option can have.
+#[test]
+fn options_of_other_families() {
+    let cases = [
+        ("olmoe", "clip_qkv", json!(8.0), "clip_qkv is 8.0"),
+        ("olmoe", "num_experts_per_tok", json!(9), "num_experts_per_tok is 9"),
+        ("qwen3-moe", "mlp_only_layers", json!("1"), "mlp_only_layers is \"1\"; it must be a list"),
+        ("qwen3-moe", "rope_parameters", json!({"rope_type": "dynamic", "factor": 2.0}), "the type \"dynamic\""),
+        ("qwen2-moe", "shared_expert_intermediate_size", json!(0), "shared_expert_intermediate_size is 0"),
+        ("qwen2-moe-odd", "layer_types", json!(["full_attention"]), "a type for each of 2 layers"),
+        ("granitemoe", "logits_scaling", json!(0), "logits_scaling is 0"),
+        ("lfm2-moe", "layer_types", json!(["conv", "mamba", "conv", "conv"]), "layer_types has \"mamba\""),
+        ("lfm2-moe", "conv_L_cache", json!(0), "conv_L_cache is 0"),
+        ("deepseek-v2", "scoring_func", json!("sigmoid"), "only softmax is known"),
+        ("deepseek-v2", "topk_method", json!("dice"), "topk_method is \"dice\""),
+        ("deepseek-v3", "n_group", json!(3), "3 groups; they must divide the 8 experts"),
+        ("deepseek-v3", "moe_layer_freq", json!(2), "moe_layer_freq is 2"),
+        ("gpt-oss", "quantization_config", json!({"quant_method": "mxfp4"}), "quantization_config is {"),
+        ("phimoe", "num_experts_per_tok", json!(3), "this family's gate chooses 2"),
+        ("ernie", "use_bias", json!(true), "use_bias is true"),
+        ("minimax-m2", "rotary_dim", json!(18), "18 dimensions of a head turn"),
+        ("glm4-moe", "partial_rotary_factor", json!(2.0), "partial_rotary_factor"),
+        ("dots1", "first_k_dense_replace", json!(-1), "first_k_dense_replace is -1"),
+    ];
+    for (name, key, value, says) in cases {
+        let message = refusal(&family_with(name, |config| {
+            config[key] = value.clone();
+            if key == "partial_rotary_factor" {
+                config["rope_parameters"].as_object_mut().unwrap().remove(key);
+            }
+        }));
+        assert_says(&message, &["config.json", says]);
+    }
 }

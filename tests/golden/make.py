@@ -8,67 +8,40 @@
 Each fixtures/CASE/ is a model directory as `save_pretrained` writes it, plus expected.safetensors (its
 tensors: reference.run). The script checks what the fixtures are for: that the router decides by a margin
 and uses every expert, that the window and the rope base make the difference they should, and that the
-files are of the kind the case is about. The cases here are of families that transformers has; oracle.py must
+files are of the kind the case is about. The cases here and in families.py are of families that transformers has; oracle.py must
 agree with it on every Mixtral, and then says what is expected of Moescope's own routers (routers.py) and, with
 policy.py, of every router under a policy (policy_cases.py). gates.py asks transformers' routers alone.
 """
 
 import argparse
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MixtralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 import draw
+import families
 import gates
 import oracle
 import policy_cases
 import reference
 import routers
+from case import Case
 
 HERE = Path(__file__).parent
 SMALLEST_GAP = 1e-3  # between router logits, so that no engine's rounding may change who is selected
 ORACLE_TOLERANCE = 1e-5  # between oracle.py's numbers and those of transformers
 
-
-@dataclass
-class Case:
-    """One checkpoint. `config` holds what differs from the family's base."""
-
-    name: str
-    about: str
-    config: dict = field(default_factory=dict)
-    family: type[PreTrainedConfig] = MixtralConfig
-    dtype: torch.dtype = torch.float32
-    tokens: int = 40
-    seed: int = 0
-    max_shard_size: str = "1GB"
-    old_config: bool = False
-    fused: bool = False
-
-    def keys(self) -> dict:
-        """What its config is made of."""
-        return (MIXTRAL if self.family is MixtralConfig else BASE) | self.config
-
-
-BASE = dict(
-    vocab_size=96,
-    hidden_size=32,
-    intermediate_size=40,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=4,
-    max_position_embeddings=64,
-    rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-    rms_norm_eps=1e-5,
-    bos_token_id=0,
-    eos_token_id=1,
-)
-
-MIXTRAL = BASE | dict(num_local_experts=8, num_experts_per_tok=2)
 
 # Hidden, FFN, vocabulary and head sizes that no tile of 4 or 8 divides.
 ODD = dict(
@@ -80,6 +53,9 @@ ODD = dict(
     head_dim=10,
     num_local_experts=5,
 )
+
+# Families without experts.
+DENSE = (LlamaConfig, Qwen2Config, Qwen3Config)
 
 CASES = [
     Case("basic", "8 experts, top-2, untied"),
@@ -171,7 +147,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=HERE)
     arguments.add_argument("cases", nargs="*", help="only these; `policies`, `gates` for all of those")
     options = arguments.parse_args()
-    for case in CASES:
+    for case in CASES + families.CASES:
         if not options.cases or case.name in options.cases:
             make(case, options.out / "fixtures" / case.name)
     for case in routers.CASES:
@@ -202,7 +178,8 @@ def make(case: Case, directory: Path) -> None:
     expected = reference.run(loaded, ids)
     check_files(case, directory)
     check_numbers(case, loaded, directory, expected)
-    if case.family is MixtralConfig and not case.fused:
+    is_plain = case.keys()["rope_parameters"]["rope_type"] == "default"
+    if case.family is MixtralConfig and is_plain and not case.fused:
         check_oracle(case, directory, expected)
     reference.write(expected, directory / "expected.safetensors")
     report(case, directory, expected)
@@ -211,7 +188,9 @@ def make(case: Case, directory: Path) -> None:
 def random_model(config: PreTrainedConfig, case: Case) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(case.seed)
-    for name, parameter in sorted(model.named_parameters()):
+    # Routers keep the bias of their choice in a buffer.
+    buffers = [(name, buffer) for name, buffer in model.named_buffers() if "bias" in name]
+    for name, parameter in sorted([*model.named_parameters(), *buffers]):
         parameter.data.copy_(draw.weight(name, parameter.shape, generator, config.tie_word_embeddings))
     return model
 
@@ -241,13 +220,14 @@ def check_files(case: Case, directory: Path) -> None:
     assert sharded == (len(shards) > 1) == expected, f"{case.name}: {len(shards)} weight files"
     tensors = {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
     assert {tensor.dtype for tensor in tensors.values()} == {case.dtype}, f"{case.name}: not all {case.dtype}"
-    tied = case.keys().get("tie_word_embeddings", False)
+    tied = case.family(**case.keys()).tie_word_embeddings
     assert ("lm_head.weight" in tensors) != tied, f"{case.name}: lm_head.weight in a tied checkpoint, or none"
     if case.fused:
         assert "model.layers.0.mlp.experts.gate_up_proj" in tensors, f"{case.name}: other names"
         return
     ffn = "block_sparse_moe.experts.0.w1" if case.family is MixtralConfig else "mlp.gate_proj"
-    assert f"model.layers.0.{ffn}.weight" in tensors, f"{case.name}: other names"
+    expected = case.tensor or f"model.layers.0.{ffn}.weight"
+    assert expected in tensors, f"{case.name}: other names: {sorted(tensors)}"
 
 
 def check_numbers(case: Case, model: PreTrainedModel, directory: Path, expected: dict[str, torch.Tensor]) -> None:
@@ -255,20 +235,23 @@ def check_numbers(case: Case, model: PreTrainedModel, directory: Path, expected:
     gap = reference.smallest_gap(expected)
     assert gap > SMALLEST_GAP, f"{case.name}: router logits only {gap} apart; take another seed"
     assert 0.5 < expected["logits"].std() < 2, f"{case.name}: logits' std {expected['logits'].std()}"
-    routed = model.config.num_hidden_layers if case.family is MixtralConfig else 0
-    for n in range(routed):
-        std = expected[f"router_logits.{n}"].std()
-        assert 0.5 < std < 2, f"{case.name}, layer {n}: router logits' std {std}"
-        used = expected[f"selected.{n}"].unique().numel()
-        assert used == model.config.num_local_experts, f"{case.name}, layer {n}: only {used} experts are used"
+    routed = [name for name in expected if name.startswith("router_logits.")]
+    assert routed or case.family in DENSE, f"{case.name}: no layer has experts"
+    for name in routed:
+        std = expected[name].std()
+        assert 0.5 < std < 2, f"{case.name}: {name}'s std {std}"
+        used = expected[name.replace("router_logits", "selected")].unique().numel()
+        assert used == expected[name].shape[1], f"{case.name}: only {used} experts are used of {name}"
 
-    theta = model.config.rope_parameters["rope_theta"]
+    parameters = model.config.rope_parameters
+    theta = parameters["rope_theta"]
     assert theta == case.keys()["rope_parameters"]["rope_theta"], f"{case.name}: rope_theta {theta}"
-    rebased = reference.load(directory, rope_parameters={"rope_type": "default", "rope_theta": 3 * theta})
-    assert difference(reference.run(rebased, expected["ids"].tolist()), expected) > 1e-2, f"{case.name}: rope_theta"
+    for changed in [{"rope_theta": 3 * theta}] + ([{"rope_type": "default"}] if parameters["rope_type"] != "default" else []):
+        other = reference.load(directory, rope_parameters=parameters | changed)
+        assert difference(reference.run(other, expected["ids"].tolist()), expected) > 1e-2, f"{case.name}: {changed}"
 
     window = case.keys().get("sliding_window")
-    if window is not None:
+    if window is not None and case.family is MixtralConfig:
         # A token sees itself and the `window` - 1 before it: up to position `window` - 1 nothing is hidden.
         unwindowed = reference.run(reference.load(directory, sliding_window=None), expected["ids"].tolist())
         apart = (unwindowed["logits"] - expected["logits"]).abs().amax(dim=-1)
@@ -295,7 +278,7 @@ def report(case: Case, directory: Path, expected: dict[str, torch.Tensor]) -> No
     size = sum(file.stat().st_size for file in directory.iterdir())
     std = expected["logits"].std().item()
     print(
-        f"{case.name:13} {size / 1e3:6.0f} kB, logits' std {std:.2f},"
+        f"{case.name:16} {size / 1e3:6.0f} kB, logits' std {std:.2f},"
         f" closest decision {reference.smallest_gap(expected):.4f}: {case.about}"
     )
 

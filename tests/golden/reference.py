@@ -43,22 +43,20 @@ def run(model: PreTrainedModel, ids: list[int]) -> dict[str, torch.Tensor]:
     selected.N [T, k] i32: expert ids by falling weight, ties by lower id;
     weights.N [T, k] f32: what really multiplies each expert's output, after renormalising.
     """
-    has_experts = hasattr(model.config, "num_local_experts")
-    routed = []  # per layer: what its router returned to the layer, so what the layer computed with
+    routed = {}  # by layer: what its router returned to the layer, so what the layer computed with
     hooks = [
-        layer.mlp.gate.register_forward_hook(lambda _module, _input, output: routed.append(output))
-        for layer in model.model.layers
-        if has_experts
+        router.register_forward_hook(lambda _module, _input, output, n=n: routed.update({n: output}))
+        for n, layer in enumerate(model.model.layers)
+        for router in layer.modules()
+        if type(router).__name__.endswith("Router")
     ]
-    output = model(torch.tensor([ids]), use_cache=False, **({"output_router_logits": True} if has_experts else {}))
+    output = model(torch.tensor([ids]), use_cache=False)
     for hook in hooks:
         hook.remove()
-    recorded_logits = output.router_logits if has_experts else ()
-    assert len(routed) == len(recorded_logits) == (model.config.num_hidden_layers if has_experts else 0)
+    assert len(routed) == len(hooks)
 
     result = {"ids": torch.tensor(ids, dtype=torch.int32), "logits": output.logits[0]}
-    for n, ((router_logits, weights, selected), recorded) in enumerate(zip(routed, recorded_logits)):
-        assert torch.equal(router_logits, recorded.reshape(router_logits.shape))
+    for n, (router_logits, weights, selected) in sorted(routed.items()):
         selected, weights = by_falling_weight(selected, weights)
         result[f"router_logits.{n}"] = router_logits
         result[f"selected.{n}"] = selected.to(torch.int32)

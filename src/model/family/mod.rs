@@ -2,10 +2,28 @@
 //! the only place that lists them.
 
 mod backbone;
+mod deepseek;
+mod deepseek_v2;
+mod deepseek_v3;
 mod defaults;
+mod dots1;
+mod ernie4_5_moe;
+mod glm4_moe;
+mod gpt_oss;
+mod granitemoe;
+mod granitemoeshared;
+mod lfm2_moe;
 mod llama;
+mod minimax_m2;
 mod mixtral;
 mod moescope;
+mod olmoe;
+mod phimoe;
+mod qwen;
+mod qwen2;
+mod qwen2_moe;
+mod qwen3;
+mod qwen3_moe;
 mod rotary;
 
 use super::tensors::Tensors;
@@ -32,10 +50,26 @@ macro_rules! family {
 }
 
 /// All families.
-static FAMILIES: [Family; 3] = [
+static FAMILIES: [Family; 19] = [
     family!(mixtral),
     family!(llama),
     family!(moescope),
+    family!(olmoe),
+    family!(qwen3_moe),
+    family!(qwen2_moe),
+    family!(granitemoe),
+    family!(granitemoeshared),
+    family!(lfm2_moe),
+    family!(deepseek_v2),
+    family!(deepseek_v3),
+    family!(glm4_moe),
+    family!(dots1),
+    family!(minimax_m2),
+    family!(gpt_oss),
+    family!(phimoe),
+    family!(ernie4_5_moe),
+    family!(qwen3),
+    family!(qwen2),
 ];
 
 /// Families that are known and need an operation which no kernel does yet.

@@ -1,0 +1,33 @@
+//! DeepSeek-V3: `DeepseekV3ForCausalLM` of Hugging Face transformers: latent attention, shared experts, dense first layers.
+
+use super::backbone::{self, Defaults, Names};
+use super::deepseek;
+use crate::error::Result;
+use crate::model::keys::Keys;
+use crate::model::tensors::Tensors;
+use crate::model::weights::Weights;
+use crate::shape::{Architecture, Mixer};
+use serde_json::Value;
+
+/// What transformers' `DeepseekV3Config` takes where a key is missing.
+const DEFAULTS: Defaults = Defaults { context: 4096, head_dim: Some(64), ..Defaults::PLAIN };
+
+/// What a config asks to compute.
+pub fn architecture(config: &Value) -> Result<Architecture> {
+    let keys = Keys::of(config)?;
+    let of_layer = deepseek::of_layer(&keys, deepseek::moe(&keys, "sigmoid")?)?;
+    let known = [&deepseek::EXPERT_KEYS[..], &deepseek::LATENT_KEYS].concat();
+    let mut a = backbone::architecture(&keys, &DEFAULTS, of_layer, &known)?;
+    let interleaved = !keys.has("rope_interleave") || keys.flag("rope_interleave")?;
+    for layer in &mut a.layers {
+        if let Some(attention) = layer.attention() {
+            layer.mixer = Mixer::Attention(deepseek::latent(&keys, &DEFAULTS, attention, interleaved)?);
+        }
+    }
+    a.checked()
+}
+
+/// Views of all tensors, with their shapes checked.
+pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>> {
+    backbone::weights(tensors, a, &Names::PLAIN, |at, moe| deepseek::ffn(tensors, at, moe, a.hidden))
+}
