@@ -1,6 +1,6 @@
-// x[t] += MULTIPLIER * sum_c route_weights[t][c] * y[t * CHOICES + c], and where NORM is set normed = rms_norm(x), which
-// the next layer or the output reads; a workgroup a token. Gathers in the order of the choices, so that no float atomics are needed and
-// every run gives the same bits. Twin: kernels/combine.rs
+// x[t] += MULTIPLIER * sum_c route_weights[t][c] * y[t * CHOICES + c]; where NORM is set, normed = rms_norm(x) follows,
+// which the next layer or the output reads. A workgroup a token. Gathers in the order of the choices, so that no float
+// atomics are needed and every run gives the same bits. Twin: kernels/combine.rs
 @group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;               // [T * CHOICES, D]
 @group(0) @binding(2) var<storage, read> route_weights: array<f32>;         // [T, CHOICES]
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;         // [T, D]

@@ -1,5 +1,6 @@
-// The experts' SwiGLU, w2(silu(w1 x) * w3 x), or a variant of it, a tile of one expert's assignments at a time, in two passes: up to the
-// expert's inner width, down again. Only experts that have a tile are touched. Twin: kernels/expert_ffn.rs
+// The experts' SwiGLU, w2(silu(w1 x) * w3 x), or a variant of it, a tile of one expert's assignments at a time, in two
+// passes: up to the expert's inner width, down again. Only experts that have a tile are touched.
+// Twin: kernels/expert_ffn.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // up: [T, D]; down: [T * CHOICES, F]
 // Bindings 2 and 3 say what the tiles are: shared/tiles_one.wgsl, shared/tiles_many.wgsl.
 // up: [E, panels of w1 and w3 in turn]; down: [E, w2]

@@ -4,8 +4,8 @@
 
 use super::rms_norm::rms_norm;
 
-/// Adds to `x`, `[T, D]`, from `y`, `[T * choices, D]`; `route_weights` is `[T, choices]`, 0 for what was dropped. Then,
-/// where `norm` gives a scale, `[D]`, and an epsilon, `normed`, `[T, D]`, is [`rms_norm`] of `x`.
+/// Adds to `x`, `[T, D]`, from `y`, `[T * choices, D]`; `route_weights` is `[T, choices]`, 0 for what was dropped.
+/// Then, where `norm` gives a scale, `[D]`, and an epsilon, `normed`, `[T, D]`, is [`rms_norm`] of `x`.
 pub fn combine(
     y: &[f32],
     route_weights: &[f32],

@@ -2,9 +2,9 @@
 //! `c * (bias + sum_j kernel_j * (b * x at the position j before))`. The products `b * x` of the text are kept, so that
 //! a shorter text needs no other run.
 
-/// Reads `parts`, `[T, 3 D]` (b, c, x), at positions `start..`; each sees `positions`, its own among them; `kernel` is `[D, positions]`, the last number of a row
-/// that of the token itself; `bias` is `[D]` or empty. `inputs`, `[context, D]`, holds `b * x` of the text before; those of this
-/// step are written there. `y` is `[T, D]`.
+/// Reads `parts`, `[T, 3 D]` (b, c, x), at positions `start..`; each sees `positions`, its own among them.
+/// `kernel` is `[D, positions]`, the last number of a row that of the token itself; `bias` is `[D]` or empty.
+/// `inputs`, `[context, D]`, holds `b * x` of the text before; those of this step are written there. `y` is `[T, D]`.
 pub fn convolve(
     start: usize,
     positions: usize,

@@ -1,5 +1,5 @@
-//! The experts: SwiGLU (Shazeer 2020), `w2(silu(w1 x) * w3 x)`, or a variant of it, expert by expert over the tokens that
-//! chose it, in two passes: [`up`] to the expert's inner width, [`down`] again.
+//! The experts: SwiGLU (Shazeer 2020), `w2(silu(w1 x) * w3 x)`, or a variant of it, expert by expert over the tokens
+//! that chose it, in two passes: [`up`] to the expert's inner width, [`down`] again.
 
 use super::linear::{add_bias, linear};
 use super::softmax::{clamped_times, silu_times};

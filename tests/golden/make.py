@@ -8,9 +8,9 @@
 Each fixtures/CASE/ is a model directory as `save_pretrained` writes it, plus expected.safetensors (its
 tensors: reference.run). The script checks what the fixtures are for: that the router decides by a margin
 and uses every expert, that the window and the rope base make the difference they should, and that the
-files are of the kind the case is about. The cases here and in families.py are of families that transformers has; oracle.py must
-agree with it on every Mixtral, and then says what is expected of Moescope's own routers (routers.py) and, with
-policy.py, of every router under a policy (policy_cases.py). gates.py asks transformers' routers alone.
+files are of the kind the case is about. The cases here and in families.py are of families that transformers has;
+oracle.py must agree with it on every Mixtral, and then says what is expected of Moescope's own routers (routers.py)
+and, with policy.py, of every router under a policy (policy_cases.py). gates.py asks transformers' routers alone.
 """
 
 import argparse
@@ -246,7 +246,8 @@ def check_numbers(case: Case, model: PreTrainedModel, directory: Path, expected:
     parameters = model.config.rope_parameters
     theta = parameters["rope_theta"]
     assert theta == case.keys()["rope_parameters"]["rope_theta"], f"{case.name}: rope_theta {theta}"
-    for changed in [{"rope_theta": 3 * theta}] + ([{"rope_type": "default"}] if parameters["rope_type"] != "default" else []):
+    unscaled = [{"rope_type": "default"}] if parameters["rope_type"] != "default" else []
+    for changed in [{"rope_theta": 3 * theta}, *unscaled]:
         other = reference.load(directory, rope_parameters=parameters | changed)
         assert difference(reference.run(other, expected["ids"].tolist()), expected) > 1e-2, f"{case.name}: {changed}"
 

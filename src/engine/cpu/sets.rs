@@ -68,7 +68,8 @@ impl CpuEngine {
             ))
         })?;
         let (ids, width) = ([id], self.architecture.hidden);
-        crate::kernels::embed::embed(&ids, &self.weights.embed, &mut self.activations.x[..width]);
+        let scale = self.architecture.embedding_scale;
+        crate::kernels::embed::embed(&ids, &self.weights.embed, scale, &mut self.activations.x[..width]);
         self.norm(0, 1);
         for layer in 0..n {
             self.attend(layer, 1);

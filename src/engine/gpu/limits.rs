@@ -58,14 +58,9 @@ mod tests {
 
     #[test]
     fn too_many_experts_are_an_error_that_says_how_many_fit() {
-        let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 2, rope_theta: 1e4, window: None };
-        let with = |experts| Architecture {
-            vocabulary: 1,
-            hidden: 1,
-            context: 1,
-            norm_eps: 0.0,
-            tied: true,
-            layers: vec![LayerShape { attention: attention.clone(), moe: MoeShape::mixtral(experts, 1, 1) }],
+        let with = |experts| {
+            let layer = LayerShape::new(AttentionShape::new(1, 1, 2, 1e4), MoeShape::mixtral(experts, 1, 1));
+            Architecture { vocabulary: 1, hidden: 1, context: 1, layers: vec![layer], ..Architecture::default() }
         };
         assert!(check_experts(&with(1322), 16384).is_ok());
         let message = check_experts(&with(1400), 16384).unwrap_err().to_string();

@@ -1,4 +1,5 @@
-//! DeepSeek-V2: `DeepseekV2ForCausalLM` of Hugging Face transformers: latent attention, shared experts, dense first layers.
+//! DeepSeek-V2: `DeepseekV2ForCausalLM` of Hugging Face transformers: latent attention, shared experts, dense first
+//! layers.
 
 use super::backbone::{self, Defaults, Names};
 use super::deepseek;
