@@ -1,4 +1,4 @@
-//! Rotary angles of every position: made once, since WGSL's own `sin` is too coarse.
+//! Rotary angles of every position, computed once on the CPU: `sin` of WGSL is not accurate enough.
 
 use crate::shape::Rope;
 

@@ -29,12 +29,12 @@ impl KvCache {
         }
     }
 
-    /// Room for nothing: of a layer that is no attention.
+    /// An empty cache, for a layer without attention.
     pub fn none() -> Self {
         Self { value_dim: 0, keys: Vec::new(), values: Vec::new() }
     }
 
-    /// Takes the first `len` positions of another layer of the same shape.
+    /// Copies the first `len` positions of another layer of the same shape.
     pub fn copy_from(&mut self, other: &Self, len: usize) {
         for (mine, its) in self.keys.iter_mut().zip(&other.keys) {
             mine.copy_rows(its, len);
@@ -131,7 +131,7 @@ fn attend<const M: usize, const S: usize>(
     let mut put = |i: usize, at: usize, numbers: &[f32]| out[place(i) + at..][..numbers.len()].copy_from_slice(numbers);
     let done = mix::<M, S>(weights, values, dim, 0, &mut put);
     let done = mix::<M, 1>(weights, values, dim, done, &mut put);
-    // A head whose width is no multiple of eight has a few numbers left.
+    // The remainder of a head whose width is no multiple of eight.
     for at in done..dim {
         for (i, weights) in weights.iter().enumerate() {
             let products = weights.iter().zip(values.chunks_exact(dim)).map(|(weight, value)| weight * value[at]);

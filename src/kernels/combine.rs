@@ -19,7 +19,7 @@ pub fn combine(
     let tokens =
         x.chunks_exact_mut(hidden).zip(y.chunks_exact(choices * hidden)).zip(route_weights.chunks_exact(choices));
     for ((x, y), weights) in tokens {
-        // What was dropped has weight 0, and in y whatever was there before.
+        // A dropped assignment has weight 0, and its row of y is stale.
         for (y, weight) in y.chunks_exact(hidden).zip(weights).filter(|(_, weight)| **weight != 0.0) {
             let weight = multiplier * weight;
             x.iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);

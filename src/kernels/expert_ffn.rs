@@ -18,7 +18,7 @@ pub struct Expert {
     pub down_bias: Vec<f32>,
 }
 
-/// Scratch of both passes: rows gathered by expert, and what the products give.
+/// Scratch of both passes: rows gathered by expert, and the products.
 #[derive(Default)]
 pub struct Scratch {
     gathered: Vec<f32>,

@@ -14,9 +14,9 @@ use wide::f32x8;
 
 thread_local! {
     static WEIGHT_BYTES_READ: Cell<u64> = const { Cell::new(0) };
-    /// Room for a panel that is widened.
+    /// Scratch for a panel widened to f32.
     static WIDE: Cell<Vec<Column>> = const { Cell::new(Vec::new()) };
-    /// Room for what is added.
+    /// Scratch for the product that is added.
     static PRODUCT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
@@ -66,7 +66,7 @@ pub fn linear(x: &[f32], weights: &Stored, y: &mut [f32]) {
     for p in 0..outputs.div_ceil(ROWS) {
         let panel = match weights {
             Stored::F32(panels) => panels.panel(p),
-            // For one token they are widened in registers, as each is used once.
+            // For one token the weights are widened in registers, because each is used once.
             Stored::F16(panels) if one_token => {
                 store(&[by_f16(x, panels.panel(p))], y, outputs, p);
                 continue;

@@ -1,6 +1,6 @@
 //! The CPU twin of every WGSL kernel: `shaders/NAME.wgsl` and `kernels/NAME.rs` do the same work, with
-//! the same words and their arguments in the same order. A twin is the readable reference and the
-//! CPU engine's fast kernel at once.
+//! the same names and their arguments in the same order. A twin is both the readable reference and the
+//! fast kernel of the CPU engine.
 //!
 //! Words: `T` tokens of this step, `D` width of the residual stream, `E` experts, `G` groups of them,
 //! `k` experts that a token's router picks, `choices` those and the shared ones, `F` width inside an expert, `V`
@@ -34,7 +34,7 @@ pub mod shared_gate;
 pub mod softmax;
 pub mod stored;
 
-/// Every kernel by name; each has a shader, a twin and a parity case.
+/// The names of all kernels; each has a shader, a twin and a parity case.
 pub const NAMES: [&str; 17] = [
     "attention",
     "combine",

@@ -12,7 +12,7 @@ use crate::shape::AttentionShape;
 /// a row of the weights or none; `angles` are those of [`super::angles`]. The turned queries are
 /// `q`, `[T, heads * head_dim]`, the turned keys and the values go to `cache` at positions `start..`. `qkv` is
 /// scratch, as many rows as the weights have, a token.
-#[allow(clippy::too_many_arguments)] // As many buffers as its twin binds.
+#[allow(clippy::too_many_arguments)] // One for each buffer that its twin binds.
 pub fn qkv(
     start: usize,
     shape: &AttentionShape,

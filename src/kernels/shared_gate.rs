@@ -1,4 +1,4 @@
-//! How much the shared expert counts for each token: `sigmoid(x . weights)`.
+//! The weight of the shared expert for each token: `sigmoid(x . weights)`.
 
 /// Writes `counts`, `[T]`, from the normed `x`, `[T, D]`; `weights` is `[D]`.
 pub fn shared_gate(x: &[f32], weights: &[f32], counts: &mut [f32]) {

@@ -1,5 +1,5 @@
-//! Exponentials of a row, eight at a time: WebAssembly has none, the library's takes one number, and attention needs
-//! one for every pair of tokens.
+//! Exponentials of a row, eight at a time. WebAssembly has no such instruction, the library's function takes one
+//! number, and attention needs one exponential for every pair of tokens.
 
 use wide::f32x8;
 
@@ -18,7 +18,7 @@ pub fn softmax(row: &mut [f32]) {
     softmax_beside(row, f32::NEG_INFINITY);
 }
 
-/// As [`softmax`], of a row and one more number that has its share and is not kept.
+/// Softmax of a row and one more logit, whose share is not stored.
 pub fn softmax_beside(row: &mut [f32], beside: f32) {
     let most = largest(row).max(beside);
     let max = f32x8::splat(most);
@@ -71,7 +71,7 @@ fn largest(row: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// The last, short group, filled up with what has no weight.
+/// The last, short group, padded with logits of weight 0.
 fn padded(rest: &[f32]) -> f32x8 {
     let mut group = [f32::NEG_INFINITY; GROUP];
     group[..rest.len()].copy_from_slice(rest);

@@ -1,9 +1,9 @@
-//! Puts operations together where one kernel does the work of several.
+//! Fuses operations where one kernel does the work of several.
 
 use super::operation::{CacheSide, Combine, NormOf, Operation, Product};
 use crate::shape::{Architecture, MatrixName};
 
-/// The same work in fewer operations:
+/// Replaces operations by fused ones with the same result:
 ///
 /// - a product of queries, keys and values and the three copies after it, where whole heads turn by halves;
 /// - what adds the experts' output and the norm that comes next, where that is an RMSNorm.

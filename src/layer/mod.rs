@@ -1,8 +1,8 @@
 //! A layer as a list of typed operations, which both engines run.
 //!
-//! [`program`] writes the list that a layer's description asks for, one operation at a time; [`fuse`] puts
-//! operations together where one kernel does the work of several. The engines know operations and nothing else of a
-//! layer.
+//! [`program`] turns a layer's description into the list, one operation at a time; [`fuse`] replaces several
+//! operations by one where a kernel does the work of all of them. The engines run operations and read nothing else of
+//! a layer.
 //!
 //! ```
 //! use moescope::layer::{Operation, program};

@@ -3,28 +3,28 @@
 use crate::kernels::copy_heads::Heads;
 use crate::shape::{MatrixName, VectorName};
 
-/// Rows of numbers that the tokens of a step have, a row a token. The residual stream is not among them: operations
-/// read and change it by themselves.
+/// The buffers of a step with one row per token. The residual stream is not among them: operations read and change it
+/// directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
     /// The normed residual stream.
     Normed,
-    /// What a mixer's first product gives: queries, keys and values, or the parts of a convolution.
+    /// The output of a mixer's first product: queries, keys and values, or the parts of a convolution.
     Projected,
     /// The narrow row of queries.
     QueryDown,
     /// The narrow row of keys and values.
     KeyDown,
-    /// What is common to the keys of all heads.
+    /// The part of the keys that all heads share.
     KeyShared,
     /// Keys and values of all heads.
     KeyValue,
-    /// What a mixer gives, before its last product.
+    /// The mixer's output before its last product.
     Mixed,
 }
 
 impl Rows {
-    /// How many kinds of rows there are.
+    /// The number of kinds of rows.
     pub const COUNT: usize = 7;
 }
 
@@ -37,26 +37,26 @@ pub enum Operation {
     Product(Product),
     /// Norms parts of rows in place.
     NormRows(NormRows),
-    /// Turns parts of rows by their positions and puts them where attention reads them.
+    /// Rotates parts of rows by their positions and copies them to where attention reads them.
     Copy(Copy),
-    /// Queries, keys and values of the normed residual stream, turned, and put where attention reads them: a product
-    /// and three copies in one.
+    /// Computes queries, keys and values of the normed residual stream, rotates them and writes them where attention
+    /// reads them: a product and three copies in one kernel.
     Qkv,
     /// Causal attention.
     Attend,
     /// A gated convolution over a few positions.
     Convolve,
-    /// Router logits, and the experts chosen by them.
+    /// Computes router logits and chooses experts by them.
     Route,
-    /// How much the shared expert counts for each token.
+    /// Computes the weight of the shared expert for each token.
     WeighShared,
     /// Groups tokens by expert; one token needs none.
     Group(Ffn),
-    /// The experts' products up to their inner width.
+    /// The experts' first products, `[T, D]` to the inner width.
     Up(Ffn),
-    /// And down again.
+    /// The experts' last product, back to `D`.
     Down(Ffn),
-    /// Adds what the experts give to the residual stream.
+    /// Adds the experts' weighted outputs to the residual stream.
     Combine(Combine),
 }
 
@@ -72,7 +72,7 @@ pub enum NormOf {
 /// Which experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ffn {
-    /// Those that the router chooses among, and shared ones of their shape; a dense FFN is one of them.
+    /// The routed experts, and shared ones of their shape; a dense FFN is one such expert.
     Routed,
     /// The shared expert of its own width.
     Shared,
@@ -98,7 +98,7 @@ pub struct Product {
 pub enum Target {
     /// Into rows.
     Rows(Rows),
-    /// Onto the residual stream, multiplied by this.
+    /// Added to the residual stream, multiplied by this.
     Residual(f32),
 }
 
@@ -121,22 +121,22 @@ pub struct NormRows {
     pub eps: f32,
 }
 
-/// Copies heads of rows to where attention reads them, and turns some of their numbers.
+/// Copies heads of rows to where attention reads them, and rotates some of their numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Copy {
     /// The rows that are read.
     pub from: Rows,
-    /// Which numbers of them.
+    /// The numbers that are copied.
     pub heads: Heads,
-    /// Where they go.
+    /// The destination.
     pub to: CacheSide,
-    /// Where in a head they go.
+    /// The first number within a head of the destination.
     pub at: usize,
-    /// Width of a head there.
+    /// Width of a head of the destination.
     pub to_dim: usize,
 }
 
-/// What attention reads.
+/// An input of attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheSide {
     /// Queries of this step.
@@ -147,13 +147,13 @@ pub enum CacheSide {
     Values,
 }
 
-/// `x += m * sum of what a token's experts give, by weight`
+/// `x += m * (weighted sum of the outputs of a token's experts)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Combine {
     /// Which experts.
     pub of: Ffn,
     /// `m`
     pub scale: f32,
-    /// Whether it also norms the residual stream for what comes next: [`NormOf::Next`], an RMSNorm.
+    /// Whether it also computes the next norm of the residual stream, [`NormOf::Next`], an RMSNorm.
     pub norm: bool,
 }

@@ -1,17 +1,17 @@
-//! From a layer's description to its operations.
+//! Turns a layer's description into its operations.
 
 use super::fuse::fuse;
 use super::operation::{CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Rows, Target};
 use crate::kernels::copy_heads::Heads;
 use crate::shape::{Architecture, AttentionShape, HeadNorm, LayerShape, MatrixName, Mixer, VectorName};
 
-/// The operations of a layer. Before them, the residual stream is normed for its mixer; they end with the norm for
-/// what comes next.
+/// The operations of a layer. They expect the residual stream to be normed for the mixer already, and end with the
+/// norm for the next layer or the output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
-    /// Up to where the mixer's part is added to the residual stream.
+    /// The operations up to adding the mixer's output to the residual stream.
     pub mixer: Vec<Operation>,
-    /// The experts' part.
+    /// The operations of the experts.
     pub experts: Vec<Operation>,
 }
 
@@ -22,13 +22,13 @@ impl Program {
     }
 }
 
-/// The operations of layer `n`, as few as there are kernels for.
+/// Returns the operations of layer `n`, fused where a kernel exists for several of them.
 pub fn program(a: &Architecture, n: usize) -> Program {
     let Program { mixer, experts } = plain(a, n);
     Program { mixer: fuse(mixer, a, n), experts: fuse(experts, a, n) }
 }
 
-/// Numbers of a token that each kind of [`Rows`] holds at most, by its number.
+/// Returns the width of each kind of [`Rows`]: the most numbers per token in any layer.
 pub fn widths(a: &Architecture) -> [usize; Rows::COUNT] {
     let mut widths = [0; Rows::COUNT];
     widths[Rows::Normed as usize] = a.hidden;
@@ -46,7 +46,7 @@ pub fn widths(a: &Architecture) -> [usize; Rows::COUNT] {
     widths
 }
 
-/// The operations of layer `n`, each by itself.
+/// Returns the operations of layer `n`, not fused.
 pub fn plain(a: &Architecture, n: usize) -> Program {
     let layer = &a.layers[n];
     let mixer = match &layer.mixer {
@@ -71,7 +71,7 @@ fn attention_operations(a: &Architecture, s: &AttentionShape, residual: f32) -> 
     operations
 }
 
-/// Queries, keys and values in one product; norms; turned, and put where attention reads them.
+/// Queries, keys and values in one product, then norms, then rotation and copies to where attention reads them.
 fn projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
     let (row, queries, keys) = (s.qkv_rows(), s.query_width(), s.kv_heads * s.head_dim);
     let mut operations = vec![product(MatrixName::Qkv, Rows::Normed, Target::Rows(Rows::Projected), a.hidden, row)];
@@ -152,7 +152,7 @@ fn latent_projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
     operations
 }
 
-/// The first dimension of a head that turns, and how many do.
+/// The first rotated dimension of a head, and the number of rotated dimensions.
 fn turned(s: &AttentionShape) -> (usize, usize) {
     s.rope.as_ref().map_or((0, 0), |rope| (rope.first, rope.dim))
 }
@@ -161,7 +161,7 @@ fn interleaved(s: &AttentionShape) -> bool {
     s.rope.as_ref().is_some_and(|rope| rope.interleaved)
 }
 
-/// The shared expert first, so that what the routed ones give stays to be looked at.
+/// The shared expert runs first, so that the routed experts' outputs stay in their buffer for inspection.
 fn expert_operations(layer: &LayerShape) -> Vec<Operation> {
     let mut operations = vec![Operation::Norm(NormOf::Experts)];
     let ffn = |of| {

@@ -1,4 +1,4 @@
-//! Views of a checkpoint's tensors by what they do, the same for every family.
+//! Views of a checkpoint's tensors by their purpose, the same for every family.
 
 use super::tensors::Tensor;
 use crate::shape::{MatrixName, VectorName};
@@ -12,7 +12,7 @@ pub struct ExpertWeights<'a> {
     pub w2: Tensor<'a>,
     /// Up projection, `[F, D]`.
     pub w3: Tensor<'a>,
-    /// Biases of `w1`, `w3` and `w2`, as wide as each has outputs.
+    /// Biases of `w1`, `w3` and `w2`, one number per output.
     pub bias: Option<[Tensor<'a>; 3]>,
 }
 
@@ -28,9 +28,9 @@ pub struct NormWeights<'a> {
 /// A matrix, stacked of one or several tensors of the same width.
 #[derive(Clone)]
 pub struct MatrixWeights<'a> {
-    /// What it is for.
+    /// Its purpose.
     pub name: MatrixName,
-    /// From the first row to the last.
+    /// The tensors, from the first row to the last.
     pub tensors: Vec<Tensor<'a>>,
     /// A vector for each of the tensors; none where it has no bias.
     pub bias: Vec<Tensor<'a>>,
@@ -47,7 +47,7 @@ pub struct LayerWeights<'a> {
     pub vectors: Vec<(VectorName, Tensor<'a>)>,
     /// The norm before the experts.
     pub moe_norm: NormWeights<'a>,
-    /// What follows the mixer.
+    /// The FFN after the mixer.
     pub ffn: FfnWeights<'a>,
 }
 
@@ -60,17 +60,17 @@ pub struct FfnWeights<'a> {
     pub group_router: Option<Tensor<'a>>,
     /// Learned noise of the experts, `[E, D]`.
     pub noise_router: Option<Tensor<'a>>,
-    /// What the gate adds to each expert's score, `[E]`.
+    /// The bias that the gate adds to each expert's score, `[E]`.
     pub bias: Option<Tensor<'a>>,
     /// The bias of the router's product, `[E]`.
     pub router_bias: Option<Tensor<'a>>,
-    /// What each expert's weight is multiplied by, `[E]`.
+    /// The factor of each expert's weight, `[E]`.
     pub expert_scale: Option<Tensor<'a>>,
     /// The routed experts, then the shared ones.
     pub experts: Vec<ExpertWeights<'a>>,
     /// The shared expert of its own width.
     pub shared: Option<ExpertWeights<'a>>,
-    /// What weighs it, `[D]` or `[1, D]`.
+    /// The vector whose product with a token's row gives its weight, `[D]` or `[1, D]`.
     pub shared_gate: Option<Tensor<'a>>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> FfnWeights<'a> {
         }
     }
 
-    /// What the router multiplies, one above the other: rows of the experts, of the groups, of the noise.
+    /// The router's stacked matrices: rows of the experts, of the groups, of the noise.
     pub fn routers(&self) -> Vec<&Tensor<'a>> {
         self.router.iter().chain(&self.group_router).chain(&self.noise_router).collect()
     }
@@ -122,7 +122,7 @@ impl<'a> Weights<'a> {
         self.lm_head.as_ref().unwrap_or(&self.embed)
     }
 
-    /// Bytes of all of them, as they are stored.
+    /// Bytes of all weights, as they are stored.
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter().flat_map(LayerWeights::all);
         let head = self.lm_head.iter().chain(&self.head_bias);
@@ -133,7 +133,7 @@ impl<'a> Weights<'a> {
     pub fn order(&self) -> Vec<usize> {
         let end = |n: usize| self.layers[n].all().map(Tensor::end).max();
         let mut order = Vec::new();
-        // The library's sort would be more code than all else here.
+        // An insertion sort: the library's sort would add more code than the rest of this file.
         for n in 0..self.layers.len() {
             order.insert(order.partition_point(|&other| end(other) <= end(n)), n);
         }

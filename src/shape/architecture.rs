@@ -1,4 +1,4 @@
-//! What a model computes, without the name of any family.
+//! The architecture of a model, independent of its family.
 
 use super::attention::AttentionShape;
 use super::cost::{Cost, Part};
@@ -18,9 +18,9 @@ pub struct Architecture {
     pub norm_eps: f32,
     /// Whether norms over the residual stream are LayerNorms with a bias; they are RMSNorms otherwise.
     pub layer_norm: bool,
-    /// What embeddings are multiplied by.
+    /// The factor of the embeddings.
     pub embedding_scale: f32,
-    /// What logits are multiplied by.
+    /// The factor of the logits.
     pub logit_scale: f32,
     /// Whether the output projection has a bias.
     pub head_bias: bool,
@@ -33,20 +33,20 @@ pub struct Architecture {
 /// One layer: `x += m * mixer(norm(x)); x += m * moe(norm(x))`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerShape {
-    /// What carries numbers from token to token.
+    /// The part of a layer that mixes information between tokens.
     pub mixer: Mixer,
     /// Its experts.
     pub moe: MoeShape,
-    /// `m`: what is added to the residual stream is multiplied by this.
+    /// `m`, the factor of what is added to the residual stream.
     pub residual: f32,
 }
 
-/// What carries numbers from token to token.
+/// The part of a layer that mixes information between tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mixer {
     /// Attention.
     Attention(AttentionShape),
-    /// A gated convolution over a few positions.
+    /// A gated convolution over the last few positions.
     Convolution(ConvolutionShape),
 }
 
@@ -54,14 +54,14 @@ pub enum Mixer {
 /// residual stream it gives `c * sum_j kernel_j * (b * x at the position j before)` (Liquid AI's LFM2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConvolutionShape {
-    /// Positions that it sees, its own among them.
+    /// The number of positions that it reads, including the token's own.
     pub positions: usize,
     /// Whether the convolution and both products have biases.
     pub bias: bool,
 }
 
 impl LayerShape {
-    /// A layer of plain residual connections.
+    /// A layer with `m = 1`.
     pub fn new(attention: AttentionShape, moe: MoeShape) -> Self {
         Self { mixer: Mixer::Attention(attention), moe, residual: 1.0 }
     }
@@ -74,7 +74,7 @@ impl LayerShape {
         }
     }
 
-    /// As [`Self::attention`], to change it.
+    /// The mutable form of [`Self::attention`].
     pub fn attention_mut(&mut self) -> Option<&mut AttentionShape> {
         match &mut self.mixer {
             Mixer::Attention(attention) => Some(attention),
@@ -83,7 +83,7 @@ impl LayerShape {
     }
 }
 
-/// How an expert's two upward products, gate and up, become one row.
+/// The activation: how an expert's two first products, gate and up, are combined into one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `silu(gate) * up` (Shazeer 2020).
@@ -93,7 +93,7 @@ pub enum Activation {
     Clamped {
         /// Gain of the sigmoid.
         alpha: f32,
-        /// Where gate and up are cut.
+        /// The bound at which gate and up are clamped.
         limit: f32,
     },
 }
@@ -105,7 +105,7 @@ pub struct SharedShape {
     pub intermediate: usize,
     /// Whether its output is multiplied by a sigmoid of a product of the token's row; by 1 otherwise.
     pub gated: bool,
-    /// As how many experts the config counts it.
+    /// The number of experts that the config counts it as.
     pub count: usize,
 }
 
@@ -119,13 +119,13 @@ pub struct MoeShape {
     pub top_k: usize,
     /// Width inside an expert, `F`.
     pub intermediate: usize,
-    /// How the router's logits become a choice; none for a dense FFN.
+    /// The gate, which chooses experts by the router's logits; none for a dense FFN.
     pub gate: Option<Gate>,
     /// Whether the gate adds a bias to an expert's score.
     pub bias: bool,
     /// Whether the router's product has a bias, so that it is a part of the logits.
     pub router_bias: bool,
-    /// Whether each expert's weight is multiplied by a number of its own.
+    /// Whether each expert's weight is multiplied by a learned factor.
     pub expert_scale: bool,
     /// Whether the router has learned noise for each expert, which only a policy switches on.
     pub noise: bool,
@@ -133,7 +133,7 @@ pub struct MoeShape {
     pub shared: usize,
     /// An expert's capacity over that of an even load; none for no limit.
     pub capacity_factor: Option<f32>,
-    /// What is between an expert's products.
+    /// The activation between an expert's products.
     pub activation: Activation,
     /// Whether an expert's products have biases.
     pub expert_bias: bool,
@@ -142,7 +142,7 @@ pub struct MoeShape {
 }
 
 impl MoeShape {
-    /// Experts that are chosen among as Mixtral does.
+    /// Experts with Mixtral's gate.
     pub fn mixtral(experts: usize, top_k: usize, intermediate: usize) -> Self {
         Self {
             experts,
@@ -182,7 +182,7 @@ impl MoeShape {
         self.gate.map_or(0, |gate| self.experts + gate.groups + noise)
     }
 
-    /// Numbers of an expert in the gate, besides the router's rows.
+    /// The gate's parameters per expert, not counting the router's rows.
     pub fn gate_vectors(&self) -> usize {
         [self.bias, self.router_bias, self.expert_scale].into_iter().filter(|has| *has).count()
     }
@@ -196,7 +196,7 @@ impl MoeShape {
 }
 
 impl Architecture {
-    /// Refuses shapes that cannot be computed.
+    /// Returns an error for shapes that cannot be computed.
     pub fn checked(self) -> Result<Self> {
         let wrong = |why: String| Err(Error::model("config.json", why));
         if self.vocabulary == 0 || self.hidden == 0 || self.context == 0 || self.layers.is_empty() {
@@ -234,7 +234,7 @@ impl Architecture {
         Ok(self)
     }
 
-    /// Where the parameters are.
+    /// Counts the parameters by part.
     pub fn cost(&self) -> Cost {
         let (v, d) = (self.vocabulary as u64, self.hidden as u64);
         let same = |n: u64| Part { total: n, active: n };
@@ -267,7 +267,7 @@ impl Architecture {
 }
 
 impl Default for Architecture {
-    /// No layers; nothing is scaled.
+    /// No layers, and all factors 1.
     fn default() -> Self {
         Self {
             vocabulary: 0,

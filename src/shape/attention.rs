@@ -1,4 +1,4 @@
-//! What an attention computes.
+//! The shape of an attention layer.
 
 use super::rope::Rope;
 use crate::error::{Error, Result};
@@ -14,21 +14,21 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Width of a head of values.
     pub value_dim: usize,
-    /// Rotary positions; none where the attention sees no positions.
+    /// Rotary positions; none for attention without positions.
     pub rope: Option<Rope>,
-    /// A token sees itself and at most `window - 1` tokens before it.
+    /// A token attends to itself and at most `window - 1` tokens before it.
     pub window: Option<usize>,
-    /// What products of queries and keys are multiplied by; none for `1 / sqrt(head_dim)`.
+    /// The factor of the scores `q . k`; none for `1 / sqrt(head_dim)`.
     pub scale: Option<f32>,
-    /// Queries, keys and values have biases.
+    /// Whether queries, keys and values have biases.
     pub bias: bool,
-    /// The output has a bias.
+    /// Whether the output projection has a bias.
     pub output_bias: bool,
-    /// Each head has a score besides, that of no position at all.
+    /// Whether each head has an attention sink: one more logit in the softmax, which belongs to no position.
     pub sinks: bool,
-    /// How queries and keys are normed before they turn.
+    /// How queries and keys are normed before their rotation.
     pub norm: Option<HeadNorm>,
-    /// Queries, keys and values come from a narrower row.
+    /// The narrow rows of latent attention; none where queries, keys and values come from the residual stream.
     pub latent: Option<LatentShape>,
 }
 
@@ -49,7 +49,7 @@ pub struct LatentShape {
     pub query_rank: Option<usize>,
     /// Width of the row that keys and values come from.
     pub rank: usize,
-    /// Dimensions of a key that are common to all heads, the last ones; they turn.
+    /// The number of a key's last dimensions that all heads share; only these are rotated.
     pub shared: usize,
     /// Added to the mean square in the norms of the narrow rows.
     pub eps: f32,
@@ -84,27 +84,27 @@ impl AttentionShape {
         self.heads * self.head_dim
     }
 
-    /// Width of what all heads give.
+    /// Width of the output of all heads together.
     pub fn output_width(&self) -> usize {
         self.heads * self.value_dim
     }
 
-    /// What products of queries and keys are multiplied by.
+    /// The factor of the scores `q . k`.
     pub fn scale(&self) -> f32 {
         self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt())
     }
 
-    /// The first position that the token at `position` sees.
+    /// The first position that the token at `position` attends to.
     pub fn first_seen(&self, position: usize) -> usize {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 
-    /// Whether whole heads turn by halves, as Llama's.
+    /// Whether whole heads are rotated by halves, as in Llama.
     pub fn turns_whole_heads(&self) -> bool {
         self.rope.as_ref().is_some_and(|rope| rope.dim == self.head_dim && !rope.interleaved)
     }
 
-    /// Its parameters, and those of them that are scales of norms.
+    /// The number of its parameters, and how many of them are scales of norms.
     pub fn parameters(&self, hidden: usize) -> (u64, u64) {
         let (d, output) = (hidden as u64, self.output_width() as u64);
         let mut matrices =
@@ -130,7 +130,7 @@ impl AttentionShape {
         (matrices, norms)
     }
 
-    /// Refuses shapes that cannot be computed.
+    /// Returns an error for shapes that cannot be computed.
     pub(super) fn check(&self) -> Result<()> {
         let wrong = |why: String| Err(Error::model("config.json", why));
         let Self { heads, kv_heads, head_dim, .. } = *self;

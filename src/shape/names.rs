@@ -1,4 +1,4 @@
-//! What the weights of a layer are for, the same for every family.
+//! Names of a layer's weights by their purpose, the same for every family.
 
 /// A matrix of a layer's mixer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,13 +11,13 @@ pub enum MatrixName {
     Query,
     /// The narrow row of keys and values from the residual stream.
     KeyDown,
-    /// What is common to the keys of all heads, from the residual stream.
+    /// The part of the keys that all heads share, from the residual stream.
     KeyShared,
     /// Keys and values of all heads from the narrow row, head by head.
     KeyValue,
     /// Gate, gate and input of a convolution, from the residual stream, stacked.
     Convolution,
-    /// Back to the residual stream.
+    /// The output projection to the residual stream.
     Output,
 }
 
@@ -32,7 +32,7 @@ pub enum VectorName {
     QueryDownNorm,
     /// Scale of the norm of the narrow row of keys and values.
     KeyDownNorm,
-    /// Each head's score of no position.
+    /// The attention sinks: each head's logit that belongs to no position.
     Sinks,
     /// Weights of a convolution, `[D, positions]`.
     Kernel,

@@ -1,4 +1,4 @@
-//! Rotary positions: which dimensions of a head turn, and how fast.
+//! Rotary positions: which dimensions of a head are rotated, and by which frequencies.
 
 use std::f32::consts::PI;
 
@@ -8,25 +8,25 @@ use std::f32::consts::PI;
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f32,
-    /// Dimensions of a head that turn; even.
+    /// The number of rotated dimensions of a head; even.
     pub dim: usize,
-    /// The first of them; those before it, and those after `first + dim`, do not turn.
+    /// The first rotated dimension; only `first..first + dim` are rotated.
     pub first: usize,
-    /// Dimension `2i` turns with dimension `2i + 1`; otherwise dimension `i` with dimension `i + dim / 2`.
+    /// Whether the pairs are dimensions `2i` and `2i + 1`; otherwise they are `i` and `i + dim / 2`.
     pub interleaved: bool,
-    /// How frequencies are changed for texts that are longer than those of the training.
+    /// How frequencies are scaled for texts longer than those of the training.
     pub scaling: Scaling,
 }
 
-/// How a model's frequencies are changed for longer texts; the formulas are those of `modeling_rope_utils.py` in
+/// How a model's frequencies are scaled for longer texts; the formulas are those of `modeling_rope_utils.py` in
 /// Hugging Face transformers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scaling {
-    /// Not at all.
+    /// No scaling.
     None,
-    /// All are divided by this factor.
+    /// All frequencies are divided by this factor.
     Linear(f32),
-    /// Low ones are divided by the factor, high ones are not, those between in part.
+    /// Low frequencies are divided by the factor, high ones are unchanged, those between are interpolated.
     Llama3 {
         /// Divides low frequencies.
         factor: f32,
@@ -34,29 +34,29 @@ pub enum Scaling {
         low: f32,
         /// Wavelengths below `original / high` are high frequencies.
         high: f32,
-        /// Tokens of the texts of the training.
+        /// Length of the training texts in tokens.
         original: f32,
     },
-    /// As `Llama3`, by a ramp over the dimensions (Peng et al. 2023, "YaRN").
+    /// Like `Llama3`, but interpolated over the dimensions (Peng et al. 2023, "YaRN").
     Yarn {
         /// Divides low frequencies.
         factor: f32,
-        /// Turns over `original` tokens from which on a frequency is high.
+        /// A frequency with at least this many rotations over `original` tokens is high.
         fast: f32,
-        /// Turns over `original` tokens up to which a frequency is low.
+        /// A frequency with at most this many rotations over `original` tokens is low.
         slow: f32,
-        /// Tokens of the texts of the training.
+        /// Length of the training texts in tokens.
         original: f32,
-        /// Whether the ramp starts and ends at whole dimensions.
+        /// Whether the interpolation starts and ends at whole dimensions.
         truncate: bool,
-        /// Multiplies queries and keys.
+        /// The factor of queries and keys.
         attention: f32,
     },
-    /// Each is divided by a factor of its own (Ding et al. 2024, "LongRoPE").
+    /// Each frequency is divided by a factor of its own (Ding et al. 2024, "LongRoPE").
     Factors {
-        /// One a pair of dimensions.
+        /// The factors, one per pair of dimensions.
         factors: Vec<f32>,
-        /// Multiplies queries and keys.
+        /// The factor of queries and keys.
         attention: f32,
     },
 }
@@ -105,7 +105,7 @@ impl Rope {
         }
     }
 
-    /// What queries and keys are multiplied by.
+    /// The factor of queries and keys.
     pub fn attention(&self) -> f32 {
         match self.scaling {
             Scaling::Yarn { attention, .. } | Scaling::Factors { attention, .. } => attention,

@@ -16,7 +16,7 @@ pub struct Contribution {
     pub norm: f32,
 }
 
-/// A token that attention looks at.
+/// A token and its attention weight in one head.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LookedAt {
     /// Its position in the text.
@@ -25,19 +25,19 @@ pub struct LookedAt {
     pub weight: f32,
 }
 
-/// Tokens that are told of each head at most: those with the largest weights.
+/// The most tokens listed for each head: those with the largest weights.
 pub const MOST_LOOKED_AT: usize = 24;
 
-/// One layer's part in one token.
+/// What one layer computed for one token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerView {
     /// The layer's number.
     pub layer: usize,
     /// Euclidean norm of what attention added to the residual stream.
     pub attention: f32,
-    /// What each head of attention looks at, by falling weight, [`MOST_LOOKED_AT`] tokens at most.
+    /// For each attention head, the tokens with the largest weights, by falling weight, at most [`MOST_LOOKED_AT`].
     pub heads: Vec<Vec<LookedAt>>,
-    /// The experts that the token went to, by falling weight.
+    /// The experts that computed the token, by falling weight.
     pub experts: Vec<Contribution>,
     /// Euclidean norm of the residual stream after the layer.
     pub residual: f32,
@@ -66,7 +66,7 @@ impl CpuEngine {
                 }
                 Stage::Mixed(choices) => {
                     let rows = a.y.chunks_exact(width).zip(&a.route_weights).zip(&a.selected).take(choices);
-                    // The row of a dropped assignment in `y` holds an old value.
+                    // The row of a dropped assignment in `y` is stale.
                     let experts = rows.filter(|(_, expert)| **expert != NONE).map(|((y, &weight), &expert)| {
                         let weight = residuals[n] * weight;
                         let norm = if weight == 0.0 { 0.0 } else { norm_of(y.iter().map(|y| weight * y)) };
@@ -143,7 +143,7 @@ mod tests {
             let mut engine = CpuEngine::new(&model).unwrap();
             engine.step(&[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], LogitsOf::None);
             let views = engine.look(7);
-            // What attention made of the last layer is still there.
+            // The attention output of the last layer is still in the buffer.
             let last = views.len() - 1;
             let shape = engine.architecture.layers[last].attention().unwrap();
             let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);

@@ -1,4 +1,4 @@
-//! The CPU engine: f32, SIMD, one thread, no allocation in a step but for what it gives back.
+//! The CPU engine: f32, SIMD, one thread; a step allocates only what it returns.
 
 pub mod ablation;
 pub mod look;
@@ -37,18 +37,18 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::sync::Arc;
 
-/// Most tokens of a step: enough that each expert's weights are read once for many tokens. Callers that wait for
-/// newer texts ask for fewer.
+/// The most tokens of a step: enough that each read of an expert's weights serves many tokens. Callers that must
+/// react to a changed text sooner use shorter steps.
 const CHUNK: usize = 256;
 
 /// Models with fewer bytes of weights are widened to f32: they stay in the processor's caches, so that reading them
 /// costs little.
 const SMALL: usize = 32 << 20;
 
-/// How matrices of the same width are packed, stacked.
+/// A function that stacks and packs matrices of the same width.
 pub type Pack = fn(&[Matrix<'_>]) -> Stored;
 
-/// A norm over the residual stream: its scale, and its bias where it is a LayerNorm.
+/// A norm over the residual stream: its scale, and the bias of a LayerNorm.
 struct Norm {
     scale: Vec<f32>,
     bias: Vec<f32>,
@@ -57,13 +57,13 @@ struct Norm {
 /// Weights of a layer, packed; named as in [`LayerWeights`].
 struct Layer {
     mixer_norm: Norm,
-    /// Each with its bias, one a row or none.
+    /// The mixer's matrices, each with its bias (one number per row, or none).
     matrices: Vec<(MatrixName, Stored, Vec<f32>)>,
     vectors: Vec<(VectorName, Vec<f32>)>,
     moe_norm: Norm,
-    /// Rows of the experts, then of the groups; none for a dense FFN.
+    /// The router: rows of the experts, then of the groups; none for a dense FFN.
     router: Option<Stored>,
-    /// What the gate has besides.
+    /// The gate's vectors.
     gate: GateVectors,
     experts: Vec<Expert>,
     /// The shared expert of its own width, or none.
@@ -83,7 +83,7 @@ struct Packed {
     head_bias: Vec<f32>,
 }
 
-/// What a layer remembers of the text.
+/// The state that a layer keeps of the text.
 struct Memory {
     /// Routed experts of the text's tokens, `[context, k]`, where an expert's tokens are limited.
     history: Vec<u32>,
@@ -92,10 +92,10 @@ struct Memory {
     inputs: Vec<f32>,
 }
 
-/// Numbers of the tokens of a step, `[CHUNK, ...]` each.
+/// Activations of the tokens of a step, `[CHUNK, ...]` each.
 struct Activations {
     x: Vec<f32>,
-    /// By [`Rows`].
+    /// One buffer for each kind of [`Rows`], in its order.
     rows: [Vec<f32>; Rows::COUNT],
     q: Vec<f32>,
     scores: Vec<f32>,
@@ -108,26 +108,26 @@ struct Activations {
     hidden: Vec<f32>,
     y: Vec<f32>,
     choice: Room,
-    /// How much the shared expert counts, and which it is: all zeros.
+    /// The weight of the shared expert, and its index (all zeros).
     shared_weights: Vec<f32>,
     shared_selected: Vec<u32>,
     experts: expert_ffn::Scratch,
 }
 
-/// How far a layer has run.
+/// A point within a layer, after which activations can be inspected.
 enum Stage {
     /// Attention has been added to x.
     Attended,
-    /// The experts have, so many a token.
+    /// The experts' outputs have been added to x; so many per token.
     Mixed(usize),
 }
 
 /// The CPU engine.
 pub struct CpuEngine {
-    /// Of the model, but with as many choices as the settings need.
+    /// The model's architecture, but with as many choices as the settings need.
     architecture: Architecture,
     settings: Settings,
-    /// Of each layer.
+    /// One for each layer.
     programs: Arc<[Program]>,
     weights: Arc<Packed>,
     memory: Vec<Memory>,
@@ -136,12 +136,12 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// Packs the weights of a model that is here whole: those of a small one widened, others as they are.
+    /// Packs the weights of a completely loaded model: a small model's widened to f32, others as they are stored.
     pub fn new(model: &Model) -> Result<Self> {
         at_once(Self::arriving(model, None))
     }
 
-    /// Packs the weights of a model that is here whole with `pack`; the router's, which are few, are widened.
+    /// Packs the weights of a completely loaded model with `pack`; the router's few weights are widened to f32.
     pub fn packed(model: &Model, pack: Pack) -> Result<Self> {
         at_once(Self::arriving(model, Some(pack)))
     }
@@ -164,7 +164,7 @@ impl CpuEngine {
         making.boxed_local()
     }
 
-    /// Another engine on the same weights, with no text, whose gates do as `settings` say.
+    /// Another engine with the same weights, an empty cache, and gates that use `settings`.
     pub fn fork(&self, settings: Settings) -> Self {
         Self::with(self.architecture.clone(), self.weights.clone(), settings)
     }
@@ -190,7 +190,7 @@ impl CpuEngine {
         }
     }
 
-    /// Refuses tokens whose embeddings are not finite.
+    /// Returns an error for tokens whose embeddings are not finite.
     pub fn check_rows(&self, ids: &[u32]) -> Result<()> {
         match ids.iter().find(|id| self.weights.unusable.contains(id)) {
             None => Ok(()),
@@ -218,7 +218,7 @@ impl CpuEngine {
         lm_head(from, normed, weights.head(), &weights.head_bias, scale, logits);
     }
 
-    /// Runs `ids` through all layers: their routing. `seen` looks at the activations on the way.
+    /// Runs `ids` through all layers and returns their routing. Calls `seen` with the activations on the way.
     fn run(&mut self, ids: &[u32], mut seen: impl FnMut(usize, Stage, &Activations)) -> Step {
         let tokens = ids.len();
         let mut step = Step::new(&self.architecture, &self.settings);
@@ -256,7 +256,7 @@ impl CpuEngine {
         programs[n].mixer.iter().for_each(|operation| self.operate(operation, n, tokens, &[]));
     }
 
-    /// `x += experts(norm(x))` in layer `n`, normed for what comes next.
+    /// `x += experts(norm(x))` in layer `n`, then the norm for the next layer or the output.
     fn mix(&mut self, n: usize, ids: &[u32]) {
         let programs = self.programs.clone();
         if programs[n].experts.iter().all(|operation| *operation != Operation::Route) {
@@ -268,7 +268,7 @@ impl CpuEngine {
         programs[n].experts.iter().for_each(|operation| self.operate(operation, n, ids.len(), ids));
     }
 
-    /// Runs one operation of layer `n` for `tokens` tokens, whose `ids` only routing asks for.
+    /// Runs one operation of layer `n` for `tokens` tokens; only routing uses their `ids`.
     fn operate(&mut self, operation: &Operation, n: usize, tokens: usize, ids: &[u32]) {
         let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
         let (width, eps) = (architecture.hidden, architecture.norm_eps);
@@ -322,7 +322,7 @@ impl CpuEngine {
         }
     }
 
-    /// Router logits of layer `n`, and the experts chosen by them.
+    /// Computes the router logits of layer `n` and chooses experts by them.
     fn route(&mut self, n: usize, ids: &[u32]) {
         let (architecture, layer, a) = (&self.architecture, &self.weights.layers[n], &mut self.activations);
         let (shape, tokens) = (&architecture.layers[n].moe, ids.len());
@@ -340,7 +340,7 @@ impl CpuEngine {
         }
     }
 
-    /// Makes its gates do as `settings` say, with no text; what it has room for stays where that is enough.
+    /// Sets the gates' settings and empties the cache. Buffers are kept where they are large enough.
     pub fn set_settings(&mut self, settings: Settings) {
         let choices = |architecture: &Architecture| -> Vec<usize> {
             architecture.layers.iter().map(|layer| layer.moe.top_k).collect()
@@ -349,29 +349,29 @@ impl CpuEngine {
         let same_room = choices(&with_room(&self.architecture, &settings)) == choices(&self.architecture)
             && limited(&settings) == limited(&self.settings);
         if same_room {
-            // What a layer remembers of a text is read as far as it was written for this one.
+            // A layer's state needs no clearing: only what was written for the current text is read.
             (self.settings, self.len) = (settings, 0);
         } else {
             *self = self.fork(settings);
         }
     }
 
-    /// What its gates do.
+    /// The settings of its gates.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Its weights are rounded to 8 bits.
+    /// Whether its weights are rounded to 8 bits.
     pub fn is_rounded(&self) -> bool {
         matches!(self.weights.embed, Stored::Int8(_))
     }
 
-    /// Tokens in the cache.
+    /// The number of tokens in the cache.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// True where the cache holds no token.
+    /// Whether the cache holds no token.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -381,12 +381,12 @@ impl CpuEngine {
         self.len = self.len.min(len);
     }
 
-    /// Most tokens of a step.
+    /// The most tokens of a step.
     pub fn chunk(&self) -> usize {
         CHUNK
     }
 
-    /// What it computes.
+    /// The architecture that it computes.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
@@ -442,7 +442,7 @@ impl Layer {
         })
     }
 
-    /// A matrix and its bias, which the layer's operations ask for.
+    /// A matrix that an operation of the layer uses, and its bias.
     fn matrix(&self, name: MatrixName) -> (&Stored, &[f32]) {
         let found = self.matrices.iter().find(|(of, ..)| *of == name);
         found.map(|(_, weights, bias)| (weights, bias.as_slice())).expect("a layer has what its operations ask for")
@@ -467,7 +467,7 @@ async fn expert_arriving(weights: &ExpertWeights<'_>, pack: Pack) -> Result<Expe
     Ok(Expert { up, down, up_bias, down_bias })
 }
 
-/// Bytes of the cache and of the widest activations, which a config can make much larger than the weights.
+/// Bytes of the cache and of the widest activations. Some configs make these much larger than the weights.
 fn working_bytes(a: &Architecture) -> usize {
     let layer = |layer: &LayerShape| {
         let of_position = layer.attention().map_or(a.hidden, |s| s.kv_heads * (s.head_dim + s.value_dim));
@@ -480,11 +480,11 @@ fn working_bytes(a: &Architecture) -> usize {
     usize::try_from(4 * (caches + widest)).unwrap_or(usize::MAX)
 }
 
-/// Rejects a model whose weights do not fit the memory, before packing them ends in an abort.
+/// Returns an error if the weights do not fit into memory. Without this check, packing them would abort the process.
 fn check_room(bytes: usize) -> Result<()> {
     let mut room: Vec<u8> = Vec::new();
     let reserved = room.try_reserve_exact(bytes);
-    // Otherwise the compiler removes an allocation that is never used.
+    // Without `black_box` the compiler removes an allocation that is never used.
     std::hint::black_box(&room);
     reserved.map_err(|_| {
         let why = format!(
@@ -500,8 +500,7 @@ async fn packed(pack: Pack, tensors: &[&Tensor<'_>]) -> Result<Stored> {
     Ok(pack(&arrive(tensors).await?))
 }
 
-/// The numbers of a vector, once it has arrived; none of none.
-/// The numbers of several vectors, one after the other.
+/// Returns the numbers of several vectors, concatenated, once they have arrived.
 async fn all_values(vectors: &[Tensor<'_>]) -> Result<Vec<f32>> {
     let mut all = Vec::new();
     for vector in vectors {
@@ -511,7 +510,7 @@ async fn all_values(vectors: &[Tensor<'_>]) -> Result<Vec<f32>> {
 }
 
 impl Memory {
-    /// Takes the first `len` tokens of another layer of this shape.
+    /// Copies the first `len` tokens of another layer of this shape.
     fn copy_from(&mut self, other: &Self, len: usize, top_k: usize, context: usize) {
         self.cache.copy_from(&other.cache, len);
         let choices = (len * top_k).min(self.history.len());
@@ -618,7 +617,7 @@ impl Activations {
         }
     }
 
-    /// Choices of a token, and which they are.
+    /// Returns the number of choices per token, the number of experts, and their inner width.
     fn choices(of: Ffn, architecture: &Architecture, n: usize) -> (usize, usize, usize) {
         let moe = &architecture.layers[n].moe;
         match of {

@@ -27,9 +27,9 @@ const ARGUMENTS: u64 = 12;
 
 /// Everything that a step needs.
 pub struct Plan {
-    /// The ids to run, of the most tokens of a step.
+    /// The ids to run, with room for the longest step.
     pub ids: Buffer,
-    /// Where a step's results are read: see `ReadbackLayout`.
+    /// The buffer from which a step's results are read: see `ReadbackLayout`.
     pub staging: Buffer,
     /// The same for steps of one token that are in flight together.
     pub flights: [Buffer; AHEAD],
@@ -37,7 +37,7 @@ pub struct Plan {
     pub sampling: Buffer,
     one: Passes,
     many: Passes,
-    /// The next token, into `ids`.
+    /// Draws the next token and writes it to `ids`.
     sample: Pass,
     arguments: Buffer,
     routing: Vec<Routing>,
@@ -48,7 +48,7 @@ pub struct Plan {
 struct Passes {
     /// From the ids to the normed residual stream after the last layer.
     layers: Vec<Pass>,
-    /// The logits, where they are wanted.
+    /// The logits, for steps that return them.
     lm_head: Pass,
 }
 
@@ -65,23 +65,23 @@ struct Pass {
 enum Grid {
     /// One.
     Single,
-    /// One a token.
+    /// One per token.
     Token,
-    /// So many by tokens.
+    /// This many per token.
     Parts(u32),
-    /// `heads` by tokens, so many tokens together.
+    /// `heads` per tile of this many tokens.
     HeadToken(u32, usize),
-    /// As many as cover this many invocations a token.
+    /// As many as give this many invocations per token.
     Invocations(usize),
-    /// A product of such tiles with this many panels.
+    /// One for each tile of tokens and each of this many panels.
     Product(Tile, usize),
-    /// A product with this many panels for each of so many experts of one token.
+    /// One for each of this many panels and each of this many experts of one token.
     Choices(usize, usize),
-    /// As the indirect arguments at this offset say.
+    /// Read from the indirect arguments at this offset.
     Indirect(u64),
 }
 
-/// Where the routing of a layer is put.
+/// The buffers for the routing of a layer.
 struct Routing {
     router_logits: Buffer,
     selected: Buffer,
@@ -102,7 +102,7 @@ struct Cache {
 /// Buffers that all layers share, for the numbers of a step's tokens.
 struct Scratch {
     x: Buffer,
-    /// By [`Rows`].
+    /// One buffer for each kind of [`Rows`], in its order.
     rows: [Buffer; Rows::COUNT],
     q: Buffer,
     assignments: Buffer,
@@ -110,7 +110,7 @@ struct Scratch {
     arguments: Buffer,
     hidden: Buffer,
     y: Buffer,
-    /// Which expert the shared one is, all zeros; and how much it counts, 1 where no gate says.
+    /// The index of the shared expert (all zeros), and its weight (1 where no gate computes one).
     shared_selected: Buffer,
     shared_weights: Buffer,
 }
@@ -148,7 +148,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Writes what the gates do, where there is a policy.
+    /// Writes the gates' settings, where there is a policy.
     pub fn set_settings(&self, gpu: &Gpu, settings: &Settings) {
         for (n, (routing, settings)) in self.routing.iter().zip(settings).enumerate() {
             let words = policy::words(n, settings);
@@ -234,7 +234,7 @@ impl Pass {
     }
 }
 
-/// The constants of `shaders/shared/choose.wgsl` for a layer of this shape: its own way, or whatever a policy says.
+/// The constants of `shaders/shared/choose.wgsl` for a layer of this shape: for its own gate, or for any policy.
 pub fn choice_constants(shape: &MoeShape, policy: bool) -> Vec<(&'static str, f64)> {
     let own = Setting::own(shape, 1);
     let gate = own.gate;
@@ -272,7 +272,7 @@ struct PassBuilder<'a> {
     passes: Vec<Pass>,
 }
 
-/// What the passes work on, besides weights.
+/// The buffers that the passes use, except the weights.
 #[derive(Clone, Copy)]
 struct Buffers<'a> {
     ids: &'a Buffer,
@@ -319,7 +319,7 @@ impl<'a> PassBuilder<'a> {
 
     fn make(&self, name: &str, dtype: Dtype, buffers: &[&Buffer], grid: Grid, constants: &[(&str, f64)]) -> Pass {
         let kernel = kernel(name);
-        // The gate works token by token, in a prefill too.
+        // The gate processes each token separately, also in a prefill.
         let tile = if name == "gate" { Tile::One } else { self.tile };
         let pipeline = self.gpu.pipeline(kernel, dtype, tile, constants);
         let resources: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_binding()).collect();
@@ -492,7 +492,7 @@ impl<'a> PassBuilder<'a> {
         self.pass("convolve", Dtype::F32, &buffers, Grid::Invocations(width), &shapes);
     }
 
-    /// The router of layer `n`, and what settles its choices.
+    /// The router of layer `n`, and the pass that settles its choices.
     fn route(&mut self, n: usize) {
         let (layer, moe, routing) = (&self.weights.layers[n], &self.a.layers[n].moe, &self.buffers.routing[n]);
         if let Some(router) = &layer.router {
@@ -510,7 +510,8 @@ impl<'a> PassBuilder<'a> {
         self.pass("shared_gate", Dtype::F32, &buffers, Grid::Token, &[("GROUPS", groups(self.a.hidden))]);
     }
 
-    /// Which experts a token uses and how much they count; the choices of a token, all experts, their width.
+    /// Returns the experts of each token and their weights, the number of choices per token, of experts, and their
+    /// inner width.
     fn chosen(&self, of: Ffn, n: usize) -> ([&'a Buffer; 2], [usize; 3]) {
         let (moe, routing, scratch) = (&self.a.layers[n].moe, &self.buffers.routing[n], self.buffers.scratch);
         match of {
@@ -524,7 +525,7 @@ impl<'a> PassBuilder<'a> {
         }
     }
 
-    /// What the experts' products run over. One token needs no grouping.
+    /// How the experts' products are divided into workgroups. One token needs no grouping.
     fn tiles(&self, of: Ffn, n: usize) -> [&'a Buffer; 2] {
         match self.tile {
             Tile::One => self.chosen(of, n).0,
@@ -581,7 +582,7 @@ impl<'a> PassBuilder<'a> {
         self.passes.push(pass);
     }
 
-    /// A product of the experts' matrices, as many workgroups as the token's choices take or `arguments` say.
+    /// A product with the experts' matrices. One token's choices, or else `arguments`, give the number of workgroups.
     fn expert_product(
         &mut self,
         dtype: Dtype,
@@ -600,7 +601,7 @@ impl<'a> PassBuilder<'a> {
         self.passes.push(pass);
     }
 
-    /// Assignments by expert, in tiles; one token needs none.
+    /// Groups assignments by expert, in tiles; one token needs no grouping.
     fn group(&mut self, of: Ffn, n: usize) {
         if self.tile == Tile::One {
             return;
@@ -618,7 +619,7 @@ impl<'a> PassBuilder<'a> {
         self.pass("dispatch", Dtype::F32, &buffers, Grid::Single, &constants);
     }
 
-    /// Router logits, and the experts chosen by them.
+    /// Computes router logits and chooses experts by them.
     fn gate(&mut self, moe: &MoeShape, (dtype, router): &Matrices, vectors: &Buffer, routing: &Routing) {
         let mut constants = choice_constants(moe, self.policy);
         constants.push(("GROUPS", groups(self.a.hidden) as f64));
@@ -629,7 +630,7 @@ impl<'a> PassBuilder<'a> {
         self.passes.push(pass);
     }
 
-    /// Experts that are full, and those that choose.
+    /// Applies capacities and expert choice.
     fn settle(&mut self, moe: &MoeShape, vectors: &Buffer, routing: &Routing) {
         let mut constants = choice_constants(moe, self.policy);
         let capacity = if self.policy { 0 } else { moe.capacity(self.a.context).unwrap_or(0) };
@@ -665,7 +666,7 @@ impl Scratch {
         let mut kinds = widths(a).into_iter();
         let mut next = || rows("activations", padded(kinds.next().unwrap_or(0)));
         let kinds = [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
-        // Tiles: at most one an assignment.
+        // There is at most one tile per assignment.
         Ok(Self {
             x: rows("activations", padded(a.hidden))?,
             rows: kinds,

@@ -20,11 +20,11 @@ pub const ROWS: usize = 16;
 pub struct Kernel {
     /// The file's name.
     pub name: &'static str,
-    /// Its own text.
+    /// Its source, without the shared parts.
     source: &'static str,
-    /// What it binds, in order from binding 1.
+    /// Its bindings, in order from binding 1.
     pub bindings: &'static [Access],
-    /// What it shares.
+    /// The shared sources that it includes.
     needs: Needs,
 }
 
@@ -40,7 +40,7 @@ enum Needs {
     WeightsAndChoice,
 }
 
-/// A shader's text, bare (build.rs).
+/// A shader's source without comments (build.rs).
 macro_rules! text {
     ($name:literal) => {
         include_str!(concat!(env!("OUT_DIR"), "/shaders/", $name, ".wgsl"))
@@ -85,7 +85,7 @@ impl Kernel {
         matches!(self.needs, Needs::Product | Needs::ProductAndTiles)
     }
 
-    /// Its WGSL: what it shares, for weights of `dtype` and products of `tile`, then its own text.
+    /// Returns its WGSL: the shared sources for weights of `dtype` and products of `tile`, then its own source.
     pub fn wgsl(&self, dtype: Dtype, tile: Tile) -> String {
         let weights = match dtype {
             Dtype::F32 => text!("shared/weights_f32"),

@@ -11,9 +11,9 @@ use crate::shape::{Architecture, LayerShape, MoeShape, Setting, Settings};
 /// with theirs, of the same WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// For real GPUs: the lanes of a workgroup share a row, and meet at barriers.
+    /// For hardware GPUs: the lanes of a workgroup share a row and synchronise at barriers.
     Gpu,
-    /// For software adapters: barriers cost more than they save, so that a lane has a row for itself.
+    /// For software adapters: barriers cost more than they save, so each lane computes a row of its own.
     Software {
         /// Products take tiles of sixteen tokens, whose loads the four invocations of a quad exchange: a load costs
         /// more than an exchange, since there is no cache for what all of them read.
@@ -42,7 +42,7 @@ impl Form {
         if self == Self::Gpu || tile == Tile::One { 1 } else { 256 }
     }
 
-    /// The constants that say how the workgroups of a kernel are divided.
+    /// The constants that set how the workgroups of a kernel are divided.
     pub fn constants(self, kernel: &Kernel, tile: Tile) -> Vec<(&'static str, f64)> {
         let of = |name, lanes: u32| (name, if self == Self::Gpu { f64::from(lanes) } else { 1.0 });
         match kernel.name {
@@ -85,8 +85,8 @@ pub struct StepSize {
     pub end: usize,
 }
 
-/// Rejects a step that needs more than `most` rounds in some kernel: an [`Error::Device`], so that the CPU engine can
-/// take over.
+/// Returns [`Error::Device`] for a step that needs more than `most` rounds in some kernel, so that the caller can use
+/// the CPU engine.
 pub fn check_rounds(most: u64, form: Form, a: &Architecture, settings: &Settings, step: StepSize) -> Result<()> {
     let longest = a.layers.iter().zip(settings).flat_map(|(layer, settings)| rounds(form, a, layer, settings, step));
     match longest.max_by_key(|(_, rounds)| *rounds).filter(|(_, rounds)| *rounds > most) {

@@ -12,7 +12,7 @@ use crate::model::{ExpertWeights, LayerWeights, MatrixWeights, NormWeights, Tens
 use crate::shape::{Architecture, Dtype, LayerShape, Matrix, MatrixName, Mixer, VectorName};
 use wgpu::Buffer;
 
-/// Matrices in panels, and how wide their numbers are.
+/// Matrices in panels, and the format of their numbers.
 pub type Matrices = (Dtype, Buffer);
 
 /// All weights.
@@ -27,7 +27,7 @@ pub struct GpuWeights {
     pub head: Matrices,
     /// Its bias.
     pub head_bias: Option<Buffer>,
-    /// What stands in the place of a vector that a model does not have.
+    /// The buffer that is bound where a model has no such vector.
     pub none: Buffer,
 }
 
@@ -64,13 +64,13 @@ pub struct LayerBuffers {
     pub moe_norm: Norm,
     /// Rows of the experts, the groups and the noise; none for a dense FFN.
     pub router: Option<Matrices>,
-    /// What the gate has besides, in the order of [`gate_vectors`].
+    /// The gate's vectors, in the order of [`gate_vectors`].
     pub gate_vectors: Buffer,
     /// The routed experts, and shared ones of their shape.
     pub experts: ExpertBuffers,
     /// The shared expert of its own width.
     pub shared: Option<ExpertBuffers>,
-    /// What weighs it, `[D]`.
+    /// The vector whose product with a token's row gives the shared expert's weight, `[D]`.
     pub shared_gate: Option<Buffer>,
 }
 
@@ -174,13 +174,13 @@ impl LayerBuffers {
         })
     }
 
-    /// A matrix and its bias, which the layer's operations ask for.
+    /// A matrix that an operation of the layer uses, and its bias.
     pub fn matrix(&self, name: MatrixName) -> (&Matrices, Option<&Buffer>) {
         let found = self.matrices.iter().find(|(of, ..)| *of == name);
         found.map(|(_, weights, bias)| (weights, bias.as_ref())).expect("a layer has what its operations ask for")
     }
 
-    /// A vector; none where the layer has no such.
+    /// A vector of the layer, or `None`.
     pub fn vector(&self, name: VectorName) -> Option<&Buffer> {
         self.vectors.iter().find(|(of, _)| *of == name).map(|(_, vector)| vector)
     }
