@@ -5,7 +5,7 @@ use moescope::error::{Error, Result};
 use moescope::model::gguf::encode::encode;
 use moescope::model::gguf::writer::{Writer, fill};
 use moescope::model::{Model, ModelFiles, Tensor, Tensors, files, gguf};
-use moescope::shape::Dtype;
+use moescope::shape::{AttentionShape, Dtype, LayerShape, Scaling};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::Write;
@@ -75,7 +75,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let wanted = options.to.dtype();
     let parts = parts(&model, wanted)?;
     let mut writer = Writer::default();
-    describe(&mut writer, &model, &config);
+    describe(&mut writer, &model, &config)?;
     tokenizer(&mut writer, &files, &model, &config)?;
     parts.iter().for_each(|part| writer.tensor(&part.name, &part.shape, part.dtype));
 
@@ -116,6 +116,7 @@ fn parts(model: &Model, wanted: Dtype) -> Result<Vec<Part<'_>>> {
         }
     }
     for (n, layer) in a.layers.iter().enumerate() {
+        let attention = plain(model, layer)?;
         for (ours, theirs) in gguf::names::LLAMA {
             let experts = if theirs.contains("{e}") { layer.moe.experts } else { 1 };
             let name = |e: usize| format!("model.layers.{n}.{}.weight", theirs.replace("{e}", &e.to_string()));
@@ -123,8 +124,8 @@ fn parts(model: &Model, wanted: Dtype) -> Result<Vec<Part<'_>>> {
                 continue;
             }
             let heads = match ours {
-                "attn_q" => layer.attention.heads,
-                "attn_k" => layer.attention.kv_heads,
+                "attn_q" => attention.heads,
+                "attn_k" => attention.kv_heads,
                 _ => 0,
             };
             let names: Vec<String> = (0..experts).map(name).collect();
@@ -139,6 +140,18 @@ fn parts(model: &Model, wanted: Dtype) -> Result<Vec<Part<'_>>> {
         }
     }
     Ok(parts)
+}
+
+/// The attention of a layer, as far as the keys and names of `llama` can describe it.
+fn plain<'a>(model: &Model, layer: &'a LayerShape) -> Result<&'a AttentionShape> {
+    let describes = |s: &AttentionShape| {
+        let scaling = s.rope.as_ref().map(|rope| &rope.scaling);
+        s.turns_whole_heads() && scaling == Some(&Scaling::None) && !s.bias && !s.output_bias
+    };
+    layer.attention().filter(|s| describes(s)).ok_or_else(|| {
+        let why = "has scaled rotary positions or biases in its attention, which are not written as GGUF yet";
+        Error::model(&model.name, why)
+    })
 }
 
 fn part<'a>(tensors: &'a Tensors, name: String, from: &[String], dtype: Dtype, heads: usize) -> Result<Part<'a>> {
@@ -165,9 +178,9 @@ fn neighbours(numbers: &[f32], rows: usize, heads: usize) -> Vec<f32> {
 }
 
 /// The keys of the architecture.
-fn describe(writer: &mut Writer, model: &Model, config: &Value) {
+fn describe(writer: &mut Writer, model: &Model, config: &Value) -> Result<()> {
     let a = &model.architecture;
-    let (attention, moe) = (&a.layers[0].attention, &a.layers[0].moe);
+    let (attention, moe) = (plain(model, &a.layers[0])?, &a.layers[0].moe);
     writer.text("general.architecture", "llama");
     writer.text("general.name", &model.name);
     writer.size("general.quantization_version", 2);
@@ -188,8 +201,9 @@ fn describe(writer: &mut Writer, model: &Model, config: &Value) {
         writer.size("llama.expert_count", moe.experts as u32);
         writer.size("llama.expert_used_count", moe.top_k as u32);
     }
-    writer.float("llama.rope.freq_base", attention.rope_theta);
+    writer.float("llama.rope.freq_base", attention.rope.as_ref().map_or(1e4, |rope| rope.theta));
     writer.float("llama.attention.layer_norm_rms_epsilon", a.norm_eps);
+    Ok(())
 }
 
 /// The tokenizer: `tokenizer.json` itself, which this program reads, and what llama.cpp reads of it.
