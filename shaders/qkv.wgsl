@@ -1,6 +1,6 @@
-// Queries, keys and values of a step in one product, with a bias where BIAS is set, turned by their positions: q for
-// this step, keys and values into the cache. W's rows are in the order of `pack::pairs`: dimensions i and i + DIM / 2 of
-// a head, which turn together, are in the same row of two neighbouring panels. Twin: kernels/qkv.rs
+// Queries, keys and values of a step in one product, with a bias where BIAS is set, rotated by their positions: q for
+// this step, keys and values into the cache. W's rows are in the order of `pack::pairs`: dimensions i and i + DIM / 2
+// of a head, which rotate together, are in the same row of two neighbouring panels. Twin: kernels/qkv.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [(HEADS + 2 KV_HEADS) * DIM, D] in panels
 @group(0) @binding(3) var<storage, read> bias: array<f32>;              // [(HEADS + 2 KV_HEADS) * DIM]
