@@ -1,5 +1,5 @@
 // Causal attention over the cache: out = softmax(SCALE * q K^T) V. A workgroup computes one head of one token,
-// and its lanes share the work; or of TOKENS tokens, four to a lane, without barriers. Blocks of 64 positions with a
+// and its lanes share the work; or of TOKENS tokens, four per lane, without barriers. Blocks of 64 positions with a
 // running maximum and sum (online softmax: Milakov, Gimelshein 2018). Twin: kernels/attention.rs
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;           // [T, HEADS, DIM_GROUPS]
 @group(0) @binding(2) var<storage, read> keys: array<vec4<f32>>;        // [context, KV_HEADS, DIM_GROUPS]
@@ -13,13 +13,13 @@ override DIM_GROUPS: u32;     // width of a query / 4, rounded up
 override VALUE_DIM: u32;      // width of a value
 override VALUE_GROUPS: u32;   // VALUE_DIM / 4, rounded up
 override SCALE: f32;
-override SINKS: bool;         // each head has a score of no position
+override SINKS: bool;         // each head has a logit that belongs to no position
 override STRIDE: u32;
-override WINDOW: u32;         // a token sees itself and at most WINDOW - 1 before it
+override WINDOW: u32;         // a token attends to itself and at most WINDOW - 1 before it
 override TOKENS: u32;         // of a workgroup: 1, or 256
 
 const LANES = 64u;
-const BLOCK = 64u;            // positions at a time, one to a lane
+const BLOCK = 64u;            // positions at a time, one per lane
 var<workgroup> block: array<f32, BLOCK>;
 
 fn put(row: u32, group: u32, four: vec4<f32>) {
@@ -39,7 +39,7 @@ fn got(row: u32, group: u32) -> vec4<f32> {
     return four;
 }
 
-// Four tokens from t on by one lane: what it loads serves all of them. A column of a matrix is a token's.
+// One lane computes four tokens from t on, which share its loads. Each column of a matrix belongs to one token.
 fn four(head: u32, t: u32) {
     let kv_head = head / (HEADS / KV_HEADS);
     let token = min(vec4<u32>(t, t + 1u, t + 2u, t + 3u), vec4<u32>(step.count - 1u));
@@ -91,7 +91,7 @@ fn four(head: u32, t: u32) {
                 let of_values = mat4x4<f32>(values[at.x + g], values[at.y + g], values[at.z + g], values[at.w + g]);
                 sum += of_values * weights[j / 4u];
             }
-            // The sum so far is where the result will be.
+            // The output holds the sum so far.
             for (var i = 0u; i < 4u && t + i < step.count; i++) {
                 let row = (t + i) * STRIDE + head * VALUE_DIM;
                 var four = sum[i];
@@ -107,7 +107,7 @@ fn four(head: u32, t: u32) {
     }
 }
 
-// The score of a position that a token does not see: its weight becomes 0.
+// The score of a position that a token does not attend to: its weight becomes 0.
 const NONE = -3.4e38;
 
 // Where the rows of four positions from `first` on start; positions after `last`, which no token sees, are replaced

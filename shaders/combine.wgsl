@@ -1,6 +1,6 @@
 // x[t] += MULTIPLIER * sum_c route_weights[t][c] * y[t * CHOICES + c]; where NORM is set, normed = rms_norm(x) follows,
-// which the next layer or the output reads. A workgroup a token. Gathers in the order of the choices, so that no float
-// atomics are needed and every run gives the same bits. Twin: kernels/combine.rs
+// which the next layer or the output reads. One workgroup per token. Gathers in the order of the choices, so that no
+// float atomics are needed and every run gives the same bits. Twin: kernels/combine.rs
 @group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;               // [T * CHOICES, D]
 @group(0) @binding(2) var<storage, read> route_weights: array<f32>;         // [T, CHOICES]
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;         // [T, D]
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
         var sum = x[row + g];
         for (var choice = 0u; choice < CHOICES; choice++) {
             let assignment = token.x * CHOICES + choice;
-            // What was dropped has weight 0, and in y whatever was there before.
+            // A dropped assignment has weight 0, and its row of y is stale.
             if (route_weights[assignment] != 0.0) {
                 sum += MULTIPLIER * route_weights[assignment] * y[assignment * GROUPS + g];
             }

@@ -1,4 +1,4 @@
-// A gated causal convolution, a dimension an invocation: of the parts b, c, x of a row
+// A gated causal convolution, one invocation per dimension: of the parts b, c, x of a row
 // y = c * (bias + sum_j kernel_j * (b * x at the position j before)). Twin: kernels/convolve.rs
 @group(0) @binding(1) var<storage, read> parts: array<f32>;             // [T, ROW]: b, c, x of D numbers each
 @group(0) @binding(2) var<storage, read> kernel: array<f32>;            // [D, POSITIONS]; the token's own last
@@ -25,7 +25,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let back = before - 1u;
         var input = 0.0;
         if (back <= t) {
-            // Of this step: other invocations may not have written it yet.
+            // From this step: computed here, because other invocations may not have written it yet.
             let row = (t - back) * ROW;
             input = parts[row + d] * parts[row + 2u * WIDTH + d];
         } else {

@@ -1,5 +1,5 @@
-// Copies heads of a product's rows to where attention reads them, a number an invocation; numbers FIRST to
-// FIRST + 2 PAIRS of a head turn by their position. Twin: kernels/copy_heads.rs
+// Copies heads of a product's rows to where attention reads them, one number per invocation; numbers FIRST to
+// FIRST + 2 PAIRS of a head are rotated by their position. Twin: kernels/copy_heads.rs
 @group(0) @binding(1) var<storage, read> x: array<f32>;                 // [T, ROW]
 @group(0) @binding(2) var<storage, read> angles: array<vec2<f32>>;      // [context, PAIRS]: (cos, sin)
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;           // [T or context, HEADS, TO_STRIDE]
@@ -11,8 +11,8 @@ override HEADS: u32;
 override DIM: u32;            // numbers of a head that are copied
 override FIRST: u32;
 override PAIRS: u32;
-override INTERLEAVED: bool;   // number 2i turns with 2i + 1; otherwise i with i + PAIRS
-override AT: u32;             // where in a head of y they go
+override INTERLEAVED: bool;   // the pairs are 2i and 2i + 1; otherwise i and i + PAIRS
+override AT: u32;             // first number within a head of y
 override TO_STRIDE: u32;      // numbers from one head of y to the next
 override CACHE: bool;         // rows of y are positions of the text; otherwise tokens of the step
 

@@ -1,8 +1,8 @@
 // The experts' SwiGLU, w2(silu(w1 x) * w3 x), or a variant of it, a tile of one expert's assignments at a time, in two
-// passes: up to the expert's inner width, down again. Only experts that have a tile are touched.
+// passes: up to the expert's inner width, down again. Only experts that have a tile are read.
 // Twin: kernels/expert_ffn.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // up: [T, D]; down: [T * CHOICES, F]
-// Bindings 2 and 3 say what the tiles are: shared/tiles_one.wgsl, shared/tiles_many.wgsl.
+// Bindings 2 and 3 define the tiles: shared/tiles_one.wgsl, shared/tiles_many.wgsl.
 // up: [E, panels of w1 and w3 in turn]; down: [E, w2]
 @group(0) @binding(4) var<storage, read> weights: array<Packed>;
 // up: [E, 2 F], those of w1, then those of w3; down: [E, D]; where BIAS is set
@@ -16,7 +16,7 @@ override STRIDE: u32;         // numbers from one assignment's row of y to the n
 override BIAS: bool;
 override CLAMPED: bool;       // the variant of gpt-oss
 override ALPHA: f32;          // gain of its sigmoid
-override LIMIT: f32;          // where its gate and up are cut
+override LIMIT: f32;          // bound of its gate and up
 override SHARE: u32;          // assignments that share a row of x: up: the choices of a token; down: 1
 
 var<private> tile: vec3<u32>;

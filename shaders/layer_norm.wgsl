@@ -1,4 +1,4 @@
-// y = (x - mean(x)) / sqrt(variance(x) + eps) * scale + bias, a workgroup a token. Twin: kernels/layer_norm.rs
+// y = (x - mean(x)) / sqrt(variance(x) + eps) * scale + bias, one workgroup per token. Twin: kernels/layer_norm.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
 @group(0) @binding(2) var<storage, read> scale: array<vec4<f32>>;       // [D]
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;        // [D]
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
     }
     let factor = inverseSqrt(workgroup_sum(squares, lane) / f32(WIDTH) + EPS);
     for (var g = lane; g < GROUPS; g += LANES) {
-        // Padding stays zero, as scale and bias have it.
+        // Padding stays zero, because scale and bias are zero there.
         y[row + g] = (x[row + g] - mean) * factor * scale[g] + bias[g];
     }
 }

@@ -1,4 +1,4 @@
-// logits[i] = SCALE * x[from + i] W^T + bias: the output projection of the tokens whose logits are wanted.
+// logits[i] = SCALE * x[from + i] W^T + bias: the output projection of the tokens whose logits are returned.
 // Twin: kernels/lm_head.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
 @group(0) @binding(2) var<storage, read> weights: array<Packed>;        // [V, D] in panels

@@ -1,4 +1,4 @@
-// RMSNorm of parts of rows, in place; a workgroup a part of a token's row. Twin: kernels/norm_rows.rs
+// RMSNorm of parts of rows, in place; one workgroup for each part of a token's row. Twin: kernels/norm_rows.rs
 @group(0) @binding(1) var<storage, read> scale: array<f32>;         // [WIDTH]
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;       // [T, ROW]
 

@@ -1,4 +1,4 @@
-// How much the shared expert counts for each token: sigmoid(x . weights), a workgroup a token.
+// The weight of the shared expert for each token: sigmoid(x . weights), one workgroup per token.
 // Twin: kernels/shared_gate.rs
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [T, D]
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;     // [D]

@@ -9,9 +9,9 @@ override TOP_K: u32;                  // room for choices; k where there is no p
 override SHARED: u32;
 override ROUTER_ROWS: u32;            // of the experts, of the groups, of learned noise
 override LIMIT_GROUPS: u32;           // groups, where only the experts of some may be chosen
-override LIMIT_PER_TOKEN: u32;        // so many of them
+override LIMIT_PER_TOKEN: u32;        // how many groups that are
 override KEYS: u32;                   // E and the most groups
-// The model's own way, where there is no policy.
+// The model's own gate, where there is no policy.
 override POLICY: u32;
 override KIND: u32;
 override RENORMALISE: u32;

@@ -1,4 +1,4 @@
-//! What the product says about a loaded model.
+//! The description of a loaded model that the page and the command line show.
 
 use crate::shape::{Architecture, Cost, LayerShape, Mixer};
 use serde::{Deserialize, Serialize};
@@ -28,15 +28,15 @@ pub struct ModelInfo {
     pub layers: usize,
     /// Experts of the layer that has most of them; 0 for a dense model.
     pub experts: usize,
-    /// Experts that a token's router picks in that layer.
+    /// Routed experts per token in that layer.
     pub top_k: usize,
     /// That layer's router, as docs/model-format.md names it; "none" for a dense model.
     pub router: String,
-    /// Experts of that layer that every token uses besides.
+    /// Shared experts of that layer, which every token uses in addition.
     pub shared_experts: usize,
-    /// Most tokens of a text that an expert of that layer takes, where there is such a limit.
+    /// Capacity: the most tokens of a text that an expert of that layer takes, if limited.
     pub capacity: Option<usize>,
-    /// Every layer, in order: they may differ, as where the first is dense.
+    /// All layers, in order. They may differ: in some models the first layer is dense.
     pub each_layer: Vec<LayerInfo>,
     /// Size of the vocabulary.
     pub vocabulary: usize,
@@ -44,7 +44,7 @@ pub struct ModelInfo {
     pub context: usize,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Where the parameters are.
+    /// Counts of parameters by part.
     pub cost: Cost,
     /// Width of the stored weights: "f32", "f16", "bf16" or "f8_e4m3".
     pub dtype: String,
@@ -52,7 +52,7 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// The engine in use.
     pub backend: Backend,
-    /// Why it is not the one that was asked for, in one sentence.
+    /// Why the requested engine is not in use, in one sentence.
     pub note: Option<String>,
 }
 
@@ -61,18 +61,18 @@ pub struct ModelInfo {
 pub struct LayerInfo {
     /// Experts; 0 for a dense layer.
     pub experts: usize,
-    /// Experts that a token's router picks; 0 for a dense layer.
+    /// Routed experts per token; 0 for a dense layer.
     pub top_k: usize,
     /// The router's kind as docs/model-format.md names it; "none" for a dense layer.
     pub router: String,
-    /// Experts that every token uses besides.
+    /// Shared experts, which every token uses in addition.
     pub shared_experts: usize,
-    /// Most tokens of a text that an expert takes, where there is such a limit.
+    /// Capacity: the most tokens of a text that an expert takes, if limited.
     pub capacity: Option<usize>,
-    /// What carries numbers from token to token: "attention", "latent-attention" or "convolution".
+    /// The kind of mixer: "attention", "latent-attention" or "convolution".
     #[serde(default)]
     pub mixer: String,
-    /// Tokens that a token sees, its own among them, where that is limited.
+    /// The number of tokens that a token reads, itself included, if limited.
     #[serde(default)]
     pub window: Option<usize>,
     /// Width inside an expert, or inside the FFN.
@@ -81,7 +81,7 @@ pub struct LayerInfo {
 }
 
 impl LayerInfo {
-    /// This layer of a model that reads texts of at most `context` tokens.
+    /// Describes this layer, of a model with a context of `context` tokens.
     fn new(layer: &LayerShape, context: usize) -> Self {
         let moe = &layer.moe;
         let (mixer, window) = match &layer.mixer {
@@ -104,7 +104,7 @@ impl LayerInfo {
 }
 
 impl ModelInfo {
-    /// Describes a model whose weights are `stored` in this width and number of bytes, while `backend` runs it.
+    /// Describes a model run by `backend`, whose weights are `stored` in this format and number of bytes.
     pub fn new(
         name: &str,
         family: &str,
@@ -115,7 +115,7 @@ impl ModelInfo {
     ) -> Self {
         let info = |layer: &LayerShape| LayerInfo::new(layer, architecture.context);
         let each_layer: Vec<LayerInfo> = architecture.layers.iter().map(info).collect();
-        // Of equals the first, which a plain `max_by_key` would not give.
+        // The first of several largest ones; `max_by_key` alone would return the last.
         let widest = each_layer.iter().rev().max_by_key(|layer| layer.experts).expect("a model has layers").clone();
         Self {
             name: name.to_owned(),
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::shape::{AttentionShape, MoeShape};
 
-    /// As DeepSeek's models: the first layer is dense, the others have experts.
+    /// Like DeepSeek's models: the first layer is dense, the others have experts.
     #[test]
     fn a_dense_layer_among_sparse_ones_is_described_as_such() {
         let layer = |moe| LayerShape::new(AttentionShape::new(2, 2, 4, 1e4), moe);

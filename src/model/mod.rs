@@ -1,7 +1,7 @@
-//! What a checkpoint is: its configuration, its tensors, and the checks they must pass.
+//! Reads checkpoints: configuration and tensors, and the checks of both.
 //!
-//! The engines run a description of the computation ([`Architecture`]) and never ask for a family's
-//! name: a family is a small file here that translates a config and tensor names into it.
+//! The engines run a description of the computation ([`Architecture`]) and do not depend on a family's name. A family
+//! is a small file here that translates its config and tensor names into that description.
 //!
 //! ```
 //! use moescope::model::{Backend, Model, files::read_dir};
@@ -27,19 +27,19 @@ pub use info::{Backend, LayerInfo, ModelInfo};
 pub use tensors::{Tensor, Tensors};
 pub use weights::{ExpertWeights, FfnWeights, LayerWeights, MatrixWeights, NormWeights, Weights};
 
-// What a checkpoint describes can be named from here too.
+// Re-exported, because a checkpoint describes it.
 pub use crate::shape::{Architecture, AttentionShape, Cost, Dtype, LayerShape, Matrix, Mixer, MoeShape, Part};
 
 use crate::error::{Error, Result};
 use family::Family;
 use files::at_once;
 
-/// A whole checkpoint: what to compute, and with which numbers.
+/// A whole checkpoint: its architecture and its weights.
 pub struct Model {
     /// The directory's name.
     pub name: String,
     family: &'static Family,
-    /// What to compute.
+    /// The architecture.
     pub architecture: Architecture,
     /// Ids of tokens that end a text: generation stops after one.
     pub ends: Vec<u32>,
@@ -57,8 +57,8 @@ impl Model {
         })
     }
 
-    /// As [`Self::new`], of files that are still arriving. With `once` the weights are for one engine: each tensor
-    /// can be read once, and its bytes may be freed then.
+    /// Like [`Self::new`], for files that are still arriving. With `once` the weights serve one engine: each tensor
+    /// can be read once, and its bytes may be freed afterwards.
     pub async fn arriving(files: &ModelFiles, once: bool) -> Result<Self> {
         let config: serde_json::Value = serde_json::from_slice(&files.config)
             .map_err(|e| Error::model("config.json", format!("is not JSON ({e}); is this a model directory?")))?;
@@ -74,7 +74,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Waits until the files are complete; an error where one is longer or shorter than its header says.
+    /// Waits until the files are complete. Returns an error if a file's length differs from the length in its header.
     pub async fn whole(&self) -> Result<()> {
         self.tensors.whole().await
     }
@@ -84,7 +84,7 @@ impl Model {
         (self.family.weights)(&self.tensors, &self.architecture)
     }
 
-    /// Frees the weights' files. Call it once no further engine will be made of them.
+    /// Frees the weights' files. Call it when no other engine will be made from them.
     pub fn release_files(&mut self) {
         self.tensors.release_files();
     }
@@ -94,7 +94,7 @@ impl Model {
         &self.tensors
     }
 
-    /// What to say about this model while `backend` runs it.
+    /// Describes this model, run by `backend`.
     pub fn info(&self, backend: Backend, note: Option<String>) -> ModelInfo {
         let Self { name, family, architecture, tensors, .. } = self;
         let stored = (tensors.width(), tensors.bytes());
@@ -102,7 +102,7 @@ impl Model {
     }
 }
 
-/// An error of the config, which GGUF files have among their metadata.
+/// An error in the config. In GGUF files the config is part of the metadata.
 fn of_metadata(error: Error, files: &ModelFiles) -> Error {
     match (error, files.weights.first()) {
         (Error::Model { at, why }, Some((file, _))) if at == "config.json" && file.ends_with(".gguf") => {
@@ -112,7 +112,7 @@ fn of_metadata(error: Error, files: &ModelFiles) -> Error {
     }
 }
 
-/// The ids that end a text, one or several: `generation_config.json` says it, or else `config.json`.
+/// Returns the ids that end a text, from `generation_config.json`, or else from `config.json`.
 fn ends(config: &serde_json::Value, generation: Option<&[u8]>) -> Vec<u32> {
     let generation: serde_json::Value =
         generation.and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();

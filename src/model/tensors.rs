@@ -10,30 +10,30 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// A tensor as it lies in its file, a row-major matrix `[rows, cols]`. `y = W x` maps `cols` to `rows`.
+/// A tensor as stored in its file: a row-major matrix `[rows, cols]`. `y = W x` maps `cols` to `rows`.
 #[derive(Clone)]
 pub struct Tensor<'a> {
     name: String,
     rows: usize,
     cols: usize,
-    /// How its numbers are stored, once it is read.
+    /// The format of its numbers after reading.
     pub dtype: Dtype,
-    /// Heads whose rows lie as neighbours that turn together; 0 for rows in order.
+    /// The number of heads whose rotated pairs are neighbouring rows; 0 for rows in Hugging Face's order.
     neighbours: usize,
-    /// The file has numbers of 8 bits, which are widened when they are read.
+    /// Whether the file has 8-bit numbers, which are widened when they are read.
     float8: bool,
     file: &'a str,
     content: &'a dyn Content,
     range: Range<usize>,
-    /// It is read once at most.
+    /// Whether it is read at most once.
     once: bool,
-    /// Where its numbers are in the range; none where they lie there row by row.
+    /// The positions of its numbers in the range; none where they are stored row by row.
     view: Option<View>,
-    /// Rows are read one by one, so that one which is not finite harms only who asks for it.
+    /// Whether rows may hold NaN or infinite numbers, because rows are used one by one.
     single_rows: bool,
 }
 
-/// Where the numbers of a matrix are among those of a range: number (row, col) is number
+/// The positions of a matrix's numbers in a range: number (row, col) is number
 /// `first + row * row_step + col * col_step`.
 #[derive(Clone, Copy)]
 struct View {
@@ -55,12 +55,12 @@ impl View {
 }
 
 impl<'a> Tensor<'a> {
-    /// As it is, with rows that may hold NaN or infinite numbers: nobody computes with all of them.
+    /// The same tensor, but with rows that may hold NaN or infinite numbers, because no computation uses all rows.
     pub fn of_single_rows(self) -> Self {
         Self { single_rows: true, ..self }
     }
 
-    /// Refuses numbers that share scales: they cannot be taken one by one.
+    /// Returns an error for formats whose numbers share scales: single numbers cannot be read from them.
     fn single(self) -> Result<Self> {
         if self.dtype.is_block() {
             let why = format!("holds {} where each number must stand by itself", self.dtype.name());
@@ -74,12 +74,12 @@ impl<'a> Tensor<'a> {
         self.dtype.bytes_of(self.rows * self.cols)
     }
 
-    /// Where it ends in its file.
+    /// The offset of its end in its file.
     pub fn end(&self) -> usize {
         self.range.end
     }
 
-    /// Waits until the file is here as far as this tensor, and reads it. Refuses a NaN or an infinite number.
+    /// Waits until this tensor has arrived, and reads it. Returns an error for a NaN or an infinite number.
     pub async fn arrive(&self) -> Result<Matrix<'a>> {
         let &Self {
             ref name,
@@ -98,7 +98,7 @@ impl<'a> Tensor<'a> {
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
-        // Several views may share a range, which can be taken once.
+        // Several views may share a range, whose bytes can be taken only once.
         let bytes = if once && view.is_none() { content.take(range.clone()) } else { content.read(range.clone()) };
         let bytes = if float8 { Cow::Owned(float8::to_bf16(&bytes)) } else { bytes };
         let bytes = if neighbours > 0 { Cow::Owned(in_order(&bytes, rows, neighbours)) } else { bytes };
@@ -141,9 +141,9 @@ pub async fn arrive<'a>(tensors: &[&Tensor<'a>]) -> Result<Vec<Matrix<'a>>> {
 
 struct File {
     name: String,
-    /// Bytes that its header speaks of, with the header's.
+    /// The length of the file according to its header, in bytes.
     size: usize,
-    /// Bytes after those mean nothing: GGUF fills up the last tensor.
+    /// Whether bytes after `size` are padding: GGUF pads the last tensor.
     is_filled: bool,
     /// None once it is freed.
     content: Option<Bytes>,
@@ -151,12 +151,12 @@ struct File {
 
 struct Entry {
     file: usize,
-    /// None where numbers of this kind are not known.
+    /// None where the format of the numbers is unknown.
     dtype: Option<Dtype>,
     float8: bool,
     /// See [`Tensor`].
     neighbours: usize,
-    /// The file's name for it.
+    /// The file's name for the format.
     kind: String,
     shape: Vec<usize>,
     range: Range<usize>,
@@ -165,14 +165,14 @@ struct Entry {
 /// All tensors of a checkpoint by name; the files stay as they are.
 pub struct Tensors {
     files: Vec<File>,
-    /// Each tensor is read once at most.
+    /// Whether each tensor is read at most once.
     once: bool,
     entries: HashMap<String, Entry>,
 }
 
 impl Tensors {
     /// Reads the headers of `files` (name, content), once they have arrived. With `once` each tensor can be read
-    /// once, and its bytes may be freed then.
+    /// once, and its bytes may be freed afterwards.
     pub async fn new(files: &[(String, Bytes)], once: bool) -> Result<Self> {
         let mut tensors = Self { files: Vec::new(), once, entries: HashMap::new() };
         let mut names = None;
@@ -187,7 +187,7 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// Takes in a GGUF file; `names` are those of the model's first.
+    /// Adds the tensors of a GGUF file; `names` are those of the model's first file.
     async fn add_gguf(&mut self, name: &str, content: &Bytes, names: &mut Option<Names>) -> Result<()> {
         let bytes = gguf::header_bytes(name, &**content).await?;
         let header = gguf::Header::parse(name, &bytes)?;
@@ -212,7 +212,7 @@ impl Tensors {
         Ok(())
     }
 
-    /// Takes in a safetensors file that begins with `first`.
+    /// Adds the tensors of a safetensors file that begins with the bytes `first`.
     async fn add(&mut self, name: &str, content: &Bytes, first: &[u8]) -> Result<()> {
         let (start, header) = read_header(name, &**content, first).await?;
         let size = start.checked_add(header.data_len()).ok_or_else(|| cut_off(name))?;
@@ -228,7 +228,7 @@ impl Tensors {
         Ok(())
     }
 
-    /// Takes in a tensor of the file `file`.
+    /// Adds a tensor of the file `file`.
     fn insert(&mut self, file: &str, tensor: String, entry: Entry) -> Result<()> {
         let at = || format!("{file}, tensor {tensor}");
         if let Some(other) = self.entries.get(&tensor) {
@@ -245,7 +245,7 @@ impl Tensors {
         Ok(())
     }
 
-    /// Waits for the ends of the files, and checks that they are where the headers say.
+    /// Waits for the ends of the files, and checks their lengths against the headers.
     pub async fn whole(&self) -> Result<()> {
         for File { name, size, is_filled, content } in &self.files {
             let Some(content) = content else { continue };
@@ -262,7 +262,7 @@ impl Tensors {
         self.files.iter_mut().for_each(|file| file.content = None);
     }
 
-    /// The name of the format that most bytes have in the files (tensors share one in practice).
+    /// The name of the format with the most bytes in the files (in practice, most tensors have the same format).
     pub fn width(&self) -> String {
         let bytes = |dtype, float8| -> usize {
             let of_it = self.entries.values().filter(|e| e.dtype == Some(dtype) && e.float8 == float8);
@@ -316,7 +316,7 @@ impl Tensors {
         Ok(Tensor { rows: (shape[1] - first).div_ceil(step), cols: 1, view, ..row })
     }
 
-    /// The tensor `name`, of this shape in the file, as a matrix of so many rows.
+    /// The tensor `name`, of this shape in the file, as a matrix with this many rows.
     pub fn reshaped(&self, name: &str, shape: &[usize], rows: usize) -> Result<Tensor<'_>> {
         let whole = self.get(name, shape)?;
         Ok(Tensor { rows, cols: shape.iter().product::<usize>() / rows.max(1), ..whole })
@@ -392,10 +392,10 @@ impl Tensors {
     }
 }
 
-/// More tensors than any model has; a damaged header might speak of many more.
+/// More tensors than any model has; a damaged header might list many more.
 const MOST_TENSORS: usize = 1 << 19;
 
-/// The width in which a type of the file format is kept; none for types that hold no weights.
+/// The format in which numbers of this safetensors type are kept; none for types that hold no weights.
 fn width_of(dtype: safetensors::Dtype) -> Option<Dtype> {
     match dtype {
         safetensors::Dtype::F32 => Some(Dtype::F32),
@@ -409,13 +409,13 @@ fn cut_off(file: &str) -> Error {
     Error::model(file, "is cut off or has bytes too many; fetch it again")
 }
 
-/// Bytes that say how long the header is.
+/// The number of bytes of the header's length field.
 const LENGTH: usize = 8;
 
-/// The most bytes of a header, as the format's own library has it.
+/// The most bytes of a header, the same limit as in the format's own library.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// The header of a file that begins with `first`, and where it ends.
+/// Returns the header of a file that begins with the bytes `first`, and the offset of its end.
 async fn read_header(file: &str, content: &dyn Content, first: &[u8]) -> Result<(usize, Metadata)> {
     let damaged = |why: String| {
         Error::model(

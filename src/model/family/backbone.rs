@@ -1,5 +1,6 @@
-//! What the families share: a decoder with norms, rotary positions and grouped-query attention, in Hugging Face's
-//! config keys and tensor names. A family adds its defaults, changes what differs, and names its FFN's tensors.
+//! The parts that the families share: a decoder with norms, rotary positions and grouped-query attention, with the
+//! config keys and tensor names of Hugging Face. A family adds its defaults, changes what differs, and names its FFN's
+//! tensors.
 
 pub use super::defaults::Defaults;
 use super::rotary;
@@ -13,7 +14,7 @@ use crate::shape::{
 };
 use std::ops::RangeInclusive;
 
-/// Longest text that the engines keep room for; configs that allow more get this much.
+/// The longest context that the engines allocate; a larger value in a config is reduced to it.
 const MOST_CONTEXT: usize = 4096;
 
 /// The keys that all families have.
@@ -38,7 +39,7 @@ const KNOWN: [&str; 18] = [
     "mlp_bias",
 ];
 
-/// Sizes that are asked for, with room above those of published models. Products of a few of them fit 32 bits.
+/// Limits of the sizes in a config, above those of published models. Products of a few of them fit 32 bits.
 pub mod sizes {
     use super::RangeInclusive;
 
@@ -62,7 +63,7 @@ pub fn experts(keys: &Keys, [all, used, width]: [&str; 3]) -> Result<MoeShape> {
     Ok(MoeShape::mixtral(all, keys.needed(used, sizes::EXPERTS)?, keys.needed(width, sizes::INNER)?))
 }
 
-/// What a config asks to compute; `moe` gives the experts of each layer, `known` are the family's own keys.
+/// The architecture of a config; `moe` returns the experts of each layer, `known` are the family's own keys.
 pub fn architecture(
     keys: &Keys,
     defaults: &Defaults,
@@ -81,13 +82,13 @@ pub fn architecture(
         )));
     }
     let head_dim = head_dim.unwrap_or(hidden / heads);
-    // Null means as many as there are heads, a missing key the family's default.
+    // Null means one key/value head per head; a missing key means the family's default.
     let kv_heads = match keys.has("num_key_value_heads") {
         true => keys.size("num_key_value_heads", sizes::HEADS)?,
         false => defaults.kv_heads,
     };
     let context = keys.size("max_position_embeddings", 1..=usize::MAX)?.unwrap_or(defaults.context).min(MOST_CONTEXT);
-    // A window that no text fills is none.
+    // A window at least as long as the context limits nothing.
     let window = if defaults.has_window { keys.size("sliding_window", 0..=usize::MAX)? } else { None };
     let attention = AttentionShape {
         rope: Some(rotary::rope(keys, defaults, head_dim)?),
@@ -109,7 +110,7 @@ pub fn architecture(
     .checked()
 }
 
-/// Changes the attention of every layer that has one; `change` is given the layer's number.
+/// Calls `change` with the attention of every layer that has one, and the layer's number.
 pub fn each_attention(a: &mut Architecture, mut change: impl FnMut(usize, &mut AttentionShape)) {
     for (n, layer) in a.layers.iter_mut().enumerate() {
         if let Some(attention) = layer.attention_mut() {
@@ -121,7 +122,7 @@ pub fn each_attention(a: &mut Architecture, mut change: impl FnMut(usize, &mut A
 /// Options that would change the numbers and are not implemented are errors, never ignored. Gives whether the
 /// attention's products have biases.
 fn refuse_extras(keys: &Keys, defaults: &Defaults) -> Result<bool> {
-    // Two names of one function.
+    // "swish" is another name of "silu".
     if let Some(act) = keys.get("hidden_act").filter(|act| **act != "silu" && **act != "swish") {
         return Err(wrong(format!("hidden_act is {}; only \"silu\" (\"swish\") is known", short(act))));
     }
@@ -141,16 +142,16 @@ pub struct Names {
     pub mixer_norm: &'static str,
     /// The norm before the experts.
     pub ffn_norm: &'static str,
-    /// Attention's output.
+    /// The attention's output projection.
     pub output: &'static str,
     /// Norms of queries and keys.
     pub head_norms: [&'static str; 2],
-    /// The last norm, by its whole name.
+    /// The last norm, as a full name.
     pub last_norm: &'static str,
 }
 
 impl Names {
-    /// Those of most families.
+    /// The names in most families.
     pub const PLAIN: Self = Self {
         mixer_norm: "input_layernorm",
         ffn_norm: "post_attention_layernorm",
@@ -182,7 +183,7 @@ pub fn weights<'a>(
     };
     let embed = tensors.matrix("model.embed_tokens.weight", a.vocabulary, a.hidden)?;
     Ok(Weights {
-        // A row that no text asks for may hold anything; tied, each row is a part of every product.
+        // Untied, a row of a token that no text uses may hold anything; tied, every product uses each row.
         embed: if a.tied { embed } else { embed.of_single_rows() },
         layers: a.layers.iter().enumerate().map(layer).collect::<Result<_>>()?,
         norm: norm(names.last_norm)?,
@@ -220,7 +221,7 @@ fn mixer<'a>(
     }
 }
 
-/// As LFM2's checkpoints name them.
+/// The tensors of a convolution, by the names of LFM2's checkpoints.
 fn convolution<'a>(
     tensors: &'a Tensors,
     a: &Architecture,
@@ -279,7 +280,7 @@ fn attention<'a>(
     Ok((matrices, vectors))
 }
 
-/// As DeepSeek's checkpoints name them.
+/// The tensors of latent attention, by the names of DeepSeek's checkpoints.
 fn latent_attention<'a>(
     tensors: &'a Tensors,
     a: &Architecture,
@@ -312,7 +313,7 @@ fn latent_attention<'a>(
     Ok((matrices, vectors))
 }
 
-/// What an FFN calls gate, down and up in most families.
+/// The names of an FFN's gate, down and up projections in most families.
 pub const PROJECTIONS: [&str; 3] = ["gate_proj", "down_proj", "up_proj"];
 
 /// The SwiGLU matrices called `[w1, w2, w3]` under `at`.

@@ -1,5 +1,5 @@
-//! What the families share that follow DeepSeek: how experts are counted and weighed, which layers have them, shared
-//! experts as one of their common width, and latent attention.
+//! The parts shared by the families that follow DeepSeek: the experts' keys and weights, the layers that have experts,
+//! shared experts as one FFN of their common width, and latent attention.
 
 use super::backbone::{self, Defaults, sizes};
 use super::rotary::{self, RopeKeys};
@@ -10,7 +10,7 @@ use crate::model::weights::FfnWeights;
 use crate::shape::{AttentionShape, Gate, GroupLimit, GroupScore, LatentShape, MoeShape, Rope, SharedShape};
 use serde_json::Value;
 
-/// The keys that [`moe`] reads, and some of no effect.
+/// The keys that [`moe`] reads, and some without effect.
 pub const EXPERT_KEYS: [&str; 17] = [
     "n_routed_experts",
     "num_local_experts",
@@ -42,7 +42,7 @@ pub const LATENT_KEYS: [&str; 7] = [
     "rope_interleave",
 ];
 
-/// The experts that a config asks for, weighed by the softmax or the sigmoid of their logits.
+/// The experts of a config, weighted by the softmax or the sigmoid of their logits.
 pub fn moe(keys: &Keys, scores: &str) -> Result<MoeShape> {
     for (key, only) in [("scoring_func", scores), ("moe_layer_freq", "1")] {
         if let Some(value) = keys.get(key).filter(|value| value.to_string().trim_matches('"') != only) {
@@ -67,7 +67,7 @@ fn groups(keys: &Keys) -> Result<(usize, usize)> {
     Ok((size("n_group")?, size("topk_group")?))
 }
 
-/// DeepSeek-V2's: shares of all experts, not renormalised.
+/// DeepSeek-V2's gate: weights from a softmax over all experts, not renormalised.
 fn softmax_gate(keys: &Keys) -> Result<Gate> {
     let (groups, per_token) = groups(keys)?;
     let limit = match keys.get("topk_method").and_then(Value::as_str) {
@@ -78,7 +78,7 @@ fn softmax_gate(keys: &Keys) -> Result<Gate> {
     Ok(Gate { scale: scale(keys)?, group_limit: limit, ..Gate::softmax(false) })
 }
 
-/// DeepSeek-V3's: sigmoids with a bias that only the choice sees.
+/// DeepSeek-V3's gate: sigmoids, with a bias that affects only the choice.
 fn sigmoid_gate(keys: &Keys) -> Result<Gate> {
     let (groups, per_token) = groups(keys)?;
     let renormalise = !keys.has("norm_topk_prob") || keys.flag("norm_topk_prob")?;

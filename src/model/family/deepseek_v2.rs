@@ -10,10 +10,10 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, Mixer};
 use serde_json::Value;
 
-/// What transformers' `DeepseekV2Config` takes where a key is missing.
+/// The defaults of transformers' `DeepseekV2Config`.
 const DEFAULTS: Defaults = Defaults { context: 2048, head_dim: Some(64), ..Defaults::PLAIN };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let of_layer = deepseek::of_layer(&keys, deepseek::moe(&keys, "softmax")?)?;

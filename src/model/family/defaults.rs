@@ -1,6 +1,6 @@
-//! What a family takes where a config says nothing.
+//! A family's default values for keys that a config lacks.
 
-/// What a family takes where a key is missing, and what it knows.
+/// A family's default values for missing keys, and which optional keys it supports.
 pub struct Defaults {
     /// `max_position_embeddings`
     pub context: usize,
@@ -12,20 +12,20 @@ pub struct Defaults {
     pub rope_theta: f32,
     /// `num_key_value_heads`; none for as many as there are heads.
     pub kv_heads: Option<usize>,
-    /// `head_dim`; none for the share of a head in the residual stream.
+    /// `head_dim`; none for the width of the residual stream divided by the number of heads.
     pub head_dim: Option<usize>,
-    /// Whether it knows `sliding_window`, of all layers.
+    /// Whether it supports `sliding_window`, for all layers.
     pub has_window: bool,
-    /// `attention_bias`, where it knows that key.
+    /// `attention_bias`, where it supports that key.
     pub bias: Option<bool>,
-    /// `partial_rotary_factor`, where it knows that key.
+    /// `partial_rotary_factor`, where it supports that key.
     pub partial: Option<f32>,
     /// `tie_word_embeddings`
     pub tied: bool,
 }
 
 impl Defaults {
-    /// Those of most families.
+    /// The defaults of most families.
     pub const PLAIN: Self = Self {
         context: 2048,
         norm_eps: 1e-6,

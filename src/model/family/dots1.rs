@@ -1,4 +1,4 @@
-//! dots.llm1: `Dots1ForCausalLM` of Hugging Face transformers: heads normed one by one, DeepSeek-V3's experts.
+//! dots.llm1: `Dots1ForCausalLM` of Hugging Face transformers: each head normed separately, DeepSeek-V3's experts.
 
 use super::backbone::{self, Defaults, Names};
 use super::{deepseek, qwen};
@@ -9,10 +9,10 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, HeadNorm};
 use serde_json::Value;
 
-/// What transformers' `Dots1Config` takes where a key is missing.
+/// The defaults of transformers' `Dots1Config`.
 const DEFAULTS: Defaults = Defaults { kv_heads: Some(32), bias: Some(false), ..Defaults::PLAIN };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let of_layer = deepseek::of_layer(&keys, deepseek::moe(&keys, "sigmoid")?)?;

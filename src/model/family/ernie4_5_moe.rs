@@ -1,5 +1,5 @@
-//! ERNIE 4.5 MoE: `Ernie4_5_MoeForCausalLM` of Hugging Face transformers: numbers of a head turn in neighbouring pairs,
-//! a softmax with a bias for the choice, shared experts.
+//! ERNIE 4.5 MoE: `Ernie4_5_MoeForCausalLM` of Hugging Face transformers: rotated pairs are neighbouring dimensions;
+//! the gate is a softmax with a bias for the choice; there are shared experts.
 
 use super::backbone::{self, Defaults, Names, sizes};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, Gate, GateKind, MoeShape, SharedShape};
 use serde_json::Value;
 
-/// What transformers' `Ernie4_5_MoeConfig` takes where a key is missing.
+/// The defaults of transformers' `Ernie4_5_MoeConfig`.
 const DEFAULTS: Defaults =
     Defaults { context: 131_072, norm_eps: 1e-5, rope_theta: 5e5, kv_heads: Some(4), tied: true, ..Defaults::PLAIN };
 
@@ -34,7 +34,7 @@ const KNOWN: [&str; 17] = [
     "num_nextn_predict_layers",
 ];
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let used = if keys.has("moe_k") { "moe_k" } else { "num_experts_per_tok" };

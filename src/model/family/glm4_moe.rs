@@ -1,4 +1,4 @@
-//! GLM-4.5 and 4.6: `Glm4MoeForCausalLM` of Hugging Face transformers: half of each head turns, DeepSeek-V3's experts.
+//! GLM-4.5 and 4.6: `Glm4MoeForCausalLM` of Hugging Face transformers: half of each head rotated, DeepSeek-V3's gate.
 
 use super::backbone::{self, Defaults, Names};
 use super::deepseek;
@@ -9,7 +9,7 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, HeadNorm};
 use serde_json::Value;
 
-/// What transformers' `Glm4MoeConfig` takes where a key is missing.
+/// The defaults of transformers' `Glm4MoeConfig`.
 const DEFAULTS: Defaults = Defaults {
     context: 131_072,
     norm_eps: 1e-5,
@@ -19,7 +19,7 @@ const DEFAULTS: Defaults = Defaults {
     ..Defaults::PLAIN
 };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let of_layer = deepseek::of_layer(&keys, deepseek::moe(&keys, "sigmoid")?)?;

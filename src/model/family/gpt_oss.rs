@@ -1,5 +1,5 @@
 //! gpt-oss: `GptOssForCausalLM` of Hugging Face transformers: attention sinks, a window in every second layer, biases
-//! everywhere, clamped SwiGLU. Gate and up lie interleaved, and expert matrices on their side.
+//! everywhere, clamped SwiGLU. Rows of gate and up alternate, and the experts' matrices are stored transposed.
 
 use super::backbone::{self, Defaults, Names};
 use super::{mixtral, qwen};
@@ -10,7 +10,7 @@ use crate::model::weights::{ExpertWeights, FfnWeights, Weights};
 use crate::shape::{Activation, Architecture, MoeShape};
 use serde_json::Value;
 
-/// What transformers' `GptOssConfig` takes where a key is missing.
+/// The defaults of transformers' `GptOssConfig`.
 const DEFAULTS: Defaults = Defaults {
     context: 131_072,
     norm_eps: 1e-5,
@@ -21,7 +21,7 @@ const DEFAULTS: Defaults = Defaults {
     ..Defaults::PLAIN
 };
 
-/// The family's own keys, and some of no effect.
+/// The family's own keys, and some without effect.
 const KNOWN: [&str; 7] = [
     "experts_per_token",
     "initial_context_length",
@@ -32,7 +32,7 @@ const KNOWN: [&str; 7] = [
     "num_experts",
 ];
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let number = |key, default| Ok::<f32, Error>(keys.number(key, 1e-3..=1e6)?.unwrap_or(default));

@@ -1,5 +1,5 @@
 //! Granite 3 MoE: `GraniteMoeForCausalLM` of Hugging Face transformers. Embeddings, residual connections, attention
-//! and logits have multipliers; experts lie stacked in one tensor.
+//! and logits have multipliers; the experts are stacked in one tensor.
 
 use super::backbone::{self, Defaults, Names, sizes};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::model::weights::{FfnWeights, Weights};
 use crate::shape::{Architecture, MoeShape};
 use serde_json::Value;
 
-/// What transformers' `GraniteMoeConfig` takes where a key is missing.
+/// The defaults of transformers' `GraniteMoeConfig`.
 const DEFAULTS: Defaults = Defaults { bias: Some(false), ..Defaults::PLAIN };
 
 /// The family's own keys.
@@ -22,13 +22,13 @@ pub const KNOWN: [&str; 6] = [
     "logits_scaling",
 ];
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     described(&keys, moe(&keys)?, &KNOWN)
 }
 
-/// The experts that a config asks for.
+/// The experts of a config.
 pub fn moe(keys: &Keys) -> Result<MoeShape> {
     let count = |key, default| Ok::<_, crate::error::Error>(keys.size(key, sizes::EXPERTS)?.unwrap_or(default));
     let (experts, used) = (count("num_local_experts", 8)?, count("num_experts_per_tok", 2)?);
@@ -52,7 +52,7 @@ pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>
     backbone::weights(tensors, a, &Names::PLAIN, |at, moe| ffn(tensors, at, moe, a.hidden))
 }
 
-/// Router and experts of the layer `at`: as published, or as transformers 5 has them in memory.
+/// Router and experts of the layer `at`: as published, or as transformers 5 stores them in memory.
 pub fn ffn<'a>(tensors: &'a Tensors, at: &str, moe: &MoeShape, hidden: usize) -> Result<FfnWeights<'a>> {
     let at = format!("{at}.block_sparse_moe");
     let is_published = tensors.has(&format!("{at}.input_linear.weight"));

@@ -9,7 +9,7 @@ use crate::model::weights::{ExpertWeights, Weights};
 use crate::shape::{Architecture, MoeShape, SharedShape};
 use serde_json::Value;
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let width = keys.size("shared_intermediate_size", 0..=*sizes::INNER.end())?.unwrap_or(1024);

@@ -10,7 +10,7 @@ use crate::model::weights::{FfnWeights, Weights};
 use crate::shape::{Architecture, ConvolutionShape, Gate, HeadNorm, Mixer, MoeShape};
 use serde_json::Value;
 
-/// What transformers' `Lfm2MoeConfig` takes where a key is missing.
+/// The defaults of transformers' `Lfm2MoeConfig`.
 const DEFAULTS: Defaults = Defaults {
     context: 128_000,
     norm_eps: 1e-5,
@@ -45,7 +45,7 @@ const KNOWN: [&str; 12] = [
     "block_auto_adjust_ff_dim",
 ];
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let bias = !keys.has("use_expert_bias") || keys.flag("use_expert_bias")?;

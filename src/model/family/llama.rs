@@ -7,11 +7,11 @@ use crate::model::tensors::Tensors;
 use crate::model::weights::Weights;
 use crate::shape::{Architecture, MoeShape};
 
-/// What transformers' `LlamaConfig` takes where a key is missing.
+/// The defaults of transformers' `LlamaConfig`.
 /// `LlamaForCausalLM` does not read `sliding_window`.
 const DEFAULTS: Defaults = Defaults { bias: Some(false), ..Defaults::PLAIN };
 
-/// What a Llama config asks to compute.
+/// The architecture of a Llama config.
 pub fn architecture(config: &serde_json::Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let inner = backbone::intermediate(&keys)?;

@@ -1,5 +1,5 @@
-//! MiniMax-M2: `MiniMaxM2ForCausalLM` of Hugging Face transformers: queries and keys normed over all heads, a part of
-//! each head turns, sigmoids with a bias for the choice.
+//! MiniMax-M2: `MiniMaxM2ForCausalLM` of Hugging Face transformers: queries and keys are normed over all heads, a part
+//! of each head is rotated, and the gate is a sigmoid with a bias for the choice.
 
 use super::backbone::{self, Defaults, Names};
 use super::mixtral;
@@ -10,7 +10,7 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, Gate, HeadNorm, MoeShape, Rope};
 use serde_json::Value;
 
-/// What transformers' `MiniMaxM2Config` takes where a key is missing.
+/// The defaults of transformers' `MiniMaxM2Config`.
 const DEFAULTS: Defaults = Defaults {
     context: 196_608,
     rope_theta: 5e6,
@@ -20,7 +20,7 @@ const DEFAULTS: Defaults = Defaults {
     ..Defaults::PLAIN
 };
 
-/// The family's own keys, and some of no effect.
+/// The family's own keys, and some without effect.
 const KNOWN: [&str; 9] = [
     "num_local_experts",
     "num_experts",
@@ -33,7 +33,7 @@ const KNOWN: [&str; 9] = [
     "shared_intermediate_size",
 ];
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let moe = MoeShape { gate: Some(Gate::sigmoid_bias(1.0)), bias: true, ..mixtral::moe(&keys)? };

@@ -8,7 +8,7 @@ use crate::model::weights::{FfnWeights, Weights};
 use crate::shape::{Architecture, MoeShape};
 use serde_json::Value;
 
-/// What transformers' `MixtralConfig` takes where a key is missing.
+/// The defaults of transformers' `MixtralConfig`.
 pub const DEFAULTS: Defaults = Defaults {
     context: 4096 * 32,
     norm_eps: 1e-5,
@@ -18,18 +18,17 @@ pub const DEFAULTS: Defaults = Defaults {
     ..Defaults::PLAIN
 };
 
-/// The keys that say how many experts there are. `num_experts` is another name of `num_local_experts`, and goes before
-/// it.
+/// The keys for the number of experts. `num_experts` is another name of `num_local_experts` and takes precedence.
 pub const KNOWN: [&str; 3] = ["num_local_experts", "num_experts", "num_experts_per_tok"];
 
-/// The experts that a Mixtral config asks for.
+/// The experts of a Mixtral config.
 pub fn moe(keys: &Keys) -> Result<MoeShape> {
     let count = |key| keys.size(key, sizes::EXPERTS);
     let experts = count("num_experts")?.or(count("num_local_experts")?).unwrap_or(8);
     Ok(MoeShape::mixtral(experts, count("num_experts_per_tok")?.unwrap_or(2), backbone::intermediate(keys)?))
 }
 
-/// What a Mixtral config asks to compute.
+/// The architecture of a Mixtral config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let moe = moe(&keys)?;

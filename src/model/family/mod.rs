@@ -36,13 +36,13 @@ use serde_json::Value;
 pub struct Family {
     /// Its `model_type` in config.json.
     pub name: &'static str,
-    /// What a config asks to compute.
+    /// Returns the architecture of a config.
     pub architecture: fn(&Value) -> Result<Architecture>,
     /// Views of all tensors, with their shapes checked.
     pub weights: for<'a> fn(&'a Tensors, &Architecture) -> Result<Weights<'a>>,
 }
 
-/// A line of the table: the family of the file of this name.
+/// An entry of the table: the family in the file of this name.
 macro_rules! family {
     ($name:ident) => {
         Family { name: stringify!($name), architecture: $name::architecture, weights: $name::weights }
@@ -72,7 +72,7 @@ static FAMILIES: [Family; 19] = [
     family!(qwen2),
 ];
 
-/// Families that are known and need an operation which no kernel does yet.
+/// Families that need an operation for which there is no kernel yet, and that operation.
 const HYBRIDS: [(&str, &str); 12] = [
     ("bamba", "state-space layers (Mamba-2)"),
     ("falcon_h1", "state-space layers (Mamba-2)"),
@@ -88,7 +88,7 @@ const HYBRIDS: [(&str, &str); 12] = [
     ("llama4_text", "experts whose inputs are scaled"),
 ];
 
-/// The family that a config names.
+/// Returns the family that a config names.
 pub fn of(config: &Value) -> Result<&'static Family> {
     let name = config.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
     FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {

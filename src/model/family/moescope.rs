@@ -85,7 +85,7 @@ fn gate(router: &Router) -> Result<Gate> {
     })
 }
 
-/// Checks that all numbers are in a range where f32 can compute with them, and that the kind of gate has these keys.
+/// Checks that all numbers are in a range that f32 can handle, and that the kind of gate has these keys.
 fn check(router: &Router, kind: GateKind) -> Result<()> {
     let wrong = |why: String| Err(Error::model("config.json", why));
     let numbers = [

@@ -9,10 +9,10 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, HeadNorm};
 use serde_json::Value;
 
-/// What transformers' `OlmoeConfig` takes where a key is missing.
+/// The defaults of transformers' `OlmoeConfig`.
 const DEFAULTS: Defaults = Defaults { context: 4096, norm_eps: 1e-5, bias: Some(false), ..Defaults::PLAIN };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let moe = qwen::moe(&keys, "intermediate_size")?;

@@ -11,7 +11,7 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, Gate, GateKind, MoeShape, Scaling};
 use serde_json::Value;
 
-/// What transformers' `PhimoeConfig` takes where a key is missing.
+/// The defaults of transformers' `PhimoeConfig`.
 const DEFAULTS: Defaults = Defaults {
     context: 4096 * 32,
     norm_eps: 1e-5,
@@ -25,7 +25,7 @@ const DEFAULTS: Defaults = Defaults {
 /// The family's own keys.
 const KNOWN: [&str; 4] = ["lm_head_bias", "input_jitter_noise", "router_jitter_noise", "num_experts"];
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let jitter = keys.number("router_jitter_noise", 0.0..=1.0)?.unwrap_or(0.01);
@@ -39,7 +39,7 @@ pub fn architecture(config: &Value) -> Result<Architecture> {
     a.layer_norm = true;
     a.head_bias = keys.flag("lm_head_bias")?;
     if let Some((original, scaling)) = short_texts(&keys)? {
-        // Longer texts would turn in another way from their first token on.
+        // For longer texts all rotations would differ, from the first token on.
         a.context = a.context.min(original);
         backbone::each_attention(&mut a, |_, attention| {
             attention.rope.iter_mut().for_each(|rope| rope.scaling = scaling.clone());

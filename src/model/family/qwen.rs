@@ -1,4 +1,4 @@
-//! What the Qwen families share: how experts are counted, which layers have them, and which layers have a window.
+//! The parts shared by the Qwen families: the experts' keys, the layers with experts, and those with a window.
 
 use super::backbone::sizes;
 use crate::error::Result;
@@ -15,7 +15,7 @@ pub const LAYER_KEYS: [&str; 3] = ["moe_intermediate_size", "decoder_sparse_step
 /// The keys that [`windows`] reads.
 pub const WINDOW_KEYS: [&str; 3] = ["use_sliding_window", "sliding_window", "layer_types"];
 
-/// The experts that a config asks for, with their width under the key `width`: the softmax of all router logits,
+/// The experts of a config, with their width under the key `width`. The gate is a softmax of all router logits,
 /// renormalised where `norm_topk_prob` is set.
 pub fn moe(keys: &Keys, width: &str) -> Result<MoeShape> {
     let count = |key| keys.size(key, sizes::EXPERTS);
@@ -26,7 +26,7 @@ pub fn moe(keys: &Keys, width: &str) -> Result<MoeShape> {
     Ok(MoeShape { gate, ..MoeShape::mixtral(experts, used, keys.needed(width, sizes::INNER)?) })
 }
 
-/// Which layers have one FFN and no experts.
+/// Returns a function that says whether a layer is dense: it has one FFN and no experts.
 pub fn is_dense(keys: &Keys, experts: usize) -> Result<impl Fn(usize) -> bool + use<>> {
     let every = keys.size("decoder_sparse_step", 1..=usize::MAX)?.unwrap_or(1);
     let dense = match keys.get("mlp_only_layers") {
@@ -48,7 +48,7 @@ pub fn windows(keys: &Keys, layers: usize, from: usize) -> Result<Vec<Option<usi
     if keys.flag("use_sliding_window")? { windows_of(keys, layers, from) } else { Ok(vec![None; layers]) }
 }
 
-/// As [`windows`], without the key that switches them on.
+/// Like [`windows`], without the key that switches them on.
 pub fn windows_of(keys: &Keys, layers: usize, from: usize) -> Result<Vec<Option<usize>>> {
     let window = keys.size("sliding_window", 0..=usize::MAX)?;
     let types = layer_types(keys, layers)?;
@@ -56,7 +56,7 @@ pub fn windows_of(keys: &Keys, layers: usize, from: usize) -> Result<Vec<Option<
     Ok((0..layers).map(|n| window.filter(|_| slides(n))).collect())
 }
 
-/// `layer_types`, one name a layer; none where the key is missing.
+/// `layer_types`, one name per layer; none where the key is missing.
 pub fn layer_types(keys: &Keys, layers: usize) -> Result<Option<Vec<String>>> {
     let Some(value) = keys.get("layer_types") else { return Ok(None) };
     let names = value.as_array().and_then(|list| list.iter().map(|name| name.as_str().map(str::to_owned)).collect());

@@ -9,17 +9,17 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, MoeShape};
 use serde_json::Value;
 
-/// What transformers' `Qwen2Config` takes where a key is missing.
+/// The defaults of transformers' `Qwen2Config`.
 const DEFAULTS: Defaults = Defaults { context: 32768, kv_heads: Some(32), ..Defaults::PLAIN };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let mut a = dense(&Keys::of(config)?, &DEFAULTS)?;
     backbone::each_attention(&mut a, |_, attention| attention.bias = true);
     a.checked()
 }
 
-/// A dense Qwen model, with the windows that it asks for.
+/// The architecture of a dense Qwen model, with its windows.
 pub fn dense(keys: &Keys, defaults: &Defaults) -> Result<Architecture> {
     let inner = backbone::intermediate(keys)?;
     let mut a = backbone::architecture(keys, defaults, |_| MoeShape::dense(inner), &qwen::WINDOW_KEYS)?;

@@ -1,5 +1,5 @@
 //! Qwen2-MoE and Qwen1.5-MoE: `Qwen2MoeForCausalLM` of Hugging Face transformers. Queries, keys and values have biases;
-//! a shared expert of its own width is weighed by a sigmoid.
+//! a shared expert of its own width is weighted by a sigmoid.
 
 use super::backbone::{self, Defaults, Names, sizes};
 use super::qwen;
@@ -10,10 +10,10 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, MoeShape, SharedShape};
 use serde_json::Value;
 
-/// What transformers' `Qwen2MoeConfig` takes where a key is missing.
+/// The defaults of transformers' `Qwen2MoeConfig`.
 const DEFAULTS: Defaults = Defaults { context: 32768, kv_heads: Some(16), ..Defaults::PLAIN };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let intermediate = keys.needed("shared_expert_intermediate_size", sizes::INNER)?;

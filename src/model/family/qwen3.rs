@@ -9,11 +9,11 @@ use serde_json::Value;
 
 pub use super::qwen2::weights;
 
-/// What transformers' `Qwen3Config` takes where a key is missing.
+/// The defaults of transformers' `Qwen3Config`.
 const DEFAULTS: Defaults =
     Defaults { context: 32768, kv_heads: Some(32), head_dim: Some(128), bias: Some(false), ..Defaults::PLAIN };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let mut a = qwen2::dense(&Keys::of(config)?, &DEFAULTS)?;
     backbone::each_attention(&mut a, |_, attention| attention.norm = Some(HeadNorm::Head));

@@ -9,10 +9,10 @@ use crate::model::weights::Weights;
 use crate::shape::{Architecture, HeadNorm, MoeShape};
 use serde_json::Value;
 
-/// What transformers' `Qwen3MoeConfig` takes where a key is missing.
+/// The defaults of transformers' `Qwen3MoeConfig`.
 const DEFAULTS: Defaults = Defaults { context: 32768, kv_heads: Some(4), bias: Some(false), ..Defaults::PLAIN };
 
-/// What a config asks to compute.
+/// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
     let moe = qwen::moe(&keys, "moe_intermediate_size")?;

@@ -1,4 +1,4 @@
-//! The rotary positions that a config asks for, found where `transformers` finds them.
+//! Reads the rotary positions of a config from the same keys as `transformers`.
 
 use super::defaults::Defaults;
 use crate::error::Result;
@@ -10,15 +10,15 @@ use std::ops::RangeInclusive;
 const THETA: RangeInclusive<f32> = 1e-3..=1e30;
 const FACTOR: RangeInclusive<f32> = 1e-3..=1e6;
 
-/// What a config says of rotary positions: `rope_scaling` (the older name) where that says anything, `rope_parameters`
-/// otherwise.
+/// The keys of a config for rotary positions: `rope_scaling` (the older name) where that is not empty, otherwise
+/// `rope_parameters`.
 pub struct RopeKeys<'a> {
     at: &'static str,
     values: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> RopeKeys<'a> {
-    /// Those of a config.
+    /// Finds them in a config.
     pub fn of(keys: &Keys<'a>) -> Result<Self> {
         for at in ["rope_scaling", "rope_parameters"] {
             let Some(value) = keys.get(at) else { continue };
@@ -41,13 +41,13 @@ impl<'a> RopeKeys<'a> {
         self.get(key).map(|value| number(&format!("{}.{key}", self.at), value, range)).transpose()
     }
 
-    /// As [`Self::number`], of a key that must be there.
+    /// Like [`Self::number`], for a required key.
     fn needed(&self, key: &str) -> Result<f32> {
         let missing = || wrong(format!("{}.{key} is missing; this type of rotary positions needs it", self.at));
         self.number(key, FACTOR)?.ok_or_else(missing)
     }
 
-    /// The type: "default", "linear", "yarn"... `rope_type` is the newer name of `type`, and goes before it.
+    /// The type: "default", "linear", "yarn"... `rope_type` is the newer name of `type` and takes precedence.
     pub fn kind(&self) -> Result<&'a str> {
         match self.get("rope_type").or(self.get("type")) {
             None => Ok("default"),
@@ -74,7 +74,7 @@ pub fn rope(keys: &Keys, defaults: &Defaults, head_dim: usize) -> Result<Rope> {
     Ok(Rope { scaling: scaling(keys, &given)?, ..Rope::new(theta, dim) })
 }
 
-/// The part of a head that turns.
+/// The fraction of a head that is rotated.
 fn part(keys: &Keys, given: &RopeKeys, defaults: &Defaults) -> Result<f32> {
     let inside = given.number("partial_rotary_factor", 0.0..=1.0)?;
     let part = inside.or(keys.number("partial_rotary_factor", 0.0..=1.0)?).or(defaults.partial).unwrap_or(1.0);
@@ -114,13 +114,13 @@ fn scaling(keys: &Keys, given: &RopeKeys) -> Result<Scaling> {
                 attention: yarn_attention(given, factor)?,
             }
         }
-        // A family that knows it reads it by itself.
+        // A family that supports this type reads it in its own file.
         "longrope" if keys.get("model_type").is_some_and(|name| *name == "phimoe") => Scaling::None,
         _ => return Err(given.unknown(&Value::from(kind))),
     })
 }
 
-/// What queries and keys are multiplied by.
+/// The factor of queries and keys.
 fn yarn_attention(given: &RopeKeys, factor: f32) -> Result<f32> {
     if let Some(attention) = given.number("attention_factor", FACTOR)? {
         return Ok(attention);
