@@ -779,7 +779,8 @@ impl App {
         let url = location.pathname().unwrap_or_default() + &view;
         let history = window().history();
         let shown = location.search().unwrap_or_default() + &location.hash().unwrap_or_default();
-        let changed = shown != view;
+        // An address of Learn or Lab is that of the program that www/boot.js is about to load.
+        let changed = shown != view && !location.hash().unwrap_or_default().starts_with("#/");
         if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
             // Browsers refuse too many changes per second; the next update tries again.
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));
@@ -923,6 +924,7 @@ fn first_text(typed: &Typed, asked: Option<String>, kept: Option<String>) -> Str
 
 /// Starts the page in `#app`, or in the body where there is none.
 pub fn start() {
+    messages::begin(messages::ENGLISH);
     let props = AppProps { typed: Typed::read() };
     let root = document().get_element_by_id("app");
     let root = root.unwrap_or_else(|| gloo::utils::body().into());

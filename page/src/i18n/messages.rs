@@ -1,97 +1,12 @@
-//! The page's texts, apart from the code: `www/messages/LANGUAGE.json`, a flat map from key to text with
-//! `{name}` places, or to `{"one": .., "other": ..}` where the text depends on a number. English is built in;
-//! any other language is a new file and a line in `www/messages/index.json`, fetched when it is chosen.
+//! The page's texts, apart from the code: `www/messages/LANGUAGE.json`; and what the state says, in words.
 
-use crate::i18n::format;
 use crate::state::phrase::Phrase;
-use serde::Deserialize;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+pub use moescope_common::messages::{
+    Language, begin, choose, choose_english, fill, name_of, of_languages, plural, text,
+};
 
-const ENGLISH: &str = include_str!("../../../www/messages/en.json");
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Plain(String),
-    Plural(HashMap<String, String>),
-}
-
-type Texts = HashMap<String, Text>;
-
-struct Catalogue {
-    english: Texts,
-    chosen: Texts,
-}
-
-thread_local! {
-    static CATALOGUE: RefCell<Catalogue> = RefCell::new(Catalogue {
-        english: serde_json::from_str(ENGLISH).expect("en.json is checked by a test"),
-        chosen: Texts::new(),
-    });
-    static LANGUAGE: RefCell<String> = RefCell::new("en".into());
-}
-
-/// A language that the page has texts in.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Language {
-    /// Its BCP 47 code, which names its file.
-    pub code: String,
-    /// Its name in itself.
-    pub name: String,
-}
-
-/// Uses the texts of `json` (English where one is missing) and formats numbers as `language` does.
-pub fn choose(language: &str, json: &str) -> Result<(), serde_json::Error> {
-    let chosen = serde_json::from_str(json)?;
-    CATALOGUE.with_borrow_mut(|catalogue| catalogue.chosen = chosen);
-    LANGUAGE.set(language.to_owned());
-    format::choose(language);
-    Ok(())
-}
-
-/// Goes back to English.
-pub fn choose_english() {
-    CATALOGUE.with_borrow_mut(|catalogue| catalogue.chosen = Texts::new());
-    LANGUAGE.set("en".into());
-    format::choose("en");
-}
-
-/// The text of `key` with `places` filled in. Used through [`t!`].
-pub fn text(key: &str, places: &[(&str, String)]) -> String {
-    look_up(key, |text| match text {
-        Text::Plain(text) => Some(fill(text, places)),
-        Text::Plural(_) => None,
-    })
-}
-
-/// The text of `key` for the number `n`, which fills the place `{n}`. Used through [`t!`].
-pub fn plural(key: &str, n: usize, places: &[(&str, String)]) -> String {
-    let mut all = vec![("n", format::count(n as f64))];
-    all.extend(places.iter().cloned());
-    let form = format::plural_form(n);
-    look_up(key, |text| match text {
-        Text::Plain(text) => Some(fill(text, &all)),
-        Text::Plural(forms) => forms.get(&form).or_else(|| forms.get("other")).map(|text| fill(text, &all)),
-    })
-}
-
-/// The name of an example or a kind of text. The data have it, in English; a language may have its own, as `KIND.ID`.
-pub fn name_of(kind: &str, id: &str, otherwise: &str) -> String {
-    let own = |text: &Text| match text {
-        Text::Plain(text) => Some(text.clone()),
-        Text::Plural(_) => None,
-    };
-    CATALOGUE
-        .with_borrow(|catalogue| catalogue.chosen.get(&format!("{kind}.{id}")).and_then(own))
-        .unwrap_or_else(|| otherwise.to_owned())
-}
-
-/// The one of some texts that is in the language chosen, else the English one.
-pub fn of_languages(texts: &BTreeMap<String, String>) -> String {
-    let language = LANGUAGE.with_borrow(Clone::clone);
-    texts.get(&language).or_else(|| texts.get("en")).cloned().unwrap_or_default()
-}
+/// The texts that are built in.
+pub const ENGLISH: &str = include_str!("../../../www/messages/en.json");
 
 /// A phrase in words.
 pub fn say(phrase: &Phrase) -> String {
@@ -102,30 +17,6 @@ pub fn say(phrase: &Phrase) -> String {
             count.map_or_else(|| text(key, &places), |count| plural(key, count, &places))
         }
     }
-}
-
-fn look_up(key: &str, use_text: impl Fn(&Text) -> Option<String>) -> String {
-    CATALOGUE.with_borrow(|catalogue| {
-        let texts = [&catalogue.chosen, &catalogue.english];
-        texts.into_iter().filter_map(|texts| texts.get(key)).find_map(use_text).unwrap_or_else(|| key.to_owned())
-    })
-}
-
-/// `text` with its places filled.
-pub fn fill(text: &str, places: &[(&str, String)]) -> String {
-    let mut filled = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let Some(close) = rest[open..].find('}').map(|at| open + at) else { break };
-        filled.push_str(&rest[..open]);
-        match places.iter().find(|(name, _)| *name == &rest[open + 1..close]) {
-            Some((_, value)) => filled.push_str(value),
-            None => filled.push_str(&rest[open..=close]),
-        }
-        rest = &rest[close + 1..];
-    }
-    filled.push_str(rest);
-    filled
 }
 
 /// A text of the page: `t!("key")`, `t!("key", name = value)`, and for texts that depend on a number

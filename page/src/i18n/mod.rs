@@ -1,4 +1,4 @@
 //! Messages and numbers in the visitor's language.
 
-pub(crate) mod format;
+pub(crate) use moescope_common::format;
 pub(crate) mod messages;

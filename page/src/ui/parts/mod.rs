@@ -1,7 +1,8 @@
 //! Small parts that many views use.
 
+pub(crate) use moescope_common::icon;
+
 pub(crate) mod bar;
 pub(crate) mod dialog;
-pub(crate) mod icon;
 pub(crate) mod popup;
 pub(crate) mod radio_group;

@@ -1,7 +1,7 @@
 //! Dark or light: as the system says, until the visitor chooses.
 
-use crate::ui::browser::canvas::forget_look;
-use crate::ui::browser::storage;
+use crate::canvas::forget_look;
+use crate::storage;
 use gloo::events::EventListener;
 use gloo::utils::{document, window};
 

@@ -24,6 +24,7 @@ pub fn icon(name: &'static str) -> Html {
         "gear" => "M2 4.5h7M12 4.5h2M10.5 3v3M2 11.5h2M7 11.5h7M5.5 10v3",
         "more" => "M3.5 8h.01M8 8h.01M12.5 8h.01",
         "down" => "M4 6l4 4 4-4",
+        "step" => "M4 3l5 5-5 5zM12 3v10",
         "save" => "M8 2v8M4.8 7L8 10.2 11.2 7M3 13.5h10",
         _ => "",
     };
