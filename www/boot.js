@@ -5,6 +5,18 @@
 /** Where the files of this version of the program are. */
 const HERE = new URL("./", document.currentScript.src);
 
+/** Whether an address is of Learn or Lab, which are a program of their own: `#/learn`, `#/learn/NAME`, `#/lab/NAME`. */
+const isLab = () => /^#\/(learn|lab)(?![^/?])/.test(location.hash);
+
+/** Whether this page is Learn or Lab. A link to the other program loads the page anew. */
+const LAB = isLab();
+addEventListener("hashchange", (event) => {
+  if (isLab() !== LAB) {
+    event.stopImmediatePropagation(); // The program that goes does not know such an address.
+    location.reload();
+  }
+});
+
 /** Why this browser cannot run the page, or "" if it can. */
 function obstacle() {
   const advice = "A current Chrome, Edge, Firefox or Safari can.";
@@ -166,6 +178,40 @@ function whenOpened(then) {
   }).observe(document.body, { attributes: true });
 }
 
+/** The program of Learn and Lab, with its styles. */
+async function loadLab() {
+  const style = document.createElement("link");
+  style.rel = "stylesheet";
+  style.href = new URL("lab/style.css", HERE);
+  const styled = new Promise((done) => (style.onload = style.onerror = done));
+  document.head.append(style);
+  const program = fetchProgram(new URL("lab/lab_bg.wasm", HERE));
+  program.catch(() => {}); // It is told below.
+  const { default: init, start } = await import("./lab/lab.js");
+  await Promise.all([init({ module_or_path: program }), styled]);
+  return start;
+}
+
+/** The program of Explore. */
+async function loadExplore() {
+  reportWorkersThatDoNotStart();
+  showFirstText();
+  const { programUrl } = await import("./program.js");
+  const program = fetchProgram(programUrl());
+  program.catch(() => {}); // It is told below.
+  const { default: init, start } = await import("./moescope.js");
+  // Starting the program holds the page up: what is there can be seen and typed in before.
+  await painted();
+  await init({ module_or_path: program });
+  return start;
+}
+
+/** The first screen has Explore's text box and the size of its program. */
+function prepareForLab() {
+  document.getElementById("boot-text").hidden = true;
+  document.getElementById("boot-progress").max = Number(document.body.dataset.labBytes);
+}
+
 async function boot() {
   document.querySelector(".boot-late").remove();
   const problem = obstacle();
@@ -173,16 +219,11 @@ async function boot() {
     showProblem(problem);
     return;
   }
-  reportWorkersThatDoNotStart();
-  showFirstText();
+  if (LAB) {
+    prepareForLab();
+  }
   try {
-    const { programUrl } = await import("./program.js");
-    const program = fetchProgram(programUrl());
-    program.catch(() => {}); // It is told below.
-    const { default: init, start } = await import("./moescope.js");
-    // Starting the program holds the page up: what is there can be seen and typed in before.
-    await painted();
-    await init({ module_or_path: program });
+    const start = await (LAB ? loadLab() : loadExplore());
     await nextTask();
     // A browser may forbid it: then there is nothing to be kept.
     whenOpened(() => setTimeout(() => keep().catch(() => {}), 1000));

@@ -50,9 +50,12 @@ async function keepVersion({ page, build, names }) {
   const cache = await caches.open(VERSION + build);
   const directory = new URL(build, SITE).href;
   const listed = await (await fetchFile(new URL("files.json", directory))).json();
-  // Of the two programs a browser runs one.
-  const files = listed.filter((name) => !name.endsWith(".wasm")).map((name) => new URL(name, directory).href);
   const loaded = names.filter((name) => name.startsWith(directory)).map(keyOf);
+  // Learn and Lab are kept once they were visited. Of the programs a browser keeps those that it has run.
+  const isOfLab = (name) => name.startsWith("lab/") || name.startsWith("chapters/");
+  const hasLab = loaded.some((name) => name.startsWith(`${directory}lab/`));
+  const wanted = listed.filter((name) => !name.endsWith(".wasm") && (hasLab || !isOfLab(name)));
+  const files = wanted.map((name) => new URL(name, directory).href);
   for (const file of new Set([...files, ...loaded])) {
     if (!(await cache.match(file))) {
       await cache.put(file, await fetchFile(file));

@@ -7,7 +7,7 @@
 //! them. Files of two versions therefore never share an address, and caches may keep them for ever. Only index.html
 //! names the version.
 
-use crate::wasm::{self, MODULE, Profile, RELAXED_PROGRAM};
+use crate::wasm::{self, LAB, MODULE, Profile, RELAXED_PROGRAM};
 use crate::{licences, workspace};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,9 @@ const EXTRAS: [&str; 4] = ["experts.json", "curves.json", "training.json", "reco
 
 /// Placeholder in index.html for the size of the program in bytes, for its progress bar.
 const PROGRAM_BYTES: &str = "{{program-bytes}}";
+
+/// Placeholder for the size in bytes of the program of Learn and Lab.
+const LAB_BYTES: &str = "{{lab-bytes}}";
 
 /// Placeholder for the opening example, which is in the text box while the program loads.
 const OPENING_TEXT: &str = "{{opening-text}}";
@@ -56,12 +59,20 @@ pub struct Site {
     pub program: u64,
     /// Bytes of the program compressed with brotli; `None` in a development build.
     pub program_brotli: Option<u64>,
+    /// The program of Learn and Lab (WebAssembly and JavaScript) as it is, in bytes.
+    pub lab: u64,
+    /// That program compressed with brotli, in bytes; `None` in a development build.
+    pub lab_brotli: Option<u64>,
 }
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} files; the program is {} KB", self.directory.display(), self.files, kilobytes(self.program))?;
-        match self.program_brotli {
+        if let Some(bytes) = self.program_brotli {
+            write!(f, ", {} KB compressed with brotli", kilobytes(bytes))?;
+        }
+        write!(f, "; that of Learn and Lab is {} KB", kilobytes(self.lab))?;
+        match self.lab_brotli {
             Some(bytes) => write!(f, ", {} KB compressed with brotli", kilobytes(bytes)),
             None => Ok(()),
         }
@@ -161,17 +172,25 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
 
     // A browser loads one of the two programs.
     let program = [RELAXED_PROGRAM.to_owned(), format!("{MODULE}.js")];
-    let size = |suffix: &str| -> Option<u64> {
+    let lab = [lab_program(), format!("{LAB}/{LAB}.js")];
+    let size = |names: &[String; 2], suffix: &str| -> Option<u64> {
         let file = |name| out.join(&build).join(format!("{name}{suffix}"));
-        program.iter().map(|name| fs::metadata(file(name)).ok().map(|m| m.len())).sum()
+        names.iter().map(|name| fs::metadata(file(name)).ok().map(|m| m.len())).sum()
     };
     Ok(Site {
         directory: out.to_owned(),
         files: assets.len(),
-        program: size("").context("the program was not written")?,
-        program_brotli: size(".br"),
+        program: size(&program, "").context("the program was not written")?,
+        program_brotli: size(&program, ".br"),
+        lab: size(&lab, "").context("the program of Learn and Lab was not written")?,
+        lab_brotli: size(&lab, ".br"),
         build,
     })
+}
+
+/// The path of the WebAssembly of Learn and Lab.
+fn lab_program() -> String {
+    format!("{LAB}/{LAB}_bg.wasm")
 }
 
 /// The program's directory in the site at `directory`, as index.html names it: `build/HASH`.
@@ -266,15 +285,18 @@ fn read_to_string(path: &Path) -> Result<String> {
 
 /// The page with all placeholders filled in.
 fn index_html(template: &str, root: &Path, bindgen: &Path, build: &Path) -> Result<Vec<u8>> {
-    for place in [PROGRAM_BYTES, BUILD] {
+    for place in [PROGRAM_BYTES, LAB_BYTES, BUILD] {
         if !template.contains(place) {
             bail!("index.html has no {place}");
         }
     }
-    let program = bindgen.join(RELAXED_PROGRAM);
-    let bytes = fs::metadata(&program).with_context(|| format!("cannot read {}", program.display()))?.len();
+    let size = |name: &str| -> Result<String> {
+        let path = bindgen.join(name);
+        Ok(fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len().to_string())
+    };
     let build = format!("{}/", build.display()).replace('\\', "/");
-    let text = template.replace(PROGRAM_BYTES, &bytes.to_string()).replace(BUILD, &build);
+    let text = template.replace(PROGRAM_BYTES, &size(RELAXED_PROGRAM)?).replace(BUILD, &build);
+    let text = text.replace(LAB_BYTES, &size(&lab_program())?);
     let models = model_names(&root.join("www/models"))?.join("/");
     Ok(text.replace(OPENING_TEXT, &html(&opening_text(root)?)).replace(MODELS, &html(&models)).into_bytes())
 }
@@ -478,7 +500,8 @@ mod tests {
     fn sources(name: &str) -> Scratch {
         let scratch = Scratch::new(name);
         let shell = format!(
-            "<body data-build=\"{BUILD}\" data-models=\"{MODELS}\"><progress max=\"{PROGRAM_BYTES}\">\
+            "<body data-build=\"{BUILD}\" data-models=\"{MODELS}\" data-lab-bytes=\"{LAB_BYTES}\">\
+             <progress max=\"{PROGRAM_BYTES}\">\
              <textarea>{OPENING_TEXT}</textarea>"
         );
         scratch.write("index.html", &shell);
@@ -493,6 +516,8 @@ mod tests {
         scratch.write("bindgen/moescope_relaxed.wasm", "12345");
         scratch.write("bindgen/moescope_bg.wasm", "1234567");
         scratch.write("bindgen/moescope.js", "export default 1;");
+        scratch.write("bindgen/lab/lab_bg.wasm", "123");
+        scratch.write("bindgen/lab/lab.js", "export {};");
         scratch
     }
 
@@ -505,12 +530,12 @@ mod tests {
         let scratch = sources("assemble");
         let site = assemble_in(&scratch, Profile::Release);
         let read = |name: &Path| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
-        assert_eq!(site.files, 14);
-        assert_eq!(site.program, 22);
+        assert_eq!(site.files, 16);
+        assert_eq!((site.program, site.lab), (22, 13));
         assert!(site.build.starts_with("build") && site.build.to_str().unwrap().len() == "build/".len() + 16);
         assert_eq!(build_of(&site.directory).unwrap().join(""), site.build.join(""));
         let shell = format!(
-            "<body data-build=\"{}/\" data-models=\"main/second\"><progress max=\"5\">\
+            "<body data-build=\"{}/\" data-models=\"main/second\" data-lab-bytes=\"3\"><progress max=\"5\">\
              <textarea>a &lt; b &amp;&amp; c</textarea>",
             site.build.display()
         );
@@ -519,7 +544,15 @@ mod tests {
         assert_eq!(read(&site.build.join("moescope_relaxed.wasm")), "12345");
         assert_eq!(read(&site.build.join("moescope_bg.wasm")), "1234567");
         let files: Vec<String> = serde_json::from_str(&read(&site.build.join("files.json"))).unwrap();
-        let expected = ["examples.json", "moescope.js", "moescope_bg.wasm", "moescope_relaxed.wasm", "style.css"];
+        let expected = [
+            "examples.json",
+            "lab/lab.js",
+            "lab/lab_bg.wasm",
+            "moescope.js",
+            "moescope_bg.wasm",
+            "moescope_relaxed.wasm",
+            "style.css",
+        ];
         assert_eq!(files, expected);
         let models: serde_json::Value = serde_json::from_str(&read("models/index.json".as_ref())).unwrap();
         assert_eq!(

@@ -64,6 +64,18 @@ impl Package {
         }
     }
 
+    /// The texts of its licence; where it has none, those of another package of the same repository and licence.
+    fn texts_or_those_beside(&self, packages: &BTreeSet<Self>) -> Result<Vec<String>> {
+        let own = self.texts()?;
+        let is_beside = |other: &&Self| {
+            self.repository.is_some() && other.repository == self.repository && other.licence == self.licence
+        };
+        match packages.iter().filter(is_beside).find(|other| other.texts().is_ok_and(|texts| !texts.is_empty())) {
+            Some(other) if own.is_empty() => other.texts(),
+            _ => Ok(own),
+        }
+    }
+
     /// The texts of its licence. Where MIT is one of the choices, only the MIT text, because it names the authors.
     fn texts(&self) -> Result<Vec<String>> {
         let entries = fs::read_dir(&self.directory)
@@ -123,7 +135,7 @@ pub fn page() -> Result<String> {
         fs::read_to_string(workspace::root().join(STANDARD)).with_context(|| format!("cannot read {STANDARD}"))?;
     let mut texts = Vec::new();
     for package in &packages {
-        let own = package.texts()?;
+        let own = package.texts_or_those_beside(&packages)?;
         let has_standard = package.licence.as_deref().is_some_and(|licence| licence.contains("Apache-2.0"));
         if own.is_empty() && !has_standard {
             bail!("{} {} comes without the text of its licence", package.name, package.version);
@@ -144,7 +156,8 @@ fn packages(target: &str) -> Result<BTreeSet<Package>> {
 
 /// Name and version of every package in the program; build dependencies and procedural macros are left out.
 fn shipped() -> Result<BTreeSet<(String, String)>> {
-    let arguments = ["tree", "--package", "moescope-entry", "--target", setup::WASM_TARGET];
+    let packages = ["--package", "moescope-entry", "--package", "moescope-lab"];
+    let arguments = [&["tree"][..], &packages, &["--target", setup::WASM_TARGET]].concat();
     let edges = ["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"];
     let tree = cargo_prints(&[&arguments[..], &edges].concat())?;
     let package = |line: &str| {

@@ -16,6 +16,17 @@ use wasmparser::{Validator, WasmFeatures};
 /// The module has no relaxed `a * b + c`, so it was compiled with other flags; or it has another relaxed instruction,
 /// for which there is no rule here.
 pub fn without(module: &mut Module) -> Result<Vec<u8>> {
+    let (bytes, count) = lowered(module)?;
+    ensure!(count > 0, "the program has no relaxed SIMD: is `+relaxed-simd` missing in .cargo/config.toml?");
+    Ok(bytes)
+}
+
+/// Writes the module without relaxed SIMD, of which it may have none; gives its bytes, and how many instructions were
+/// replaced.
+///
+/// # Errors
+/// There is an instruction of relaxed SIMD for which there is no rule here.
+pub fn lowered(module: &mut Module) -> Result<(Vec<u8>, usize)> {
     let mut count = 0;
     let locals = &mut module.locals;
     for function in module.funcs.iter_mut() {
@@ -26,12 +37,11 @@ pub fn without(module: &mut Module) -> Result<Vec<u8>> {
             count += lower.count;
         }
     }
-    ensure!(count > 0, "the program has no relaxed SIMD: is `+relaxed-simd` missing in .cargo/config.toml?");
     let bytes = module.emit_wasm();
     Validator::new_with_features(WasmFeatures::default() - WasmFeatures::RELAXED_SIMD)
         .validate_all(&bytes)
         .context("xtask/src/relaxed.rs leaves an instruction of relaxed SIMD in the program")?;
-    Ok(bytes)
+    Ok((bytes, count))
 }
 
 /// Replaces the relaxed instructions of a function.

@@ -76,8 +76,8 @@ fn checks(steps: &mut Steps) -> Result<()> {
     steps.cargo("lints", &[&["clippy", "--workspace", "--all-targets"][..], &deny].concat())?;
     steps
         .cargo("lints of the browser tests", &[&["clippy", "--workspace", "--test", "browser"][..], &deny].concat())?;
-    let packages =
-        ["moescope", "moescope-page", "moescope-worker", "moescope-entry"].map(|name| ["--package", name]).concat();
+    let names = ["moescope", "moescope-common", "moescope-page", "moescope-worker", "moescope-entry", "moescope-lab"];
+    let packages = names.map(|name| ["--package", name]).concat();
     let wasm = [&["clippy"][..], &packages, &["--lib", "--target", setup::WASM_TARGET]].concat();
     steps.cargo("lints of the page's code", &[&wasm[..], &deny].concat())?;
     steps.command(

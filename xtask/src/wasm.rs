@@ -35,8 +35,11 @@ pub const PROGRAM: &str = "moescope_bg.wasm";
 /// The program for browsers with relaxed SIMD.
 pub const RELAXED_PROGRAM: &str = "moescope_relaxed.wasm";
 
+/// The directory and the name of the program of Learn and Lab: `lab/lab.js`, `lab/lab_bg.wasm`.
+pub const LAB: &str = "lab";
+
 /// Compiles the page's code. Empties `out` and writes `moescope.js`, both programs and the JavaScript snippets of the
-/// dependencies to it.
+/// dependencies to it, and the program of Learn and Lab to its directory `lab`.
 ///
 /// # Errors
 /// The target is missing and cannot be added, or the code does not compile.
@@ -46,22 +49,38 @@ pub fn build(profile: Profile, out: &Path) -> Result<()> {
     if out.exists() {
         std::fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
     }
+    let mut output = bind(&compiled, MODULE, profile)?;
+    output.emit(out)?;
+    let [plain, with_relaxed] = [PROGRAM, RELAXED_PROGRAM].map(|name| out.join(name));
+    std::fs::rename(&plain, with_relaxed)?;
+    let bytes = relaxed::without(output.wasm_mut())?;
+    std::fs::write(&plain, bytes).with_context(|| format!("cannot write {}", plain.display()))?;
+    build_lab(profile, &out.join(LAB))
+}
+
+/// Compiles the program of Learn and Lab, without relaxed SIMD: one file runs in every browser.
+fn build_lab(profile: Profile, out: &Path) -> Result<()> {
+    let compiled = compile("moescope-lab", profile)?;
+    let mut output = bind(&compiled, LAB, profile)?;
+    output.emit(out)?;
+    let program = out.join(format!("{LAB}_bg.wasm"));
+    let (bytes, _) = relaxed::lowered(output.wasm_mut())?;
+    std::fs::write(&program, bytes).with_context(|| format!("cannot write {}", program.display()))
+}
+
+/// What wasm-bindgen makes of a compiled module.
+fn bind(compiled: &Path, name: &str, profile: Profile) -> Result<wasm_bindgen_cli_support::Output> {
     // Function names are removed here, because rustc's own `strip` removes sections that wasm-bindgen reads.
     let release = profile == Profile::Release;
-    let mut output = Bindgen::new()
-        .input_path(&compiled)
-        .out_name(MODULE)
+    Bindgen::new()
+        .input_path(compiled)
+        .out_name(name)
         .web(true)?
         .typescript(false)
         .remove_name_section(release)
         .remove_producers_section(release)
         .generate_output()
-        .with_context(|| format!("wasm-bindgen cannot read {}", compiled.display()))?;
-    output.emit(out)?;
-    let [plain, with_relaxed] = [PROGRAM, RELAXED_PROGRAM].map(|name| out.join(name));
-    std::fs::rename(&plain, with_relaxed)?;
-    let bytes = relaxed::without(output.wasm_mut())?;
-    std::fs::write(&plain, bytes).with_context(|| format!("cannot write {}", plain.display()))
+        .with_context(|| format!("wasm-bindgen cannot read {}", compiled.display()))
 }
 
 /// Compiles bench/probe with the page's flags; returns the path of the `.wasm` file.

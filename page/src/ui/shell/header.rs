@@ -44,6 +44,7 @@ pub fn Header(props: &HeaderProps) -> Html {
     html! {
         <header>
             <span class="logo">{ mark() }{ t!("name") }</span>
+            { places() }
             <span class="grow"></span>
             <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()} model={props.model.clone()}
                 loading={props.loading} dispatch={props.dispatch.clone()} />
@@ -53,6 +54,17 @@ pub fn Header(props: &HeaderProps) -> Html {
                 refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />
             { more(props) }
         </header>
+    }
+}
+
+/// The three places of the page. Learn and Lab are another program: www/boot.js loads the page anew for them.
+fn places() -> Html {
+    html! {
+        <nav class="places" aria-label={t!("places")}>
+            <span data-testid="place-explore" aria-current="page">{ t!("place.explore") }</span>
+            <a href="#/learn" data-testid="place-learn">{ t!("place.learn") }</a>
+            <a href="#/lab/local-experts" data-testid="place-lab">{ t!("place.lab") }</a>
+        </nav>
     }
 }
 

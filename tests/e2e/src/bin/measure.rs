@@ -77,7 +77,8 @@ fn main() -> Result<()> {
 
 fn sizes(site: &Path) -> Result<()> {
     let build = xtask::dist::build_of(site)?;
-    let program = ["moescope_relaxed.wasm", "moescope_bg.wasm", "moescope.js"].map(|name| build.join(name));
+    let program = ["moescope_relaxed.wasm", "moescope_bg.wasm", "moescope.js", "lab/lab_bg.wasm", "lab/lab.js"]
+        .map(|name| build.join(name));
     let model = ["main/model.safetensors", "tokenizer/tokenizer.json"].map(|name| Path::new("models").join(name));
     for name in program.iter().chain(&model).map(|path| path.display()) {
         let bytes = |suffix: &str| std::fs::metadata(site.join(format!("{name}{suffix}"))).map(|file| file.len());

@@ -1,0 +1,44 @@
+//! The program of Learn and Lab, on the page and in the worker that trains. www/boot.js loads it for the addresses
+//! `#/learn`, `#/learn/NAME` and `#/lab/NAME`; Explore is another program.
+//!
+//! - `address`, `goal`, `controls`, `chapter`, `markup`, `curves`, `mixtral`: plain data and pure functions, tested
+//!   natively.
+//! - `protocol`: what the page and the worker say to each other; `runs`: the labs of `moescope-learn` under one roof.
+//! - `host`: the worker; `client`: the page's end of it; `api`: `window.moescope`.
+//! - `ui`: what is seen.
+
+pub mod address;
+pub mod chapter;
+pub mod controls;
+pub mod curves;
+pub mod goal;
+pub mod history;
+pub mod markup;
+pub mod mixtral;
+pub mod protocol;
+pub mod runs;
+
+#[cfg(target_arch = "wasm32")]
+mod api;
+#[cfg(target_arch = "wasm32")]
+mod client;
+#[cfg(target_arch = "wasm32")]
+mod host;
+#[cfg(target_arch = "wasm32")]
+mod site;
+#[cfg(target_arch = "wasm32")]
+mod ui;
+
+/// Starts the page, or the worker: the same module serves both.
+#[cfg(target_arch = "wasm32")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn start() {
+    use wasm_bindgen::JsCast;
+    console_error_panic_hook::set_once();
+    if js_sys::global().is_instance_of::<web_sys::Window>() {
+        api::install();
+        ui::app::start();
+    } else {
+        host::start();
+    }
+}
