@@ -1,4 +1,4 @@
-//! Policies: properties of the gate under them, refusals, and sweeps.
+//! Policies: properties of the gate under them, rejected policies, and sweeps.
 
 use moescope::engine::Engine;
 use moescope::engine::cpu::CpuEngine;
@@ -54,7 +54,7 @@ fn any_token_choice() -> impl Strategy<Value = (String, usize)> {
 }
 
 proptest! {
-    /// Weights sum to 1 where they are renormalised, fall, and belong to k different experts, none of which is off.
+    /// Weights fall, sum to 1 where they are renormalised, and belong to k different experts, none of which is off.
     #[test]
     fn nobody_is_routed_to_an_expert_that_is_off(
         (gate, k) in any_token_choice(), place in any_place(), logits in any_logits(), a in 0u32..8, b in 0u32..8,
@@ -72,7 +72,7 @@ proptest! {
         prop_assert_eq!(different.len(), k);
     }
 
-    /// A policy that says what the model does anyway is none, and gives the same bits.
+    /// A policy that restates the model's own settings counts as no policy, and gives the same bits.
     #[test]
     fn a_policy_that_changes_nothing_changes_no_bit(place in any_place(), logits in any_logits()) {
         let same = r#"{"temperature": 1, "bias": [0,0,0,0,0,0,0,0], "noise": 0, "seed": 9, "top_k": 2,
@@ -89,13 +89,13 @@ proptest! {
         let natural = choose(&settings("{}", E, 2), place, &logits);
         let (a, b) = (natural[1].0, natural[0].0);
         let forced = choose(&settings(&format!(r#"{{"force": [{a}, {b}]}}"#), E, 2), place, &logits);
-        // The softmax over two sums in the other order.
+        // The softmax sums the two experts in the other order.
         let experts = |chosen: &[(u32, f32)]| chosen.iter().map(|c| c.0).collect::<Vec<_>>();
         prop_assert_eq!(experts(&forced), experts(&natural));
         prop_assert!(forced.iter().zip(&natural).all(|(f, n)| (f.1 - n.1).abs() < 1e-6));
     }
 
-    /// Exchanging experts exchanges them in the result and nothing else.
+    /// Permuting the experts permutes the result and changes nothing else.
     #[test]
     fn permuting_experts_permutes_the_result(place in any_place(), logits in any_logits(), a in 0u32..8, b in 0u32..8) {
         let natural = choose(&settings("{}", E, 3), place, &logits);
@@ -106,7 +106,7 @@ proptest! {
         prop_assert_eq!(swapped, renamed);
     }
 
-    /// All experts weigh something under the dense mixture, and the weights are the softmax.
+    /// The dense mixture gives every expert a weight, and the weights are the softmax.
     #[test]
     fn soft_is_the_softmax_over_all(place in any_place(), logits in any_logits()) {
         let chosen = choose(&settings(r#"{"gate": "soft"}"#, E, 2), place, &logits);
@@ -117,7 +117,7 @@ proptest! {
     }
 }
 
-/// Every kind of impossible policy, and what is said about it.
+/// Every kind of invalid policy, and its error message.
 #[test]
 fn impossible_policies_are_refused_with_a_sentence() {
     let cases = [
@@ -196,7 +196,7 @@ fn whole_run(model: &Model, policy: &Policy, ids: &[u32]) -> moescope::routing::
     })
 }
 
-/// The sweep over experts, which reuses what stays as it was, agrees with running every case from scratch: with a
+/// The sweep over experts, which reuses unchanged results, agrees with running every case from scratch: with a
 /// model's own gate, with a capacity, with groups, under policies of every kind.
 #[test]
 fn the_ablation_equals_whole_runs() {
@@ -245,7 +245,7 @@ fn the_ablation_equals_whole_runs() {
     }
 }
 
-/// A sweep over k: each point is a whole run with that k.
+/// In a sweep over k, each point equals a complete run with that k.
 #[test]
 fn the_sweep_over_k_runs_every_k() {
     let model = fixture("basic");

@@ -1,5 +1,5 @@
-//! Causal attention over the cache: `out = softmax(scale * q K^T) V`, a row a token and head;
-//! a group of `heads / kv_heads` query heads shares one key/value head.
+//! Causal attention over the cache: `out = softmax(scale * q K^T) V`, for each token and head. Each group of
+//! `heads / kv_heads` query heads shares one key/value head.
 
 use super::linear::{TOKENS, by_halves, by_panel};
 use super::madd::madd;

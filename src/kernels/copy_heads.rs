@@ -1,27 +1,27 @@
 //! Copies heads of a product's rows to where attention reads them: queries of this step, keys and values of the text;
-//! some of their numbers turn by their position (Su et al. 2021).
+//! some of their numbers are rotated by the position (Su et al. 2021).
 
-/// Which numbers of a row are copied, and how they turn.
+/// The numbers of a row that are copied, and how they are rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Numbers of a row.
     pub row: usize,
-    /// Where the first head begins.
+    /// The first number of the first head.
     pub offset: usize,
-    /// Numbers from one head to the next; 0 where all heads get the same.
+    /// Numbers from one head to the next; 0 where all heads get the same numbers.
     pub stride: usize,
     /// Heads.
     pub count: usize,
     /// Numbers of a head.
     pub dim: usize,
-    /// The first of them that turns, and how many do; (0, 0) for none.
+    /// The first rotated number of a head, and how many are rotated; (0, 0) for none.
     pub turned: (usize, usize),
-    /// Number `2i` turns with `2i + 1`; otherwise `i` with `i + half of those that turn`.
+    /// Whether the rotated pairs are `2i` and `2i + 1`; otherwise they are `i` and `i + turned.1 / 2`.
     pub interleaved: bool,
 }
 
-/// Gives `put` each number of `x`, `[T, row]`, as (token, head, place in the head, number). `angles`, `[context, turned
-/// / 2]`, are those of [`super::angles`]; the first token is at position `start`.
+/// Calls `put` with each number of `x`, `[T, row]`, as (token, head, index in the head, number). `angles`,
+/// `[context, turned.1 / 2]`, are those of [`super::angles`]; the first token is at position `start`.
 pub fn copy_heads(
     start: usize,
     heads: &Heads,

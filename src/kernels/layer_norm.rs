@@ -1,4 +1,4 @@
-//! `y = (x - mean(x)) / sqrt(variance(x) + eps) * scale + bias` (Ba, Kiros, Hinton 2016), a row a token.
+//! `y = (x - mean(x)) / sqrt(variance(x) + eps) * scale + bias` (Ba, Kiros, Hinton 2016), one row per token.
 
 /// Norms `x`, `[T, D]`, into `y`, `[T, D]`; `scale` and `bias` are `[D]`.
 pub fn layer_norm(x: &[f32], scale: &[f32], bias: &[f32], y: &mut [f32], eps: f32) {

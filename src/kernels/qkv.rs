@@ -1,6 +1,6 @@
-//! Queries, keys and values in one product, `x W^T`, turned by their positions: queries for this step, keys and
+//! Queries, keys and values in one product, `x W^T`, rotated by position: queries for this step, keys and
 //! values into the cache. Rotary positions (Su et al. 2021) in the form of Hugging Face's Llama and Mixtral:
-//! dimension `i` of the lower half of a head turns with dimension `i + head_dim / 2` of the upper half by the angle
+//! dimensions `i` of a head's lower half and `i + head_dim / 2` of its upper half are a pair, rotated by the angle
 //! `position * theta^(-2i / head_dim)`.
 
 use super::attention::KvCache;
@@ -8,10 +8,10 @@ use super::linear::{add_bias, linear};
 use super::stored::Stored;
 use crate::shape::AttentionShape;
 
-/// Projects the normed `x`, `[T, D]`, by `weights`, `[(heads + 2 kv_heads) * head_dim, D]`, and adds `bias`, a number
-/// a row of the weights or none; `angles` are those of [`super::angles`]. The turned queries are
-/// `q`, `[T, heads * head_dim]`, the turned keys and the values go to `cache` at positions `start..`. `qkv` is
-/// scratch, as many rows as the weights have, a token.
+/// Projects the normed `x`, `[T, D]`, by `weights`, `[R, D]` with `R = (heads + 2 kv_heads) * head_dim`, and adds
+/// `bias`, `[R]` or empty. `angles` are those of [`super::angles`]. Writes the rotated queries to `q`,
+/// `[T, heads * head_dim]`, and the rotated keys and the values to `cache` at positions `start..`. `qkv` is scratch,
+/// `[T, R]`.
 #[allow(clippy::too_many_arguments)] // One for each buffer that its twin binds.
 pub fn qkv(
     start: usize,

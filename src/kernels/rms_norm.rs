@@ -1,4 +1,4 @@
-//! `y = x / sqrt(mean(x^2) + eps) * scale` (Zhang, Sennrich 2019), a row a token.
+//! `y = x / sqrt(mean(x^2) + eps) * scale` (Zhang, Sennrich 2019), one row per token.
 
 use wide::f32x8;
 

@@ -5,8 +5,8 @@ use crate::shape::{Architecture, MatrixName};
 
 /// Replaces operations by fused ones with the same result:
 ///
-/// - a product of queries, keys and values and the three copies after it, where whole heads turn by halves;
-/// - what adds the experts' output and the norm that comes next, where that is an RMSNorm.
+/// - a product of queries, keys and values and the three copies after it, where whole heads are rotated by halves;
+/// - adding the experts' outputs and the next norm, where that is an RMSNorm.
 pub fn fuse(operations: Vec<Operation>, a: &Architecture, n: usize) -> Vec<Operation> {
     let whole_heads = a.layers[n].attention().is_some_and(|s| s.turns_whole_heads() && s.value_dim == s.head_dim);
     let mut fused: Vec<Operation> = Vec::with_capacity(operations.len());
@@ -58,7 +58,7 @@ mod tests {
         program(&a, 0).operations().cloned().collect()
     }
 
-    /// Eight kernels run a token of Mixtral, as grouping is for several.
+    /// Eight kernels run one token of a Mixtral layer; grouping is needed only for several tokens.
     #[test]
     fn mixtral_takes_eight_operations() {
         let all = operations(AttentionShape::new(4, 2, 8, 1e4));
@@ -67,7 +67,7 @@ mod tests {
         assert!(matches!(all.last(), Some(Operation::Combine(Combine { of: Ffn::Routed, norm: true, .. }))));
     }
 
-    /// Norms and partly turned heads come between the product and the cache.
+    /// Norms and partly rotated heads come between the product and the cache, so nothing is fused.
     #[test]
     fn what_one_kernel_cannot_do_stays_apart() {
         let plain = AttentionShape::new(4, 2, 8, 1e4);

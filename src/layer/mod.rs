@@ -11,7 +11,7 @@
 //! let layers = vec![LayerShape::new(AttentionShape::new(4, 2, 8, 1e4), MoeShape::mixtral(8, 2, 40))];
 //! let mixtral = Architecture { vocabulary: 96, hidden: 32, context: 64, layers, ..Architecture::default() };
 //! let operations: Vec<Operation> = program(&mixtral, 0).operations().cloned().collect();
-//! // Queries, keys and values are one product, turned and put into the cache by one kernel.
+//! // One kernel multiplies to get queries, keys and values, rotates them, and writes keys and values to the cache.
 //! assert_eq!(operations[0], Operation::Qkv);
 //! ```
 

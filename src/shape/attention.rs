@@ -42,7 +42,7 @@ pub enum HeadNorm {
 }
 
 /// Latent attention (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1): keys and values are products of a narrow row, and
-/// one turned key part is common to all heads.
+/// all heads share one rotated part of the keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentShape {
     /// Width of the row that queries come from; none where they come from the residual stream.

@@ -2,8 +2,8 @@
 
 use std::f32::consts::PI;
 
-/// Rotary positions of an attention (Su et al. 2021): pair `i` of the turned dimensions turns by the angle
-/// `position * theta^(-2i / dim)`, slowed down as `scaling` says.
+/// Rotary positions of an attention (Su et al. 2021): pair `i` of the rotated dimensions is rotated by the angle
+/// `position * theta^(-2i / dim)`, with frequencies changed by `scaling`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// Base of the frequencies.
@@ -62,7 +62,7 @@ pub enum Scaling {
 }
 
 impl Rope {
-    /// All `dim` dimensions of a head turn, by halves, unscaled.
+    /// All `dim` dimensions of a head are rotated, by halves, without scaling.
     pub const fn new(theta: f32, dim: usize) -> Self {
         Self { theta, dim, first: 0, interleaved: false, scaling: Scaling::None }
     }

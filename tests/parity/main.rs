@@ -1,6 +1,5 @@
-//! Every WGSL kernel against its CPU twin, on real sizes and odd ones: one token, one expert, sizes that are
-//! no multiple of a tile, every width of stored weights, both product forms. A shader without a twin or
-//! without a case fails.
+//! Compares every WGSL kernel with its CPU twin, on usual sizes and unusual ones: one token, one expert, sizes that are
+//! no multiple of a tile, every format of weights, all product forms. Fails for a shader without a twin or a case.
 
 mod bench;
 mod families;
@@ -58,7 +57,7 @@ const CASES: [(&str, Case); 17] = [
     ("shared_gate", shared_gate),
 ];
 
-/// The repository: where MOESCOPE_ROOT says, or where this was compiled.
+/// The repository's path: MOESCOPE_ROOT, or the path at compile time.
 fn root() -> PathBuf {
     std::env::var_os("MOESCOPE_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
@@ -97,7 +96,7 @@ fn gates_agree_with_the_routers_of_families() {
     families::agrees_with_the_routers_of_families(&mut bench, &root());
 }
 
-/// A software adapter is tested in the form that only it has.
+/// Checks that on a software adapter the form with quads, which only software adapters use, is tested.
 fn a_software_adapter_has_quads() {
     let bench = Bench::open();
     assert!(bench.form() == Form::Gpu || bench.forms().contains(&Form::Software { quads: true }), "no quads here");
@@ -141,7 +140,7 @@ fn forms(bench: &Bench) -> Vec<(Dtype, Tile)> {
     DTYPES.into_iter().flat_map(|dtype| bench.tiles().into_iter().map(move |tile| (dtype, tile))).collect()
 }
 
-/// Sizes for weights of `dtype`: all, and the first two where blocks round them up.
+/// The sizes to test for weights of `dtype`: only the first two for formats with blocks, which round them up.
 fn some<S, const N: usize>(dtype: Dtype, sizes: [S; N]) -> impl Iterator<Item = S> {
     sizes.into_iter().take(if dtype.is_block() { 2 } else { N })
 }
@@ -193,7 +192,7 @@ fn sample(bench: &mut Bench, random: &mut Random) {
             }
         }
     }
-    // Of equals the first.
+    // The first of equal ones.
     let run = bench.kernel("sample", Dtype::F32, Tile::One).constant("VOCABULARY", 300).tokens(0, 1);
     let out = run.read(&[-1.0f32; 300]).read(&[0u32, 1, 0]).write(1).run([1, 1]);
     bench.equal("sample", &out[0].ids()[..1], &[kernels::sample::sample(&[-1.0; 300], 0.0, 1, 1)]);
@@ -533,12 +532,12 @@ fn policies(shape: &MoeShape) -> Vec<Policy> {
     rules.iter().map(|rule| Policy::parse(rule).unwrap()).collect()
 }
 
-/// Each shape the model's own way, and under policies that it takes: (shape with room, settings, policy or not).
+/// Each shape with the model's own gate and under valid policies: (shape with room, settings, whether a policy).
 fn routings() -> Vec<(MoeShape, Vec<Setting>, bool)> {
     let mut routings = Vec::new();
     for (n, shape) in routed_shapes().into_iter().enumerate() {
         routings.push((shape.clone(), vec![Setting::own(&shape, 64)], false));
-        // Compiling takes the time: policies for some of the shapes.
+        // Only some shapes get policies, because compiling takes most of the time.
         if ![0, 5, 7, 9, 12, 14, 20].contains(&n) {
             continue;
         }
@@ -578,7 +577,7 @@ fn gate(bench: &mut Bench, random: &mut Random) {
         bench.equal(&format!("gate: selected {settings:?}"), &out[1].ids()[..selected.len()], &selected);
         bench.same("gate: weights", &out[2].floats()[..chosen.len()], &chosen);
     }
-    // Ties: every logit the same, so the lower ids win.
+    // All logits are equal, so the lower ids are chosen.
     let weights =
         bench::Weights { dtype: Dtype::F32, rows: 6, cols: 4, bytes: bytemuck::cast_slice(&[0.5f32; 24]).to_vec() };
     let shape = MoeShape::mixtral(6, 3, 1);
@@ -589,7 +588,7 @@ fn gate(bench: &mut Bench, random: &mut Random) {
     bench.equal("gate: ties", &out[1].ids()[..3], &[0, 1, 2]);
 }
 
-/// What the gate chose, settled: the model's own limits and policies, at the start of a text and later.
+/// Settles the gate's choices: under the model's own limits and policies, at the start of a text and later.
 fn settle(bench: &mut Bench, random: &mut Random) {
     let (mut drops, mut shorter) = (0, 0);
     for (n, (shape, settings, policy)) in routings().into_iter().enumerate() {
@@ -600,7 +599,7 @@ fn settle(bench: &mut Bench, random: &mut Random) {
         let chooses = settings.iter().any(Setting::experts_choose);
         let (start, tokens) = if chooses { (0, 61) } else { [(0, 64), (30, 45), (63, 1), (60, 20)][n % 4] };
         let (rows, choices, context, k) = (shape.router_rows(), shape.choices(), 128, shape.top_k);
-        // As the gate leaves them.
+        // The state that the gate leaves.
         let (vectors, logits) = (gate_vectors(&shape, random), random.floats(tokens * rows));
         let mut room = Room::default();
         let ids: Vec<u32> = (0..tokens).map(|_| random.below(50)).collect();
@@ -682,7 +681,7 @@ fn dispatch(bench: &mut Bench, random: &mut Random) {
 
 fn expert_ffn(bench: &mut Bench, random: &mut Random) {
     for (dtype, tile) in forms(bench) {
-        // The form for one token has no more.
+        // The form for one token runs one token only.
         let tokens = |many| if tile == Tile::One { 1 } else { many };
         let clamped = Activation::Clamped { alpha: 1.702, limit: 0.7 };
         let sizes = [
@@ -760,7 +759,7 @@ fn combine(bench: &mut Bench, random: &mut Random) {
     for (width, top_k, tokens) in [(128, 2, 64), (512, 2, 1), (30, 3, 5), (1, 1, 1), (7, 8, 2)] {
         let (mut y, start) = (random.floats(tokens * top_k * width), random.floats(tokens * width));
         let (mut weights, scale) = (random.floats(tokens * top_k), random.floats(width));
-        // A dropped assignment: weight 0, and something that must not count.
+        // A dropped assignment: weight 0, and a row that must not affect the result.
         weights[0] = 0.0;
         y[0] = f32::NAN;
         let (mut x, mut normed) = (start.clone(), vec![0.0; start.len()]);

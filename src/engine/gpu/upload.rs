@@ -53,7 +53,7 @@ pub struct ExpertBuffers {
 pub struct LayerBuffers {
     /// The norm before the mixer.
     pub mixer_norm: Norm,
-    /// The mixer's matrices, each with its bias. Queries, keys and values that one kernel turns lie in the order of
+    /// The mixer's matrices, each with its bias. Queries, keys and values for the kernel `qkv` are in the order of
     /// [`pack::pairs`].
     pub matrices: Vec<(MatrixName, Matrices, Option<Buffer>)>,
     /// The mixer's vectors.

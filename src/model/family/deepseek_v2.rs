@@ -19,7 +19,7 @@ pub fn architecture(config: &Value) -> Result<Architecture> {
     let of_layer = deepseek::of_layer(&keys, deepseek::moe(&keys, "softmax")?)?;
     let known = [&deepseek::EXPERT_KEYS[..], &deepseek::LATENT_KEYS].concat();
     let mut a = backbone::architecture(&keys, &DEFAULTS, of_layer, &known)?;
-    // Turned numbers are neighbours.
+    // The rotated pairs are neighbours.
     let interleaved = true;
     for layer in &mut a.layers {
         if let Some(attention) = layer.attention() {
