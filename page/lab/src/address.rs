@@ -1,7 +1,8 @@
 //! The addresses of Learn and Lab: `#/learn`, `#/learn/NAME?...` and `#/lab/NAME?...`.
 //!
 //! After `?` of a lab: its settings by their keys, as far as they are not the usual ones; `beside` (the settings that
-//! differ in a second run, as a JSON object, or a list of those of several); `own` (the reader's points); `at` (the step to go to at once); `then` (changes
+//! differ in a second run, as a JSON object, or a list of those of several); `own` (the reader's points); `at` (the
+//! step to go to at once); `then` (changes
 //! that were made on the way); `goal` (what a task asks for) and `say` (the task in a teacher's words). `lang` is the
 //! language, as in Explore.
 
