@@ -5,7 +5,7 @@
 /** Where the files of this version of the program are. */
 const HERE = new URL("./", document.currentScript.src);
 
-/** Whether an address is of Learn or Lab, which are a program of their own: `#/learn`, `#/learn/NAME`, `#/lab/NAME`. */
+/** Whether an address belongs to Learn or Lab, a separate program: `#/learn`, `#/learn/NAME`, `#/lab/NAME`. */
 const isLab = () => /^#\/(learn|lab)(?![^/?])/.test(location.hash);
 
 /** Whether this page is Learn or Lab. A link to the other program loads the page anew. */
@@ -58,8 +58,8 @@ function canRunModuleWorkers() {
   return reads;
 }
 
-/** Only a worker itself hears that its script cannot be loaded, and the program's library keeps it: it is told on the
- * worker's channel (`Connection` in page/src/worker_client.rs). */
+/** Only the Worker object gets the event that its script cannot be loaded, and the program's library hides that object:
+ * the event is forwarded on the worker's channel (`Connection` in page/src/worker_client.rs). */
 function reportWorkersThatDoNotStart() {
   window.Worker = class extends Worker {
     constructor(address, options) {
@@ -77,8 +77,8 @@ function reportWorkersThatDoNotStart() {
   };
 }
 
-/** The text that the page will begin with, where that is not the opening example: the link's, or that before a reload,
- * as `first_text` in page/src/app.rs chooses. */
+/** The text that the page will start with, where that is not the opening example: the link's text, or the one before a
+ * reload, as `first_text` in page/src/app.rs chooses. */
 function firstText() {
   // Links have the text in the fragment (page/state/src/address.rs); older ones in the query.
   const parts = [location.hash.replace(/^[#/?]+/, ""), location.search];
@@ -103,7 +103,7 @@ function showFirstText() {
   }
 }
 
-/** Fetches the program; the copy of the answer only drives the bar, the original compiles as it streams in. */
+/** Fetches the program. The copy of the response only drives the progress bar; the original compiles as it streams. */
 async function fetchProgram(url) {
   const response = await fetch(url);
   if (!response.ok) {
@@ -122,7 +122,7 @@ async function showProgress(reader) {
       bar.value = bytes;
     }
   } catch {
-    // The original fails too, and says so.
+    // The original fails too, and that error is reported.
   }
 }
 

@@ -8,7 +8,7 @@
 /** Caches of versions are named so, followed by the version's directory. */
 const VERSION = "moescope:";
 
-/** The cache of the models, which no version owns, each file with the server's ETag. */
+/** The cache of the models, shared by all versions; each file has the server's ETag. */
 const MODELS = "moescope.models";
 
 /** The cache of one entry, which says what the newest whole version is. */
@@ -20,10 +20,10 @@ const MOST = 64e6;
 
 const SITE = registration.scope;
 
-/** There was no network for the last page, or none for the last file. */
+/** Whether there was no network for the last page, or for the last file. */
 let isCut = false;
 
-/** Under which address an answer is kept: parameters are the page's and the worker's, not the server's. */
+/** The address under which a response is cached: without parameters, which only the page and the worker use. */
 function keyOf(address) {
   const key = new URL(address);
   key.hash = key.search = "";
@@ -140,12 +140,12 @@ async function answer(request) {
   }
 }
 
-// It knows nothing of a version, so a newer keeper may take over from an older one at any time.
+// A keeper has no state of one version, so a newer one may replace an older one at any time.
 addEventListener("install", () => skipWaiting());
 
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 
-/** One after the other: two pages may tell of the same files. */
+/** Runs one after the other, because two pages may report the same files. */
 let work = Promise.resolve();
 
 addEventListener("message", (event) => {

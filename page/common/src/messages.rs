@@ -1,6 +1,6 @@
-//! A program's texts, apart from the code: a flat map from key to text with `{name}` places, or to
-//! `{"one": .., "other": ..}` where the text depends on a number. English is built into each program; any other
-//! language is a file that is fetched when it is chosen, and a line in `www/messages/index.json`.
+//! A program's messages: a flat map from key to text with `{name}` placeholders, or to `{"one": .., "other": ..}`
+//! where the text depends on a number. English is built into each program. Another language is a file, fetched when
+//! it is chosen, and an entry in `www/messages/index.json`.
 
 use crate::format;
 use serde::Deserialize;
@@ -27,12 +27,12 @@ thread_local! {
     static LANGUAGE: RefCell<String> = RefCell::new("en".into());
 }
 
-/// A language that the page has texts in.
+/// A language for which the page has messages.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Language {
     /// Its BCP 47 code, which names its file.
     pub code: String,
-    /// Its name in itself.
+    /// Its name in the language itself.
     pub name: String,
 }
 
@@ -50,7 +50,7 @@ pub fn language() -> String {
     LANGUAGE.with_borrow(Clone::clone)
 }
 
-/// Uses the texts of `json` (English where one is missing) and formats numbers as `language` does.
+/// Uses the messages of `json` (and English ones where one is missing), and formats numbers in `language`.
 pub fn choose(language: &str, json: &str) -> Result<(), serde_json::Error> {
     let chosen = serde_json::from_str(json)?;
     CATALOGUE.with_borrow_mut(|catalogue| catalogue.chosen = chosen);
@@ -66,7 +66,7 @@ pub fn choose_english() {
     format::choose("en");
 }
 
-/// The text of `key` with `places` filled in. Used through [`t!`].
+/// The message `key` with its placeholders filled in; used by [`t!`].
 pub fn text(key: &str, places: &[(&str, String)]) -> String {
     look_up(key, |text| match text {
         Text::Plain(text) => Some(fill(text, places)),
@@ -74,7 +74,7 @@ pub fn text(key: &str, places: &[(&str, String)]) -> String {
     })
 }
 
-/// The text of `key` for the number `n`, which fills the place `{n}`. Used through [`t!`].
+/// The message `key` for the number `n`, which also fills the placeholder `{n}`; used by [`t!`].
 pub fn plural(key: &str, n: usize, places: &[(&str, String)]) -> String {
     let mut all = vec![("n", format::count(n as f64))];
     all.extend(places.iter().cloned());
@@ -96,7 +96,7 @@ pub fn name_of(kind: &str, id: &str, otherwise: &str) -> String {
         .unwrap_or_else(|| otherwise.to_owned())
 }
 
-/// The one of some texts that is in the language chosen, else the English one.
+/// The text in the chosen language; where there is none, the English one.
 pub fn of_languages(texts: &BTreeMap<String, String>) -> String {
     let language = LANGUAGE.with_borrow(Clone::clone);
     texts.get(&language).or_else(|| texts.get("en")).cloned().unwrap_or_default()

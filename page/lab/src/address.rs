@@ -1,16 +1,15 @@
 //! The addresses of Learn and Lab: `#/learn`, `#/learn/NAME?...` and `#/lab/NAME?...`.
 //!
-//! After `?` of a lab: its settings by their keys, as far as they are not the usual ones; `beside` (the settings that
-//! differ in a second run, as a JSON object, or a list of those of several); `own` (the reader's points); `at` (the
-//! step to go to at once); `then` (changes
-//! that were made on the way); `goal` (what a task asks for) and `say` (the task in a teacher's words). `lang` is the
-//! language, as in Explore.
+//! After `?` of a lab: its settings by their keys, without default values; `beside` (the settings that differ in a
+//! second run, as a JSON object, or a list of such objects for several runs); `own` (the reader's points); `at` (the
+//! step to train to at once); `then` (changes made during the run); `goal` (the condition of a task) and `say` (the
+//! task in a teacher's words). `lang` is the language, as in Explore.
 
 use crate::protocol::{Change, LabName, Settings};
 use form_urlencoded::Serializer;
 use serde_json::Value;
 
-/// Where the reader is.
+/// The view that an address names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
     /// The list of chapters.
@@ -23,12 +22,12 @@ pub enum Place {
     Unknown(String),
 }
 
-/// What an address says.
+/// A parsed address.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Address {
     /// The place.
     pub place: Place,
-    /// What stands after `?`, in order.
+    /// The keys and values after `?`, in order.
     pub parameters: Vec<(String, String)>,
 }
 
@@ -41,17 +40,17 @@ pub const MOST_STEPS: u64 = 200_000;
 /// A run of a lab as a link keeps it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
-    /// The settings that are not the usual ones.
+    /// The settings that differ from the defaults.
     pub settings: Settings,
-    /// What differs in each further run; what is usual for the lab where nothing is said.
+    /// The settings that differ in each further run; none for the lab's default.
     pub beside: Option<Vec<Settings>>,
     /// The reader's points: x, y and class or value.
     pub own: Option<Vec<[f32; 3]>>,
     /// The step to go to.
     pub at: u64,
-    /// Changes on the way.
+    /// Changes made during the run.
     pub changes: Vec<Change>,
-    /// What is asked for, in the words of [`crate::goal`].
+    /// The goal, in the syntax of [`crate::goal`].
     pub goal: Option<String>,
     /// The task in a teacher's words.
     pub say: Option<String>,
@@ -76,7 +75,7 @@ impl Address {
         Self { place, parameters }
     }
 
-    /// The value of `key`; the first of two holds.
+    /// The value of `key`; the first one where the key occurs twice.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.parameters.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
-/// Who waits for the answer to a command.
+/// The promise that waits for the answer to a command.
 type Waiting = Rc<RefCell<HashMap<u32, (Function, Function)>>>;
 
 /// A run that a script drives, in a worker of its own.
@@ -23,18 +23,18 @@ pub struct LabRun {
 
 #[wasm_bindgen]
 impl LabRun {
-    /// Trains `n` steps; a promise of the state after them.
+    /// Trains `n` steps. Returns a promise of the state after them.
     pub fn step(&self, n: f64) -> Promise {
         let steps = if n.is_finite() { n.max(0.0) as u64 } else { 0 };
         self.ask(|client| client.step(steps))
     }
 
-    /// A promise of the state: `{step, loss, shares, measures, runs}`.
+    /// Returns a promise of the state: `{step, loss, shares, measures, runs}`.
     pub fn state(&self) -> Promise {
         self.ask(|client| client.look(None))
     }
 
-    /// Begins anew from the same settings; a promise of the state.
+    /// Restarts with the same settings. Returns a promise of the state.
     pub fn reset(&self) -> Promise {
         self.ask(|client| client.begin(self.plan.clone()))
     }
@@ -120,7 +120,7 @@ fn plan_of(settings: &JsValue) -> Result<Plan, String> {
     Ok(plan)
 }
 
-/// Gives scripts `window.moescope`.
+/// Defines `window.moescope` for scripts.
 pub fn install() {
     let moescope = Object::new();
     let make =

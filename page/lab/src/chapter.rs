@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// A text in every language, by its code.
 pub type Texts = BTreeMap<String, String>;
 
-/// What the list of chapters says of one.
+/// An entry of the list of chapters.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
@@ -35,7 +35,7 @@ pub struct Chapter {
     pub number: u32,
     /// The title.
     pub title: Texts,
-    /// What it claims, in a sentence.
+    /// Its claim, in one sentence.
     pub claim: Texts,
     /// The picture beside the text.
     pub picture: Picture,
@@ -46,7 +46,7 @@ pub struct Chapter {
     pub tries: Vec<Try>,
     /// A question to the reader.
     pub question: Question,
-    /// Where it is from.
+    /// Its sources.
     pub sources: Vec<Source>,
     /// The address of Explore, from `?` on, that shows it on a model.
     pub explore: String,
@@ -59,7 +59,7 @@ pub struct Chapter {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Picture {
-    /// A lab that runs.
+    /// A running lab.
     Lab {
         /// Which.
         lab: LabName,
@@ -124,7 +124,7 @@ pub enum Picture {
 pub struct Paragraph {
     /// The text, with places and the markup of [`crate::markup`].
     pub say: Texts,
-    /// What it changes about the picture.
+    /// The options of the picture that it changes.
     #[serde(default)]
     pub show: Option<Settings>,
 }
@@ -136,9 +136,9 @@ pub struct Try {
     /// What to do.
     #[serde(rename = "do")]
     pub task: Texts,
-    /// What should be seen.
+    /// The expected observation.
     pub see: Texts,
-    /// When it is seen, in the words of [`crate::goal`].
+    /// The condition for having seen it, in the syntax of [`crate::goal`].
     #[serde(default)]
     pub goal: Option<String>,
 }
@@ -151,7 +151,7 @@ pub struct Question {
     pub ask: Texts,
     /// The answer; its places are figures of the picture.
     pub answer: Texts,
-    /// When there is an answer, in the words of [`crate::goal`].
+    /// The condition for showing the answer, in the syntax of [`crate::goal`].
     #[serde(default)]
     pub after: Option<String>,
 }

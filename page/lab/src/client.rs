@@ -1,5 +1,5 @@
-//! The page's end of the worker: commands go out, reports come back. A worker that dies is replaced by another, which
-//! goes to where the first one was.
+//! The page's side of the worker: sends commands and receives reports. A worker that fails is replaced by another,
+//! which trains to the same step.
 
 use crate::protocol::{Change, Command, LabName, Plan, Report, Request, Settings};
 use crate::runs::over;
@@ -11,17 +11,17 @@ use wasm_bindgen::prelude::*;
 use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
 use yew::Callback;
 
-/// A worker that dies again so soon would go on to do so, in ms.
+/// A worker that fails again within this time is not replaced once more, in ms.
 const AGAIN_MS: f64 = 10_000.0;
 
-/// What comes from the worker.
+/// An event from the worker.
 #[derive(Clone, Debug)]
 pub enum Heard {
     /// A report, with the cells of each run.
     Report(Box<Report>, Vec<Vec<u8>>),
-    /// The worker died, and another one goes on from this step.
+    /// The worker failed, and another one continues from this step.
     Restarted(u64),
-    /// The worker cannot be started, or dies again and again: why.
+    /// The worker cannot be started, or fails repeatedly; the reason.
     Dead(String),
 }
 
@@ -42,9 +42,9 @@ struct Inner {
 struct State {
     next: u32,
     is_ready: bool,
-    /// What is to be sent when the worker is ready.
+    /// Commands to send when the worker is ready.
     queue: Vec<String>,
-    /// All that happened since the last start, so that it can be done again.
+    /// The settings and changes since the last start, to repeat them in a new worker.
     plan: Plan,
     step: u64,
     running: bool,
@@ -165,7 +165,7 @@ impl Client {
         id
     }
 
-    /// Begins anew.
+    /// Restarts the runs.
     pub fn begin(&self, plan: Plan) -> u32 {
         {
             let mut state = self.0.state.borrow_mut();
@@ -181,7 +181,7 @@ impl Client {
         self.send(Command::Set(settings))
     }
 
-    /// Takes other points while it runs.
+    /// Replaces the points during the run.
     pub fn set_points(&self, points: Vec<[f32; 3]>) -> u32 {
         self.note(Change { points: Some(points.clone()), ..Change::default() });
         self.send(Command::Points(points))
@@ -200,19 +200,19 @@ impl Client {
         }
     }
 
-    /// Trains on, or pauses.
+    /// Starts or pauses training.
     pub fn run(&self, on: bool) -> u32 {
         self.0.state.borrow_mut().running = on;
         self.send(Command::Run(on))
     }
 
-    /// Trains so many steps.
+    /// Trains this many steps.
     pub fn step(&self, steps: u64) -> u32 {
         self.0.state.borrow_mut().running = false;
         self.send(Command::Step(steps))
     }
 
-    /// Asks how it stands.
+    /// Requests a report.
     pub fn look(&self, cells: Option<(usize, usize)>) -> u32 {
         self.send(Command::Look(cells))
     }
@@ -222,7 +222,7 @@ impl Client {
         self.send(Command::Compare)
     }
 
-    /// All that led to where it stands.
+    /// The plan that leads to the current state.
     pub fn plan(&self) -> Plan {
         let state = self.0.state.borrow();
         Plan { at: state.step, ..state.plan.clone() }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// Named figures of a run or a picture.
 pub type Measures = BTreeMap<String, f64>;
 
-/// What a task asks for.
+/// The condition of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goal {
     parts: Vec<Part>,
@@ -48,7 +48,7 @@ impl Goal {
         Ok(Self { parts: parts? })
     }
 
-    /// Whether it is reached; a measure that there is not is not compared, and the goal not reached.
+    /// Whether it is reached; never where a measure is missing.
     pub fn is_reached(&self, measures: &Measures) -> bool {
         self.parts.iter().all(|part| part.holds(measures).unwrap_or(false))
     }

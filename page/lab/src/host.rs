@@ -1,4 +1,4 @@
-//! The worker: it trains, answers, and trains on.
+//! The worker: trains, and answers the page's commands in between.
 
 use crate::protocol::{Command, Plan, Report, Request};
 use crate::runs::Runs;
@@ -8,7 +8,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent, MessagePort};
 
-/// How long the worker trains before it looks for a command, in ms.
+/// How long the worker trains before it checks for a command, in ms.
 const TURN_MS: f64 = 8.0;
 
 /// The steps a second are measured over so long, in ms.

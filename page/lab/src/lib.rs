@@ -3,9 +3,9 @@
 //!
 //! - `address`, `goal`, `controls`, `chapter`, `markup`, `curves`, `mixtral`: plain data and pure functions, tested
 //!   natively.
-//! - `protocol`: what the page and the worker say to each other; `runs`: the labs of `moescope-learn` under one roof.
-//! - `host`: the worker; `client`: the page's end of it; `api`: `window.moescope`.
-//! - `ui`: what is seen.
+//! - `protocol`: the messages between page and worker; `runs`: one interface to all labs of `moescope-learn`.
+//! - `host`: the worker; `client`: the page's side of it; `api`: `window.moescope`.
+//! - `ui`: the views.
 
 pub mod address;
 pub mod chapter;

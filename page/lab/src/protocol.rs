@@ -1,11 +1,10 @@
-//! What the page and the worker that trains say to each other, as JSON. What is drawn cell by cell travels beside it as
-//! bytes ([`CELL`]).
+//! Messages between the page and the worker that trains, as JSON. Drawn cells are sent along as bytes ([`CELL`]).
 
 use crate::goal::Measures;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Settings of a lab by their keys; what is left out is as usual.
+/// Settings of a lab by their keys; missing ones have their default.
 pub type Settings = Map<String, Value>;
 
 /// The labs.
@@ -75,7 +74,7 @@ pub struct Plan {
     pub at: u64,
 }
 
-/// What the page asks of the worker. Each gets an answer, with the number that the page gave it.
+/// A command of the page to the worker. Each gets an answer with the command's number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
@@ -94,7 +93,7 @@ pub enum Command {
     Run(bool),
     /// Train so many steps; answered when they are done.
     Step(u64),
-    /// Tell how it stands; with cells of so many columns and rows where there is something to draw.
+    /// Report the state, with cells of this many columns and rows where there is something to draw.
     Look(Option<(usize, usize)>),
     /// The comparison of the paper of 1991, system by system.
     Compare,
@@ -109,7 +108,7 @@ pub struct Request {
     pub command: Command,
 }
 
-/// How one run stands.
+/// The state of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct RunReport {
@@ -131,9 +130,9 @@ pub struct RunReport {
 pub struct Report {
     /// The number of the command that this answers.
     pub id: u32,
-    /// It trains.
+    /// Whether it trains.
     pub running: bool,
-    /// It is on its way to a step that was asked for.
+    /// Whether it is training to a requested step.
     pub busy: bool,
     /// Steps a second, all runs together as one; 0 where it does not train.
     pub rate: f64,
@@ -141,7 +140,7 @@ pub struct Report {
     pub cells: (usize, usize),
     /// The runs.
     pub runs: Vec<RunReport>,
-    /// What went wrong.
+    /// The error, if any.
     pub error: Option<String>,
     /// Training diverged: the runs hold the step before.
     pub diverged: bool,

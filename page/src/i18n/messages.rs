@@ -8,7 +8,7 @@ pub use moescope_common::messages::{
 /// The texts that are built in.
 pub const ENGLISH: &str = include_str!("../../../www/messages/en.json");
 
-/// A phrase in words.
+/// Translates a phrase.
 pub fn say(phrase: &Phrase) -> String {
     match phrase {
         Phrase::Words(words) => words.clone(),

@@ -1,4 +1,4 @@
-//! The labs of `moescope-learn` under one roof: one run or several that differ in some settings, step by step.
+//! One interface to all labs of `moescope-learn`: one run, or several that differ in some settings, step by step.
 
 mod conditional;
 mod deep_mixture;
@@ -35,7 +35,7 @@ pub trait Run {
         Err("this lab has no points to draw".into())
     }
 
-    /// How it stands; with cells of so many columns and rows, where it has some to draw.
+    /// Returns its state, with cells of this many columns and rows where it has some to draw.
     fn report(&self, cells: Option<(usize, usize)>) -> (RunReport, Vec<u8>);
 
     /// Steps done.
@@ -72,7 +72,7 @@ pub fn defaults(lab: LabName) -> Settings {
     }
 }
 
-/// The least and the most of the settings of `lab` that are numbers.
+/// The minimum and the maximum of the numeric settings of `lab`.
 pub fn limits(lab: LabName) -> Vec<(&'static str, f64, f64)> {
     let limits: &[moescope_learn::error::Limit] = match lab {
         LabName::LocalExperts => &moescope_learn::local_experts::LIMITS,

@@ -22,9 +22,9 @@ use yew::prelude::*;
 /// The paragraph that has passed this part of the window is the one that is read.
 const READING_LINE: f64 = 0.6;
 
-/// What a chapter hears.
+/// An event of a chapter.
 pub enum Message {
-    /// It came.
+    /// The chapter has been loaded.
     Came(Option<Box<Chapter>>),
     /// The reader scrolled.
     Scrolled,
@@ -52,7 +52,7 @@ pub struct ChapterView {
     run: Rc<Run>,
     measures: Measures,
     names: Names,
-    /// What of the things to try was seen.
+    /// Which of the things to try have been seen.
     seen: Vec<bool>,
     /// The paragraphs with the figures that they had when they were read.
     said: Vec<Option<String>>,

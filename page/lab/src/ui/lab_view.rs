@@ -33,9 +33,9 @@ const CELLS: usize = 96;
 /// Rest before the address follows, in ms.
 const REST_MS: u32 = 500;
 
-/// What happens in a lab.
+/// An event of a lab.
 pub enum Message {
-    /// The worker said something.
+    /// The worker sent an event.
     Heard(Heard),
     /// A frame is to be drawn.
     Frame,
@@ -81,7 +81,7 @@ pub struct LabProps {
     /// It is a place of its own: the address follows, and everything is shown.
     #[prop_or_default]
     pub is_whole: bool,
-    /// Hears the figures.
+    /// Called with the figures.
     #[prop_or_default]
     pub told: Callback<Measures>,
 }

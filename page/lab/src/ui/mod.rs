@@ -1,4 +1,4 @@
-//! What is seen of Learn and Lab.
+//! The views of Learn and Lab.
 
 pub mod app;
 mod chapter_view;

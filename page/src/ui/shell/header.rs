@@ -1,4 +1,4 @@
-//! The top of the page: which model, what it is, on what it runs; share, theme, help.
+//! The header: the model, the engine, sharing, theme, help.
 
 use crate::i18n::messages::{Language, t};
 use crate::model::ModelInfo;
@@ -17,13 +17,13 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct HeaderProps {
     pub model: Option<Shared<ModelInfo>>,
-    /// A model is on its way.
+    /// Whether a model is being loaded.
     pub loading: bool,
     pub offered: Shared<Vec<Offered>>,
     pub asked: Option<String>,
-    /// The model that this one is compared with.
+    /// The model on the second side.
     pub compare: Option<String>,
-    /// There is a view to go back to.
+    /// Whether there is a view to go back to.
     pub can_undo: bool,
     pub speed: Option<Speed>,
     pub profile: Option<Shared<Profile>>,
@@ -94,7 +94,7 @@ fn more(props: &HeaderProps) -> Html {
     }
 }
 
-/// Opens the comparison with the first other model on offer, or with this one.
+/// Opens the comparison with the first other model in the list, or with this one.
 fn compare(props: &HeaderProps) -> Html {
     let other = props.offered.iter().find(|offered| Some(&offered.name) != props.asked.as_ref());
     let other = other.map_or_else(|| SELF.to_owned(), |offered| offered.name.clone());
@@ -127,7 +127,7 @@ fn languages(props: &HeaderProps) -> Html {
     });
     html! {
         <label class="language"><span>{ t!("language") }</span>
-            // Before the list is here it keeps its place.
+            // Before the list arrives, the select element reserves its space.
             <select onchange={choose} data-testid="language-select" disabled={props.languages.is_empty()}>
                 { for options }
                 if props.languages.is_empty() { <option>{ "English" }</option> }
