@@ -290,8 +290,9 @@ fn damaged_files_are_errors() {
     let policy = json!([{"off": [1], "force": [2], "swap": [[3, 4]], "top_k": 2, "temperature": 0.5, "noise": 0.1,
         "bias": [0, 0, 0, 0, 0, 0, 0, 1], "tokens": [0, 4], "layers": [0, 1], "seed": 3, "capacity_factor": 1.5,
         "overflow": "next-best", "renormalise": true, "gate": "noisy-top-k"}, {"gate": "expert-choice"}]);
-    let gguf = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf/llama.gguf")).unwrap();
-    assert!(run_gguf(gguf.clone()), "whole");
+    let gguf = |name| std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf").join(name)).unwrap();
+    let ggufs = ["llama.gguf", "families/qwen2-moe.gguf", "families/granitemoe.gguf"].map(gguf);
+    assert!(ggufs.iter().all(|gguf| run_gguf(gguf.clone())), "whole");
     let (tokenizers, model) = (tokenizers(), Model::new(&models[0]).unwrap());
     let engine = Engine::cpu(&model).unwrap();
     tokenizers.iter().for_each(|json| assert!(read(&serde_json::to_vec(json).unwrap()), "whole: {json}"));
@@ -326,7 +327,7 @@ fn damaged_files_are_errors() {
             }
             3 => {
                 // Of a header of 3 KB a few bytes; or of all.
-                let mut bytes = gguf.clone();
+                let mut bytes = ggufs[case / 6 % ggufs.len()].clone();
                 if chance.below(4) > 0 {
                     let mut start = bytes.drain(..3200).collect();
                     chance.bytes(&mut start);

@@ -1,19 +1,21 @@
-//! GGUF files against the `gguf` package: every format's numbers, and whole models. `gguf/make.py` writes the fixtures.
+//! GGUF files against the `gguf` package: every format's numbers, and whole models. `gguf/make.py` and
+//! `gguf/families.py` write the fixtures.
 #![cfg(not(target_arch = "wasm32"))]
 
 use moescope::engine::Engine;
 use moescope::engine::cpu::CpuEngine;
 use moescope::error::Result;
 use moescope::kernels::stored::Stored;
-use moescope::model::Model;
 use moescope::model::files::{Bytes, read_dir};
 use moescope::model::gguf;
+use moescope::model::{Backend, Model};
 use moescope::routing::Trace;
 use moescope::session::Session;
 use moescope::shape::Dtype;
 use moescope::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use serde_json::Value;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -192,9 +194,134 @@ fn a_quantised_model_keeps_its_tokenizer() {
     assert_eq!(serde_json::from_slice::<Value>(after.tokenizer.as_ref().unwrap()).unwrap(), json);
 }
 
+/// The families of `gguf/families.py`: the file, the architecture, and the family that it opens as.
+const FAMILIES: [(&str, &str, &str); 7] = [
+    ("qwen2", "qwen2", "qwen2"),
+    ("qwen2-moe", "qwen2moe", "qwen2_moe"),
+    ("qwen3", "qwen3", "qwen3"),
+    ("qwen3-moe", "qwen3moe", "qwen3_moe"),
+    ("olmoe", "olmoe", "olmoe"),
+    ("granitemoe", "granitemoe", "granitemoe"),
+    ("granitemoeshared", "granitemoe", "granitemoeshared"),
+];
+
+/// The numbers that `transformers` computes for the checkpoint that a GGUF file was made of.
+fn of_transformers(name: &str) -> Vec<u8> {
+    let own = fixture(&format!("families/{name}.safetensors"));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures").join(name);
+    std::fs::read(if own.exists() { own } else { golden.join("expected.safetensors") }).unwrap()
+}
+
+#[test]
+fn other_families_give_the_logits_and_experts_of_transformers() {
+    for (name, _, family) in FAMILIES {
+        let model = open(&format!("families/{name}.gguf")).unwrap();
+        assert_eq!(model.info(Backend::Cpu, None).family, family);
+        let bytes = of_transformers(name);
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        let words = |key: &str| expected.tensor(key).unwrap().data().as_chunks::<4>().0.to_vec();
+        let whole = |key: &str| -> Vec<u32> { words(key).into_iter().map(u32::from_le_bytes).collect() };
+        let logits: Vec<f32> = words("logits").into_iter().map(f32::from_le_bytes).collect();
+        let ids = whole("ids");
+        let (found, trace) = run(Engine::cpu(&model).unwrap(), &ids);
+        let off = difference(&found, &logits);
+        assert!(off < 1e-4, "{name}: {off}");
+        let routed = expected.names().iter().filter(|key| key.starts_with("selected.")).count();
+        assert_eq!(trace.layers.len(), routed, "{name}");
+        for layer in &trace.layers {
+            let selected = whole(&format!("selected.{}", layer.layer));
+            for (position, selected) in selected.chunks_exact(selected.len() / ids.len()).enumerate() {
+                assert_eq!(layer.selected_of(position), selected, "{name}, layer {}, token {position}", layer.layer);
+            }
+        }
+    }
+}
+
+#[test]
+fn options_and_tensors_that_a_family_does_not_know_are_refused_by_their_names() {
+    let refused = |name: &str, from: &str, to: &str, says: &str| {
+        let file = format!("families/{name}.gguf");
+        assert_eq!(from.len(), to.len());
+        let message = changed_file(&file, |bytes| {
+            let place = place_of(bytes, from);
+            bytes.splice(place, to.bytes());
+        })
+        .err()
+        .unwrap_or_else(|| panic!("it opened: {says}"))
+        .to_string();
+        assert!(message.contains(says) && !message.contains('\n'), "{message}");
+    };
+    refused(
+        "qwen3-moe",
+        "qwen3moe.expert_feed",
+        "qwen3moe.expert_food",
+        "qwen3moe.expert_food_forward_length is an option",
+    );
+    refused(
+        "granitemoe",
+        "granitemoe.residual_scale",
+        "granitemoe.residual_scalx",
+        "granitemoe.residual_scale is missing",
+    );
+    refused(
+        "granitemoe",
+        "granitemoe.attention.scale",
+        "granitemoe.attention.scalx",
+        "granitemoe.attention.scale is missing",
+    );
+    refused("qwen2", "blk.0.attn_q.bias", "blk.0.ffn_up.bias", "blk.0.ffn_up.bias: is no tensor of a \"qwen2\"");
+    refused("olmoe", "blk.0.attn_q_norm", "blk.0.attn_q_narm", "blk.0.attn_q_narm.weight: is no tensor");
+    refused(
+        "qwen2-moe",
+        "blk.0.ffn_gate_inp_shexp",
+        "blk.0.ffn_gate_inp_shexx",
+        "ffn_gate_inp_shexx.weight: is no tensor",
+    );
+}
+
+#[test]
+fn gates_that_a_family_does_not_compute_are_refused() {
+    // A key that changes no number gives its place to another.
+    let refused = |name: &str, key: &str, value: &[u8], says: &str| {
+        let old = format!("{name}.vocab_size");
+        let change = |bytes: &mut Vec<u8>| {
+            let Range { start, end } = place_of(bytes, &old);
+            let length = (name.len() + 1 + key.len()) as u64;
+            let mut new = length.to_le_bytes().to_vec();
+            new.extend(format!("{name}.{key}").as_bytes());
+            new.extend(value);
+            // The length before the key, and a type and a number of four bytes each after it.
+            bytes.splice(start - 8..end + 8, new);
+        };
+        let message = changed_file(&format!("families/{name}.gguf"), change).err();
+        let message = message.unwrap_or_else(|| panic!("it opened: {says}")).to_string();
+        assert!(message.contains(says), "{message}");
+    };
+    let number = |number: u32| [4u32.to_le_bytes(), number.to_le_bytes()].concat();
+    let float = |number: f32| [6u32.to_le_bytes(), number.to_le_bytes()].concat();
+    let no = [&7u32.to_le_bytes()[..], &[0]].concat();
+    refused("olmoe", "expert_gating_func", &number(2), "olmoe.expert_gating_func is 2; only 1 (softmax)");
+    refused("olmoe", "expert_weights_scale", &float(2.5), "olmoe.expert_weights_scale is 2.5; only 1");
+    refused("olmoe", "attention.clamp_kqv", &float(8.0), "olmoe.attention.clamp_kqv is an option");
+    refused("olmoe", "expert_weights_norm", &number(1), "olmoe.expert_weights_norm must be true or false");
+    refused("granitemoe", "expert_weights_norm", &no, "granitemoe.expert_weights_norm is false");
+    refused("granitemoe", "rope.scaling.finetuned", &no, "no rotary positions");
+    refused("qwen3", "attention.sliding_window", &number(8), "qwen3.attention.sliding_window is an option");
+}
+
+/// Where a text is.
+fn place_of(bytes: &[u8], text: &str) -> Range<usize> {
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    at..at + text.len()
+}
+
 /// A file in memory, changed.
 fn changed(change: impl Fn(&mut Vec<u8>)) -> Result<Model> {
-    let mut bytes = std::fs::read(fixture("llama.gguf")).unwrap();
+    changed_file("llama.gguf", change)
+}
+
+fn changed_file(file: &str, change: impl Fn(&mut Vec<u8>)) -> Result<Model> {
+    let mut bytes = std::fs::read(fixture(file)).unwrap();
     change(&mut bytes);
     let weights: Vec<(String, Bytes)> = vec![("m.gguf".into(), Rc::new(bytes))];
     Model::new(&pollster::block_on(gguf::model_files("m".into(), weights))?)

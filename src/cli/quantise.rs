@@ -110,14 +110,14 @@ fn parts(model: &Model, wanted: Dtype) -> Result<Vec<Part<'_>>> {
     let four = matches!(wanted, Dtype::Q4_0 | Dtype::Q4K);
     let edge = if four { Dtype::Q8_0 } else { wanted };
     let mut parts = Vec::new();
-    for (ours, theirs) in gguf::names::WHOLE {
+    for (ours, theirs) in gguf::architectures::WHOLE {
         if tensors.has(&format!("{theirs}.weight")) && !(a.tied && ours == "output") {
             parts.push(part(tensors, format!("{ours}.weight"), &[format!("{theirs}.weight")], edge, 0)?);
         }
     }
     for (n, layer) in a.layers.iter().enumerate() {
         let attention = plain(model, layer)?;
-        for (ours, theirs) in gguf::names::LLAMA {
+        for (ours, theirs) in gguf::architectures::LLAMA {
             let experts = if theirs.contains("{e}") { layer.moe.experts } else { 1 };
             let name = |e: usize| format!("model.layers.{n}.{}.weight", theirs.replace("{e}", &e.to_string()));
             if !tensors.has(&name(0)) {

@@ -1,7 +1,7 @@
 //! Granite 3 MoE: `GraniteMoeForCausalLM` of Hugging Face transformers. Embeddings, residual connections, attention
 //! and logits have multipliers; the experts are stacked in one tensor.
 
-use super::backbone::{self, Defaults, Names, sizes};
+use super::backbone::{self, Defaults, Names, PROJECTIONS, sizes};
 use crate::error::Result;
 use crate::model::keys::Keys;
 use crate::model::tensors::Tensors;
@@ -52,7 +52,7 @@ pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>
     backbone::weights(tensors, a, &Names::PLAIN, |at, moe| ffn(tensors, at, moe, a.hidden))
 }
 
-/// Router and experts of the layer `at`: as published, or as transformers 5 stores them in memory.
+/// Router and experts of the layer `at`: as published, as transformers 5 stores them in memory, or expert by expert.
 pub fn ffn<'a>(tensors: &'a Tensors, at: &str, moe: &MoeShape, hidden: usize) -> Result<FfnWeights<'a>> {
     let at = format!("{at}.block_sparse_moe");
     let is_published = tensors.has(&format!("{at}.input_linear.weight"));
@@ -61,7 +61,11 @@ pub fn ffn<'a>(tensors: &'a Tensors, at: &str, moe: &MoeShape, hidden: usize) ->
         false => ["router.weight", "experts.gate_up_proj", "experts.down_proj"],
     };
     let [router, up, down] = names.map(|name| format!("{at}.{name}"));
-    let expert = |e| backbone::stacked_expert(tensors, [&up, &down], e, moe, hidden);
+    let by_expert = tensors.has(&format!("{at}.experts.0.gate_proj.weight"));
+    let expert = |e| match by_expert {
+        true => backbone::expert(tensors, &format!("{at}.experts.{e}"), PROJECTIONS, moe.intermediate, hidden),
+        false => backbone::stacked_expert(tensors, [&up, &down], e, moe, hidden),
+    };
     Ok(FfnWeights {
         experts: (0..moe.experts).map(expert).collect::<Result<_>>()?,
         ..FfnWeights::routed(Some(tensors.matrix(&router, moe.experts, hidden)?))

@@ -1,6 +1,6 @@
 //! Granite MoE with a shared expert of its own width: `GraniteMoeSharedForCausalLM` of Hugging Face transformers.
 
-use super::backbone::{self, Names, sizes};
+use super::backbone::{self, Names, PROJECTIONS, sizes};
 use super::granitemoe;
 use crate::error::Result;
 use crate::model::keys::Keys;
@@ -22,17 +22,24 @@ pub fn architecture(config: &Value) -> Result<Architecture> {
 pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>> {
     backbone::weights(tensors, a, &Names::PLAIN, |at, moe| {
         let mut ffn = granitemoe::ffn(tensors, at, moe, a.hidden)?;
-        if let Some(SharedShape { intermediate: inner, .. }) = moe.shared_ffn {
-            let (up, down) =
-                (format!("{at}.shared_mlp.input_linear.weight"), format!("{at}.shared_mlp.output_linear.weight"));
-            let gate_and_up = |rows| tensors.rows(&up, [2 * inner, a.hidden], rows);
-            ffn.shared = Some(ExpertWeights {
-                w1: gate_and_up(0..inner)?,
-                w2: tensors.matrix(&down, a.hidden, inner)?,
-                w3: gate_and_up(inner..2 * inner)?,
-                bias: None,
-            });
+        if let Some(SharedShape { intermediate, .. }) = moe.shared_ffn {
+            ffn.shared = Some(shared(tensors, &format!("{at}.shared_mlp"), intermediate, a.hidden)?);
         }
         Ok(ffn)
+    })
+}
+
+/// The shared expert `at`: as published, or in three matrices.
+fn shared<'a>(tensors: &'a Tensors, at: &str, inner: usize, hidden: usize) -> Result<ExpertWeights<'a>> {
+    if tensors.has(&format!("{at}.gate_proj.weight")) {
+        return backbone::expert(tensors, at, PROJECTIONS, inner, hidden);
+    }
+    let up = format!("{at}.input_linear.weight");
+    let gate_and_up = |rows| tensors.rows(&up, [2 * inner, hidden], rows);
+    Ok(ExpertWeights {
+        w1: gate_and_up(0..inner)?,
+        w2: tensors.matrix(&format!("{at}.output_linear.weight"), hidden, inner)?,
+        w3: gate_and_up(inner..2 * inner)?,
+        bias: None,
     })
 }

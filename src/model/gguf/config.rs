@@ -1,9 +1,9 @@
 //! Translates the metadata of a GGUF file to a Hugging Face config. A key of the architecture that is not read here
 //! could change the numbers, so it is an error.
 
+use super::architectures::architecture;
 use super::header::Header;
 use super::keys::Keys;
-use super::names::architecture;
 use crate::error::Result;
 use serde_json::{Map, Value, json};
 

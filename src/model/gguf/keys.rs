@@ -4,7 +4,7 @@ use super::header::Header;
 use crate::error::{Error, Result};
 
 /// Keys of an architecture that do not change the numbers.
-const HARMLESS: [&str; 2] = ["vocab_size", "expert_weights_norm"];
+const HARMLESS: [&str; 1] = ["vocab_size"];
 
 /// The keys of one architecture.
 pub struct Keys<'a> {
@@ -52,6 +52,16 @@ impl<'a> Keys<'a> {
             (None, _) => Ok(None),
             (_, Some(number)) if number.is_finite() => Ok(Some(number)),
             _ => Err(self.wrong(format!("{key} must be a number"))),
+        }
+    }
+
+    /// True or false; `None` where the key is missing.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>> {
+        let key = self.full(key);
+        match (self.header.metadata.get(&key), self.header.metadata.flag(&key)) {
+            (None, _) => Ok(None),
+            (_, Some(flag)) => Ok(Some(flag)),
+            (Some(_), None) => Err(self.wrong(format!("{key} must be true or false"))),
         }
     }
 

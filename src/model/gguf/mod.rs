@@ -2,12 +2,13 @@
 //! metadata and tensors. Both are translated to the contents of a Hugging Face directory: a config, a
 //! `tokenizer.json`, and tensors with Hugging Face's names. A family does not need to know GGUF.
 
+pub mod architectures;
 mod config;
 pub mod encode;
 mod header;
 mod keys;
 mod metadata;
-pub mod names;
+mod names;
 pub mod pre_tokenizer;
 pub mod tokenizer;
 pub mod writer;

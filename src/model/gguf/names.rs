@@ -1,80 +1,13 @@
-//! The names of tensors in a GGUF file, and in Hugging Face's files. The supported architectures are listed here and
-//! nowhere else.
+//! The names of tensors in a GGUF file, and in Hugging Face's files.
 
+use super::architectures::{Architecture, SHARED_GATE, WHOLE, architecture};
 use super::header::{Header, TensorInfo};
-use super::keys::Keys;
 use crate::error::{Error, Result};
 use crate::shape::Dtype;
-use serde_json::{Map, Value, json};
 use std::ops::Range;
-
-/// One architecture.
-pub struct Architecture {
-    /// Its name in `general.architecture`.
-    pub name: &'static str,
-    /// Adds to a config what is this architecture's own.
-    pub config: fn(&Keys, &mut Map<String, Value>) -> Result<()>,
-    /// Tensors of a layer: the file's name and Hugging Face's, without the endings `.weight` and `.bias`. For `{e}`
-    /// comes the number of an expert, whose matrices the file has in one tensor.
-    layer: &'static [(&'static str, &'static str)],
-    /// Whether the rows of each head of queries and keys lie as llama.cpp turns them: the two that turn together are
-    /// neighbours.
-    neighbours: bool,
-}
-
-/// Tensors that belong to no layer: the file's name and Hugging Face's.
-pub const WHOLE: [(&str, &str); 3] =
-    [("token_embd", "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head")];
-
-/// All of them.
-static ARCHITECTURES: [Architecture; 1] =
-    [Architecture { name: "llama", config: llama, layer: &LLAMA, neighbours: true }];
-
-/// Tensors of a layer of Llama and Mixtral; see [`Architecture`].
-pub const LLAMA: [(&str, &str); 13] = [
-    ("attn_norm", "input_layernorm"),
-    ("attn_q", "self_attn.q_proj"),
-    ("attn_k", "self_attn.k_proj"),
-    ("attn_v", "self_attn.v_proj"),
-    ("attn_output", "self_attn.o_proj"),
-    ("ffn_norm", "post_attention_layernorm"),
-    ("ffn_gate", "mlp.gate_proj"),
-    ("ffn_up", "mlp.up_proj"),
-    ("ffn_down", "mlp.down_proj"),
-    ("ffn_gate_inp", "block_sparse_moe.gate"),
-    ("ffn_gate_exps", "block_sparse_moe.experts.{e}.w1"),
-    ("ffn_up_exps", "block_sparse_moe.experts.{e}.w3"),
-    ("ffn_down_exps", "block_sparse_moe.experts.{e}.w2"),
-];
-
-/// Llama, and Mixtral where there are experts.
-fn llama(keys: &Keys, config: &mut Map<String, Value>) -> Result<()> {
-    let experts = keys.size("expert_count")?.unwrap_or(0);
-    let used = keys.size("expert_used_count")?;
-    let is_mixtral = experts > 0;
-    config.insert("model_type".into(), json!(if is_mixtral { "mixtral" } else { "llama" }));
-    if is_mixtral {
-        config.insert("num_local_experts".into(), json!(experts));
-        config.insert("num_experts_per_tok".into(), json!(used));
-    }
-    config.insert("attention_bias".into(), json!(keys.has("blk.0.attn_q.bias")));
-    config.insert("mlp_bias".into(), json!(keys.has("blk.0.ffn_up.bias")));
-    Ok(())
-}
 
 /// The most experts of a layer.
 const MOST_EXPERTS: usize = 4096;
-
-/// The architecture that a file names.
-pub fn architecture(file: &str, header: &Header) -> Result<&'static Architecture> {
-    let name = header.metadata.text("general.architecture");
-    let name = name.as_deref().unwrap_or("(none)");
-    ARCHITECTURES.iter().find(|architecture| architecture.name == name).ok_or_else(|| {
-        let known = ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>().join(", ");
-        let why = format!("its architecture is \"{name}\", which is not known as GGUF; known are: {known}");
-        Error::model(file, why)
-    })
-}
 
 /// How the tensors of a file are called in a Hugging Face directory.
 pub struct Names {
@@ -127,15 +60,19 @@ impl Names {
         if ending != "weight" && ending != "bias" {
             return Err(unknown());
         }
-        let find = |list: &'static [(&str, &str)], name: &str| {
-            list.iter().find(|(known, _)| *known == name).map(|(_, theirs)| *theirs)
+        let find = |lists: &[&'static [(&str, &str)]], name: &str| {
+            lists.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, theirs)| *theirs)
         };
-        let (name, theirs) = match base.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+        let layer = base.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+        if ending == "bias" && !layer.is_some_and(|(_, name)| self.architecture.biases.contains(&name)) {
+            return Err(unknown());
+        }
+        let (name, theirs) = match layer {
             Some((layer, name)) if layer.parse::<u32>().is_ok() => {
                 let theirs = find(self.architecture.layer, name).ok_or_else(unknown)?;
                 (name, format!("model.layers.{layer}.{theirs}.{ending}"))
             }
-            _ => (base, format!("{}.{ending}", find(&WHOLE, base).ok_or_else(unknown)?)),
+            _ => (base, format!("{}.{ending}", find(&[&WHOLE], base).ok_or_else(unknown)?)),
         };
         let neighbours = match name {
             "attn_q" if self.architecture.neighbours => self.heads,
@@ -151,6 +88,8 @@ impl Names {
             neighbours,
         };
         if !theirs.contains("{e}") {
+            let row = [1, shape.iter().product()];
+            let shape = if name == SHARED_GATE && shape.len() == 1 { &row } else { shape.as_slice() };
             return Ok(vec![place(theirs, shape, range.clone())]);
         }
         let Some((&experts, rest)) = shape.split_first().filter(|(experts, _)| **experts == self.experts) else {

@@ -1,0 +1,276 @@
+//! The architectures of GGUF files that open: how each one's tensors are called, and what of its metadata becomes a
+//! config. They are listed here and nowhere else.
+
+use super::header::Header;
+use super::keys::Keys;
+use crate::error::{Error, Result};
+use serde_json::{Map, Value, json};
+
+/// One architecture.
+pub struct Architecture {
+    /// Its name in `general.architecture`.
+    pub name: &'static str,
+    /// Adds to a config what is this architecture's own.
+    pub config: fn(&Keys, &mut Map<String, Value>) -> Result<()>,
+    /// Tensors of a layer: lists of the file's name and Hugging Face's, without the endings `.weight` and `.bias`. For
+    /// `{e}` comes the number of an expert, whose matrices the file has in one tensor.
+    pub layer: &'static [&'static [(&'static str, &'static str)]],
+    /// Tensors of a layer that may have a bias.
+    pub biases: &'static [&'static str],
+    /// Whether the rows of each head of queries and keys lie as llama.cpp turns them: the two that turn together are
+    /// neighbours.
+    pub neighbours: bool,
+}
+
+/// Tensors that belong to no layer: the file's name and Hugging Face's.
+pub const WHOLE: [(&str, &str); 3] =
+    [("token_embd", "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head")];
+
+/// An architecture without biases, whose rows of queries and keys are in order.
+const PLAIN: Architecture = Architecture { name: "", config: llama, layer: &[], biases: &[], neighbours: false };
+
+/// Biases of queries, keys and values.
+const QKV: [&str; 3] = ["attn_q", "attn_k", "attn_v"];
+
+/// All of them.
+static ARCHITECTURES: [Architecture; 7] = [
+    Architecture {
+        name: "llama",
+        layer: &[&LLAMA],
+        biases: &["attn_q", "attn_k", "attn_v", "attn_output"],
+        neighbours: true,
+        ..PLAIN
+    },
+    Architecture { name: "qwen2", config: qwen2, layer: &[&ATTENTION, &DENSE], biases: &QKV, ..PLAIN },
+    Architecture {
+        name: "qwen2moe",
+        config: qwen2moe,
+        layer: &[&ATTENTION, &DENSE, &EXPERTS, &QWEN2_SHARED],
+        biases: &QKV,
+        ..PLAIN
+    },
+    Architecture { name: "qwen3", config: qwen3, layer: &[&ATTENTION, &HEAD_NORMS, &DENSE], ..PLAIN },
+    Architecture { name: "qwen3moe", config: qwen3moe, layer: &[&ATTENTION, &HEAD_NORMS, &DENSE, &EXPERTS], ..PLAIN },
+    Architecture { name: "olmoe", config: olmoe, layer: &[&ATTENTION, &HEAD_NORMS, &EXPERTS], ..PLAIN },
+    // Its converter is Llama's, which turns the rows of queries and keys.
+    Architecture { name: "granitemoe", config: granitemoe, layer: &[&ATTENTION, &GRANITE], neighbours: true, ..PLAIN },
+];
+
+/// Tensors of a layer of Llama and Mixtral; see [`Architecture`].
+pub const LLAMA: [(&str, &str); 13] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("ffn_gate_inp", "block_sparse_moe.gate"),
+    ("ffn_gate_exps", "block_sparse_moe.experts.{e}.w1"),
+    ("ffn_up_exps", "block_sparse_moe.experts.{e}.w3"),
+    ("ffn_down_exps", "block_sparse_moe.experts.{e}.w2"),
+];
+
+/// Attention and norms.
+const ATTENTION: [(&str, &str); 6] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+];
+
+/// Norms of queries and keys.
+const HEAD_NORMS: [(&str, &str); 2] = [("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm")];
+
+/// A dense FFN.
+const DENSE: [(&str, &str); 3] =
+    [("ffn_gate", "mlp.gate_proj"), ("ffn_up", "mlp.up_proj"), ("ffn_down", "mlp.down_proj")];
+
+/// Router and experts in most families.
+const EXPERTS: [(&str, &str); 4] = [
+    ("ffn_gate_inp", "mlp.gate"),
+    ("ffn_gate_exps", "mlp.experts.{e}.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.{e}.up_proj"),
+    ("ffn_down_exps", "mlp.experts.{e}.down_proj"),
+];
+
+/// The shared expert of Qwen2-MoE, and its gate.
+const QWEN2_SHARED: [(&str, &str); 4] = [
+    (SHARED_GATE, "mlp.shared_expert_gate"),
+    ("ffn_gate_shexp", "mlp.shared_expert.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_expert.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
+];
+
+/// A matrix of one row, which the file has as a vector.
+pub const SHARED_GATE: &str = "ffn_gate_inp_shexp";
+
+/// Router, experts and shared expert of Granite.
+const GRANITE: [(&str, &str); 7] = [
+    ("ffn_gate_inp", "block_sparse_moe.router"),
+    ("ffn_gate_exps", "block_sparse_moe.experts.{e}.gate_proj"),
+    ("ffn_up_exps", "block_sparse_moe.experts.{e}.up_proj"),
+    ("ffn_down_exps", "block_sparse_moe.experts.{e}.down_proj"),
+    ("ffn_gate_shexp", "shared_mlp.gate_proj"),
+    ("ffn_up_shexp", "shared_mlp.up_proj"),
+    ("ffn_down_shexp", "shared_mlp.down_proj"),
+];
+
+/// The architecture that a file names.
+///
+/// # Errors
+/// It names none, or one that is not known.
+pub fn architecture(file: &str, header: &Header) -> Result<&'static Architecture> {
+    let name = header.metadata.text("general.architecture");
+    let name = name.as_deref().unwrap_or("(none)");
+    ARCHITECTURES.iter().find(|architecture| architecture.name == name).ok_or_else(|| {
+        let known = ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>().join(", ");
+        let why = format!("its architecture is \"{name}\", which is not known as GGUF; known are: {known}");
+        Error::model(file, why)
+    })
+}
+
+type Config = Map<String, Value>;
+
+fn put(config: &mut Config, key: &str, value: impl Into<Value>) {
+    config.insert(key.into(), value.into());
+}
+
+/// Llama, and Mixtral where there are experts.
+fn llama(keys: &Keys, config: &mut Config) -> Result<()> {
+    let experts = keys.size("expert_count")?.unwrap_or(0);
+    let used = keys.size("expert_used_count")?;
+    let is_mixtral = experts > 0;
+    put(config, "model_type", if is_mixtral { "mixtral" } else { "llama" });
+    if is_mixtral {
+        put(config, "num_local_experts", experts);
+        put(config, "num_experts_per_tok", json!(used));
+        renormalised(keys)?;
+    }
+    put(config, "attention_bias", keys.has("blk.0.attn_q.bias"));
+    Ok(())
+}
+
+fn qwen2(_: &Keys, config: &mut Config) -> Result<()> {
+    put(config, "model_type", "qwen2");
+    Ok(())
+}
+
+fn qwen3(_: &Keys, config: &mut Config) -> Result<()> {
+    put(config, "model_type", "qwen3");
+    Ok(())
+}
+
+fn qwen2moe(keys: &Keys, config: &mut Config) -> Result<()> {
+    put(config, "model_type", "qwen2_moe");
+    qwen_experts(keys, config, false)?;
+    let shared = keys.size("expert_shared_feed_forward_length")?.or(keys.size("feed_forward_length")?);
+    put(config, "shared_expert_intermediate_size", json!(shared));
+    Ok(())
+}
+
+fn qwen3moe(keys: &Keys, config: &mut Config) -> Result<()> {
+    put(config, "model_type", "qwen3_moe");
+    qwen_experts(keys, config, true)
+}
+
+/// The experts of a Qwen, whose width is not that of a dense layer.
+fn qwen_experts(keys: &Keys, config: &mut Config, norm: bool) -> Result<()> {
+    let used = experts(keys, config, norm)?;
+    let dense = keys.size("feed_forward_length")?;
+    // llama.cpp has the same default.
+    let width = keys.size("expert_feed_forward_length")?.or(dense.and_then(|dense| dense.checked_div(used)));
+    put(config, "moe_intermediate_size", json!(width));
+    if dense.is_none() {
+        put(config, "intermediate_size", json!(width));
+    }
+    let layer = |name: &str| name.strip_prefix("blk.")?.strip_suffix(".ffn_gate.weight")?.parse::<u32>().ok();
+    let dense = keys.header.tensors.iter().filter_map(|tensor| layer(&tensor.name));
+    put(config, "mlp_only_layers", dense.collect::<Vec<_>>());
+    Ok(())
+}
+
+fn olmoe(keys: &Keys, config: &mut Config) -> Result<()> {
+    put(config, "model_type", "olmoe");
+    experts(keys, config, false)?;
+    own_width(keys, config)
+}
+
+/// The number of experts, and the gate: a softmax of all scores. `norm` says whether the chosen ones are divided by
+/// their sum, where the file does not. Returns how many experts a token uses.
+fn experts(keys: &Keys, config: &mut Config, norm: bool) -> Result<usize> {
+    let used = keys.needed("expert_used_count")?;
+    put(config, "num_experts", keys.needed("expert_count")?);
+    put(config, "num_experts_per_tok", used);
+    softmax(keys)?;
+    put(config, "norm_topk_prob", keys.flag("expert_weights_norm")?.unwrap_or(norm));
+    Ok(used)
+}
+
+/// The width of experts in architectures that have no dense layers.
+fn own_width(keys: &Keys, config: &mut Config) -> Result<()> {
+    if let Some(width) = keys.size("expert_feed_forward_length")? {
+        put(config, "intermediate_size", width);
+    }
+    Ok(())
+}
+
+fn granitemoe(keys: &Keys, config: &mut Config) -> Result<()> {
+    let shared = keys.size("expert_shared_feed_forward_length")?.unwrap_or(0);
+    put(config, "model_type", if shared > 0 { "granitemoeshared" } else { "granitemoe" });
+    if shared > 0 {
+        put(config, "shared_intermediate_size", shared);
+    }
+    put(config, "num_local_experts", keys.needed("expert_count")?);
+    put(config, "num_experts_per_tok", keys.needed("expert_used_count")?);
+    renormalised(keys)?;
+    own_width(keys, config)?;
+    for (ours, theirs) in [
+        ("embedding_scale", "embedding_multiplier"),
+        ("residual_scale", "residual_multiplier"),
+        ("attention.scale", "attention_multiplier"),
+        ("logit_scale", "logits_scaling"),
+    ] {
+        let missing = || keys.wrong(format!("{} is missing; convert the model again", keys.full(ours)));
+        put(config, theirs, keys.number(ours)?.ok_or_else(missing)?);
+    }
+    // In this architecture llama.cpp reads the key as whether there are rotary positions.
+    if keys.flag("rope.scaling.finetuned")? == Some(false) {
+        return Err(
+            keys.wrong("the model has no rotary positions (rope.scaling.finetuned is false), which is not known")
+        );
+    }
+    Ok(())
+}
+
+/// Returns an error for a gate that is not a softmax of the chosen scores.
+fn renormalised(keys: &Keys) -> Result<()> {
+    softmax(keys)?;
+    match keys.flag("expert_weights_norm")? {
+        Some(false) => {
+            let why = "is false; only weights of experts that sum to 1 are known in this architecture";
+            Err(keys.wrong(format!("{} {why}", keys.full("expert_weights_norm"))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns an error for a gate that is not a softmax, or that scales the weights.
+fn softmax(keys: &Keys) -> Result<()> {
+    /// `expert_gating_func` of a softmax; 0 means that it is not set.
+    const SOFTMAX: [usize; 2] = [0, 1];
+    if let Some(gate) = keys.size("expert_gating_func")?.filter(|gate| !SOFTMAX.contains(gate)) {
+        let why = format!("is {gate}; only 1 (softmax) is known in this architecture");
+        return Err(keys.wrong(format!("{} {why}", keys.full("expert_gating_func"))));
+    }
+    // llama.cpp scales by 1 and by 0 as little as without the key.
+    if let Some(scale) = keys.number("expert_weights_scale")?.filter(|scale| ![0.0, 1.0].contains(scale)) {
+        let why = format!("is {scale}; only 1 is known in this architecture");
+        return Err(keys.wrong(format!("{} {why}", keys.full("expert_weights_scale"))));
+    }
+    Ok(())
+}
