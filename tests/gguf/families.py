@@ -4,8 +4,8 @@
     python tests/gguf/families.py
 
 The tensors' names are those of the package's own map. Rows and keys are as llama.cpp's converters write them. The
-expected numbers are those of the fixtures. A GGUF file of Qwen2 has no windows; so `families/qwen2.safetensors` has the
-numbers of `transformers` without them.
+expected numbers are those of the fixtures. A GGUF file of Qwen2 has no windows, and one of gpt-oss no limit of its own;
+so `families/qwen2.safetensors` and `families/gpt-oss.safetensors` have the numbers of `transformers` without them.
 """
 
 import json
@@ -29,6 +29,8 @@ FAMILIES = {
     "olmoe": MODEL_ARCH.OLMOE,
     "granitemoe": MODEL_ARCH.GRANITE_MOE,
     "granitemoeshared": MODEL_ARCH.GRANITE_MOE,
+    "gpt-oss": MODEL_ARCH.GPT_OSS,
+    "lfm2-moe": MODEL_ARCH.LFM2MOE,
 }
 
 
@@ -39,7 +41,13 @@ def describe(out, config):
     out.add_embedding_length(config["hidden_size"])
     out.add_feed_forward_length(config["intermediate_size"])
     out.add_head_count(config["num_attention_heads"])
-    out.add_head_count_kv(config["num_key_value_heads"])
+    heads = config["num_key_value_heads"]
+    if config["model_type"] == "lfm2_moe":
+        heads = [heads if kind == "full_attention" else 0 for kind in config["layer_types"]]
+        out.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    out.add_head_count_kv(heads)
+    if config["model_type"] == "gpt_oss":
+        out.add_sliding_window(config["sliding_window"])
     out.add_layer_norm_rms_eps(config["rms_norm_eps"])
     out.add_vocab_size(config["vocab_size"])
     rope = config["rope_parameters"]
@@ -61,6 +69,9 @@ def describe(out, config):
         ("embedding_multiplier", out.add_embedding_scale),
         ("residual_multiplier", out.add_residual_scale),
         ("logits_scaling", out.add_logit_scale),
+        ("num_dense_layers", out.add_leading_dense_block_count),
+        ("conv_L_cache", out.add_shortconv_l_cache),
+        ("routed_scaling_factor", out.add_expert_weights_scale),
     ]:
         if config.get(key):
             add(config[key])
@@ -79,6 +90,11 @@ def tensors(arch, config, weights):
             for part, key in [("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")]:
                 if part in name:
                     data = neighbours(data, config[key])
+        layer = name.split(".")[2] if ".layers." in name else None
+        if arch == MODEL_ARCH.GPT_OSS and ".experts." in name:
+            yield from gpt_oss_experts(f"blk.{layer}", name, data)
+            continue
+        name = name.replace("expert_bias", "expert_bias.bias").replace("sinks", "sinks.weight")
         before, _, after = name.partition(".experts.")
         if after:
             expert, _, part = after.partition(".")
@@ -86,15 +102,31 @@ def tensors(arch, config, weights):
         elif "input_linear" in name:
             kind = "shexp" if "shared_mlp" in name else "exps"
             gate, up = np.split(data, 2, axis=-2)
-            layer = name.split(".")[2]
             yield f"blk.{layer}.ffn_gate_{kind}.weight", gate
             yield f"blk.{layer}.ffn_up_{kind}.weight", up
         elif name.endswith("shared_expert_gate.weight"):
             yield name, data.reshape(-1)
+        elif name.endswith("conv.conv.weight"):
+            yield name, data.squeeze(1)
         else:
             yield name, data
+    parts = {"w1.weight": "gate_proj.weight", "w2.weight": "down_proj.weight", "w3.weight": "up_proj.weight"}
     for name, stack in stacks.items():
+        before, part = name.split(".experts.")
+        if part in parts:
+            name = name.replace("feed_forward", "mlp").replace(part, parts[part])
         yield name, np.stack([stack[e] for e in range(len(stack))])
+
+
+def gpt_oss_experts(layer, name, data):
+    """Gate and up lie in turn, and matrices are transposed."""
+    end = "bias" if name.endswith("_bias") else "weight"
+    rows = data if end == "bias" else data.swapaxes(1, 2)
+    if "gate_up" in name:
+        yield f"{layer}.ffn_gate_exps.{end}", rows[:, ::2]
+        yield f"{layer}.ffn_up_exps.{end}", rows[:, 1::2]
+    else:
+        yield f"{layer}.ffn_down_exps.{end}", rows
 
 
 def write(name, arch):
@@ -116,17 +148,18 @@ def write(name, arch):
     out.close()
 
 
-def without_windows(name):
+def expected(name, **changes):
+    """What `transformers` computes with a config that is changed."""
     sys.path.insert(0, str(HERE.parent / "golden"))
     import reference
 
     ids = load_file(FIXTURES / name / "expected.safetensors")["ids"].tolist()
-    layers = json.loads((FIXTURES / name / "config.json").read_text())["num_hidden_layers"]
-    model = reference.load(FIXTURES / name, use_sliding_window=False, layer_types=["full_attention"] * layers)
+    model = reference.load(FIXTURES / name, **changes)
     reference.write(reference.run(model, ids), OUT / f"{name}.safetensors")
 
 
 OUT.mkdir(exist_ok=True)
 for family in FAMILIES:
     write(family, FAMILIES[family])
-without_windows("qwen2")
+expected("qwen2", use_sliding_window=False, layer_types=["full_attention"] * 2)
+expected("gpt-oss", swiglu_limit=7.0)

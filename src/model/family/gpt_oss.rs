@@ -1,7 +1,7 @@
 //! gpt-oss: `GptOssForCausalLM` of Hugging Face transformers: attention sinks, a window in every second layer, biases
 //! everywhere, clamped SwiGLU. Rows of gate and up alternate, and the experts' matrices are stored transposed.
 
-use super::backbone::{self, Defaults, Names};
+use super::backbone::{self, Defaults, Names, PROJECTIONS};
 use super::{mixtral, qwen};
 use crate::error::{Error, Result};
 use crate::model::keys::Keys;
@@ -54,7 +54,11 @@ pub fn architecture(config: &Value) -> Result<Architecture> {
 pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>> {
     backbone::weights(tensors, a, &Names::PLAIN, |at, moe| {
         let at = format!("{at}.mlp");
-        let expert = |e| expert(tensors, &format!("{at}.experts"), e, moe, a.hidden);
+        let by_expert = tensors.has(&format!("{at}.experts.0.gate_proj.weight"));
+        let expert = |e| match by_expert {
+            true => single_expert(tensors, &format!("{at}.experts.{e}"), moe.intermediate, a.hidden),
+            false => expert(tensors, &format!("{at}.experts"), e, moe, a.hidden),
+        };
         let router = tensors.matrix(&format!("{at}.router.weight"), moe.experts, a.hidden)?;
         Ok(FfnWeights {
             experts: (0..moe.experts).map(expert).collect::<Result<_>>()?,
@@ -76,5 +80,14 @@ fn expert<'a>(tensors: &'a Tensors, at: &str, e: usize, moe: &MoeShape, hidden: 
         w2: tensors.columns_of(&down, [all, inner, hidden], e, 0, 1)?,
         w3: in_turn(1)?,
         bias: Some([bias(0)?, bias(1)?, tensors.numbers_of(&down_bias, [all, hidden], e, 0, 1)?]),
+    })
+}
+
+/// The expert `at`, whose matrices are tensors of their own.
+fn single_expert<'a>(tensors: &'a Tensors, at: &str, inner: usize, hidden: usize) -> Result<ExpertWeights<'a>> {
+    let bias = |name: &str, rows| tensors.vector(&format!("{at}.{name}.bias"), rows);
+    Ok(ExpertWeights {
+        bias: Some([bias("gate_proj", inner)?, bias("up_proj", inner)?, bias("down_proj", hidden)?]),
+        ..backbone::expert(tensors, at, PROJECTIONS, inner, hidden)?
     })
 }

@@ -15,6 +15,10 @@ pub struct Architecture {
     /// Tensors of a layer: lists of the file's name and Hugging Face's, without the endings `.weight` and `.bias`. For
     /// `{e}` comes the number of an expert, whose matrices the file has in one tensor.
     pub layer: &'static [&'static [(&'static str, &'static str)]],
+    /// The same for tensors that belong to no layer.
+    pub whole: &'static [(&'static str, &'static str)],
+    /// Whether each layer has its own number of heads of keys, 0 for a layer without attention.
+    pub heads_by_layer: bool,
     /// Tensors of a layer that may have a bias.
     pub biases: &'static [&'static str],
     /// Whether the rows of each head of queries and keys lie as llama.cpp turns them: the two that turn together are
@@ -27,13 +31,21 @@ pub const WHOLE: [(&str, &str); 3] =
     [("token_embd", "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head")];
 
 /// An architecture without biases, whose rows of queries and keys are in order.
-const PLAIN: Architecture = Architecture { name: "", config: llama, layer: &[], biases: &[], neighbours: false };
+const PLAIN: Architecture = Architecture {
+    name: "",
+    config: llama,
+    layer: &[],
+    whole: &WHOLE,
+    heads_by_layer: false,
+    biases: &[],
+    neighbours: false,
+};
 
 /// Biases of queries, keys and values.
 const QKV: [&str; 3] = ["attn_q", "attn_k", "attn_v"];
 
 /// All of them.
-static ARCHITECTURES: [Architecture; 7] = [
+static ARCHITECTURES: [Architecture; 9] = [
     Architecture {
         name: "llama",
         layer: &[&LLAMA],
@@ -54,6 +66,16 @@ static ARCHITECTURES: [Architecture; 7] = [
     Architecture { name: "olmoe", config: olmoe, layer: &[&ATTENTION, &HEAD_NORMS, &EXPERTS], ..PLAIN },
     // Its converter is Llama's, which turns the rows of queries and keys.
     Architecture { name: "granitemoe", config: granitemoe, layer: &[&ATTENTION, &GRANITE], neighbours: true, ..PLAIN },
+    Architecture { name: "gpt-oss", config: gpt_oss, layer: &[&GPT_OSS], biases: &GPT_OSS_BIASES, ..PLAIN },
+    Architecture {
+        name: "lfm2moe",
+        config: lfm2moe,
+        layer: &[&LFM2],
+        whole: &[("token_embd", "model.embed_tokens"), ("token_embd_norm", "model.embedding_norm")],
+        heads_by_layer: true,
+        biases: &["exp_probs_b"],
+        ..PLAIN
+    },
 ];
 
 /// Tensors of a layer of Llama and Mixtral; see [`Architecture`].
@@ -119,6 +141,54 @@ const GRANITE: [(&str, &str); 7] = [
     ("ffn_up_shexp", "shared_mlp.up_proj"),
     ("ffn_down_shexp", "shared_mlp.down_proj"),
 ];
+
+/// Tensors of a layer of gpt-oss.
+const GPT_OSS: [(&str, &str); 11] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_sinks", "self_attn.sinks"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_gate_inp", "mlp.router"),
+    ("ffn_gate_exps", "mlp.experts.{e}.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.{e}.up_proj"),
+    ("ffn_down_exps", "mlp.experts.{e}.down_proj"),
+];
+
+/// Those that have a bias.
+const GPT_OSS_BIASES: [&str; 8] =
+    ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"];
+
+/// Tensors of a layer of LFM2-MoE.
+const LFM2: [(&str, &str); 19] = [
+    ("attn_norm", "operator_norm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.out_proj"),
+    ("attn_q_norm", "self_attn.q_layernorm"),
+    ("attn_k_norm", "self_attn.k_layernorm"),
+    (KERNEL, "conv.conv"),
+    ("shortconv.in_proj", "conv.in_proj"),
+    ("shortconv.out_proj", "conv.out_proj"),
+    ("ffn_norm", "ffn_norm"),
+    ("ffn_gate", "feed_forward.w1"),
+    ("ffn_down", "feed_forward.w2"),
+    ("ffn_up", "feed_forward.w3"),
+    ("ffn_gate_inp", "feed_forward.gate"),
+    ("ffn_gate_exps", "feed_forward.experts.{e}.w1"),
+    ("ffn_down_exps", "feed_forward.experts.{e}.w2"),
+    ("ffn_up_exps", "feed_forward.experts.{e}.w3"),
+    ("exp_probs_b", "feed_forward.expert_bias"),
+];
+
+/// A convolution's kernel, which has one more size in Hugging Face's files: `[D, 1, positions]`.
+pub const KERNEL: &str = "shortconv.conv";
+
+/// Hugging Face's names that have no ending.
+pub const BARE: [&str; 2] = ["self_attn.sinks", "feed_forward.expert_bias"];
 
 /// The architecture that a file names.
 ///
@@ -245,6 +315,45 @@ fn granitemoe(keys: &Keys, config: &mut Config) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn gpt_oss(keys: &Keys, config: &mut Config) -> Result<()> {
+    put(config, "model_type", "gpt_oss");
+    put(config, "num_local_experts", keys.needed("expert_count")?);
+    put(config, "num_experts_per_tok", keys.needed("expert_used_count")?);
+    put(config, "sliding_window", keys.needed("attention.sliding_window")?);
+    renormalised(keys)?;
+    own_width(keys, config)?;
+    // Published models do not round the positions between which the scaling changes; the file has no key for it.
+    if let Some(Value::Object(scaling)) = config.get_mut("rope_scaling") {
+        put(scaling, "truncate", false);
+    }
+    Ok(())
+}
+
+fn lfm2moe(keys: &Keys, config: &mut Config) -> Result<()> {
+    put(config, "model_type", "lfm2_moe");
+    put(config, "num_experts", keys.needed("expert_count")?);
+    put(config, "num_experts_per_tok", keys.needed("expert_used_count")?);
+    put(config, "moe_intermediate_size", keys.needed("expert_feed_forward_length")?);
+    put(config, "num_dense_layers", keys.size("leading_dense_block_count")?.unwrap_or(0));
+    put(config, "conv_L_cache", keys.needed("shortconv.l_cache")?);
+    put(config, "use_expert_bias", true);
+    put(config, "norm_topk_prob", keys.flag("expert_weights_norm")?.unwrap_or(true));
+    put(config, "routed_scaling_factor", keys.number("expert_weights_scale")?.unwrap_or(1.0));
+    put(config, "norm_eps", config.get("rms_norm_eps").cloned().unwrap_or_default());
+    let heads = keys.sizes("attention.head_count_kv")?.unwrap_or_default();
+    let kind = |heads: &usize| if *heads > 0 { "full_attention" } else { "conv" };
+    put(config, "layer_types", heads.iter().map(kind).collect::<Vec<_>>());
+    /// `expert_gating_func` of a sigmoid.
+    const SIGMOID: usize = 2;
+    match keys.needed("expert_gating_func")? {
+        SIGMOID => Ok(()),
+        gate => {
+            let why = format!("is {gate}; only 2 (sigmoid) is known in this architecture");
+            Err(keys.wrong(format!("{} {why}", keys.full("expert_gating_func"))))
+        }
+    }
 }
 
 /// Returns an error for a gate that is not a softmax of the chosen scores.

@@ -26,14 +26,14 @@ const CONTROL: f64 = 3.0;
 pub fn translated(file: &str, header: &Header) -> Result<Value> {
     let architecture = architecture(file, header)?;
     let keys = Keys::of(file, header, architecture.name);
-    let mut config = common(&keys)?;
+    let mut config = common(&keys, architecture.heads_by_layer)?;
     (architecture.config)(&keys, &mut config)?;
     keys.refuse_others()?;
     Ok(Value::Object(config))
 }
 
 /// The keys that all architectures have.
-fn common(keys: &Keys) -> Result<Map<String, Value>> {
+fn common(keys: &Keys, heads_by_layer: bool) -> Result<Map<String, Value>> {
     let embeddings = keys.header.tensors.iter().find(|tensor| tensor.name == "token_embd.weight");
     let vocabulary = embeddings.and_then(|tensor| tensor.shape.first());
     let vocabulary = vocabulary.ok_or_else(|| keys.wrong("the tensor token_embd.weight is missing"))?;
@@ -54,8 +54,9 @@ fn common(keys: &Keys) -> Result<Map<String, Value>> {
     put("head_dim", json!(head_dim));
     put("tie_word_embeddings", json!(!keys.has("output.weight")));
     put("hidden_act", json!("silu"));
+    let kv_heads = if heads_by_layer { same_heads(keys)? } else { keys.size("attention.head_count_kv")? };
     // llama.cpp has the same default for a missing key.
-    put("num_key_value_heads", json!(keys.size("attention.head_count_kv")?.unwrap_or(heads)));
+    put("num_key_value_heads", json!(kv_heads.unwrap_or(heads)));
     put("rope_theta", json!(keys.number("rope.freq_base")?.unwrap_or(10_000.0)));
     put("max_position_embeddings", json!(keys.needed("context_length")?));
     if let Some(epsilon) = keys.number("attention.layer_norm_rms_epsilon")? {
@@ -75,6 +76,18 @@ fn common(keys: &Keys) -> Result<Map<String, Value>> {
         put("bos_token_id", json!(begin));
     }
     Ok(config)
+}
+
+/// The heads of keys in the layers with attention.
+fn same_heads(keys: &Keys) -> Result<Option<usize>> {
+    let mut heads = keys.sizes("attention.head_count_kv")?.unwrap_or_default();
+    heads.retain(|heads| *heads > 0);
+    heads.dedup();
+    match heads.as_slice() {
+        [] => Ok(None),
+        [heads] => Ok(Some(*heads)),
+        _ => Err(keys.wrong("attention.head_count_kv differs between layers with attention, which is not known")),
+    }
 }
 
 /// The scaling of rotary positions; `None` where there is none.

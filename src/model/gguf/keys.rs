@@ -40,6 +40,18 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Whole numbers, one for each layer; `None` where the key is missing.
+    pub fn sizes(&self, key: &str) -> Result<Option<Vec<usize>>> {
+        let key = self.full(key);
+        if self.header.metadata.get(&key).is_none() {
+            return Ok(None);
+        }
+        let whole = |number: &f64| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number);
+        let numbers = self.header.metadata.numbers(&key).filter(|numbers| numbers.iter().all(whole));
+        let numbers = numbers.ok_or_else(|| self.wrong(format!("{key} must be whole numbers, one for each layer")))?;
+        Ok(Some(numbers.into_iter().map(|number| number as usize).collect()))
+    }
+
     /// A whole number that is required.
     pub fn needed(&self, key: &str) -> Result<usize> {
         self.size(key)?.ok_or_else(|| self.wrong(format!("{} is missing; convert the model again", self.full(key))))

@@ -1,6 +1,6 @@
 //! The names of tensors in a GGUF file, and in Hugging Face's files.
 
-use super::architectures::{Architecture, SHARED_GATE, WHOLE, architecture};
+use super::architectures::{Architecture, BARE, KERNEL, SHARED_GATE, architecture};
 use super::header::{Header, TensorInfo};
 use crate::error::{Error, Result};
 use crate::shape::Dtype;
@@ -70,9 +70,10 @@ impl Names {
         let (name, theirs) = match layer {
             Some((layer, name)) if layer.parse::<u32>().is_ok() => {
                 let theirs = find(self.architecture.layer, name).ok_or_else(unknown)?;
-                (name, format!("model.layers.{layer}.{theirs}.{ending}"))
+                let ending = if BARE.contains(&theirs) { String::new() } else { format!(".{ending}") };
+                (name, format!("model.layers.{layer}.{theirs}{ending}"))
             }
-            _ => (base, format!("{}.{ending}", find(&[&WHOLE], base).ok_or_else(unknown)?)),
+            _ => (base, format!("{}.{ending}", find(&[self.architecture.whole], base).ok_or_else(unknown)?)),
         };
         let neighbours = match name {
             "attn_q" if self.architecture.neighbours => self.heads,
@@ -88,9 +89,12 @@ impl Names {
             neighbours,
         };
         if !theirs.contains("{e}") {
-            let row = [1, shape.iter().product()];
-            let shape = if name == SHARED_GATE && shape.len() == 1 { &row } else { shape.as_slice() };
-            return Ok(vec![place(theirs, shape, range.clone())]);
+            let shape = match shape.as_slice() {
+                [columns] if name == SHARED_GATE => vec![1, *columns],
+                [rows, positions] if name == KERNEL => vec![*rows, 1, *positions],
+                _ => shape.clone(),
+            };
+            return Ok(vec![place(theirs, &shape, range.clone())]);
         }
         let Some((&experts, rest)) = shape.split_first().filter(|(experts, _)| **experts == self.experts) else {
             let why = format!("has the sizes {shape:?}, and the metadata says that there are {} experts", self.experts);
