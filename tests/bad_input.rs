@@ -700,6 +700,12 @@ fn options_of_other_families() {
         ("deepseek-v3", "moe_layer_freq", json!(2), "moe_layer_freq is 2"),
         ("gpt-oss", "quantization_config", json!({"quant_method": "mxfp4"}), "quantization_config is {"),
         ("phimoe", "num_experts_per_tok", json!(3), "this family's gate chooses 2"),
+        (
+            "phimoe",
+            "rope_parameters",
+            json!({"rope_type": "longrope", "short_factor": [1.0, 1.5, 2.0]}),
+            "4 pairs of dimensions turn, and there are 3 factors",
+        ),
         ("ernie", "use_bias", json!(true), "use_bias is true"),
         ("minimax-m2", "rotary_dim", json!(18), "18 dimensions of a head turn"),
         ("glm4-moe", "partial_rotary_factor", json!(2.0), "partial_rotary_factor"),

@@ -195,7 +195,8 @@ fn a_quantised_model_keeps_its_tokenizer() {
 }
 
 /// The families of `gguf/families.py`: the file and the family that it opens as.
-const FAMILIES: [(&str, &str); 9] = [
+const FAMILIES: [(&str, &str); 10] = [
+    ("llama3", "llama"),
     ("qwen2", "qwen2"),
     ("qwen2-moe", "qwen2_moe"),
     ("qwen3", "qwen3"),
@@ -310,6 +311,24 @@ fn gates_that_a_family_does_not_compute_are_refused() {
     refused("granitemoe", "expert_weights_norm", &no, "granitemoe.expert_weights_norm is false");
     refused("granitemoe", "rope.scaling.finetuned", &no, "no rotary positions");
     refused("qwen3", "attention.sliding_window", &number(8), "qwen3.attention.sliding_window is an option");
+}
+
+#[test]
+fn factors_of_rotary_positions_are_checked() {
+    let refused = |skip: usize, new: &[u8], says: &str| {
+        let message = changed_file("families/llama3.gguf", |bytes| put(bytes, "rope_freqs.weight", skip, new)).err();
+        let message = message.unwrap_or_else(|| panic!("it opened: {says}")).to_string();
+        assert!(message.contains(says), "{message}");
+    };
+    // The number of dimensions comes first, then the dimension, the format, and the place of the four numbers.
+    refused(4, &3u64.to_le_bytes(), "4 pairs of dimensions turn, and there are 3 factors for them");
+    refused(12, &1u32.to_le_bytes(), "must hold a number in F32");
+    let nan = |bytes: &mut Vec<u8>| {
+        let at = bytes.windows(8).position(|window| window == [[0, 0, 0, 0x41], [0, 0, 0, 0x41]].concat()).unwrap();
+        bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    };
+    let message = changed_file("families/llama3.gguf", nan).err().unwrap().to_string();
+    assert!(message.contains("rope_scaling.factors"), "{message}");
 }
 
 /// Where a text is.

@@ -1,6 +1,6 @@
 //! The shape of an attention layer.
 
-use super::rope::Rope;
+use super::rope::{Rope, Scaling};
 use crate::error::{Error, Result};
 
 /// Causal attention with grouped key/value heads.
@@ -146,6 +146,12 @@ impl AttentionShape {
         if let Some(rope) = self.rope.as_ref().filter(|r| !r.dim.is_multiple_of(2) || r.first + r.dim > head_dim) {
             let dim = rope.dim;
             return wrong(format!("{dim} dimensions of a head turn; that must be an even number up to {head_dim}"));
+        }
+        if let Some(Rope { dim, scaling: Scaling::Factors { factors, .. }, .. }) = &self.rope
+            && factors.len() != dim / 2
+        {
+            let (pairs, count) = (dim / 2, factors.len());
+            return wrong(format!("{pairs} pairs of dimensions turn, and there are {count} factors for them"));
         }
         if self.window == Some(0) {
             return wrong("sliding_window is 0; a token must at least see itself (null means no window)".into());

@@ -22,6 +22,7 @@ FIXTURES = HERE.parent / "golden/fixtures"
 OUT = HERE / "families"
 # The fixtures and their architectures.
 FAMILIES = {
+    "llama3": MODEL_ARCH.LLAMA,
     "qwen2": MODEL_ARCH.QWEN2,
     "qwen2-moe": MODEL_ARCH.QWEN2MOE,
     "qwen3": MODEL_ARCH.QWEN3,
@@ -86,7 +87,7 @@ def tensors(arch, config, weights):
     """All tensors by the names of Hugging Face, experts in one tensor, gate and up apart."""
     stacks = {}
     for name, data in sorted(weights.items()):
-        if arch == MODEL_ARCH.GRANITE_MOE:
+        if arch in (MODEL_ARCH.GRANITE_MOE, MODEL_ARCH.LLAMA):
             for part, key in [("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")]:
                 if part in name:
                     data = neighbours(data, config[key])
@@ -118,6 +119,16 @@ def tensors(arch, config, weights):
         yield name, np.stack([stack[e] for e in range(len(stack))])
 
 
+def rope_freqs(config):
+    """The factors of Llama 3's rotary positions, which the converter writes as a tensor."""
+    rope, dim = config["rope_parameters"], config["head_dim"]
+    wavelengths = 2 * np.pi * rope["rope_theta"] ** (np.arange(0, dim, 2) / dim)
+    turns = rope["original_max_position_embeddings"] / wavelengths
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
+
+
 def gpt_oss_experts(layer, name, data):
     """Gate and up lie in turn, and matrices are transposed."""
     end = "bias" if name.endswith("_bias") else "weight"
@@ -134,6 +145,8 @@ def write(name, arch):
     names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
     out = GGUFWriter(OUT / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[arch])
     describe(out, config)
+    if config["rope_parameters"]["rope_type"] == "llama3":
+        out.add_tensor("rope_freqs.weight", rope_freqs(config))
     for theirs, data in tensors(arch, config, load_file(FIXTURES / name / "model.safetensors")):
         ours = theirs if theirs.startswith("blk.") else names.get_name(theirs, try_suffixes=(".weight", ".bias"))
         # The package has no dense layer among this architecture's tensors.

@@ -71,7 +71,20 @@ pub fn rope(keys: &Keys, defaults: &Defaults, head_dim: usize) -> Result<Rope> {
     let top = keys.number("rope_theta", THETA)?;
     let theta = given.number("rope_theta", THETA)?.or(top).unwrap_or(defaults.rope_theta);
     let dim = (head_dim as f32 * part(keys, &given, defaults)?) as usize;
-    Ok(Rope { scaling: scaling(keys, &given)?, ..Rope::new(theta, dim) })
+    let scaling = match given.kind()? {
+        // The name is this project's own, for GGUF files.
+        "factors" => Scaling::Factors { factors: factors(&given)?, attention: 1.0 },
+        _ => scaling(keys, &given)?,
+    };
+    Ok(Rope { scaling, ..Rope::new(theta, dim) })
+}
+
+/// The factors that divide the frequencies.
+fn factors(given: &RopeKeys) -> Result<Vec<f32>> {
+    let at = format!("{}.factors", given.at);
+    let list = given.get("factors").and_then(Value::as_array);
+    let list = list.ok_or_else(|| wrong(format!("{at} must be a list of numbers")))?;
+    list.iter().map(|value| number(&at, value, FACTOR)).collect()
 }
 
 /// The fraction of a head that is rotated.

@@ -4,7 +4,8 @@
 use super::architectures::architecture;
 use super::header::Header;
 use super::keys::Keys;
-use crate::error::Result;
+use super::names::FACTORS;
+use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
 /// Names of control tokens that end a turn or a text, for files that do not say so themselves.
@@ -22,11 +23,14 @@ const ENDS: [&str; 8] = [
 /// The `tokenizer.ggml.token_type` of a control token.
 const CONTROL: f64 = 3.0;
 
-/// The config that the file `file` describes.
-pub fn translated(file: &str, header: &Header) -> Result<Value> {
+/// The config that the file `file` describes; `factors` are those of its rotary positions.
+pub fn translated(file: &str, header: &Header, factors: Option<Vec<f32>>) -> Result<Value> {
     let architecture = architecture(file, header)?;
     let keys = Keys::of(file, header, architecture.name);
     let mut config = common(&keys, architecture.heads_by_layer)?;
+    if let Some(scaling) = scaling(&keys, factors)? {
+        config.insert("rope_scaling".into(), scaling);
+    }
     (architecture.config)(&keys, &mut config)?;
     keys.refuse_others()?;
     Ok(Value::Object(config))
@@ -68,9 +72,6 @@ fn common(keys: &Keys, heads_by_layer: bool) -> Result<Map<String, Value>> {
     if let Some(turned) = keys.size("rope.dimension_count")?.filter(|turned| *turned != head_dim) {
         put("partial_rotary_factor", json!(turned as f64 / head_dim as f64));
     }
-    if let Some(scaling) = scaling(keys)? {
-        put("rope_scaling", scaling);
-    }
     put("eos_token_id", json!(ends(keys)));
     if let Some(begin) = keys.header.metadata.size("tokenizer.ggml.bos_token_id") {
         put("bos_token_id", json!(begin));
@@ -91,18 +92,19 @@ fn same_heads(keys: &Keys) -> Result<Option<usize>> {
 }
 
 /// The scaling of rotary positions; `None` where there is none.
-fn scaling(keys: &Keys) -> Result<Option<Value>> {
+fn scaling(keys: &Keys, factors: Option<Vec<f32>>) -> Result<Option<Value>> {
     let kind = keys.text("rope.scaling.type").filter(|kind| kind != "none");
     let factor = keys.number("rope.scaling.factor")?.or(keys.number("rope.scale_linear")?);
     let context = keys.size("rope.scaling.original_context_length")?;
     // Whether the model was trained further with the scaling does not change the numbers.
     keys.header.metadata.get(&keys.full("rope.scaling.finetuned"));
-    if keys.has("rope_freqs.weight") {
-        return Err(keys.wrong(
-            "the tensor rope_freqs.weight scales the rotary positions, which is not known; take a model without it",
-        ));
+    let Some(kind) = kind.or(factor.filter(|factor| *factor != 1.0).map(|_| "linear".into())) else {
+        return Ok(factors.map(|factors| json!({"rope_type": "factors", "factors": factors})));
+    };
+    if factors.is_some() {
+        let why = format!("scales the rotary positions too, beside {}, which is not known", keys.full("rope.scaling"));
+        return Err(Error::model(format!("{}, tensor {FACTORS}", keys.file), why));
     }
-    let Some(kind) = kind.or(factor.filter(|factor| *factor != 1.0).map(|_| "linear".into())) else { return Ok(None) };
     let mut scaling = Map::new();
     scaling.insert("rope_type".into(), json!(kind));
     if let Some(factor) = factor {

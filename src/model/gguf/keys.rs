@@ -8,7 +8,8 @@ const HARMLESS: [&str; 1] = ["vocab_size"];
 
 /// The keys of one architecture.
 pub struct Keys<'a> {
-    file: &'a str,
+    /// The file's name.
+    pub file: &'a str,
     /// The header with the keys.
     pub header: &'a Header<'a>,
     architecture: String,

@@ -17,8 +17,9 @@ pub use header::{FORMATS, Header, MAGIC, TensorInfo, header_bytes};
 pub use metadata::{Metadata, Value};
 pub use names::{Names, Place};
 
-use super::content::{Bytes, ModelFiles};
+use super::content::{Bytes, Content, ModelFiles};
 use crate::error::{Error, Result};
+use crate::shape::Dtype;
 
 /// A model of one or several files, of which as much has to arrive as says what it is.
 ///
@@ -29,11 +30,30 @@ pub async fn model_files(name: String, weights: Vec<(String, Bytes)>) -> Result<
     let bytes = header_bytes(file, &**content).await?;
     let header = Header::parse(file, &bytes)?;
     header.check_split(file, weights.len())?;
-    let config = config::translated(file, &header)?;
+    let factors = factors(file, &header, &**content).await?;
+    let config = config::translated(file, &header, factors)?;
     let tokenizer = tokenizer::translated(file, &header.metadata)?;
     let config = serde_json::to_vec(&config).expect("it is plain data");
     let tokenizer = tokenizer.map(|json| serde_json::to_vec(&json).expect("it is plain data"));
     Ok(ModelFiles { name, config, tokenizer, generation: None, weights })
+}
+
+/// The most factors of rotary positions: one for each pair of a head's dimensions.
+const MOST_FACTORS: usize = 4096;
+
+/// Waits for the factors of the rotary positions in the tensor [`names::FACTORS`], and reads them; `None` where there
+/// is no such tensor.
+async fn factors(file: &str, header: &Header<'_>, content: &dyn Content) -> Result<Option<Vec<f32>>> {
+    let Some(tensor) = header.tensors.iter().find(|tensor| tensor.name == names::FACTORS) else { return Ok(None) };
+    let wrong = |why: &str| Error::model(format!("{file}, tensor {}", tensor.name), why);
+    if tensor.dtype != Some(Dtype::F32) || tensor.shape.iter().product::<usize>() > MOST_FACTORS {
+        return Err(wrong("must hold a number in F32 for each pair of a head's dimensions"));
+    }
+    if content.arrived(tensor.range.end).await < tensor.range.end {
+        return Err(wrong("is cut off; fetch the file again"));
+    }
+    let bytes = content.read(tensor.range.clone());
+    Ok(Some(bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect()))
 }
 
 /// The number of a file among those of a split model, and how many there are: `NAME-00001-of-00003.gguf`.

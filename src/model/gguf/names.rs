@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::shape::Dtype;
 use std::ops::Range;
 
+/// The factors of rotary positions, which are read into the config.
+pub const FACTORS: &str = "rope_freqs.weight";
+
 /// The most experts of a layer.
 const MOST_EXPERTS: usize = 4096;
 
@@ -15,6 +18,8 @@ pub struct Names {
     heads: usize,
     kv_heads: usize,
     experts: usize,
+    /// Whether the first file has [`FACTORS`].
+    has_factors: bool,
 }
 
 /// A tensor, or one matrix of it, as a family looks for it.
@@ -41,7 +46,9 @@ impl Names {
         let size = |key: &str| header.metadata.size(&format!("{}.{key}", architecture.name));
         let heads = size("attention.head_count").unwrap_or(0);
         let experts = size("expert_count").unwrap_or(0).min(MOST_EXPERTS);
-        Ok(Self { architecture, heads, kv_heads: size("attention.head_count_kv").unwrap_or(heads), experts })
+        let kv_heads = size("attention.head_count_kv").unwrap_or(heads);
+        let has_factors = header.tensors.iter().any(|tensor| tensor.name == FACTORS);
+        Ok(Self { architecture, heads, kv_heads, experts, has_factors })
     }
 
     /// What a family looks for where the file has `tensor`.
@@ -56,6 +63,9 @@ impl Names {
             );
             Error::model(format!("{file}, tensor {}", tensor.name), why)
         };
+        if self.has_factors && tensor.name == FACTORS {
+            return Ok(Vec::new());
+        }
         let (base, ending) = tensor.name.rsplit_once('.').ok_or_else(unknown)?;
         if ending != "weight" && ending != "bias" {
             return Err(unknown());
