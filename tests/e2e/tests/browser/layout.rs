@@ -117,7 +117,7 @@ async fn no_barriers_on_any_view(stage: &Stage, dark: bool) -> Result<()> {
     Ok(())
 }
 
-async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()> {
+pub async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()> {
     let axe = std::fs::read_to_string(&stage.tools().axe)?;
     page.script::<()>(&axe, Vec::new()).await?;
     let found: Vec<Value> = page

@@ -13,7 +13,9 @@ mod generate;
 mod harness;
 mod inspectors;
 mod keeping;
+mod lab;
 mod layout;
+mod learn;
 mod links;
 mod loads;
 mod opening;
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
         api::tests(),
         layout::tests(),
         others::tests(),
+        learn::tests(),
+        lab::tests(),
         shell::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
