@@ -1,6 +1,6 @@
 //! A layer as a list of typed operations, which both engines run.
 //!
-//! [`program`] turns a layer's description into the list, one operation at a time; [`fuse`] replaces several
+//! [`program()`] turns a layer's description into the list, one operation at a time; [`fuse()`] replaces several
 //! operations by one where a kernel does the work of all of them. The engines run operations and read nothing else of
 //! a layer.
 //!

@@ -48,7 +48,7 @@ pub fn run(filters: &[String]) -> Result<()> {
 /// Test files that take seconds and need neither a browser nor a GPU.
 const QUICK: [&str; 8] = ["address", "bad_input", "files", "layers", "messages", "policy", "routing", "session"];
 
-/// Runs the checks of the inner loop: formatting, lints, the units and the test files of [`QUICK`].
+/// Runs the checks of the inner loop: formatting, lints, the units and the test files of `QUICK`.
 ///
 /// # Errors
 /// The first step that failed.

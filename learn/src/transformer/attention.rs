@@ -1,7 +1,7 @@
 //! Causal attention of one sequence, all heads, with grouped keys and values.
 //!
 //! Per head, with queries Q, keys K, values V (tokens x head_dim) and `s = 1 / sqrt(head_dim)`:
-//! `P = softmax(s Q K^T + causal mask)`, `O = P V`. Queries are processed in blocks of [`BLOCK`] rows. A block uses
+//! `P = softmax(s Q K^T + causal mask)`, `O = P V`. Queries are processed in blocks of `BLOCK` rows. A block uses
 //! only the keys up to its last row, so about half of the full square is never computed. P is not stored: the backward
 //! pass computes it again from the log-sum-exp of each row, as FlashAttention does (Dao et al. 2022).
 

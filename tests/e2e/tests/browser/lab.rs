@@ -153,7 +153,7 @@ async fn a_script_trains_a_lab(stage: &Stage) -> Result<()> {
 }
 
 async fn divergence_is_said_and_the_step_before_is_kept(stage: &Stage) -> Result<()> {
-    let page = open(stage, &format!("{LAB}?data=patches&learning-rate=10&momentum=0.99")).await?;
+    let page = open(stage, &format!("{LAB}?data=patches&learning-rate=10&momentum=0.99&variance=0.1")).await?;
     page.click("lab-run").await?;
     let said = "return document.querySelector('[data-testid=lab-note]')?.innerText.includes('diverged') &&
         document.querySelector('[data-testid=lab-run]').getAttribute('aria-pressed') === 'false'";
