@@ -418,7 +418,13 @@ impl Layer {
         if let Some(expert) = &ffn.shared {
             shared.push(expert_arriving(expert, pack).await?);
         }
+        // In the order of a file's names, so that few tensors wait in memory for others that arrive later.
+        let shared_gate = values(ffn.shared_gate.as_ref()).await?;
         let routers = ffn.routers();
+        let router = if routers.is_empty() { None } else { Some(packed(Stored::wide, &routers).await?) };
+        let gate = gate_vectors::arriving(ffn).await?;
+        let mixer_norm = Norm::arriving(mixer_norm).await?;
+        let moe_norm = Norm::arriving(moe_norm).await?;
         let mut packed_matrices = Vec::new();
         for MatrixWeights { name, tensors, bias } in matrices {
             let weights = packed(pack, &tensors.iter().collect::<Vec<_>>()).await?;
@@ -431,11 +437,11 @@ impl Layer {
         Ok(Self {
             experts,
             shared,
-            shared_gate: values(ffn.shared_gate.as_ref()).await?,
-            router: if routers.is_empty() { None } else { Some(packed(Stored::wide, &routers).await?) },
-            gate: gate_vectors::arriving(ffn).await?,
-            mixer_norm: Norm::arriving(mixer_norm).await?,
-            moe_norm: Norm::arriving(moe_norm).await?,
+            shared_gate,
+            router,
+            gate,
+            mixer_norm,
+            moe_norm,
             matrices: packed_matrices,
             vectors: named_vectors,
             angles,

@@ -142,6 +142,13 @@ impl LayerBuffers {
             Some(shared) => Some(ExpertBuffers::arriving(gpu, std::slice::from_ref(shared)).await?),
             None => None,
         };
+        // In the order of a file's names, so that few tensors wait in memory for others that arrive later.
+        let shared_gate = optional(gpu, ffn.shared_gate.as_ref()).await?;
+        let router = if routers.is_empty() { None } else { Some(stack(gpu, "router weights", routers).await?) };
+        let numbers = gate_vectors(moe.experts, &arriving(ffn).await?);
+        let gate_vectors = gpu.filled("vectors of the gate", bytemuck::cast_slice(&numbers))?;
+        let mixer_norm = Norm::arriving(gpu, mixer_norm).await?;
+        let moe_norm = Norm::arriving(gpu, moe_norm).await?;
         let mut uploaded = Vec::new();
         for MatrixWeights { name, tensors, bias } in matrices {
             let tensors: Vec<_> = tensors.iter().collect();
@@ -160,14 +167,11 @@ impl LayerBuffers {
         Ok(Self {
             experts,
             shared,
-            shared_gate: optional(gpu, ffn.shared_gate.as_ref()).await?,
-            router: if routers.is_empty() { None } else { Some(stack(gpu, "router weights", routers).await?) },
-            gate_vectors: {
-                let numbers = gate_vectors(moe.experts, &arriving(ffn).await?);
-                gpu.filled("vectors of the gate", bytemuck::cast_slice(&numbers))?
-            },
-            mixer_norm: Norm::arriving(gpu, mixer_norm).await?,
-            moe_norm: Norm::arriving(gpu, moe_norm).await?,
+            shared_gate,
+            router,
+            gate_vectors,
+            mixer_norm,
+            moe_norm,
             matrices: uploaded,
             vectors: named_vectors,
             angles,

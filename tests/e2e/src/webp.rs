@@ -180,7 +180,7 @@ mod tests {
         for (frames, why) in [
             (vec![], "at least one frame"),
             (vec![frame(1, 1), other], "300 x 21"),
-            (vec![Frame { still: b"GIF89a".to_vec(), milliseconds: 1 }], "no WebP"),
+            (vec![Frame { still: b"GIF89a".to_vec(), milliseconds: 1 }], "not a WebP"),
             (vec![Frame { still: animation(&[frame(1, 1)]).unwrap(), milliseconds: 1 }], "moving picture itself"),
         ] {
             let error = animation(&frames).unwrap_err().to_string();
