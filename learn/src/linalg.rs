@@ -1,7 +1,8 @@
 //! Matrix products and the few element-wise functions that the layers share.
 //!
 //! Everything is `f32`, row-major and single-threaded. A replica has one thread, and the replicas run in parallel (see
-//! [`crate::transformer::replica`]). For matrices this small that is faster than one product spread over several threads.
+//! [`crate::transformer::replica`]). For matrices this small that is faster than one product spread over several
+//! threads.
 
 use gemm::Parallelism;
 

@@ -778,9 +778,10 @@ impl App {
         let location = window().location();
         let url = location.pathname().unwrap_or_default() + &view;
         let history = window().history();
-        let shown = location.search().unwrap_or_default() + &location.hash().unwrap_or_default();
+        let (search, hash) = (location.search().unwrap_or_default(), location.hash().unwrap_or_default());
         // An address of Learn or Lab is that of the program that www/boot.js is about to load.
-        let changed = shown != view && !location.hash().unwrap_or_default().starts_with("#/");
+        let is_explore = matches!(Route::read(&search, &hash), Route::Explore(_));
+        let changed = is_explore && search + &hash != view;
         if let (Ok(history), true, true) = (history, changed, state.model.is_some()) {
             // Browsers refuse too many changes per second; the next update tries again.
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&url));

@@ -558,8 +558,11 @@ mod tests {
         assert_eq!(
             models,
             serde_json::json!([
-                { "name": "main", "about": "Four layers, eight experts.", "files": ["experts.json"] },
-                { "name": "second", "about": "", "files": [] },
+                {
+                    "name": "main", "about": "Four layers, eight experts.", "files": ["experts.json"],
+                    "bytes": 0, "loads": [], "opening": null,
+                },
+                { "name": "second", "about": "", "files": [], "bytes": 0, "loads": [], "opening": null },
             ])
         );
     }

@@ -123,8 +123,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_replaced_is_an_error() {
-        let error = without(&mut module(TernaryOp::F32x4RelaxedNmadd)).unwrap_err().to_string();
+        let error = without(&mut module(TernaryOp::F32x4RelaxedMadd)).unwrap_err().to_string();
         assert!(error.contains("+relaxed-simd"), "{error}");
+        let error = without(&mut module(TernaryOp::F32x4RelaxedNmadd)).unwrap_err().to_string();
+        assert!(error.contains("relaxed.rs"), "{error}");
         let mut both = module(TernaryOp::F32x4RelaxedMadd);
         let FunctionKind::Local(function) = &mut both.funcs.iter_mut().next().unwrap().kind else { panic!() };
         let entry = function.entry_block();
