@@ -55,6 +55,11 @@ impl Palette {
         self.light.len()
     }
 
+    /// Whether it has no colour.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Adds the rules for `data-e` to the document, replacing those of an earlier palette.
     pub fn install(&self) {
         let rules: String = self

@@ -29,13 +29,16 @@ pub enum Heard {
 #[derive(Clone)]
 pub struct Client(Rc<Inner>);
 
+/// A listener of the worker, kept as long as it listens.
+type Listener = Closure<dyn FnMut(MessageEvent)>;
+
 struct Inner {
     lab: LabName,
     worker: RefCell<Option<Worker>>,
     state: RefCell<State>,
     heard: Callback<Heard>,
     /// The listeners of the worker.
-    closures: RefCell<Vec<Closure<dyn FnMut(MessageEvent)>>>,
+    closures: RefCell<Vec<Listener>>,
 }
 
 #[derive(Default)]

@@ -97,8 +97,11 @@ pub fn reached(line: &[(f64, f64)], level: f64) -> Option<f64> {
     Some(x0 + (x1 - x0) * (y0 - level) / (y0 - y1).max(1e-12))
 }
 
+/// A model's name, its curve as pairs of FLOPs and loss, and its results.
+pub type Trained = (String, Vec<(f64, f64)>, Results);
+
 /// The figures of the picture: the first two models compared at `level`.
-pub fn measures(models: &[(String, Vec<(f64, f64)>, Results)], level: f64) -> Measures {
+pub fn measures(models: &[Trained], level: f64) -> Measures {
     let mut all = Measures::new();
     all.insert("level".into(), level);
     for (name, line, results) in models {

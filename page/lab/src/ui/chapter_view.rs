@@ -269,7 +269,7 @@ impl ChapterView {
                 <p>{ of_languages(&question.ask) }</p>
                 <details>
                     <summary>{ t!("chapter.answer") }</summary>
-                    <p data-testid="answer">{ answer.map_or_else(|| t!("chapter.first"), |answer| answer) }</p>
+                    <p data-testid="answer">{ answer.unwrap_or_else(|| t!("chapter.first")) }</p>
                 </details>
             </section>
         }
