@@ -69,11 +69,14 @@ async fn open_dialog(page: &Page) -> Result<()> {
     page.click("open-model").await
 }
 
+/// The name of the model in use; empty until the page's program runs.
+const NAME: &str = "return window.moescope ? (await moescope.trace('x')).model.name : ''";
+
 /// Waits until the model with this name is in use.
 async fn in_use(page: &Page, name: &str) -> Result<()> {
     let start = Instant::now();
     loop {
-        let model: String = page.promise("return (await moescope.trace('x')).model.name", Vec::new()).await?;
+        let model: String = page.promise(NAME, Vec::new()).await?;
         if model == name {
             return page.routed().await.map(drop);
         }
