@@ -33,6 +33,7 @@ async fn chapter(stage: &Stage, page: &Page, name: &str) -> Result<()> {
 
 /// The places in braces of every text are filled once the picture's data are there.
 async fn every_chapter_opens_with_its_claim(stage: &Stage) -> Result<()> {
+    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.open(Visitor::NO_WEBGPU, "/#/learn").await?;
     page.until::<bool>("the list", READY, Vec::new()).await?;
     let links: Vec<String> = page
@@ -62,6 +63,7 @@ async fn every_chapter_opens_with_its_claim(stage: &Stage) -> Result<()> {
 
 /// Links go from Explore to Learn and Lab and back; the text of Explore is there again.
 async fn places_lead_to_one_another(stage: &Stage) -> Result<()> {
+    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello%20there&backend=cpu").await?;
     page.routed().await?;
     page.click("place-learn").await?;
@@ -91,6 +93,7 @@ async fn until_seen(page: &Page, what: &str) -> Result<()> {
 
 /// Does what each chapter with a drawn picture says, and finds what it promises.
 async fn what_is_tried_is_seen_in_pictures(stage: &Stage) -> Result<()> {
+    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     let play: [(&str, &[(&str, &str)]); 9] = [
         ("one-layer", &[("picture-layer", "4")]),
@@ -118,6 +121,7 @@ async fn what_is_tried_is_seen_in_pictures(stage: &Stage) -> Result<()> {
 
 /// The same for chapters whose picture is a lab.
 async fn what_is_tried_is_seen_in_labs(stage: &Stage) -> Result<()> {
+    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     chapter(stage, &page, "local-experts").await?;
     page.click("lab-run").await?;
@@ -151,6 +155,7 @@ async fn what_is_tried_is_seen_in_labs(stage: &Stage) -> Result<()> {
 }
 
 async fn the_picture_changes_as_one_reads(stage: &Stage) -> Result<()> {
+    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     chapter(stage, &page, "mixtral").await?;
     let billions = "return document.querySelector('[data-testid=mixtral-total]')?.dataset.billions";
@@ -169,6 +174,7 @@ async fn the_picture_changes_as_one_reads(stage: &Stage) -> Result<()> {
 }
 
 async fn learn_has_no_barriers(stage: &Stage) -> Result<()> {
+    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&stage.url("/#/learn")).await?;
     page.until::<bool>("the list", READY, Vec::new()).await?;
@@ -183,6 +189,7 @@ async fn learn_has_no_barriers(stage: &Stage) -> Result<()> {
 }
 
 async fn a_chapter_that_is_not_there_is_named(stage: &Stage) -> Result<()> {
+    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.open(Visitor::NO_WEBGPU, "/#/learn/nothing").await?;
     page.until::<bool>("the error", "return !!document.querySelector('[data-testid=error]')", Vec::new()).await?;
     let said = page.find("error").await?.text().await?;

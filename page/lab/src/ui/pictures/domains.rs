@@ -130,7 +130,7 @@ fn map(dossier: &Dossier, at: usize) -> Html {
         html! { <tr key={number} data-e={number.to_string()}><th scope="row">{ number }</th>{ for cells }</tr> }
     });
     html! {
-        <div class="domain-map" data-rows={(layer.experts.len() > 16).then_some("many")}>
+        <div class="domain-map" tabindex="0" data-rows={(layer.experts.len() > 16).then_some("many")}>
             <table style={format!("--columns:{columns}")}>
                 <thead><tr><th scope="col"><span class="hidden">{ t!("domains.expert") }</span></th>{ for heads }</tr>
                 </thead>
