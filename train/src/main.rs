@@ -7,6 +7,7 @@
 //!   the order of the text; for tests, `parity`: exports run by the engine;
 //! - `trainer`, `checkpoint`, `curves`, `snapshots`: training, with threads and files;
 //! - `evaluation`, `export`, `results`: held-out measurements; the finished Hugging Face directory;
+//! - `fine_tuning`, `tasks`: what fine-tuning and instruction tuning do to a mixture of experts and to a dense model;
 //! - `finish`: the same for a model that was trained by train/gpu;
 //! - `words`: the share of real words in what a model writes;
 //! - `table`, `picture`: all finished models on one page.
@@ -28,6 +29,7 @@ mod data;
 mod evaluation;
 mod export;
 mod files;
+mod fine_tuning;
 mod finish;
 mod fragments;
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod picture;
 mod results;
 mod snapshots;
 mod table;
+mod tasks;
 mod tokenizer;
 mod trainer;
 mod words;
@@ -96,6 +99,21 @@ enum Command {
         /// Where to write the page
         #[arg(long, default_value = "docs")]
         docs: PathBuf,
+    },
+    /// Fine-tunes shipped models on one small text and on twenty small tasks, and records what happens
+    FineTune {
+        /// The models' folder
+        #[arg(long, default_value = "www/models")]
+        models: PathBuf,
+        /// The small text, a plain text file
+        #[arg(long, default_value = "docs/engine.md")]
+        narrow: PathBuf,
+        /// Steps of each run
+        #[arg(long, default_value_t = 80)]
+        steps: usize,
+        /// The file that records the curves
+        #[arg(long, default_value = "docs/fine-tuning.json")]
+        to: PathBuf,
     },
     /// Measures a model that train/gpu trained and writes its directory
     Finish {
@@ -169,6 +187,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Finish { name, from, to } => {
             let target = to.unwrap_or_else(|| Path::new("www/models").join(&name));
             finish::finish(&name, &from, &corpus, &target)
+        }
+        Command::FineTune { models, narrow, steps, to } => {
+            print!("{}", fine_tuning::record(&corpus, &models, &narrow, steps, &to)?);
+            Ok(())
         }
         Command::Losses { config, steps } => losses(config::Config::read(&config)?, steps),
         Command::Export { name, to, quick } => {

@@ -35,7 +35,7 @@ fn settings() -> Settings {
 #[test]
 fn each_part_is_trained_and_the_rest_stays() {
     let switch = GateKind::TopKOfSoftmax { capacity_factor: None };
-    for trained in [Trained::All, Trained::WithoutExperts, Trained::Routers] {
+    for trained in [Trained::All, Trained::WithoutExperts, Trained::Routers, Trained::WithoutRouters] {
         let start = model(4, switch);
         let mut lab = Lab::new(Settings { trained, ..settings() }, start.clone(), texts()).unwrap();
         lab.step(20).unwrap();

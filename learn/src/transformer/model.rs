@@ -191,6 +191,8 @@ pub enum Trained {
     WithoutExperts,
     /// The routers alone.
     Routers,
+    /// All but the routers, whose gradients are computed and not used.
+    WithoutRouters,
 }
 
 impl Trained {
@@ -200,6 +202,7 @@ impl Trained {
             Self::All => true,
             Self::WithoutExperts => parameter.part != Part::Expert,
             Self::Routers => parameter.part == Part::Router,
+            Self::WithoutRouters => parameter.part != Part::Router,
         }
     }
 }
