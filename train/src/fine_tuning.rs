@@ -1,6 +1,6 @@
-//! What fine-tuning does to a mixture of experts, and to a dense model with the same computation: on one small text, and
-//! on twenty small tasks written as instruction and answer. Each with all parameters, without the experts and without
-//! the router. The curves are recorded for the page.
+//! What fine-tuning does to a mixture of experts, and to a dense model with the same computation: on one small text,
+//! and on twenty small tasks written as instruction and answer. Each model is trained with all parameters, without the
+//! experts and without the router. The curves are recorded.
 
 use std::fmt::Write;
 use std::fs;
@@ -129,7 +129,7 @@ pub fn record(corpus: &Path, models: &Path, narrow: &Path, steps: usize, to: &Pa
     };
     write_whole(to, serde_json::to_string(&record)?.as_bytes())?;
     let mut table = String::from(
-        "| model | trained on | of it | trained text | held-out part, best (step) | at the end | general text | moved |\n\
+        "| model | text | trained | on the trained text | held out, best (step) | at the end | general | moved |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for run in &record.runs {

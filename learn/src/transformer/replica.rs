@@ -301,7 +301,7 @@ impl Replica {
     ) {
         let (gate, batch) = (self.shape.gate(), self.batch(None));
         let (at, s) = (&self.layout.layers[n], &self.layers[n]);
-        let experts = self.trained == Trained::All;
+        let experts = matches!(self.trained, Trained::All | Trained::WithoutRouters);
         let (before_w2, from_w2) = self.gradient.split_at_mut(at.w2.start);
         self.d_width.fill(0.0);
         self.d_weights.fill(0.0);
