@@ -247,7 +247,8 @@ fn missing_packages() -> Vec<&'static str> {
             missing.push("firefox-esr");
         }
         if mini_browser().is_none() || find_program(&["WebKitWebDriver"]).is_none() {
-            missing.push("webkit2gtk-driver");
+            // WebKitGTK draws with OpenGL; its package only recommends the software driver.
+            missing.extend(["webkit2gtk-driver", "libgl1-mesa-dri"]);
         }
         if find_program(&["Xvfb"]).is_none() {
             missing.push("xvfb");
