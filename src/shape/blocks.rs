@@ -28,11 +28,18 @@ pub trait Block {
     /// The value of a code, before scale and offset.
     fn value(code: u8) -> f32;
 
-    /// The scale and offset of a part.
-    fn shared(block: &[u8], part: usize) -> Shared;
+    /// Whether a block begins with a second half, the offset, after the scale.
+    const HAS_OFFSET: bool = false;
+
+    /// The scale and offset of a part. Unless a format says otherwise, a block has one part and begins with them.
+    fn shared(block: &[u8], _part: usize) -> Shared {
+        Shared { scale: half(block, 0), offset: if Self::HAS_OFFSET { half(block, 2) } else { 0.0 } }
+    }
 
     /// Whether all numbers of the block are finite.
-    fn is_finite(block: &[u8]) -> bool;
+    fn is_finite(block: &[u8]) -> bool {
+        is_half_finite(block, 0) && (!Self::HAS_OFFSET || is_half_finite(block, 2))
+    }
 
     /// Converts `block` to f32.
     fn widen(block: &[u8], numbers: &mut [f32]) {
@@ -90,14 +97,6 @@ impl Block for Q8_0 {
     fn value(code: u8) -> f32 {
         f32::from(code as i8)
     }
-
-    fn shared(block: &[u8], _: usize) -> Shared {
-        Shared { scale: half(block, 0), offset: 0.0 }
-    }
-
-    fn is_finite(block: &[u8]) -> bool {
-        is_half_finite(block, 0)
-    }
 }
 
 /// Codes of 4 bits with a scale.
@@ -115,14 +114,6 @@ impl Block for Q4_0 {
     fn value(code: u8) -> f32 {
         f32::from(code) - 8.0
     }
-
-    fn shared(block: &[u8], _: usize) -> Shared {
-        Shared { scale: half(block, 0), offset: 0.0 }
-    }
-
-    fn is_finite(block: &[u8]) -> bool {
-        is_half_finite(block, 0)
-    }
 }
 
 /// Codes of 4 bits with a scale and an offset.
@@ -132,6 +123,7 @@ impl Block for Q4_1 {
     const NUMBERS: usize = 32;
     const BYTES: usize = 20;
     const PART: usize = 32;
+    const HAS_OFFSET: bool = true;
 
     fn codes(block: &[u8], codes: &mut [u8]) {
         nibbles(&block[4..], codes);
@@ -139,14 +131,6 @@ impl Block for Q4_1 {
 
     fn value(code: u8) -> f32 {
         f32::from(code)
-    }
-
-    fn shared(block: &[u8], _: usize) -> Shared {
-        Shared { scale: half(block, 0), offset: half(block, 2) }
-    }
-
-    fn is_finite(block: &[u8]) -> bool {
-        is_half_finite(block, 0) && is_half_finite(block, 2)
     }
 }
 
@@ -166,14 +150,6 @@ impl Block for Q5_0 {
     fn value(code: u8) -> f32 {
         f32::from(code) - 16.0
     }
-
-    fn shared(block: &[u8], _: usize) -> Shared {
-        Shared { scale: half(block, 0), offset: 0.0 }
-    }
-
-    fn is_finite(block: &[u8]) -> bool {
-        is_half_finite(block, 0)
-    }
 }
 
 /// Codes of 5 bits with a scale and an offset.
@@ -183,6 +159,7 @@ impl Block for Q5_1 {
     const NUMBERS: usize = 32;
     const BYTES: usize = 24;
     const PART: usize = 32;
+    const HAS_OFFSET: bool = true;
 
     fn codes(block: &[u8], codes: &mut [u8]) {
         nibbles(&block[8..], codes);
@@ -191,14 +168,6 @@ impl Block for Q5_1 {
 
     fn value(code: u8) -> f32 {
         f32::from(code)
-    }
-
-    fn shared(block: &[u8], _: usize) -> Shared {
-        Shared { scale: half(block, 0), offset: half(block, 2) }
-    }
-
-    fn is_finite(block: &[u8]) -> bool {
-        is_half_finite(block, 0) && is_half_finite(block, 2)
     }
 }
 
@@ -225,6 +194,7 @@ impl Block for Q4K {
     const NUMBERS: usize = 256;
     const BYTES: usize = 144;
     const PART: usize = 32;
+    const HAS_OFFSET: bool = true;
 
     fn codes(block: &[u8], codes: &mut [u8]) {
         for (bytes, codes) in block[16..].chunks_exact(32).zip(codes.chunks_exact_mut(64)) {
@@ -239,10 +209,6 @@ impl Block for Q4K {
     fn shared(block: &[u8], part: usize) -> Shared {
         shared_of_eight(block, part)
     }
-
-    fn is_finite(block: &[u8]) -> bool {
-        is_half_finite(block, 0) && is_half_finite(block, 2)
-    }
 }
 
 /// Codes of 5 bits; otherwise as [`Q4K`].
@@ -252,6 +218,7 @@ impl Block for Q5K {
     const NUMBERS: usize = 256;
     const BYTES: usize = 176;
     const PART: usize = 32;
+    const HAS_OFFSET: bool = true;
 
     fn codes(block: &[u8], codes: &mut [u8]) {
         let (fifths, low) = block[16..].split_at(32);
@@ -272,10 +239,6 @@ impl Block for Q5K {
 
     fn shared(block: &[u8], part: usize) -> Shared {
         shared_of_eight(block, part)
-    }
-
-    fn is_finite(block: &[u8]) -> bool {
-        is_half_finite(block, 0) && is_half_finite(block, 2)
     }
 }
 
