@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
-use moescope_learn::transformer::stored::file_name;
+use moescope_learn::transformer::stored::{e4m3, file_name};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
 
@@ -402,17 +402,6 @@ fn weights(m: &ModelShape, values: &[f32]) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(tensors, Some(about))?)
 }
 
-/// A number of 8 bits: a sign, four bits of exponent with a bias of 7, three of fraction; 0x7f and 0xff are NaN.
-fn from_e4m3(byte: u8) -> f32 {
-    let (exponent, fraction) = (i32::from(byte >> 3 & 15), f32::from(byte & 7) / 8.0);
-    let size = match (exponent, byte & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => fraction * 2f32.powi(-6),
-        _ => (1.0 + fraction) * 2f32.powi(exponent - 7),
-    };
-    if byte < 0x80 { size } else { -size }
-}
-
 /// Reads the parameters from a `model.safetensors` in f16 or F8_E4M3, in the layout of the trainer. Parameters that
 /// the file does not have (the router of a network of one expert) are 0.
 pub fn read_weights(m: &ModelShape, bytes: &[u8]) -> Result<Vec<f32>> {
@@ -430,7 +419,7 @@ pub fn read_weights(m: &ModelShape, bytes: &[u8]) -> Result<Vec<f32>> {
                 let numbers = bytes.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32());
                 values.iter_mut().zip(numbers).for_each(|(value, number)| *value = number);
             }
-            Dtype::F8_E4M3 => values.iter_mut().zip(bytes).for_each(|(value, &b)| *value = from_e4m3(b)),
+            Dtype::F8_E4M3 => values.iter_mut().zip(bytes).for_each(|(value, &b)| *value = e4m3(b)),
             _ => bail!("{name} is in {dtype:?}, not in f16 or F8_E4M3"),
         }
     }

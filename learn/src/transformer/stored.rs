@@ -200,8 +200,8 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Option<()> {
     Some(())
 }
 
-/// A number of 8 bits: a sign, four bits of exponent, three of fraction.
-fn e4m3(byte: u8) -> f32 {
+/// A number of 8 bits: a sign, four bits of exponent with a bias of 7, three of fraction; 0x7f and 0xff are NaN.
+pub fn e4m3(byte: u8) -> f32 {
     let (exponent, fraction) = (i32::from(byte >> 3 & 15), f32::from(byte & 7) / 8.0);
     let size = match exponent {
         0 => fraction * 2f32.powi(-6),
