@@ -17,8 +17,20 @@ impl Adam {
         Self { first: vec![0.0; parameters], second: vec![0.0; parameters], steps: 0 }
     }
 
+    /// One step down the gradient of `loss`, or none: returns false and leaves everything as it was where the loss or a
+    /// parameter after the step is not finite.
+    pub fn try_step(&mut self, rate: f32, parameters: &mut Vec<f32>, gradient: &[f32], loss: f32) -> bool {
+        let before = (parameters.clone(), self.clone());
+        self.step(rate, parameters, gradient);
+        let is_finite = loss.is_finite() && parameters.iter().all(|p| p.is_finite());
+        if !is_finite {
+            (*parameters, *self) = before;
+        }
+        is_finite
+    }
+
     /// One step down the gradient.
-    pub fn step(&mut self, rate: f32, parameters: &mut [f32], gradient: &[f32]) {
+    fn step(&mut self, rate: f32, parameters: &mut [f32], gradient: &[f32]) {
         let [b1, b2] = BETAS;
         self.steps += 1;
         let (c1, c2) = (1.0 - b1.powi(self.steps), 1.0 - b2.powi(self.steps));

@@ -1,5 +1,6 @@
 //! Handwritten digits of 8 x 8 pixels, and the same on a larger canvas at a known shift (`learn/data/`).
 
+use crate::affine::largest;
 use crate::error::{Error, Result};
 use crate::random::hash;
 
@@ -113,4 +114,12 @@ pub struct HeldOut {
     pub classes: Vec<usize>,
     /// The place of each row's digit on the canvas.
     pub places: Vec<usize>,
+}
+
+impl HeldOut {
+    /// The share of the rows whose largest logit is that of their class; `logits` are rows x `CLASSES`.
+    pub fn accuracy(&self, logits: &[f32]) -> f32 {
+        let rows = logits.chunks_exact(CLASSES).zip(&self.classes);
+        rows.filter(|(row, class)| largest(row) == **class).count() as f32 / self.classes.len() as f32
+    }
 }

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
-use crate::affine::{Affine, cross_entropy_rows, largest, softmax_rows, softmax_rows_gradient};
+use crate::affine::{Affine, cross_entropy_rows, softmax_rows, softmax_rows_gradient};
 use crate::digits::{CLASSES, Digits, HeldOut, PIXELS};
 use crate::error::{Error, Limit, Result, check_limits, limit};
 use crate::linalg::{add_scaled, dot};
@@ -138,7 +138,7 @@ pub struct State {
     pub loss: f32,
     /// Cross-entropy of held-out digits in nats.
     pub held_out_loss: f32,
-    /// The share of held-out digits whose class is told.
+    /// The share of held-out digits that are classified correctly.
     pub accuracy: f32,
     /// Each part's share of what is computed; together 1.
     pub shares: Vec<f32>,
@@ -234,6 +234,11 @@ impl Lab {
         &self.settings
     }
 
+    /// Steps done.
+    pub fn steps(&self) -> usize {
+        self.step
+    }
+
     /// Trains for `n` steps.
     ///
     /// # Errors
@@ -244,10 +249,7 @@ impl Lab {
             self.digits.batch(hash(self.settings.seed, 0xd161), self.step, self.settings.batch, &mut x, &mut classes);
             self.forward(&x, &mut pass);
             let (loss, gradient) = self.backward(&x, &classes, &mut pass);
-            let before = (self.parameters.clone(), self.adam.clone());
-            self.adam.step(self.settings.learning_rate, &mut self.parameters, &gradient);
-            if !(loss.is_finite() && self.parameters.iter().all(|p| p.is_finite())) {
-                (self.parameters, self.adam) = before;
+            if !self.adam.try_step(self.settings.learning_rate, &mut self.parameters, &gradient, loss) {
                 return Err(Error::Diverged { step: self.step + 1 });
             }
             self.loss = loss;
@@ -262,8 +264,7 @@ impl Lab {
         let HeldOut { canvases, classes, .. } = &self.held_out;
         let mut pass = Pass::default();
         self.forward(canvases, &mut pass);
-        let told =
-            pass.logits.chunks_exact(CLASSES).zip(classes).filter(|(row, class)| largest(row) == **class).count();
+        let accuracy = self.held_out.accuracy(&pass.logits);
         let share = |i: usize| -> f32 {
             match self.settings.mode {
                 Mode::On => classes.len() as f32,
@@ -277,7 +278,7 @@ impl Lab {
             step: self.step,
             loss: self.loss,
             held_out_loss: cross_entropy_rows(&mut pass.logits, CLASSES, classes),
-            accuracy: told as f32 / classes.len() as f32,
+            accuracy,
             shares: shares.iter().map(|s| s / total).collect(),
             parameters: self.parameters.len(),
             multiply_adds: self.settings.multiply_adds(),

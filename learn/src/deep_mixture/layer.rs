@@ -19,7 +19,7 @@ pub struct MixtureLayer {
     pub gate_hidden: usize,
 }
 
-/// What a pass keeps for the way back.
+/// What a pass keeps for the backward pass.
 #[derive(Clone, Debug, Default)]
 pub struct LayerState {
     hidden: Vec<f32>,

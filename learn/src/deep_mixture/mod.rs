@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use self::layer::{LayerState, MixtureLayer};
 use crate::adam::Adam;
-use crate::affine::{Affine, cross_entropy_rows, largest};
+use crate::affine::{Affine, cross_entropy_rows};
 use crate::digits::{CLASSES, Digits, HeldOut, PIXELS, PLACES};
 use crate::error::{Error, Limit, Result, check_limits, limit};
 use crate::random::hash;
@@ -135,7 +135,7 @@ pub struct State {
     pub loss: f32,
     /// Cross-entropy of held-out digits in nats.
     pub held_out_loss: f32,
-    /// The share of held-out digits whose class is told.
+    /// The share of held-out digits that are classified correctly.
     pub accuracy: f32,
     /// Each expert's share of the examples: the first layer's, then the second's; each layer's sum to 1.
     pub shares: Vec<f32>,
@@ -232,6 +232,11 @@ impl Lab {
         &self.settings
     }
 
+    /// Steps done.
+    pub fn steps(&self) -> usize {
+        self.step
+    }
+
     /// Trains for `n` steps.
     ///
     /// # Errors
@@ -243,10 +248,7 @@ impl Lab {
             let open = self.open();
             self.forward(&x, [&open[0], &open[1]], &mut pass);
             let (loss, gradient) = self.backward(&x, &classes, &mut pass);
-            let before = (self.parameters.clone(), self.adam.clone());
-            self.adam.step(self.settings.learning_rate, &mut self.parameters, &gradient);
-            if !(loss.is_finite() && self.parameters.iter().all(|p| p.is_finite())) {
-                (self.parameters, self.adam) = before;
+            if !self.adam.try_step(self.settings.learning_rate, &mut self.parameters, &gradient, loss) {
                 return Err(Error::Diverged { step: self.step + 1 });
             }
             for (taken, layer) in self.taken.iter_mut().zip(&pass.layers) {
@@ -310,15 +312,14 @@ impl Lab {
     pub fn state(&self) -> State {
         let HeldOut { canvases, classes, .. } = &self.held_out;
         let mut pass = self.run(canvases);
-        let told =
-            pass.logits.chunks_exact(CLASSES).zip(classes).filter(|(row, class)| largest(row) == **class).count();
+        let accuracy = self.held_out.accuracy(&pass.logits);
         let held_out_loss = cross_entropy_rows(&mut pass.logits, CLASSES, classes);
         let [first, second] = [0, 1].map(|l| self.confusion(&pass.layers[l].shares, self.taken[l].len()));
         State {
             step: self.step,
             loss: self.loss,
             held_out_loss,
-            accuracy: told as f32 / classes.len() as f32,
+            accuracy,
             shares: first.shares.iter().chain(&second.shares).copied().collect(),
             first,
             second,

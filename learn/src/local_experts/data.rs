@@ -67,7 +67,7 @@ pub struct Point {
 pub const MOST_CLASSES: usize = 8;
 
 impl DataSet {
-    /// What is predicted of its points; the reader's have two classes unless a lab is told otherwise.
+    /// What is predicted of its points; the reader's have two classes unless a lab sets another number.
     pub fn task(self) -> Task {
         match self {
             Self::Groups | Self::Vowels => Task::Classes(4),

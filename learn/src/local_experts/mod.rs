@@ -226,6 +226,11 @@ impl Lab {
         self.error
     }
 
+    /// Steps done.
+    pub fn steps(&self) -> usize {
+        self.step
+    }
+
     /// Trains for `n` steps.
     ///
     /// # Errors

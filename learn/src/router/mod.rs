@@ -340,6 +340,11 @@ impl Lab {
         self.trainee.shape()
     }
 
+    /// Steps done.
+    pub fn steps(&self) -> usize {
+        self.trainee.step
+    }
+
     /// Trains for `n` steps.
     ///
     /// # Errors

@@ -9,7 +9,6 @@ use serde_json::Value;
 /// A run on digits.
 pub struct Conditional {
     lab: Lab,
-    steps: u64,
 }
 
 impl Conditional {
@@ -19,15 +18,13 @@ impl Conditional {
     /// The settings are impossible.
     pub fn new(settings: &Settings) -> Result<Self, String> {
         let lab = Lab::new(read(settings)?, DIGITS).map_err(|error| error.to_string())?;
-        Ok(Self { lab, steps: 0 })
+        Ok(Self { lab })
     }
 }
 
 impl Run for Conditional {
     fn step(&mut self, n: usize) -> Result<(), String> {
-        self.lab.step(n).map_err(|error| error.to_string())?;
-        self.steps += n as u64;
-        Ok(())
+        self.lab.step(n).map_err(|error| error.to_string())
     }
 
     fn set(&mut self, settings: &Settings) -> Result<(), String> {
@@ -42,7 +39,7 @@ impl Run for Conditional {
         measures.insert("multiply-adds".into(), state.multiply_adds as f64);
         measures.insert("spent".into(), state.spent);
         let report = RunReport {
-            step: self.steps,
+            step: self.steps(),
             loss: f64::from(state.loss),
             shares: state.shares.iter().map(|share| f64::from(*share)).collect(),
             measures,
@@ -52,6 +49,6 @@ impl Run for Conditional {
     }
 
     fn steps(&self) -> u64 {
-        self.steps
+        self.lab.steps() as u64
     }
 }

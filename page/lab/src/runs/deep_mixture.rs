@@ -9,7 +9,6 @@ use serde_json::Value;
 /// A run on digits.
 pub struct DeepMixture {
     lab: Lab,
-    steps: u64,
 }
 
 impl DeepMixture {
@@ -19,15 +18,13 @@ impl DeepMixture {
     /// The settings are impossible.
     pub fn new(settings: &Settings) -> Result<Self, String> {
         let lab = Lab::new(read(settings)?, DIGITS).map_err(|error| error.to_string())?;
-        Ok(Self { lab, steps: 0 })
+        Ok(Self { lab })
     }
 }
 
 impl Run for DeepMixture {
     fn step(&mut self, n: usize) -> Result<(), String> {
-        self.lab.step(n).map_err(|error| error.to_string())?;
-        self.steps += n as u64;
-        Ok(())
+        self.lab.step(n).map_err(|error| error.to_string())
     }
 
     fn set(&mut self, settings: &Settings) -> Result<(), String> {
@@ -45,7 +42,7 @@ impl Run for DeepMixture {
         put("place-second", state.second.place_bits);
         put("class-second", state.second.class_bits);
         let report = RunReport {
-            step: self.steps,
+            step: self.steps(),
             loss: f64::from(state.loss),
             shares: state.first.shares.iter().map(|share| f64::from(*share)).collect(),
             measures,
@@ -55,6 +52,6 @@ impl Run for DeepMixture {
     }
 
     fn steps(&self) -> u64 {
-        self.steps
+        self.lab.steps() as u64
     }
 }

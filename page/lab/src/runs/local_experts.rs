@@ -9,7 +9,6 @@ use serde_json::json;
 /// A run in the plane.
 pub struct LocalExperts {
     lab: Lab,
-    steps: u64,
 }
 
 /// Cells of a side where nobody draws them: enough for the gate's sureness.
@@ -30,7 +29,7 @@ impl LocalExperts {
             }
             None => Lab::new(settings),
         };
-        Ok(Self { lab: lab.map_err(|error| error.to_string())?, steps: 0 })
+        Ok(Self { lab: lab.map_err(|error| error.to_string())? })
     }
 }
 
@@ -52,9 +51,7 @@ fn points(own: &[[f32; 3]]) -> Vec<Point> {
 
 impl Run for LocalExperts {
     fn step(&mut self, n: usize) -> Result<(), String> {
-        self.lab.step(n).map_err(|error| error.to_string())?;
-        self.steps += n as u64;
-        Ok(())
+        self.lab.step(n).map_err(|error| error.to_string())
     }
 
     fn set(&mut self, settings: &Settings) -> Result<(), String> {
@@ -89,7 +86,7 @@ impl Run for LocalExperts {
         let points: Vec<[f32; 3]> = state.points.iter().map(|p| [p.x, p.y, p.value]).collect();
         let drawn = json!({ "classes": classes, "points": points, "experts": state.experts });
         let report = RunReport {
-            step: self.steps,
+            step: self.steps(),
             loss: f64::from(state.loss),
             shares: state.shares.iter().map(|share| f64::from(*share)).collect(),
             measures,
@@ -100,7 +97,7 @@ impl Run for LocalExperts {
     }
 
     fn steps(&self) -> u64 {
-        self.steps
+        self.lab.steps() as u64
     }
 }
 

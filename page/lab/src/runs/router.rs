@@ -24,7 +24,6 @@ const BYTES: usize = 256;
 /// A run on texts.
 pub struct Router {
     lab: Lab,
-    steps: u64,
 }
 
 impl Router {
@@ -36,7 +35,7 @@ impl Router {
         let mut settings: moescope_learn::router::Settings = read(settings)?;
         settings.vocabulary = BYTES;
         let lab = Lab::new(settings, texts()).map_err(|error| error.to_string())?;
-        Ok(Self { lab, steps: 0 })
+        Ok(Self { lab })
     }
 }
 
@@ -50,9 +49,7 @@ fn texts() -> Vec<Stream> {
 
 impl Run for Router {
     fn step(&mut self, n: usize) -> Result<(), String> {
-        self.lab.step(n).map_err(|error| error.to_string())?;
-        self.steps += n as u64;
-        Ok(())
+        self.lab.step(n).map_err(|error| error.to_string())
     }
 
     fn set(&mut self, settings: &Settings) -> Result<(), String> {
@@ -72,7 +69,7 @@ impl Run for Router {
         // Before the first step every byte is as likely as any other.
         let loss = state.loss.map_or((BYTES as f64).ln(), f64::from);
         let report = RunReport {
-            step: self.steps,
+            step: self.steps(),
             loss,
             shares: state.shares.iter().map(|share| f64::from(*share)).collect(),
             measures,
@@ -82,6 +79,6 @@ impl Run for Router {
     }
 
     fn steps(&self) -> u64 {
-        self.steps
+        self.lab.steps() as u64
     }
 }
