@@ -51,13 +51,8 @@ impl Palette {
     }
 
     /// How many experts have a colour.
-    pub fn len(&self) -> usize {
+    pub fn colours(&self) -> usize {
         self.light.len()
-    }
-
-    /// Whether it has no colour.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Adds the rules for `data-e` to the document, replacing those of an earlier palette.

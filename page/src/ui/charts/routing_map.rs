@@ -284,7 +284,7 @@ fn draw(pen: &Pen, layout: Layout, trace: &Trace, palette: &Palette, dark: bool,
     let corners = if is_high && column > FOR_CORNERS * rem { 2.0 } else { 0.0 };
     // Draws all cells of an expert one after the other, because changing the colour and the font takes most of the
     // time.
-    let cells = cells_by_expert(trace, palette.len());
+    let cells = cells_by_expert(trace, palette.colours());
     let of = marked.and_then(|marked| Some((trace.layer(marked.layer)?, marked.expert)));
     let stays = |token: usize| of.is_none_or(|(layer, expert)| layer.selected_of(token).contains(&expert));
     for (expert, cells) in cells.iter().enumerate() {
