@@ -5,7 +5,7 @@ use crate::harness::{Stage, Test};
 use anyhow::Result;
 use moescope_e2e::cli;
 use moescope_e2e::other_browsers::Other;
-use moescope_e2e::page::Page;
+use moescope_e2e::page::{Page, View};
 
 /// Each of these tests in each of the browsers.
 macro_rules! in_each {
@@ -50,9 +50,9 @@ async fn open(stage: &Stage, other: Other, path: &str) -> Result<Page> {
 }
 
 /// The experts that the page shows in its layer are those of the command line.
-async fn agrees_with_the_command_line(stage: &Stage, page: &Page, engine: &str) -> Result<()> {
+async fn agrees_with_the_command_line(stage: &Stage, page: &Page) -> Result<()> {
     let view = page.routed().await?;
-    let trace = cli::trace(stage.tools(), "main", &view.text, engine)?;
+    let trace = cli::trace(stage.tools(), "main", &view.text, "cpu")?;
     assert_eq!(view.ids(), trace.tokens.iter().map(|token| token.id).collect::<Vec<_>>());
     let layer = view.layer.expect("one layer is shown");
     assert_eq!(view.experts(), trace.layers[layer].selected, "layer {layer}");
@@ -61,7 +61,7 @@ async fn agrees_with_the_command_line(stage: &Stage, page: &Page, engine: &str) 
 
 async fn opens_and_says_what_the_command_line_says(stage: &Stage, other: Other) -> Result<()> {
     let page = open(stage, other, "/").await?;
-    agrees_with_the_command_line(stage, &page, "cpu").await?;
+    agrees_with_the_command_line(stage, &page).await?;
     let view = page.view().await?;
     assert!(view.backend.contains("CPU"), "{}", view.backend);
     assert_eq!(view.error, "");
@@ -72,7 +72,7 @@ async fn webgpu_says_what_the_command_line_says(stage: &Stage) -> Result<()> {
     let page = open(stage, Other::FirefoxWebGpu, "/?backend=webgpu").await?;
     let view = page.routed().await?;
     assert!(view.backend.contains("WebGPU"), "{}: {}", view.backend, view.error);
-    agrees_with_the_command_line(stage, &page, "cpu").await
+    agrees_with_the_command_line(stage, &page).await
 }
 
 async fn webgpu_that_is_missing_gives_way_to_the_cpu_and_the_page_says_so(stage: &Stage, other: Other) -> Result<()> {
@@ -80,21 +80,19 @@ async fn webgpu_that_is_missing_gives_way_to_the_cpu_and_the_page_says_so(stage:
     page.routed().await?;
     let notes = page.find("notes").await?.text().await?;
     assert!(notes.contains("Running on the CPU") && notes.contains("WebGPU"), "{notes}");
-    agrees_with_the_command_line(stage, &page, "cpu").await
+    agrees_with_the_command_line(stage, &page).await
 }
 
 async fn typing_routes_what_is_new(stage: &Stage, other: Other) -> Result<()> {
     let page = open(stage, other, "/").await?;
     let before = page.routed().await?;
     page.type_keys(" let x = 2;").await?;
-    let grown = |view: &moescope_e2e::page::View| {
-        view.is_settled() && view.text.ends_with("2;") && view.tokens.len() > before.tokens.len()
-    };
+    let grown = |view: &View| view.is_settled() && view.text.ends_with("2;") && view.tokens.len() > before.tokens.len();
     page.wait("the typed tokens", grown).await?;
-    agrees_with_the_command_line(stage, &page, "cpu").await?;
+    agrees_with_the_command_line(stage, &page).await?;
     page.choose_layer(0).await?;
     page.wait("layer 0", |view| view.layer == Some(0) && view.is_settled()).await?;
-    agrees_with_the_command_line(stage, &page, "cpu").await
+    agrees_with_the_command_line(stage, &page).await
 }
 
 async fn scripts_trace_and_generate(stage: &Stage, other: Other) -> Result<()> {
@@ -121,9 +119,7 @@ async fn an_expert_is_switched_off_and_on(stage: &Stage, other: Other) -> Result
         vec![layer.into(), expert.into()],
     )
     .await?;
-    let off = |view: &moescope_e2e::page::View| {
-        view.is_settled() && view.tokens.iter().all(|token| !token.experts.contains(&expert))
-    };
+    let off = |view: &View| view.is_settled() && view.tokens.iter().all(|token| !token.experts.contains(&expert));
     page.wait("no token at the expert that is off", off).await?;
     page.until::<bool>("the change bar", "return !!document.querySelector('[data-testid=change-bar]')", Vec::new())
         .await?;
