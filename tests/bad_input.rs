@@ -5,7 +5,7 @@ use moescope::engine::Engine;
 use moescope::error::{Error, Result};
 use moescope::model::files::{ModelFiles, read_dir, shards};
 use moescope::model::{Architecture, Backend, Model};
-use moescope::session::{Sampling, Session};
+use moescope::session::{Lens, Sampling, Session};
 use moescope::tokenizer::Tokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -487,6 +487,13 @@ fn numbers_that_overflow() {
     });
     let error = run(&files).expect_err("it overflows").to_string();
     assert_says(&error, &["not finite", "config.json"]);
+    // The lens runs an engine of its own.
+    let model = Model::new(&files).unwrap();
+    let mut lens = Lens::new(&model, &Engine::cpu(&model).unwrap()).unwrap();
+    let error = lens.inspect(&[1, 2], None).expect_err("it overflows").to_string();
+    assert_says(&error, &["not finite after layer 0", "config.json"]);
+    let error = lens.try_sets(0, &[1, 2, 3]).expect_err("it overflows").to_string();
+    assert_says(&error, &["not finite with the experts [0, 1] of layer 0", "config.json"]);
 }
 
 /// An unknown option that is not switched off is an error that names it; options that do not change the numbers are

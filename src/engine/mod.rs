@@ -26,6 +26,7 @@ mod step;
 pub use layer_trace::LayerTrace;
 pub use logits::Logits;
 pub use sampling::Sampling;
+pub(crate) use step::not_finite;
 pub use step::{LogitsOf, Step};
 
 use crate::error::{Error, Result};

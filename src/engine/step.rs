@@ -57,10 +57,13 @@ impl Step {
             None if bad(&self.logits) => "in the logits".into(),
             None => return Ok(self),
         };
-        Err(Error::Input(format!(
-            "the numbers are not finite {at}; check the model's config.json and weights, and the policy"
-        )))
+        Err(not_finite(&at))
     }
+}
+
+/// The error for numbers that are NaN or infinite; `at` says where.
+pub(crate) fn not_finite(at: &str) -> Error {
+    Error::Input(format!("the numbers are not finite {at}; check the model's config.json and weights, and the policy"))
 }
 
 /// The most experts that a token uses; 1 where there are no settings (a dense FFN).

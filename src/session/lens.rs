@@ -4,7 +4,7 @@ use super::shown::guesses;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::cpu::look::LayerView;
 use crate::engine::cpu::sets::TriedSets;
-use crate::engine::{Engine, Logits, LogitsOf};
+use crate::engine::{Engine, Logits, LogitsOf, not_finite};
 use crate::error::Result;
 use crate::model::Model;
 use crate::routing::lens::LayerLens;
@@ -41,13 +41,19 @@ impl Lens {
     }
 
     /// What each layer did to the last of `ids` (at least one, all in the vocabulary and within the context).
-    pub fn inspect(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Vec<LayerLens> {
+    ///
+    /// # Errors
+    /// A number is not finite.
+    pub fn inspect(&mut self, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Result<Vec<LayerLens>> {
         let (last, before) = ids.split_last().expect("at least one token");
         self.run_to(before);
         self.ids = ids.to_vec();
         let lens = |LayerView { layer, attention, heads, experts, residual, logits }| {
+            if !residual.is_finite() || logits.iter().any(|logit| !logit.is_finite()) {
+                return Err(not_finite(&format!("after layer {layer}")));
+            }
             let guesses = guesses(&Logits::new(&logits), tokenizer);
-            LayerLens { layer, attention, heads, experts, residual, guesses }
+            Ok(LayerLens { layer, attention, heads, experts, residual, guesses })
         };
         self.engine.look(*last).into_iter().map(lens).collect()
     }
@@ -61,7 +67,11 @@ impl Lens {
         let [before @ .., token, next] = ids else { panic!("a token and the one after it") };
         self.run_to(before);
         self.ids = before.to_vec();
-        self.engine.try_sets(layer, *token, *next)
+        let tried = self.engine.try_sets(layer, *token, *next)?;
+        match tried.sets.iter().find(|set| !set.bits.is_finite()) {
+            Some(set) => Err(not_finite(&format!("with the experts {:?} of layer {layer}", set.experts))),
+            None => Ok(tried),
+        }
     }
 
     /// Runs what of `ids` has not been run.

@@ -409,7 +409,7 @@ fn the_lens_agrees_with_the_trace() {
     pollster::block_on(finish(&mut session, &mut trace, 8));
     let mut lens = moescope::session::Lens::new(&model, session.engine()).unwrap();
     for position in [5, 20, 39, 5, 0] {
-        let layers = lens.inspect(&ids[..=position], None);
+        let layers = lens.inspect(&ids[..=position], None).unwrap();
         assert_eq!(layers.len(), trace.layers.len());
         for (lens, layer) in layers.iter().zip(&trace.layers) {
             let experts: Vec<u32> = lens.experts.iter().map(|c| c.expert).collect();

@@ -281,7 +281,7 @@ impl Desk {
         let ids = ids.ok_or_else(|| Error::Input(format!("the text has no token at position {position}")))?.to_vec();
         self.lens()?.set_settings(&settings);
         let tokenizer = self.tokenizer.as_ref();
-        Ok(self.lens.as_mut().map(|lens| lens.inspect(&ids, tokenizer)).unwrap_or_default())
+        self.lens.as_mut().map_or(Ok(Vec::new()), |lens| lens.inspect(&ids, tokenizer))
     }
 
     /// Every set of experts that the token at `position` could go to in `layer`, as the model routes by itself.
