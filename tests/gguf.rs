@@ -378,3 +378,93 @@ fn damaged_files_are_refused_in_one_line() {
     refused(&|bytes| put(bytes, "token_embd.weight", 20, &19u32.to_le_bytes()), "numbers of the kind IQ1_S");
     refused(&|bytes| put(bytes, "blk.0.attn_", 0, b"x"), "blk.0.attn_x");
 }
+
+/// A file of metadata alone; each value with its type and its bytes.
+fn metadata(pairs: &[(&str, u32, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = [b"GGUF".as_slice(), &3u32.to_le_bytes(), &0u64.to_le_bytes()].concat();
+    bytes.extend((pairs.len() as u64).to_le_bytes());
+    for (key, kind, value) in pairs {
+        bytes.extend(text(key));
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(value);
+    }
+    bytes
+}
+
+/// A text as it is in a file: its length, then its bytes.
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// An array as it is in a file.
+fn array(kind: u32, items: &[Vec<u8>]) -> Vec<u8> {
+    [&kind.to_le_bytes()[..], &(items.len() as u64).to_le_bytes(), &items.concat()].concat()
+}
+
+/// Headers as other readers of GGUF met them, in reports on their public trackers.
+#[test]
+fn headers_that_other_readers_mistook() {
+    let refused = |bytes: &[u8], says: &str| {
+        let message = gguf::Header::parse("m.gguf", bytes).err().unwrap_or_else(|| panic!("{says}")).to_string();
+        assert!(message.starts_with("m.gguf") && message.contains(says) && !message.contains('\n'), "{message}");
+    };
+    // An array of an unknown type was skipped as if it were empty: gittensor-ai-lab/sparkinfer#5.
+    let unknown = array(99, &[vec![0; 8]]);
+    refused(&metadata(&[("a.list", 9, unknown)]), "the key a.list has an array of the type 99");
+    // The size of an array overflowed: the same report.
+    let endless = [&10u32.to_le_bytes()[..], &(u64::MAX / 4).to_le_bytes()].concat();
+    refused(&metadata(&[("a.list", 9, endless)]), "values in an array");
+    // A key of 2^48 bytes was allocated: leejet/stable-diffusion.cpp#1397.
+    let mut long = metadata(&[("a.key", 4, vec![0; 4])]);
+    long[24..32].copy_from_slice(&0xffff_ffff_ffffu64.to_le_bytes());
+    refused(&long, "bytes of text");
+    // More than eight dimensions were written beyond an array: antirez/gguf-tools#25.
+    let mut wide = metadata(&[]);
+    wide[8] = 1;
+    wide.extend([text("t"), 9u32.to_le_bytes().to_vec(), 1u64.to_le_bytes().repeat(9), vec![0; 12]].concat());
+    refused(&wide, "the tensor t has 9 dimensions");
+    // A type of 256 was read as its lowest byte: cdxgen/cdxgen#4119.
+    refused(&metadata(&[("general.name", 256, text("x"))]), "has a value of the type 256");
+    // Numbers of another kind where one whole number belongs: EricLBuehler/mistral.rs#2215.
+    for key in ["split.count", "split.no", "general.alignment"] {
+        refused(&metadata(&[(key, 8, text("2"))]), &format!("{key} must be one whole number"));
+    }
+}
+
+/// Tokenizers as other readers of GGUF met them: EricLBuehler/mistral.rs#2215 (they ended the process, or cut the
+/// vocabulary without a word).
+#[test]
+fn tokenizers_that_other_readers_mistook() {
+    let texts = |items: &[&str]| array(8, &items.iter().map(|item| text(item)).collect::<Vec<_>>());
+    let numbers = |items: &[u32]| array(4, &items.iter().map(|item| item.to_le_bytes().to_vec()).collect::<Vec<_>>());
+    let translated = |changes: &[(&'static str, u32, Vec<u8>)]| {
+        let mut pairs = vec![
+            ("tokenizer.ggml.model", 8, text("gpt2")),
+            ("tokenizer.ggml.tokens", 9, texts(&["a", "b", "ab"])),
+            ("tokenizer.ggml.merges", 9, texts(&["a b"])),
+        ];
+        pairs.retain(|pair| changes.iter().all(|change| change.0 != pair.0));
+        pairs.extend_from_slice(changes);
+        let bytes = metadata(&pairs);
+        let header = gguf::Header::parse("m.gguf", &bytes).unwrap();
+        gguf::tokenizer::translated("m.gguf", &header.metadata).map_err(|error| error.to_string())
+    };
+    let refused = |change: (&'static str, u32, Vec<u8>), says: &str| {
+        let message = translated(&[change]).expect_err(says);
+        assert!(message.starts_with("m.gguf, metadata") && message.contains(says), "{message}");
+    };
+    assert_eq!(translated(&[]).unwrap().unwrap()["model"]["merges"], serde_json::json!([["a", "b"]]));
+    refused(("tokenizer.ggml.token_type", 4, vec![1, 0, 0, 0]), "one number for each token");
+    refused(("tokenizer.ggml.token_type", 9, numbers(&[1, 1])), "one number for each token");
+    refused(("tokenizer.ggml.merges", 9, texts(&["ab"])), "merges has \"ab\"");
+    // Whole numbers of any width are kinds; 3 is a control token.
+    let kinds = translated(&[("tokenizer.ggml.token_type", 9, numbers(&[1, 1, 3]))]).unwrap().unwrap();
+    assert_eq!(kinds["added_tokens"][0]["content"], "ab");
+    let begin = [("tokenizer.ggml.add_bos_token", 7, vec![1]), ("tokenizer.ggml.bos_token_id", 4, vec![9, 0, 0, 0])];
+    let message = translated(&begin).expect_err("a token that is not there");
+    assert!(message.contains("add_bos_token asks for the token 9"), "{message}");
+    // Too few scores cut the vocabulary.
+    let scores = array(6, &[0f32.to_le_bytes().to_vec()]);
+    let pieces = [("tokenizer.ggml.model", 8, text("llama")), ("tokenizer.ggml.scores", 9, scores)];
+    assert!(translated(&pieces).expect_err("scores").contains("one score for each token"));
+}

@@ -170,6 +170,11 @@ fn parse(bytes: &[u8]) -> Parsed<Header<'_>> {
         }
     }
     let metadata = Metadata::new(metadata);
+    for key in ["general.alignment", "split.no", "split.count"] {
+        if metadata.get(key).is_some() && metadata.size(key).is_none() {
+            return Err(Stop::Wrong(format!("{key} must be one whole number, 0 or more")));
+        }
+    }
     let alignment = metadata.size("general.alignment").unwrap_or(ALIGNMENT);
     if !alignment.is_power_of_two() || alignment > 1 << 20 {
         return Err(Stop::Wrong(format!("general.alignment is {alignment}; it must be a power of two")));

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 /// Values of `tokenizer.ggml.token_type`.
 mod kind {
+    pub const NORMAL: u8 = 1;
     pub const UNKNOWN: u8 = 2;
     pub const CONTROL: u8 = 3;
     pub const USER_DEFINED: u8 = 4;
@@ -36,8 +37,7 @@ pub fn translated(file: &str, metadata: &Metadata) -> Result<Option<Value>> {
     }
     let Some(model) = metadata.text("tokenizer.ggml.model") else { return Ok(None) };
     let Some(texts) = metadata.texts("tokenizer.ggml.tokens") else { return Ok(None) };
-    let kinds = metadata.numbers("tokenizer.ggml.token_type").unwrap_or_default();
-    let kinds = (0..texts.len()).map(|id| kinds.get(id).map_or(1, |kind| *kind as u8)).collect();
+    let kinds = kinds(file, metadata, texts.len())?;
     let tokens = Tokens { ids: ids(&texts), texts: texts.clone(), kinds };
     match &*model {
         "gpt2" => byte_level(file, metadata, &tokens).map(Some),
@@ -48,6 +48,17 @@ pub fn translated(file: &str, metadata: &Metadata) -> Result<Option<Value>> {
 
 fn wrong(file: &str, why: impl Into<String>) -> Error {
     Error::model(format!("{file}, metadata"), why)
+}
+
+/// The kind of each token; all are normal where the file does not say.
+fn kinds(file: &str, metadata: &Metadata, tokens: usize) -> Result<Vec<u8>> {
+    let key = "tokenizer.ggml.token_type";
+    if metadata.get(key).is_none() {
+        return Ok(vec![kind::NORMAL; tokens]);
+    }
+    let kinds = metadata.numbers(key).filter(|kinds| kinds.len() == tokens);
+    let kinds = kinds.ok_or_else(|| wrong(file, format!("{key} must have one number for each token")))?;
+    Ok(kinds.into_iter().map(|kind| kind as u8).collect())
 }
 
 /// Ids by the tokens' texts; the first of several equal texts. Padding of the vocabulary is left out.
@@ -72,25 +83,31 @@ fn byte_level(file: &str, metadata: &Metadata, tokens: &Tokens) -> Result<Value>
     })?;
     let merges = metadata.texts("tokenizer.ggml.merges");
     let merges = merges.ok_or_else(|| wrong(file, "tokenizer.ggml.merges is missing; convert the model again"))?;
-    let pairs = merges.iter().filter_map(|merge| {
-        // A space can only be the first character.
-        let first = merge.chars().next()?.len_utf8();
-        let (left, right) = merge.split_at(first + merge[first..].find(' ')?);
-        Some((left, &right[1..]))
-    });
+    let pair = |merge| {
+        let why = || format!("tokenizer.ggml.merges has \"{merge}\", which is not two parts with a space between them");
+        parts(merge).ok_or_else(|| wrong(file, why()))
+    };
+    let pairs = merges.iter().map(|merge| pair(merge)).collect::<Result<Vec<_>>>()?;
     let splits = patterns.iter().map(
         |pattern| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}),
     );
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     let model = json!({"type": "BPE", "unk_token": null, "continuing_subword_prefix": null,
         "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": whole_words,
-        "vocab": tokens.vocabulary(), "merges": tokens.known(pairs)});
+        "vocab": tokens.vocabulary(), "merges": tokens.known(pairs.into_iter())});
     Ok(json!({
         "version": "1.0", "added_tokens": tokens.added(), "normalizer": null,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits.chain([bytes.clone()]).collect::<Vec<_>>()},
         "post_processor": around(file, metadata, tokens, begins)?,
         "decoder": bytes, "model": model
     }))
+}
+
+/// The two parts of a merge, which a space separates. A part can begin with a space.
+fn parts(merge: &str) -> Option<(&str, &str)> {
+    let first = merge.chars().next()?.len_utf8();
+    let (left, right) = merge.split_at(first + merge[first..].find(' ')?);
+    Some((left, &right[1..]))
 }
 
 /// SentencePiece's pair encoding: the rank of a pair is the score of the token that it becomes.
