@@ -83,7 +83,7 @@ const PICTURES: [Picture; 25] = [
 ];
 
 /// The text of the README's animation, typed word by word: prose, then code, then German.
-const TYPED: &str = "The river was wide and slow.\nfn main() { let x = 41 + 1; }\nDer Hund schläft unter dem Tisch.";
+const TYPED: &str = "The people came back to the house.\nlet result = count + 1;\nIch habe keine Zeit für das Spiel.";
 
 /// The window of the animation, and the factor by which it is scaled down.
 const MOVING: Visitor = Visitor { width: 1200, height: 760, ..Visitor::NO_WEBGPU };
