@@ -441,6 +441,7 @@ impl App {
         let state = &self.state;
         html! {
             <Notices progress={state.progress.clone()} loading={state.loading > 0 }
+                stand_in={state.model.as_ref().filter(|_| state.stands_in).map(|model| model.name.clone())}
                 problem={state.problem.as_ref().map(say)}
                 notes={state.notes.iter().map(say).collect::<Vec<_>>()} dispatch={self.dispatch.clone()} />
         }

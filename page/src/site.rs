@@ -38,12 +38,14 @@ pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
     wasm_bindgen_futures::spawn_local(async move {
         let offered = fetch_json::<Vec<Offered>>("models/index.json").await.unwrap_or_default();
         let first = offered.first().map(|offered| offered.name.clone());
+        let small = if asked.is_none() { stand_in(&offered) } else { None };
         let (source, asked) = first_model(asked, &offered, first, &dispatch);
         dispatch.emit(Action::Models(offered));
         match source {
             Some(source) => dispatch.emit(Action::Load { source, asked }),
             None => dispatch.emit(Action::Fail(t!("model.no-models").into())),
         }
+        small.into_iter().for_each(|small| dispatch.emit(Action::StandIn(small)));
     });
 }
 
@@ -72,6 +74,16 @@ fn first_model(
         dispatch.emit(Action::Note(t!("address.model", value = asked, names = names).into()));
     }
     (first.as_deref().map(shipped), first)
+}
+
+/// A model with at most this part of the first one's bytes can stand in for it.
+const SMALL: u64 = 8;
+
+/// The smallest model of the list, where it is much smaller than the first.
+fn stand_in(offered: &[Offered]) -> Option<Source> {
+    let first = offered.first()?;
+    let smallest = offered.iter().filter(|offered| offered.bytes > 0).min_by_key(|offered| offered.bytes)?;
+    (smallest.bytes * SMALL <= first.bytes).then(|| shipped(&smallest.name))
 }
 
 pub fn fetch_languages(came: &Callback<Vec<Language>>) {

@@ -202,7 +202,9 @@ impl PendingRequests {
             Event::RequestFailed { request, message } => self.answer(*request, Err(message.clone())),
             Event::PolicySet { .. } => self.policy_answered(&Ok(())),
             Event::PolicyRefused { message, .. } => self.policy_answered(&Err(message.clone())),
-            Event::Progress { .. }
+            // A request waits for the model that was asked for.
+            Event::StandsIn(_)
+            | Event::Progress { .. }
             | Event::Routed { .. }
             | Event::Baseline { .. }
             | Event::Swept { .. }

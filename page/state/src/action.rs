@@ -62,6 +62,8 @@ pub enum Action {
         /// A name or an address.
         asked: Option<String>,
     },
+    /// Use this small model until the load in progress has arrived, where that takes long.
+    StandIn(Source),
     /// A script loads a model through `window.moescope`.
     LoadBegan {
         /// Where from.

@@ -71,6 +71,11 @@ pub struct Address {
 }
 
 impl Address {
+    /// Whether it asks for nothing but a text and a language.
+    pub fn is_plain(&self) -> bool {
+        *self == Self { text: self.text.clone(), language: self.language.clone(), ..Self::default() }
+    }
+
     /// Reads the query of an address (from `?` on) and its fragment (from `#` on); the fragment wins.
     pub fn parse(query: &str, fragment: &str) -> Self {
         let mut address = Self::default();

@@ -14,6 +14,7 @@ impl State {
         match event {
             Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
             Event::Loaded(info) => return self.loaded(*info),
+            Event::StandsIn(info) => return self.stands_in(*info),
             Event::LoadFailed { message } => {
                 self.load_answered();
                 self.profile = None;
@@ -27,7 +28,9 @@ impl State {
                 }
             }
             Event::Routed { generation, from, more, total, overflow, speed, done } => {
-                self.progress = None;
+                if self.loading == 0 {
+                    self.progress = None;
+                }
                 self.trace.change(|trace| {
                     trace.truncate(from);
                     trace.extend(&more);
@@ -138,6 +141,11 @@ impl State {
 
     fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {
         self.in_use = self.load_answered();
+        if std::mem::take(&mut self.stands_in) {
+            // What was chosen in the small model means nothing in this one.
+            self.model = None;
+            self.expert = None;
+        }
         info.note.iter().for_each(|note| self.note(note.into()));
         self.failed = false;
         self.problem = None;
@@ -176,6 +184,19 @@ impl State {
                 self.note(phrase!("note.no-recording", name = info_name, step = step));
             }
         }
+        effects
+    }
+
+    /// A small model answers until the load in progress has ended.
+    fn stands_in(&mut self, info: ModelInfo) -> Vec<Effect> {
+        if self.model.is_some() || self.loading == 0 {
+            return Vec::new();
+        }
+        self.stands_in = true;
+        self.layer = LayerChoice::One(info.layers / 2);
+        let mut effects = vec![Effect::Colours(info.experts)];
+        self.model = Some(Shared::new(info));
+        effects.extend(self.route());
         effects
     }
 

@@ -199,6 +199,8 @@ pub struct State {
     pub played: Option<usize>,
     /// The model in use.
     pub model: Option<Shared<ModelInfo>>,
+    /// Whether it is used only until the one that was asked for has arrived.
+    pub stands_in: bool,
     /// The dossiers of its experts, where the model has them.
     pub dossier: Option<Shared<Dossier>>,
     /// Its training curves, where the model has them.
@@ -301,6 +303,8 @@ pub struct State {
     requests: u64,
     /// The layer in the link, until a model is loaded that has it or not.
     layer_asked: Option<LayerChoice>,
+    /// Whether the link asks for nothing but a text and a language, so that any model can answer it.
+    is_plain: bool,
     /// The training step in the link, and the one to compare with.
     step_asked: Option<(u64, Option<u64>)>,
     /// The recorded text in the link.
@@ -321,6 +325,7 @@ impl State {
             shown: Shared::default(),
             played: None,
             model: None,
+            stands_in: false,
             dossier: None,
             curves: None,
             recording: None,
@@ -381,6 +386,7 @@ impl State {
             profile_request: Request::default(),
             requests: 0,
             layer_asked: address.layer,
+            is_plain: address.is_plain(),
             step_asked: address.step.map(|step| (step, address.beside)),
             recorded_asked: address.recorded.clone(),
             token_asked: address.token.is_some(),
@@ -778,6 +784,7 @@ impl State {
                 self.begin_loading(source.clone(), asked);
                 return vec![Effect::Send(Command::Load { source, backend: self.backend })];
             }
+            Action::StandIn(source) => return self.stand_in(source),
             Action::LoadBegan { source, asked, backend } => {
                 self.backend = backend;
                 self.begin_loading(source, asked);
@@ -933,6 +940,12 @@ impl State {
         result
     }
 
+    /// The small model must not answer for what a link or the visitor asked of the other one.
+    fn stand_in(&self, source: Source) -> Vec<Effect> {
+        let may = self.is_plain && self.loading > 0 && self.model.is_none();
+        may.then_some(Effect::Send(Command::StandIn { source })).into_iter().collect()
+    }
+
     fn begin_loading(&mut self, source: Source, asked: Option<String>) {
         self.source = Some(source.clone());
         self.model_asked = asked.clone();
@@ -1030,6 +1043,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moescope::model::files::read_dir;
+    use moescope::model::{Backend, Model, ModelInfo};
+    use moescope_worker::protocol::Event;
+    use std::path::Path;
 
     fn page(link: &str) -> State {
         let mut state = State::new(&Address::parse("", link), false, None);
@@ -1058,6 +1075,33 @@ mod tests {
         state.apply(Action::Edit(String::new()));
         state.apply(Action::OpeningText("main".into()));
         assert_eq!(state.text.as_str(), "", "this model has none");
+    }
+
+    #[test]
+    fn a_small_model_stands_in_until_the_first_one_has_arrived() {
+        let source = |name: &str| Source::Url(name.into());
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/fixtures/basic");
+        let basic = Model::new(&read_dir(&fixture).expect("a fixture")).expect("a model").info(Backend::Cpu, None);
+        let info = |name: &str, layers| Box::new(ModelInfo { name: name.into(), layers, ..basic.clone() });
+        let asks = |link: &str| {
+            let mut state = page(link);
+            state.apply(Action::Load { source: source("main"), asked: Some("main".into()) });
+            let effects = state.apply(Action::StandIn(source("tiny")));
+            (matches!(effects.as_slice(), [Effect::Send(Command::StandIn { .. })]), state)
+        };
+        for link in ["#/?layer=2", "#/?model=main", "#/?story=one-word", "#/?expert=1.2", "#/?embed=strip"] {
+            assert!(!asks(link).0, "{link} is about one model");
+        }
+        let (asked, mut state) = asks("#/?text=hello&lang=zh");
+        assert!(asked);
+        state.hear(Event::StandsIn(info("tiny", 4)));
+        assert!(state.stands_in && state.status() == Status::Loading && state.layer == LayerChoice::One(2));
+        state.hear(Event::Loaded(info("main", 6)));
+        assert!(!state.stands_in && state.layer == LayerChoice::One(3));
+        assert_eq!(state.model.as_ref().map(|model| model.name.as_str()), Some("main"));
+        // Too late: the model itself is there.
+        state.hear(Event::StandsIn(info("tiny", 4)));
+        assert_eq!(state.model.as_ref().map(|model| model.name.as_str()), Some("main"));
     }
 
     #[test]

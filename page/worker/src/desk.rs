@@ -36,6 +36,8 @@ pub struct Desk {
     wants_gpu: bool,
     /// Made when the first token is inspected.
     lens: Option<Lens>,
+    /// Whether this model is used only until the one that was asked for has arrived.
+    pub stands_in: bool,
     /// The model's description that the page gets.
     pub info: ModelInfo,
 }
@@ -62,7 +64,8 @@ impl Desk {
         let info = model.info(engine.backend(), note);
         let wants_gpu = choice == BackendChoice::Auto;
         let (session, policy) = (Session::new(engine), Policy::default());
-        let mut desk = Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, info };
+        let mut desk =
+            Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, stands_in: false, info };
         desk.release_files();
         Ok(desk)
     }

@@ -58,9 +58,9 @@ impl Inbox {
         self.wake();
     }
 
-    /// Removes a loaded model that is not in use yet; returns false where there is none.
+    /// Removes a loaded model that is not in use yet; returns whether it was the answer to a load.
     pub fn discard_loaded(&self) -> bool {
-        self.loaded.borrow_mut().take().is_some()
+        self.loaded.borrow_mut().take().is_some_and(|desk| !desk.stands_in)
     }
 
     /// Adds a GPU engine that was made in the background for `load`.

@@ -54,6 +54,7 @@ impl Worker for EngineWorker {
         });
         match command {
             Command::Load { source, backend } => loader.load(source, backend),
+            Command::StandIn { source } => loader.stand_in(source),
             command => self.inbox.push(command),
         }
     }
@@ -94,7 +95,7 @@ impl Looper {
     async fn obey(&mut self, command: Command) {
         match command {
             // Handled by the loader.
-            Command::Load { .. } => {}
+            Command::Load { .. } | Command::StandIn { .. } => {}
             Command::Route { generation, text } => {
                 let done = self.route(generation, &text).await;
                 self.report(generation, done);
@@ -178,7 +179,8 @@ impl Looper {
 
     /// Replaces the model in use.
     fn install(&mut self, desk: Desk) {
-        (self.send)(Event::Loaded(Box::new(desk.info.clone())));
+        let info = Box::new(desk.info.clone());
+        (self.send)(if desk.stands_in { Event::StandsIn(info) } else { Event::Loaded(info) });
         self.desk = Some(desk);
         self.loads += 1;
     }

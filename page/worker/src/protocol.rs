@@ -90,6 +90,12 @@ pub enum Command {
         /// On which engine.
         backend: BackendChoice,
     },
+    /// Load this small model too, on the CPU, and use it until the load in progress has arrived, where that takes long.
+    /// Answers: `StandsIn`, or nothing where the other model comes soon or this one cannot be loaded.
+    StandIn {
+        /// Where from.
+        source: Source,
+    },
     /// Route this text. Answers: `Routed`*, the last with `done`. A newer `Route`, a `Stop` or another model ends an
     /// older run between chunks; a `Generate` waits for it.
     Route {
@@ -241,6 +247,8 @@ pub enum Event {
     },
     /// A model is loaded and in use. The trace starts from the beginning.
     Loaded(Box<ModelInfo>),
+    /// The model of `StandIn` is in use, and a load is still in progress.
+    StandsIn(Box<ModelInfo>),
     /// A model could not be loaded; the model in use stays.
     LoadFailed {
         /// What is wrong, where, and what to do.

@@ -217,7 +217,9 @@ pub fn weights_before_program(tools: &Tools) -> Result<(Router, Arc<AtomicUsize>
         let (programs, weights) = (programs.clone(), weights.clone());
         async move {
             let path = request.uri().path();
-            weights.fetch_add(usize::from(path.ends_with("/model.safetensors")), Ordering::SeqCst);
+            // On a busy machine the small model stands in.
+            let is_asked_for = path.ends_with("/model.safetensors") && !path.ends_with("/tiny/model.safetensors");
+            weights.fetch_add(usize::from(is_asked_for), Ordering::SeqCst);
             if path.ends_with(".wasm") && programs.fetch_add(1, Ordering::SeqCst) > 0 {
                 while weights.load(Ordering::SeqCst) == 0 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -227,6 +229,60 @@ pub fn weights_before_program(tools: &Tools) -> Result<(Router, Arc<AtomicUsize>
         }
     };
     Ok((xtask::serve::router(&tools.site)?.layer(middleware::from_fn(wait)), asked))
+}
+
+/// The site, where the main model's weights stop after their first tenth until the address `/release` is asked for.
+///
+/// # Errors
+/// The site was not built.
+pub fn weights_on_hold(tools: &Tools) -> Result<Router> {
+    let weights = Bytes::from(std::fs::read(tools.model("main").join("model.safetensors"))?);
+    let released = Arc::new(tokio::sync::Semaphore::new(0));
+    let hold = released.clone();
+    let held = move || {
+        let (weights, hold) = (weights.clone(), hold.clone());
+        let length = weights.len();
+        let rest = weights.slice(length / 10..);
+        let rest = futures_util::stream::once(async move {
+            // It fails only where the semaphore is closed, which nobody does.
+            hold.acquire().await.map_err(std::io::Error::other)?.forget();
+            Ok::<_, std::io::Error>(rest)
+        });
+        let first = futures_util::stream::iter([Ok(weights.slice(..length / 10))]);
+        async move { ([(header::CONTENT_LENGTH, length)], Body::from_stream(first.chain(rest))) }
+    };
+    let release = move || {
+        released.add_permits(1);
+        async { "released" }
+    };
+    let router = Router::new().route("/models/main/model.safetensors", any(held)).route("/release", any(release));
+    Ok(router.fallback_service(xtask::serve::router(&tools.site)?))
+}
+
+/// The site as a line of `bytes_per_second` brings it: all answers share the line.
+///
+/// # Errors
+/// The site was not built.
+pub fn slow_line(tools: &Tools, bytes_per_second: f64) -> Result<Router> {
+    let free = Arc::new(tokio::sync::Mutex::new(()));
+    let pace = move |request: Request, next: Next| {
+        let free = free.clone();
+        async move {
+            let (head, body) = next.run(request).await.into_parts();
+            let body = body.into_data_stream().then(move |part| {
+                let free = free.clone();
+                async move {
+                    let length = part.as_ref().map_or(0, Bytes::len);
+                    let line = free.lock().await;
+                    tokio::time::sleep(Duration::from_secs_f64(length as f64 / bytes_per_second)).await;
+                    drop(line);
+                    part
+                }
+            });
+            axum::response::Response::from_parts(head, Body::from_stream(body))
+        }
+    };
+    Ok(xtask::serve::router(&tools.site)?.layer(middleware::from_fn(pace)))
 }
 
 /// The site, with `answer` in place of the program's file `name`.

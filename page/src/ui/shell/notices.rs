@@ -10,6 +10,8 @@ use yew::prelude::*;
 pub struct NoticesProps {
     pub progress: Option<Progress>,
     pub loading: bool,
+    /// The name of the model that answers until the one that is loading has arrived.
+    pub stand_in: Option<String>,
     pub problem: Option<String>,
     pub notes: Vec<String>,
     pub dispatch: Callback<Action>,
@@ -51,6 +53,7 @@ fn progress(props: &NoticesProps) -> Html {
         (None, true) => (t!("progress.model"), 0.0, None),
         (None, false) => return html! {},
     };
+    let what = props.stand_in.as_ref().map_or(what, |name| t!("progress.stand-in", name = name));
     let bytes = match total {
         Some(total) if total > 0.0 => t!("progress.of", done = format::bytes(done), total = format::bytes(total)),
         _ if done > 0.0 => format::bytes(done),

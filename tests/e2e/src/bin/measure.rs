@@ -31,7 +31,10 @@ new MutationObserver((_, observer) => {
 "#;
 
 /// The figures that can be measured.
-const FIGURES: [&str; 7] = ["sizes", "start", "speed", "policy", "typing", "map", "lighthouse"];
+const FIGURES: [&str; 8] = ["sizes", "start", "slow-line", "speed", "policy", "typing", "map", "lighthouse"];
+
+/// The lines of `slow-line` in megabits per second.
+const LINES: [f64; 2] = [10.0, 50.0];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +67,9 @@ fn main() -> Result<()> {
             // The default for a visitor with a GPU.
             let name = "the CPU until WebGPU is ready";
             first_routed_token(&tools, &driver, name, &site.url("/"), "WebGPU").await?;
+        }
+        if wants("slow-line") {
+            slow_line(&tools, &driver).await?;
         }
         if wants("typing") {
             responsiveness(&tools, &driver, &site.url("/?backend=cpu")).await?;
@@ -113,6 +119,29 @@ async fn first_routed_token(tools: &Tools, driver: &Driver, name: &str, url: &st
         median(first),
         median(again)
     );
+    Ok(())
+}
+
+/// Measures from the navigation to the first token with its experts on the screen, in new browsers on slow lines: with
+/// the small model that stands in, and without it, by a link to the main model.
+async fn slow_line(tools: &Tools, driver: &Driver) -> Result<()> {
+    for megabits in LINES {
+        let site = Server::start(server::slow_line(tools, megabits * 1e6 / 8.0)?).await?;
+        let mut times = Vec::new();
+        for path in ["/", "/?model=main"] {
+            let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
+            browser.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH })).await?;
+            let page = Page::new(browser.clone());
+            page.goto(&site.url(path)).await?;
+            page.routed().await?;
+            times.push(page.script::<f64>("return window.firstRouted / 1000;", Vec::new()).await?);
+            browser.quit().await?;
+        }
+        println!(
+            "a line of {megabits} Mbit/s: navigation to the first routed token {:.1} s; {:.1} s without the small model",
+            times[0], times[1]
+        );
+    }
     Ok(())
 }
 

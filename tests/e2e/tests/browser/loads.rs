@@ -1,7 +1,7 @@
 //! Every request to the worker is answered, in any order of requests, and the model in use keeps working meanwhile.
 
 use crate::harness::{Stage, tests};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli;
 use moescope_e2e::page::Page;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 tests![
     models_chosen_one_after_the_other_end_at_the_last,
     many_loads_at_once_are_each_answered,
+    a_small_model_answers_while_the_first_one_is_on_its_way,
     typing_while_another_model_downloads_is_routed_by_the_one_in_use,
     a_generation_stopped_before_it_begins_leaves_the_page_ready,
     a_chosen_webgpu_that_never_answers_gives_way_to_the_cpu,
@@ -52,6 +53,37 @@ async fn many_loads_at_once_are_each_answered(stage: &Stage) -> Result<()> {
         }
         page.wait("the last model", |view| view.is_settled() && view.error.is_empty()).await?;
     }
+    Ok(())
+}
+
+/// On a slow line the small model of the site answers first; the model of the page takes its place. A link to a model
+/// gets that model only.
+async fn a_small_model_answers_while_the_first_one_is_on_its_way(stage: &Stage) -> Result<()> {
+    let text = "The river was wide";
+    let server = Server::start(server::weights_on_hold(stage.tools())?).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&server.url("/?text=The%20river%20was%20wide")).await?;
+    let early =
+        page.wait("the small model's routing", |view| view.experts().iter().any(|experts| !experts.is_empty())).await?;
+    let layer = early.layer.context("one layer is shown")?;
+    assert_eq!(early.experts(), cli::trace(stage.tools(), "tiny", text, "cpu")?.layer(layer).selected, "tiny");
+    let notice = "return document.querySelector('[data-testid=progress]')?.textContent";
+    let notice: String = page.until("the notice", notice, Vec::new()).await?;
+    assert!(notice.contains("tiny") && notice.contains("MB"), "{notice}");
+    page.promise::<String>("return (await fetch('/release')).text()", Vec::new()).await?;
+    let view = page.routed().await?;
+    assert_eq!(view.ids(), early.ids(), "one tokenizer");
+    let layer = view.layer.context("one layer is shown")?;
+    assert_eq!(view.experts(), cli::trace(stage.tools(), "main", text, "cpu")?.layer(layer).selected, "main");
+    let model: String = page.promise("return (await moescope.trace('x')).model.name", Vec::new()).await?;
+    assert_eq!(model, "main");
+
+    page.goto(&server.url("/?model=main&text=hello")).await?;
+    page.wait("the main model's beginning", |view| view.state == "loading").await?;
+    let small = "return performance.getEntriesByType('resource').some(entry => entry.name.includes('/tiny/'))";
+    page.promise::<String>("return (await fetch('/release')).text()", Vec::new()).await?;
+    page.routed().await?;
+    assert!(!page.script::<bool>(small, Vec::new()).await?, "a link names its model");
     Ok(())
 }
 
