@@ -46,7 +46,8 @@ pub fn run(filters: &[String]) -> Result<()> {
 }
 
 /// Test files that take seconds and need neither a browser nor a GPU.
-const QUICK: [&str; 8] = ["address", "bad_input", "files", "layers", "messages", "policy", "routing", "session"];
+const QUICK: [&str; 9] =
+    ["actions", "address", "bad_input", "files", "layers", "messages", "policy", "routing", "session"];
 
 /// Runs the checks of the inner loop: formatting, lints, the units and the test files of `QUICK`.
 ///

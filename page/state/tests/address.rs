@@ -4,7 +4,7 @@ use moescope::routing::policy::{Policy, Rule};
 use moescope_state::address::{Address, LONGEST_TEXT};
 use moescope_state::route::Route;
 use moescope_state::view::{Part, Tab};
-use moescope_state::{COLOURS, ExpertOf, LayerChoice, Picture, State};
+use moescope_state::{COLOURS, ColourBy, ExpertOf, LayerChoice, Picture, State};
 use moescope_worker::protocol::BackendChoice;
 use proptest::prelude::*;
 
@@ -170,4 +170,42 @@ fn what_makes_no_sense_is_said() {
     let address = Address::parse("?layer=top&token=first&view=radar", "");
     assert_eq!(address.ignored.len(), 3);
     assert_eq!((address.layer, address.token, address.picture), (None, None, None));
+}
+
+#[test]
+fn every_key_is_read() {
+    let none = Address::default;
+    let expert = ExpertOf { layer: 1, expert: 5 };
+    let off = || Policy::parse(r#"{"off":[2]}"#).ok();
+    let cases = [
+        ("story=one-word", Address { story: Some("one-word".into()), ..none() }),
+        ("model=switch", Address { model: Some("switch".into()), ..none() }),
+        ("text=a+b", Address { text: Some("a b".into()), ..none() }),
+        ("compare=self", Address { compare: Some("self".into()), ..none() }),
+        ("lang=zh", Address { language: Some("zh".into()), ..none() }),
+        ("find=river", Address { search: Some("river".into()), ..none() }),
+        ("recorded=chess", Address { recorded: Some("chess".into()), ..none() }),
+        ("layer=all", Address { layer: Some(LayerChoice::All), ..none() }),
+        ("backend=cpu", Address { backend: Some(BackendChoice::Cpu), ..none() }),
+        ("view=flow", Address { picture: Some(Picture::Flow), ..none() }),
+        ("token=7", Address { token: Some(7), ..none() }),
+        ("to=9", Address { range_end: Some(9), ..none() }),
+        ("colour=entropy", Address { colour_by: Some(ColourBy::Entropy), ..none() }),
+        ("tab=cost", Address { tab: Some(Tab::Cost), ..none() }),
+        ("expert=1.5", Address { expert: Some(expert), ..none() }),
+        ("embed=stage", Address { embed: vec![Part::Stage], ..none() }),
+        ("policy={\"off\":[2]}", Address { policy: off(), ..none() }),
+        ("compare-policy={\"off\":[2]}", Address { compare_policy: off(), ..none() }),
+        ("step=300", Address { step: Some(300), ..none() }),
+        ("beside=20", Address { beside: Some(20), ..none() }),
+        ("present", Address { present: true, ..none() }),
+    ];
+    let source = include_str!("../src/address.rs");
+    for (at, _) in source.match_indices("get(\"") {
+        let key = source[at + 5..].split('"').next().unwrap_or_default();
+        assert!(cases.iter().any(|(link, _)| link.starts_with(&format!("{key}="))), "{key} has no case");
+    }
+    for (link, address) in cases {
+        assert_eq!(Address::parse("", &format!("#/?{link}")), address, "{link}");
+    }
 }
