@@ -2,7 +2,7 @@
 // FIRST + 2 PAIRS of a head are rotated by their position. Twin: kernels/copy_heads.rs
 @group(0) @binding(1) var<storage, read> x: array<f32>;                 // [T, ROW]
 @group(0) @binding(2) var<storage, read> angles: array<vec2<f32>>;      // [context, PAIRS]: (cos, sin)
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;           // [T or context, HEADS, TO_STRIDE]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;           // [T or context, TO_ROW]: heads of TO_STRIDE
 
 override ROW: u32;            // numbers from one token's row of x to the next
 override OFFSET: u32;         // where the first head begins in a row
@@ -14,6 +14,7 @@ override PAIRS: u32;
 override INTERLEAVED: bool;   // the pairs are 2i and 2i + 1; otherwise i and i + PAIRS
 override AT: u32;             // first number within a head of y
 override TO_STRIDE: u32;      // numbers from one head of y to the next
+override TO_ROW: u32;         // numbers from one row of y to the next
 override CACHE: bool;         // rows of y are positions of the text; otherwise tokens of the step
 
 @compute @workgroup_size(64)
@@ -39,5 +40,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         number = number * turn.x + select(turn.y, -turn.y, is_low) * x[first_number + other];
     }
     let row = t + select(0u, step.start, CACHE);
-    y[(row * HEADS + head) * TO_STRIDE + AT + i] = number;
+    y[row * TO_ROW + head * TO_STRIDE + AT + i] = number;
 }

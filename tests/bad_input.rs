@@ -145,7 +145,9 @@ fn an_unknown_model_type() {
     assert_says(&message, &["config.json", "\"gpt2\"", "known families: mixtral, llama, moescope, olmoe"]);
     let message = refusal(&with_config(|config| drop(config.as_object_mut().unwrap().remove("model_type"))));
     assert_says(&message, &["(none)", "known families"]);
-    for (family, needs) in [("qwen3_next", "gated DeltaNet"), ("jamba", "Mamba"), ("nemotron_h", "Mamba-2")] {
+    for (family, needs) in
+        [("qwen3_next", "gated DeltaNet"), ("jamba", "Mamba"), ("nemotron_h", "Mamba-2"), ("jetmoe", "experts within")]
+    {
         let message = refusal(&with_config(|config| config["model_type"] = json!(family)));
         assert_says(&message, &["config.json", family, "needs", needs, "known families"]);
     }
@@ -705,7 +707,18 @@ fn options_of_other_families() {
         ("deepseek-v2", "topk_method", json!("dice"), "topk_method is \"dice\""),
         ("deepseek-v3", "n_group", json!(3), "3 groups; they must divide the 8 experts"),
         ("deepseek-v3", "moe_layer_freq", json!(2), "moe_layer_freq is 2"),
-        ("gpt-oss", "quantization_config", json!({"quant_method": "mxfp4"}), "quantization_config is {"),
+        ("gpt-oss", "quantization_config", json!({"quant_method": "gptq"}), "only quant_method \"mxfp4\" is known"),
+        ("afmoe", "score_func", json!("softmax"), "score_func is \"softmax\"; only \"sigmoid\" is known"),
+        ("afmoe", "layer_types", json!(["conv", "conv", "conv"]), "layer_types has \"conv\""),
+        ("hunyuan", "num_shared_expert", json!([1, 2]), "layers that differ"),
+        ("hunyuan", "moe_topk", json!([1]), "moe_topk is [1]; it must be a number, or a list"),
+        ("hunyuan", "rope_parameters", json!({"rope_type": "dynamic", "factor": 2.0}), "the type \"dynamic\""),
+        ("smollm3", "no_rope_layers", json!([1, 2, 0, 1]), "no_rope_layers is [1,2,0,1]"),
+        ("granitehybrid", "mamba_n_groups", json!(2), "mamba_n_groups is 2; only 1 is known"),
+        ("granitehybrid", "mamba_n_heads", json!(5), "mamba_n_heads (5) times mamba_d_head (16)"),
+        ("granitehybrid", "mamba_d_conv", json!(0), "mamba_d_conv is 0"),
+        ("granitehybrid", "time_step_limit", json!([0.001, 0.1]), "time_step_limit is [0.001,0.1]"),
+        ("granitehybrid", "layer_types", json!(["mamba", "rwkv", "mamba"]), "layer_types has \"rwkv\""),
         ("phimoe", "num_experts_per_tok", json!(3), "this family's gate chooses 2"),
         (
             "phimoe",

@@ -156,7 +156,9 @@ proptest! {
 
     #[test]
     fn any_order_of_operations_holds_the_trace_of_a_fresh_run(
-        fixture in proptest::sample::select(vec!["basic", "window", "switch", "sigmoid-bias", "hierarchical"]),
+        fixture in proptest::sample::select(vec![
+            "basic", "window", "switch", "sigmoid-bias", "hierarchical", "granitehybrid"
+        ]),
         operations in proptest::collection::vec(operation(), 1..14),
     ) {
         let mut machine = Machine::new(fixture);

@@ -19,6 +19,7 @@ mod gate_vectors;
 pub mod gpu;
 pub mod layer_trace;
 pub mod logits;
+mod rewind;
 mod rope;
 pub mod sampling;
 mod step;
@@ -112,6 +113,7 @@ impl Engine {
         match self {
             Self::Cpu(engine) => {
                 engine.check_rows(ids)?;
+                engine.check_memory(ids.len())?;
                 engine.step(ids, logits).checked()
             }
             Self::Gpu(engine) => engine.step(ids, logits).await?.checked(),

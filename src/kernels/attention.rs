@@ -34,8 +34,19 @@ impl KvCache {
         Self { value_dim: 0, keys: Vec::new(), values: Vec::new() }
     }
 
+    /// Makes room for `positions` positions; those that are there stay.
+    pub fn grow(&mut self, positions: usize) {
+        self.keys.iter_mut().for_each(|keys| keys.grow(positions));
+        let numbers = positions * self.value_dim;
+        for values in self.values.iter_mut().filter(|values| values.len() < numbers) {
+            values.reserve_exact(numbers - values.len());
+            values.resize(numbers, 0.0);
+        }
+    }
+
     /// Copies the first `len` positions of another layer of the same shape.
     pub fn copy_from(&mut self, other: &Self, len: usize) {
+        self.grow(len);
         for (mine, its) in self.keys.iter_mut().zip(&other.keys) {
             mine.copy_rows(its, len);
         }

@@ -12,11 +12,13 @@ pub mod blocks;
 pub mod choose;
 pub mod combine;
 pub mod convolve;
+pub mod convolve_silu;
 pub mod copy_heads;
 pub mod dispatch;
 pub mod embed;
 pub mod expert_ffn;
 pub mod gate;
+pub mod gate_rows;
 pub mod int8;
 pub mod layer_norm;
 pub mod linear;
@@ -25,32 +27,38 @@ pub mod madd;
 pub mod norm_rows;
 pub mod pairs;
 pub mod panels;
+pub mod post_norm;
 pub mod qkv;
 pub mod random;
 pub mod rms_norm;
 pub mod sample;
+pub mod scan;
 pub mod settle;
 pub mod shared_gate;
 pub mod softmax;
 pub mod stored;
 
 /// The names of all kernels; each has a shader, a twin and a parity case.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 21] = [
     "attention",
     "combine",
     "convolve",
+    "convolve_silu",
     "copy_heads",
     "dispatch",
     "embed",
     "expert_ffn",
     "gate",
+    "gate_rows",
     "layer_norm",
     "linear",
     "lm_head",
     "norm_rows",
+    "post_norm",
     "qkv",
     "rms_norm",
     "sample",
+    "scan",
     "settle",
     "shared_gate",
 ];

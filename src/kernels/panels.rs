@@ -25,6 +25,16 @@ impl<C: Copy + Default> Panels<C> {
         Self { rows, cols, panels: vec![C::default(); rows.div_ceil(ROWS) * cols] }
     }
 
+    /// Adds rows of zeros until there are `rows`.
+    pub fn grow(&mut self, rows: usize) {
+        if rows > self.rows {
+            self.rows = rows;
+            let columns = rows.div_ceil(ROWS) * self.cols;
+            self.panels.reserve_exact(columns.saturating_sub(self.panels.len()));
+            self.panels.resize(columns, C::default());
+        }
+    }
+
     /// Number of rows: outputs of a product.
     pub fn rows(&self) -> usize {
         self.rows

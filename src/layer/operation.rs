@@ -19,13 +19,19 @@ pub enum Rows {
     KeyShared,
     /// Keys and values of all heads.
     KeyValue,
+    /// The gates of the mixer's output.
+    Gates,
+    /// The residual stream, while what is to be added to it is computed in its place.
+    Held,
+    /// Inputs of a state-space mixer after their convolution.
+    Convolved,
     /// The mixer's output before its last product.
     Mixed,
 }
 
 impl Rows {
     /// The number of kinds of rows.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 10;
 }
 
 /// One operation.
@@ -44,8 +50,18 @@ pub enum Operation {
     Qkv,
     /// Causal attention.
     Attend,
+    /// Multiplies the mixer's output by an activation of its gates.
+    GateRows(GateRows),
     /// A gated convolution over a few positions.
     Convolve,
+    /// A state-space mixer's convolution over a few positions, and SiLU.
+    ConvolveSilu,
+    /// A state-space mixer's states.
+    Scan,
+    /// Keeps the residual stream and sets it to zero, so that what is added next can be normed by itself.
+    Hold,
+    /// Norms what was added since [`Operation::Hold`] with this scale, and adds it to what was kept.
+    Release(VectorName),
     /// Computes router logits and chooses experts by them.
     Route,
     /// Computes the weight of the shared expert for each token.
@@ -136,7 +152,20 @@ pub struct Copy {
     pub to_dim: usize,
 }
 
-/// An input of attention.
+/// Which gates multiply the mixer's output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateRows {
+    /// The rows with the gates.
+    pub from: Rows,
+    /// Numbers of a row.
+    pub row: usize,
+    /// The number of gates, the first ones of a row.
+    pub width: usize,
+    /// Whether a gate's factor is its SiLU; it is its sigmoid otherwise.
+    pub silu: bool,
+}
+
+/// Where heads are copied: an input of attention, or rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheSide {
     /// Queries of this step.
@@ -145,6 +174,8 @@ pub enum CacheSide {
     Keys,
     /// Values of the text.
     Values,
+    /// Rows that are normed before attention reads them.
+    Rows(Rows),
 }
 
 /// `x += m * (weighted sum of the outputs of a token's experts)`.

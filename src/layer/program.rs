@@ -1,9 +1,11 @@
 //! Turns a layer's description into its operations.
 
 use super::fuse::fuse;
-use super::operation::{CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Rows, Target};
+use super::operation::{CacheSide, Combine, Copy, Ffn, GateRows, NormOf, NormRows, Operation, Product, Rows, Target};
 use crate::kernels::copy_heads::Heads;
-use crate::shape::{Architecture, AttentionShape, HeadNorm, LayerShape, MatrixName, Mixer, VectorName};
+use crate::shape::{
+    Architecture, AttentionShape, HeadNorm, LayerShape, MatrixName, Mixer, StateSpaceShape, VectorName,
+};
 
 /// The operations of a layer. They expect the residual stream to be normed for the mixer already, and end with the
 /// norm for the next layer or the output.
@@ -32,15 +34,23 @@ pub fn program(a: &Architecture, n: usize) -> Program {
 pub fn widths(a: &Architecture) -> [usize; Rows::COUNT] {
     let mut widths = [0; Rows::COUNT];
     widths[Rows::Normed as usize] = a.hidden;
+    let mut hold = |rows: Rows, width: usize| widths[rows as usize] = width.max(widths[rows as usize]);
     for n in 0..a.layers.len() {
         for operation in plain(a, n).operations() {
-            if let Operation::Product(Product { from, to, inputs, outputs, .. }) = operation {
-                let mut hold = |rows: Rows, width: usize| widths[rows as usize] = width.max(widths[rows as usize]);
-                hold(*from, *inputs);
-                if let Target::Rows(to) = to {
-                    hold(*to, *outputs);
+            match operation {
+                Operation::Product(Product { from, to, inputs, outputs, .. }) => {
+                    hold(*from, *inputs);
+                    if let Target::Rows(to) = to {
+                        hold(*to, *outputs);
+                    }
                 }
+                Operation::Copy(Copy { heads, to: CacheSide::Rows(to), to_dim, .. }) => hold(*to, heads.count * to_dim),
+                Operation::Hold => hold(Rows::Held, a.hidden),
+                _ => {}
             }
+        }
+        if let Mixer::StateSpace(shape) = &a.layers[n].mixer {
+            hold(Rows::Convolved, shape.channels());
         }
     }
     widths
@@ -49,15 +59,41 @@ pub fn widths(a: &Architecture) -> [usize; Rows::COUNT] {
 /// Returns the operations of layer `n`, not fused.
 pub fn plain(a: &Architecture, n: usize) -> Program {
     let layer = &a.layers[n];
-    let mixer = match &layer.mixer {
+    let mut mixer = match &layer.mixer {
         Mixer::Attention(attention) => attention_operations(a, attention, layer.residual),
+        Mixer::StateSpace(shape) => state_space_operations(a, shape, layer.residual),
         Mixer::Convolution(_) => vec![
             product(MatrixName::Convolution, Rows::Normed, Target::Rows(Rows::Projected), a.hidden, 3 * a.hidden),
             Operation::Convolve,
             product(MatrixName::Output, Rows::Mixed, Target::Residual(layer.residual), a.hidden, a.hidden),
         ],
     };
+    if layer.post_norms {
+        mixer.insert(0, Operation::Hold);
+        mixer.push(Operation::Release(VectorName::MixerPostNorm));
+    }
     Program { mixer, experts: expert_operations(layer) }
+}
+
+fn state_space_operations(a: &Architecture, s: &StateSpaceShape, residual: f32) -> Vec<Operation> {
+    let (inner, row) = (s.inner(), s.rows());
+    let norm = NormRows {
+        rows: Rows::Mixed,
+        row: inner,
+        offset: 0,
+        count: 1,
+        width: inner,
+        scale: VectorName::GatedNorm,
+        eps: a.norm_eps,
+    };
+    vec![
+        product(MatrixName::StateSpace, Rows::Normed, Target::Rows(Rows::Projected), a.hidden, row),
+        Operation::ConvolveSilu,
+        Operation::Scan,
+        Operation::GateRows(GateRows { from: Rows::Projected, row, width: inner, silu: true }),
+        Operation::NormRows(norm),
+        product(MatrixName::Output, Rows::Mixed, Target::Residual(residual), inner, a.hidden),
+    ]
 }
 
 fn attention_operations(a: &Architecture, s: &AttentionShape, residual: f32) -> Vec<Operation> {
@@ -66,6 +102,11 @@ fn attention_operations(a: &Architecture, s: &AttentionShape, residual: f32) -> 
         Some(_) => latent_projections(a, s),
     };
     operations.push(Operation::Attend);
+    if s.gated {
+        let width = s.output_width();
+        operations.push(product(MatrixName::OutputGate, Rows::Normed, Target::Rows(Rows::Gates), a.hidden, width));
+        operations.push(Operation::GateRows(GateRows { from: Rows::Gates, row: width, width, silu: false }));
+    }
     let output = Target::Residual(residual);
     operations.push(product(MatrixName::Output, Rows::Mixed, output, s.output_width(), a.hidden));
     operations
@@ -75,7 +116,7 @@ fn attention_operations(a: &Architecture, s: &AttentionShape, residual: f32) -> 
 fn projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
     let (row, queries, keys) = (s.qkv_rows(), s.query_width(), s.kv_heads * s.head_dim);
     let mut operations = vec![product(MatrixName::Qkv, Rows::Normed, Target::Rows(Rows::Projected), a.hidden, row)];
-    if let Some(norm) = s.norm {
+    if let Some(norm) = s.norm.filter(|_| !s.norm_last) {
         for (offset, all, scale) in [(0, queries, VectorName::QueryNorm), (queries, keys, VectorName::KeyNorm)] {
             let width = if norm == HeadNorm::Row { all } else { s.head_dim };
             let count = all / width;
@@ -98,11 +139,32 @@ fn projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
         at: 0,
         to_dim: dim,
     };
-    operations.extend([
-        Operation::Copy(head(0, s.heads, s.head_dim, true, CacheSide::Queries)),
-        Operation::Copy(head(queries, s.kv_heads, s.head_dim, true, CacheSide::Keys)),
-        Operation::Copy(head(queries + keys, s.kv_heads, s.value_dim, false, CacheSide::Values)),
-    ]);
+    if s.norm_last {
+        let sides = [
+            (0, s.heads, Rows::QueryDown, CacheSide::Queries, VectorName::QueryNorm),
+            (queries, s.kv_heads, Rows::KeyDown, CacheSide::Keys, VectorName::KeyNorm),
+        ];
+        for (offset, count, rows, to, scale) in sides {
+            let (width, row) = (s.head_dim, count * s.head_dim);
+            operations.push(Operation::Copy(head(offset, count, width, true, CacheSide::Rows(rows))));
+            let norm = NormRows { rows, row, offset: 0, count, width, scale, eps: a.norm_eps };
+            operations.push(Operation::NormRows(norm));
+            let Copy { heads, .. } = head(0, count, width, false, to);
+            operations.push(Operation::Copy(Copy {
+                from: rows,
+                heads: Heads { row, ..heads },
+                to,
+                at: 0,
+                to_dim: width,
+            }));
+        }
+    } else {
+        operations.extend([
+            Operation::Copy(head(0, s.heads, s.head_dim, true, CacheSide::Queries)),
+            Operation::Copy(head(queries, s.kv_heads, s.head_dim, true, CacheSide::Keys)),
+        ]);
+    }
+    operations.extend([Operation::Copy(head(queries + keys, s.kv_heads, s.value_dim, false, CacheSide::Values))]);
     operations
 }
 
@@ -164,6 +226,9 @@ fn interleaved(s: &AttentionShape) -> bool {
 /// The shared expert runs first, so that the routed experts' outputs stay in their buffer for inspection.
 fn expert_operations(layer: &LayerShape) -> Vec<Operation> {
     let mut operations = vec![Operation::Norm(NormOf::Experts)];
+    if layer.post_norms {
+        operations.push(Operation::Hold);
+    }
     let ffn = |of| {
         let combine = Operation::Combine(Combine { of, scale: layer.residual, norm: false });
         [Operation::Group(of), Operation::Up(of), Operation::Down(of), combine]
@@ -178,6 +243,9 @@ fn expert_operations(layer: &LayerShape) -> Vec<Operation> {
         operations.push(Operation::Route);
     }
     operations.extend(ffn(Ffn::Routed));
+    if layer.post_norms {
+        operations.push(Operation::Release(VectorName::ExpertsPostNorm));
+    }
     operations.push(Operation::Norm(NormOf::Next));
     operations
 }

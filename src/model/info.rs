@@ -88,6 +88,7 @@ impl LayerInfo {
             Mixer::Attention(attention) if attention.latent.is_some() => ("latent-attention", attention.window),
             Mixer::Attention(attention) => ("attention", attention.window),
             Mixer::Convolution(convolution) => ("convolution", Some(convolution.positions)),
+            Mixer::StateSpace(_) => ("state-space", None),
         };
         let routed = |n: usize| if moe.gate.is_some() { n } else { 0 };
         Self {

@@ -141,6 +141,14 @@ impl<'a> Keys<'a> {
         value.as_bool().ok_or_else(|| wrong(format!("{key} is {}; it must be true or false", short(value))))
     }
 
+    /// Rejects any value of `key` besides `only`, as JSON writes it; the key may be missing.
+    pub fn only(&self, key: &str, only: &str) -> Result<()> {
+        match self.get(key).filter(|value| value.to_string() != only) {
+            None => Ok(()),
+            Some(value) => Err(wrong(format!("{key} is {}; only {only} is known in this family", short(value)))),
+        }
+    }
+
     /// Rejects any key that is not `known`, not harmless and not switched off (null or false).
     pub fn refuse_others(&self, known: &[&str]) -> Result<()> {
         let off = |value: &Value| value.is_null() || *value == false;

@@ -64,7 +64,7 @@ impl Model {
             .map_err(|e| Error::model("config.json", format!("is not JSON ({e}); is this a model directory?")))?;
         let located = |error| of_metadata(error, files);
         let family = family::of(&config).map_err(located)?;
-        let mut architecture = (family.architecture)(&config).map_err(located)?;
+        let mut architecture = (family.architecture)(&config).map_err(located)?.within_memory();
         let tensors = Tensors::new(&files.weights, once).await?;
         // As in transformers 5, which ties the output to the embeddings unless the file has both.
         architecture.tied &= !tensors.has("lm_head.weight");

@@ -18,6 +18,8 @@ pub struct Tensor<'a> {
     cols: usize,
     /// The format of its numbers after reading.
     pub dtype: Dtype,
+    /// Their format before they are widened for `view` or `map`.
+    stored: Dtype,
     /// The number of heads whose rotated pairs are neighbouring rows; 0 for rows in Hugging Face's order.
     neighbours: usize,
     /// Whether the file has 8-bit numbers, which are widened when they are read.
@@ -31,6 +33,19 @@ pub struct Tensor<'a> {
     view: Option<View>,
     /// Whether rows may hold NaN or infinite numbers, because rows are used one by one.
     single_rows: bool,
+    /// What each number becomes.
+    map: Option<fn(f32) -> f32>,
+    /// The scales of MXFP4 blocks, where a tensor of their own has them.
+    scales: Option<Scales<'a>>,
+}
+
+/// The scales of MXFP4 blocks, a byte for each, and the rows that are read: every `step`-th from `first` on.
+#[derive(Clone)]
+struct Scales<'a> {
+    content: &'a dyn Content,
+    range: Range<usize>,
+    first: usize,
+    step: usize,
 }
 
 /// The positions of a matrix's numbers in a range: number (row, col) is number
@@ -60,13 +75,15 @@ impl<'a> Tensor<'a> {
         Self { single_rows: true, ..self }
     }
 
-    /// Returns an error for formats whose numbers share scales: single numbers cannot be read from them.
-    fn single(self) -> Result<Self> {
-        if self.dtype.is_block() {
-            let why = format!("holds {} where each number must stand by itself", self.dtype.name());
-            return Err(Error::model(format!("{}, tensor {}", self.file, self.name), why));
-        }
-        Ok(self)
+    /// The same tensor, widened to f32 when it is read where its numbers share scales: single numbers cannot be read
+    /// from such formats.
+    fn single(self) -> Self {
+        if self.dtype.is_block() { Self { dtype: Dtype::F32, ..self } } else { self }
+    }
+
+    /// The same tensor with each number changed by `map`, in f32.
+    pub fn mapped(self, map: fn(f32) -> f32) -> Self {
+        Self { dtype: Dtype::F32, map: Some(map), ..self }
     }
 
     /// Bytes of its numbers, once they are read.
@@ -86,6 +103,7 @@ impl<'a> Tensor<'a> {
             rows,
             cols,
             dtype,
+            stored,
             neighbours,
             float8,
             file,
@@ -94,14 +112,27 @@ impl<'a> Tensor<'a> {
             once,
             view,
             single_rows,
+            map,
+            ref scales,
         } = self;
         if content.arrived(range.end).await < range.end {
             return Err(cut_off(file));
         }
         // Several views may share a range, whose bytes can be taken only once.
-        let bytes = if once && view.is_none() { content.take(range.clone()) } else { content.read(range.clone()) };
+        if let Some(scales) = scales {
+            if scales.content.arrived(scales.range.end).await < scales.range.end {
+                return Err(cut_off(file));
+            }
+        }
+        let is_last = view.is_none() && scales.as_ref().is_none_or(|scales| scales.first + 1 == scales.step);
+        let bytes = if once && is_last { content.take(range.clone()) } else { content.read(range.clone()) };
+        let bytes = match scales {
+            Some(scales) => Cow::Owned(scales.blocks(&bytes, rows)),
+            None => bytes,
+        };
         let bytes = if float8 { Cow::Owned(float8::to_bf16(&bytes)) } else { bytes };
         let bytes = if neighbours > 0 { Cow::Owned(in_order(&bytes, rows, neighbours)) } else { bytes };
+        let bytes = if dtype == stored && map.is_none() { bytes } else { Cow::Owned(widened(stored, &bytes, map)) };
         let bytes = match view {
             Some(view) => Cow::Owned(view.gather(&bytes, rows, cols, dtype.bytes_of(1))),
             None => bytes,
@@ -113,6 +144,33 @@ impl<'a> Tensor<'a> {
                 format!("number {at} is not finite (NaN or infinite); the file is damaged or its training diverged"),
             )),
         }
+    }
+}
+
+/// Numbers of this format as f32, changed by `map`.
+fn widened(stored: Dtype, bytes: &[u8], map: Option<fn(f32) -> f32>) -> Vec<u8> {
+    let mut numbers = vec![0.0; bytes.len() / stored.block_bytes() * stored.block()];
+    stored.widen(bytes, &mut numbers);
+    numbers.into_iter().flat_map(|number| map.map_or(number, |map| map(number)).to_le_bytes()).collect()
+}
+
+impl Scales<'_> {
+    /// Blocks as GGUF has them, of `rows` rows. There, the first half of a block's numbers is in the lower four bits of
+    /// its bytes; in `halves` every second number is.
+    fn blocks(&self, halves: &[u8], rows: usize) -> Vec<u8> {
+        const HALF: usize = 16;
+        let scales = self.content.read(self.range.clone());
+        let each = scales.len() / (rows * self.step).max(1);
+        let mut blocks = Vec::with_capacity(rows * each * (1 + HALF));
+        for row in (self.first..rows * self.step).step_by(self.step) {
+            let halves = halves[row * each * HALF..][..each * HALF].as_chunks::<HALF>().0;
+            for (scale, half) in scales[row * each..][..each].iter().zip(halves) {
+                let code = |n: usize| half[n / 2] >> (n % 2 * 4) & 15;
+                blocks.push(*scale);
+                blocks.extend((0..HALF).map(|n| code(n) | code(n + HALF) << 4));
+            }
+        }
+        blocks
     }
 }
 
@@ -269,12 +327,17 @@ impl Tensors {
             of_it.map(|e| e.range.len()).sum()
         };
         let common = Dtype::ALL.into_iter().rev().max_by_key(|&d| bytes(d, false)).expect("there are formats");
-        if bytes(Dtype::Bf16, true) > bytes(common, false) { "f8_e4m3".to_owned() } else { common.name() }
+        let packed: usize = self.entries.values().filter(|e| e.kind == BYTES).map(|e| e.range.len()).sum();
+        match bytes(Dtype::Bf16, true) {
+            float8 if float8 > bytes(common, false).max(packed) => "f8_e4m3".to_owned(),
+            _ if packed > bytes(common, false) => Dtype::Mxfp4.name(),
+            _ => common.name(),
+        }
     }
 
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
-        self.entries.values().filter(|e| e.dtype.is_some()).map(|e| e.range.len() as u64).sum()
+        self.entries.values().filter(|e| e.dtype.is_some() || e.kind == BYTES).map(|e| e.range.len() as u64).sum()
     }
 
     /// Whether there is a tensor called `name`.
@@ -286,7 +349,7 @@ impl Tensors {
     pub fn rows_of(&self, name: &str, shape: [usize; 3], n: usize, rows: Range<usize>) -> Result<Tensor<'_>> {
         let whole = self.get(name, &shape)?;
         let [_, all, cols] = shape;
-        let row = if whole.float8 { cols } else { whole.dtype.bytes_of(cols) };
+        let row = if whole.float8 { cols } else { whole.stored.bytes_of(cols) };
         let start = whole.range.start + (n * all + rows.start) * row;
         let range = start..start + rows.len() * row;
         Ok(Tensor { name: format!("{name}[{n}]"), rows: rows.len(), cols, range, ..whole })
@@ -304,14 +367,41 @@ impl Tensors {
     /// matrices, `[N, rows, cols]`.
     pub fn columns_of(&self, name: &str, shape: [usize; 3], n: usize, first: usize, step: usize) -> Result<Tensor<'_>> {
         let [_, rows, cols] = shape;
-        let whole = self.rows_of(name, shape, n, 0..rows)?.single()?;
+        let whole = self.rows_of(name, shape, n, 0..rows)?.single();
         let view = Some(View { first, row_step: step, col_step: cols });
         Ok(Tensor { rows: (cols - first).div_ceil(step), cols: rows, view, ..whole })
     }
 
+    /// Every `step`-th row from `first` on of matrix `n` of a stack of matrices, `[N, rows, cols]`, in MXFP4: the
+    /// tensors `NAME_blocks`, `[N, rows, cols / 32, 16]`, and `NAME_scales`, `[N, rows, cols / 32]`.
+    pub fn mxfp4_rows_of(
+        &self,
+        name: &str,
+        shape: [usize; 3],
+        n: usize,
+        first: usize,
+        step: usize,
+    ) -> Result<Tensor<'_>> {
+        const NUMBERS: usize = 32;
+        let [all, rows, cols] = shape;
+        let (blocks, scales) = (format!("{name}_blocks"), format!("{name}_scales"));
+        if !cols.is_multiple_of(NUMBERS) {
+            let why = format!("would hold rows of {cols} numbers; MXFP4 needs a multiple of {NUMBERS}");
+            return Err(Error::model(blocks, why));
+        }
+        let each = cols / NUMBERS;
+        let whole = self.get_as(&blocks, &[all, rows, each, NUMBERS / 2], Some(Dtype::Mxfp4))?;
+        let of_scales = self.get_as(&scales, &[all, rows, each], Some(Dtype::Mxfp4))?;
+        let of_matrix = |range: &Range<usize>, bytes: usize| range.start + n * bytes..range.start + (n + 1) * bytes;
+        let range = of_matrix(&whole.range, rows * each * NUMBERS / 2);
+        let (content, of_scales) = (of_scales.content, of_matrix(&of_scales.range, rows * each));
+        let scales = Some(Scales { content, range: of_scales, first, step });
+        Ok(Tensor { name: format!("{blocks}[{n}]"), rows: rows / step, cols, range, scales, ..whole })
+    }
+
     /// Every `step`-th number from `first` on of row `n` of the matrix `name`, `[rows, cols]`, as a vector.
     pub fn numbers_of(&self, name: &str, shape: [usize; 2], n: usize, first: usize, step: usize) -> Result<Tensor<'_>> {
-        let row = self.rows(name, shape, n..n + 1)?.single()?;
+        let row = self.rows(name, shape, n..n + 1)?.single();
         let view = Some(View { first, row_step: step, col_step: 1 });
         Ok(Tensor { rows: (shape[1] - first).div_ceil(step), cols: 1, view, ..row })
     }
@@ -343,6 +433,11 @@ impl Tensors {
     }
 
     fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>> {
+        self.get_as(name, shape, None)
+    }
+
+    /// The tensor `name`; its bytes hold numbers of this format where the file calls them bytes.
+    fn get_as(&self, name: &str, shape: &[usize], bytes_are: Option<Dtype>) -> Result<Tensor<'_>> {
         let entry = self.entries.get(name).ok_or_else(|| {
             let files = self.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
             Error::model(
@@ -360,7 +455,8 @@ impl Tensors {
             );
             return Err(Error::model(format!("{file}, tensor {name}"), why));
         }
-        let Some(dtype) = entry.dtype else {
+        let bytes_are = bytes_are.filter(|_| entry.kind == BYTES);
+        let Some(dtype) = entry.dtype.or(bytes_are) else {
             let known = match self.files[entry.file].is_filled {
                 true => gguf::FORMATS.iter().filter(|(.., known)| known.is_some()).map(|(_, name, _)| *name).collect(),
                 false => vec!["F32", "F16", "BF16", "F8_E4M3"],
@@ -380,6 +476,7 @@ impl Tensors {
             rows,
             cols,
             dtype,
+            stored: dtype,
             neighbours: entry.neighbours,
             float8: entry.float8,
             file,
@@ -388,9 +485,14 @@ impl Tensors {
             once: self.once,
             view: None,
             single_rows: false,
+            map: None,
+            scales: None,
         })
     }
 }
+
+/// The kind of tensors of bytes in safetensors.
+const BYTES: &str = "U8";
 
 /// More tensors than any model has; a damaged header might list many more.
 const MOST_TENSORS: usize = 1 << 19;

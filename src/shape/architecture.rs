@@ -39,6 +39,8 @@ pub struct LayerShape {
     pub moe: MoeShape,
     /// `m`, the factor of what is added to the residual stream.
     pub residual: f32,
+    /// Whether the outputs of mixer and experts are normed (RMSNorm) before they are added to the residual stream.
+    pub post_norms: bool,
 }
 
 /// The part of a layer that mixes information between tokens.
@@ -48,6 +50,49 @@ pub enum Mixer {
     Attention(AttentionShape),
     /// A gated convolution over the last few positions.
     Convolution(ConvolutionShape),
+    /// A state-space mixer.
+    StateSpace(StateSpaceShape),
+}
+
+/// A state-space mixer (Dao, Gu 2024, "Mamba-2"): a product of the residual stream gives a gate, inputs and a step
+/// size per head; a causal convolution over the inputs gives `x`, `b` and `c`; each head keeps a state
+/// `h = exp(-step * decay) * h + step * x b^T` and gives `h c + skip * x`, which the gate multiplies before a norm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSpaceShape {
+    /// Heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Numbers that a head keeps for each number of its width.
+    pub state: usize,
+    /// The number of positions that the convolution reads, including the token's own.
+    pub positions: usize,
+    /// Whether the convolution has a bias.
+    pub kernel_bias: bool,
+    /// Whether both products have biases.
+    pub bias: bool,
+}
+
+impl StateSpaceShape {
+    /// Width of all heads together.
+    pub fn inner(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Channels of the convolution: `x`, `b` and `c`.
+    pub fn channels(&self) -> usize {
+        self.inner() + 2 * self.state
+    }
+
+    /// Rows of the first product: gate, channels, step sizes.
+    pub fn rows(&self) -> usize {
+        self.inner() + self.channels() + self.heads
+    }
+
+    /// Numbers that it keeps between two steps: those of the heads, and those of the convolution.
+    pub fn kept(&self) -> (usize, usize) {
+        (self.inner() * self.state, (self.positions - 1) * self.channels())
+    }
 }
 
 /// A gated causal convolution, each dimension by itself: of the three parts `b`, `c`, `x` of a product of the
@@ -63,14 +108,14 @@ pub struct ConvolutionShape {
 impl LayerShape {
     /// A layer with `m = 1`.
     pub fn new(attention: AttentionShape, moe: MoeShape) -> Self {
-        Self { mixer: Mixer::Attention(attention), moe, residual: 1.0 }
+        Self { mixer: Mixer::Attention(attention), moe, residual: 1.0, post_norms: false }
     }
 
     /// Its attention; none where it has another mixer.
     pub fn attention(&self) -> Option<&AttentionShape> {
         match &self.mixer {
             Mixer::Attention(attention) => Some(attention),
-            Mixer::Convolution(_) => None,
+            Mixer::Convolution(_) | Mixer::StateSpace(_) => None,
         }
     }
 
@@ -78,7 +123,7 @@ impl LayerShape {
     pub fn attention_mut(&mut self) -> Option<&mut AttentionShape> {
         match &mut self.mixer {
             Mixer::Attention(attention) => Some(attention),
-            Mixer::Convolution(_) => None,
+            Mixer::Convolution(_) | Mixer::StateSpace(_) => None,
         }
     }
 }
@@ -210,7 +255,12 @@ impl Architecture {
                 Mixer::Convolution(ConvolutionShape { positions, .. }) if *positions == 0 => {
                     return wrong("conv_L_cache must be at least 1".into());
                 }
-                Mixer::Convolution(_) => {}
+                Mixer::StateSpace(s) if [s.heads, s.head_dim, s.state, s.positions].contains(&0) => {
+                    return wrong(
+                        "mamba_n_heads, mamba_d_head, mamba_d_state and mamba_d_conv must be at least 1".into(),
+                    );
+                }
+                Mixer::Convolution(_) | Mixer::StateSpace(_) => {}
             }
             let MoeShape { experts, top_k, intermediate, gate, capacity_factor, .. } = layer.moe;
             if top_k == 0 || top_k > experts {
@@ -234,6 +284,26 @@ impl Architecture {
         Ok(self)
     }
 
+    /// The same with a context of at most 4,096 tokens where what its layers keep of a longer text would take more than
+    /// 512 MiB.
+    pub fn within_memory(self) -> Self {
+        const ALWAYS: usize = 4096;
+        const MOST: usize = 512 << 20;
+        let of_position = |layer: &LayerShape| match &layer.mixer {
+            Mixer::Attention(s) => s.kv_heads * (s.head_dim + s.value_dim),
+            Mixer::Convolution(_) => self.hidden,
+            Mixer::StateSpace(_) => 0,
+        };
+        let bytes = size_of::<f32>() * self.layers.iter().map(of_position).sum::<usize>();
+        let context = self.context.min(ALWAYS.max(MOST / bytes.max(1)));
+        Self { context, ..self }
+    }
+
+    /// Whether some layer keeps a state that cannot be cut to a shorter text.
+    pub fn is_recurrent(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.mixer, Mixer::StateSpace(_)))
+    }
+
     /// Counts the parameters by part.
     pub fn cost(&self) -> Cost {
         let (v, d) = (self.vocabulary as u64, self.hidden as u64);
@@ -250,6 +320,7 @@ impl Architecture {
                 Mixer::Convolution(conv) => {
                     (d * (4 * d + conv.positions as u64) + if conv.bias { 5 * d } else { 0 }, 0)
                 }
+                Mixer::StateSpace(s) => state_space_parameters(s, d),
             };
             add(&mut cost.attention, mixer, mixer);
             let moe = &layer.moe;
@@ -260,7 +331,8 @@ impl Architecture {
             let shared = moe.shared_ffn.map_or(0, |s| d * (3 * s.intermediate as u64 + u64::from(s.gated)));
             let (all, used) = (expert * moe.all_experts() as u64, expert * moe.choices() as u64);
             add(&mut cost.experts, all + shared, used + shared);
-            add(&mut cost.norms, 2 * norm + norms, 2 * norm + norms);
+            let norms = norms + if layer.post_norms { 4 * norm } else { 2 * norm };
+            add(&mut cost.norms, norms, norms);
         }
         cost
     }
@@ -315,6 +387,14 @@ fn check_group_limit(limit: GroupLimit, experts: usize, top_k: usize) -> Result<
         return Ok(());
     };
     Err(Error::model("config.json", why))
+}
+
+/// Parameters of a state-space mixer, and scales of its norm.
+fn state_space_parameters(s: &StateSpaceShape, d: u64) -> (u64, u64) {
+    let (inner, channels) = (s.inner() as u64, s.channels() as u64);
+    let products = d * (s.rows() as u64 + inner) + if s.bias { s.rows() as u64 + d } else { 0 };
+    let kernel = channels * (s.positions as u64 + u64::from(s.kernel_bias));
+    (products + kernel + 3 * s.heads as u64, inner)
 }
 
 fn add(part: &mut Part, total: u64, active: u64) {

@@ -26,8 +26,12 @@ pub struct AttentionShape {
     pub output_bias: bool,
     /// Whether each head has an attention sink: one more logit in the softmax, which belongs to no position.
     pub sinks: bool,
-    /// How queries and keys are normed before their rotation.
+    /// How queries and keys are normed, before their rotation.
     pub norm: Option<HeadNorm>,
+    /// Whether that norm comes after the rotation.
+    pub norm_last: bool,
+    /// Whether the output is multiplied by the sigmoids of a product of the residual stream.
+    pub gated: bool,
     /// The narrow rows of latent attention; none where queries, keys and values come from the residual stream.
     pub latent: Option<LatentShape>,
 }
@@ -70,6 +74,8 @@ impl AttentionShape {
             output_bias: false,
             sinks: false,
             norm: None,
+            norm_last: false,
+            gated: false,
             latent: None,
         }
     }
@@ -109,6 +115,9 @@ impl AttentionShape {
         let (d, output) = (hidden as u64, self.output_width() as u64);
         let mut matrices =
             output * d + if self.output_bias { d } else { 0 } + if self.sinks { self.heads as u64 } else { 0 };
+        if self.gated {
+            matrices += output * d;
+        }
         let mut norms = match self.norm {
             None => 0,
             Some(HeadNorm::Head) => 2 * self.head_dim,

@@ -23,7 +23,9 @@ pub mod names;
 pub mod rope;
 pub mod setting;
 
-pub use architecture::{Activation, Architecture, ConvolutionShape, LayerShape, Mixer, MoeShape, SharedShape};
+pub use architecture::{
+    Activation, Architecture, ConvolutionShape, LayerShape, Mixer, MoeShape, SharedShape, StateSpaceShape,
+};
 pub use attention::{AttentionShape, HeadNorm, LatentShape};
 pub use cost::{Cost, Part};
 pub use format::Dtype;

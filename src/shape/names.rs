@@ -17,6 +17,10 @@ pub enum MatrixName {
     KeyValue,
     /// Gate, gate and input of a convolution, from the residual stream, stacked.
     Convolution,
+    /// The gates of attention's output, from the residual stream.
+    OutputGate,
+    /// Gate, inputs and step sizes of a state-space mixer, from the residual stream, stacked.
+    StateSpace,
     /// The output projection to the residual stream.
     Output,
 }
@@ -38,4 +42,16 @@ pub enum VectorName {
     Kernel,
     /// Bias of a convolution, `[D]`.
     KernelBias,
+    /// Scale of the norm of the mixer's output.
+    MixerPostNorm,
+    /// Scale of the norm of the experts' output.
+    ExpertsPostNorm,
+    /// What is added to a state-space mixer's step sizes, one number per head.
+    StepBias,
+    /// The logarithms of a state-space mixer's decays, one per head.
+    Decay,
+    /// The factors of the inputs that a state-space mixer adds to its outputs, one per head.
+    Skip,
+    /// Scale of the norm of a state-space mixer's gated output.
+    GatedNorm,
 }

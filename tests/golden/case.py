@@ -36,6 +36,8 @@ class Case:
     max_shard_size: str = "1GB"
     old_config: bool = False
     fused: bool = False
+    # Whether the text is too short for every expert to be used.
+    some_experts: bool = False
     # A tensor that the file must have, where it is not that of Mixtral or Llama.
     tensor: str | None = None
 

@@ -24,6 +24,7 @@ pub fn tests(kind: Kind) -> Vec<Trial> {
             "another_text_or_another_seed_leaves_the_steps_in_flight",
             another_text_or_another_seed_leaves_the_steps_in_flight,
         ),
+        kind.test("states_go_back_with_the_text", states_go_back_with_the_text),
     ]
 }
 
@@ -96,6 +97,24 @@ fn steps_in_flight_count_what_experts_took_and_end_with_the_context(kind: Kind) 
         let trace = continued(&mut session, &prompt, 1000, &SAMPLINGS[2], |_| AHEAD);
         assert!(trace == one, "{name}");
         assert!(one.layers.iter().any(|layer| layer.dropped.contains(&true)), "{name}: no expert was full");
+    }
+}
+
+/// A model whose layers keep states goes on from any earlier place as the CPU does, also after drawn tokens.
+fn states_go_back_with_the_text(kind: Kind) {
+    let model = model(&case("granitehybrid"));
+    let (mut cpu, mut gpu) = (cpu(&model), Session::new(kind.open(&model)));
+    let text: Vec<u32> = (0..200u32).map(|n| n * n % 96).collect();
+    // Longer than the tokens between two kept states, and shorter; with steps in flight that are given up.
+    for (prompt, ahead) in [(&text[..150], 1), (&text[..148], AHEAD), (&text[..20], AHEAD), (&text[..200], 1)] {
+        for kept in [prompt.len(), prompt.len() - 3] {
+            let [expected, found] = [(&mut cpu, 1), (&mut gpu, ahead)]
+                .map(|(session, ahead)| continued(session, &prompt[..kept], 6, &SAMPLINGS[0], |_| ahead));
+            assert_eq!(ids(&found), ids(&expected), "{} tokens, {ahead} in flight", kept);
+            for (found, expected) in found.layers.iter().zip(&expected.layers) {
+                assert_eq!(found.selected, expected.selected, "{kept} tokens, {ahead} in flight");
+            }
+        }
     }
 }
 

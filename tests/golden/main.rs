@@ -73,6 +73,7 @@ fn main() -> ExitCode {
     for kind in [Kind::Cpu].iter().chain(&gpus) {
         tests.push(kind.test("the_shipped_model_agrees_on_the_examples", the_shipped_model_agrees_on_the_examples));
         tests.extend(policies::tests(*kind));
+        tests.push(kind.test("a_text_of_more_than_4096_tokens", a_text_of_more_than_4096_tokens));
     }
     for kind in gpus {
         tests.extend([
@@ -349,8 +350,22 @@ fn a_decoded_token_reads_its_active_weights_once(name: &str) {
 
 /// An edited text gives the same trace, guesses and surprise as a fresh session; where there is a capacity, the
 /// experts' assignments are counted again.
+/// The last tokens of a text of 4,500 tokens (long.py).
+fn a_text_of_more_than_4096_tokens(kind: Kind) {
+    let directory = file("tests/golden/long");
+    let (model, expected) = (model(&directory), Expected::of(&directory));
+    assert!(model.architecture.context > 4500);
+    let (ids, logits) = (expected.ids("ids"), expected.floats("logits"));
+    let mut last = Vec::new();
+    let keep = |rows: &[f32]| last.extend_from_slice(rows);
+    let trace = pollster::block_on(Session::new(kind.open(&model)).run(&ids, None, keep)).unwrap();
+    assert_eq!(trace.len(), ids.len());
+    let off = largest_difference(&last[last.len() - logits.len()..], &logits);
+    assert!(off < kind.tolerance(), "{off}");
+}
+
 fn an_edited_text_equals_a_fresh_one() {
-    for name in ["basic", "switch", "capacity-top2", "hierarchical", "llama"] {
+    for name in ["basic", "switch", "capacity-top2", "hierarchical", "llama", "granitehybrid"] {
         let case = case(name);
         for chunk in [8, usize::MAX] {
             for beside in [false, true] {

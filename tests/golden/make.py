@@ -27,11 +27,13 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 import draw
 import families
 import gates
+import mxfp4
 import oracle
 import policy_cases
 import reference
@@ -55,7 +57,7 @@ ODD = dict(
 )
 
 # Families without experts.
-DENSE = (LlamaConfig, Qwen2Config, Qwen3Config)
+DENSE = (LlamaConfig, Qwen2Config, Qwen3Config, SmolLM3Config)
 
 CASES = [
     Case("basic", "8 experts, top-2, untied"),
@@ -153,6 +155,8 @@ def main() -> None:
     for case in routers.CASES:
         if not options.cases or case.name in options.cases:
             routers.make(case, options.out / "fixtures" / case.name)
+    if not options.cases or mxfp4.NAME in options.cases:
+        mxfp4.make(options.out / "fixtures" / mxfp4.NAME)
     if not options.cases or "policies" in options.cases:
         policy_cases.make(options.out / "policies", HERE / "fixtures")
     if not options.cases or "gates" in options.cases:
@@ -241,13 +245,14 @@ def check_numbers(case: Case, model: PreTrainedModel, directory: Path, expected:
         std = expected[name].std()
         assert 0.5 < std < 2, f"{case.name}: {name}'s std {std}"
         used = expected[name.replace("router_logits", "selected")].unique().numel()
-        assert used == expected[name].shape[1], f"{case.name}: only {used} experts are used of {name}"
+        assert used == expected[name].shape[1] or case.some_experts, f"{case.name}: only {used} experts are used of {name}"
 
     parameters = model.config.rope_parameters
     theta = parameters["rope_theta"]
     assert theta == case.keys()["rope_parameters"]["rope_theta"], f"{case.name}: rope_theta {theta}"
     unscaled = [{"rope_type": "default"}] if parameters["rope_type"] != "default" else []
-    for changed in [{"rope_theta": 3 * theta}, *unscaled]:
+    turns = getattr(model.config, "position_embedding_type", "rope") == "rope"
+    for changed in [{"rope_theta": 3 * theta}, *unscaled] if turns else []:
         other = reference.load(directory, rope_parameters=parameters | changed)
         assert difference(reference.run(other, expected["ids"].tolist()), expected) > 1e-2, f"{case.name}: {changed}"
 

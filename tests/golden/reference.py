@@ -48,7 +48,7 @@ def run(model: PreTrainedModel, ids: list[int]) -> dict[str, torch.Tensor]:
         router.register_forward_hook(lambda _module, _input, output, n=n: routed.update({n: output}))
         for n, layer in enumerate(model.model.layers)
         for router in layer.modules()
-        if type(router).__name__.endswith("Router")
+        if type(router).__name__.endswith(("Router", "V1Gate"))
     ]
     output = model(torch.tensor([ids]), use_cache=False)
     for hook in hooks:

@@ -26,7 +26,7 @@ use moescope::kernels::{self, NAMES};
 use moescope::routing::Policy;
 use moescope::shape::{
     Activation, Architecture, AttentionShape, Dtype, Gate, GateKind, GroupLimit, GroupScore, LayerShape, MoeShape,
-    NONE, Rope, Setting, setting_at,
+    NONE, Rope, Setting, StateSpaceShape, setting_at,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,22 +37,26 @@ const DTYPES: [Dtype; 12] = Dtype::ALL;
 /// Runs the cases of one kernel.
 type Case = fn(&mut Bench, &mut Random);
 
-const CASES: [(&str, Case); 17] = [
+const CASES: [(&str, Case); 21] = [
     ("attention", attention),
     ("combine", combine),
     ("convolve", convolve),
+    ("convolve_silu", convolve_silu),
     ("copy_heads", copy_heads),
     ("dispatch", dispatch),
     ("embed", embed),
     ("expert_ffn", expert_ffn),
     ("gate", gate),
+    ("gate_rows", gate_rows),
     ("layer_norm", layer_norm),
     ("linear", linear),
     ("lm_head", lm_head),
     ("norm_rows", norm_rows),
+    ("post_norm", post_norm),
     ("qkv", qkv),
     ("rms_norm", rms_norm),
     ("sample", sample),
+    ("scan", scan),
     ("settle", settle),
     ("shared_gate", shared_gate),
 ];
@@ -147,7 +151,7 @@ fn some<S, const N: usize>(dtype: Dtype, sizes: [S; N]) -> impl Iterator<Item = 
 
 fn embed(bench: &mut Bench, random: &mut Random) {
     for dtype in DTYPES {
-        for (vocabulary, width, tokens) in some(dtype, [(2048, 128, 64), (61, 30, 3), (5, 1, 1)]) {
+        for (vocabulary, width, tokens) in some(dtype, [(2048, 128, 64), (61, 30, 3), (5, 1, 1), (150_000, 4, 9)]) {
             let width = usize::next_multiple_of(width, dtype.block());
             let weights = random.matrix(dtype, vocabulary, width);
             let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocabulary)).collect();
@@ -178,7 +182,7 @@ fn rms_norm(bench: &mut Bench, random: &mut Random) {
 }
 
 fn sample(bench: &mut Bench, random: &mut Random) {
-    for vocabulary in [2048, 300, 61, 1] {
+    for vocabulary in [2048, 300, 61, 1, 150_000] {
         for (temperature, seed) in [(0.0f32, 1u64), (0.8, 1), (0.8, 1 << 40), (3.0, 7)] {
             for start in 0..8 {
                 let logits: Vec<f32> = random.floats(2 * vocabulary).iter().map(|x| 4.0 * x).collect();
@@ -226,7 +230,7 @@ fn linear(bench: &mut Bench, random: &mut Random) {
 fn lm_head(bench: &mut Bench, random: &mut Random) {
     for tile in bench.tiles() {
         for (inputs, vocabulary, tokens, from) in
-            [(128, 2048, 20, 0), (128, 2048, 20, 19), (30, 61, 13, 4), (1, 1, 1, 0)]
+            [(128, 2048, 20, 0), (128, 2048, 20, 19), (30, 61, 13, 4), (1, 1, 1, 0), (8, 150_000, 2, 1)]
         {
             let weights = random.matrix(Dtype::F16, vocabulary, inputs);
             let x = random.floats(tokens * inputs);
@@ -306,7 +310,8 @@ fn copy_heads(bench: &mut Bench, random: &mut Random) {
             let run = run.constant("HEADS", heads.count).constant("DIM", heads.dim).constant("FIRST", heads.turned.0);
             let run = run.constant("PAIRS", heads.turned.1 / 2).constant("AT", at).constant("TO_STRIDE", stride);
             let run = run.constant("INTERLEAVED", usize::from(heads.interleaved)).tokens(start, tokens);
-            let run = run.constant("CACHE", usize::from(is_cache)).read_rows(&x, heads.row);
+            let run = run.constant("CACHE", usize::from(is_cache)).constant("TO_ROW", heads.count * stride);
+            let run = run.read_rows(&x, heads.row);
             let run = run.read_vector(angles.as_flattened()).write(rows * heads.count * stride);
             let out = run.run([(tokens * heads.count * heads.dim).div_ceil(64), 1]);
             bench.same("copy_heads", &out[0].rows(stride, to_dim), &expected);
@@ -331,6 +336,89 @@ fn convolve(bench: &mut Bench, random: &mut Random) {
         let out = run.write_rows(&before, width).write(tokens * stride).run([(tokens * width).div_ceil(64), 1]);
         bench.same("convolve: inputs", &out[0].rows(stride, width), &inputs);
         bench.same("convolve", &out[1].rows(stride, width), &y);
+    }
+}
+
+/// At the start of a text and later, steps shorter and longer than the kernel.
+fn convolve_silu(bench: &mut Bench, random: &mut Random) {
+    for (channels, positions, offset, start, tokens) in
+        [(64, 4, 8, 0, 9), (30, 3, 5, 5, 4), (7, 4, 0, 1, 1), (100, 1, 3, 2, 3), (4, 9, 1, 7, 2)]
+    {
+        let row = offset + channels + 3;
+        let (x, kernel) = (random.floats(tokens * row), random.floats(channels * positions));
+        let bias = if channels == 30 { Vec::new() } else { random.floats(channels) };
+        let before = random.floats((positions - 1) * channels);
+        let (mut tail, mut y) = (before.clone(), vec![0.0; tokens * channels]);
+        kernels::convolve_silu::convolve_silu(start, positions, &x, row, offset, &kernel, &bias, &mut tail, &mut y);
+        let stride = channels.next_multiple_of(4);
+        let run = bench.kernel("convolve_silu", Dtype::F32, Tile::One).constant("ROW", row.next_multiple_of(4));
+        let run = run.constant("OFFSET", offset).constant("CHANNELS", channels).constant("STRIDE", stride);
+        let run = run.constant("POSITIONS", positions).constant("BIAS", usize::from(!bias.is_empty()));
+        let run = run.tokens(start, tokens).read_rows(&x, row).read_vector(&kernel).read_vector(&bias);
+        let run = run.write_rows(&before, before.len().max(1)).write(tokens * stride);
+        let out = run.run([channels.div_ceil(64), 1]);
+        bench.same("convolve_silu: tail", &out[0].floats()[..tail.len()], &tail);
+        bench.same("convolve_silu", &out[1].rows(stride, channels), &y);
+    }
+}
+
+/// At the start of a text and later; step sizes that are large, small and negative.
+fn scan(bench: &mut Bench, random: &mut Random) {
+    for (heads, head_dim, numbers, start, tokens) in
+        [(4, 16, 12, 0, 9), (3, 10, 7, 5, 4), (1, 1, 1, 1, 1), (6, 64, 128, 3, 20)]
+    {
+        let shape = StateSpaceShape { heads, head_dim, state: numbers, positions: 2, kernel_bias: false, bias: false };
+        let (inner, channels, row) = (shape.inner(), shape.channels(), shape.rows());
+        let x = random.floats(tokens * channels);
+        let projected: Vec<f32> = random.floats(tokens * row).iter().map(|x| 12.0 * x).collect();
+        let [bias, decay, skip] = [(); 3].map(|()| random.floats(heads));
+        let before = random.floats(inner * numbers);
+        let (mut state, mut y) = (before.clone(), vec![0.0; tokens * inner]);
+        kernels::scan::scan(start, &shape, &x, &projected, &bias, &decay, &skip, &mut state, &mut y);
+        let [x_stride, row_stride, stride] = [channels, row, inner].map(|n| n.next_multiple_of(4));
+        let run = bench.kernel("scan", Dtype::F32, Tile::One).constant("HEAD_DIM", head_dim).constant("INNER", inner);
+        let run = run.constant("STATE", numbers).constant("X_STRIDE", x_stride).constant("ROW", row_stride);
+        let run = run.constant("OFFSET", row - heads).constant("STRIDE", stride).tokens(start, tokens);
+        let run = run.read_rows(&x, channels).read_rows(&projected, row);
+        let run = run.read_vector(&bias).read_vector(&decay).read_vector(&skip);
+        let out = run.write_rows(&before, before.len()).write(tokens * stride).run([inner.div_ceil(64), 1]);
+        bench.same("scan: state", &out[0].floats()[..state.len()], &state);
+        bench.same("scan", &out[1].rows(stride, inner), &y);
+    }
+}
+
+/// Gates in a row of their own and at the beginning of a longer one.
+fn gate_rows(bench: &mut Bench, random: &mut Random) {
+    for (width, row, tokens, silu) in [(128, 128, 9, false), (30, 37, 4, true), (1, 1, 1, true), (7, 9, 70, false)] {
+        let gates: Vec<f32> = random.floats(tokens * row).iter().map(|x| 8.0 * x).collect();
+        let before = random.floats(tokens * width);
+        let mut y = before.clone();
+        kernels::gate_rows::gate_rows(&gates, &mut y, row, width, silu);
+        let stride = width.next_multiple_of(4);
+        let run = bench.kernel("gate_rows", Dtype::F32, Tile::One).constant("ROW", row.next_multiple_of(4));
+        let run = run.constant("WIDTH", width).constant("STRIDE", stride).constant("SILU", usize::from(silu));
+        let run = run.tokens(0, tokens).read_rows(&gates, row).write_rows(&before, width);
+        let out = run.run([(tokens * width).div_ceil(64), 1]);
+        bench.same("gate_rows", &out[0].rows(stride, width), &y);
+    }
+}
+
+/// The residual stream is held, and comes back with a normed sum.
+fn post_norm(bench: &mut Bench, random: &mut Random) {
+    for (width, tokens, hold) in [(128, 64, true), (128, 64, false), (30, 5, true), (30, 5, false), (1, 1, false)] {
+        let (mut x, mut held) = (random.floats(tokens * width), random.floats(tokens * width));
+        let scale = random.floats(width);
+        let groups = width.div_ceil(4);
+        let run = bench.kernel("post_norm", Dtype::F32, Tile::One).constant("GROUPS", groups);
+        let run = run.constant("WIDTH", width).real("EPS", 1e-5).constant("HOLD", usize::from(hold)).tokens(0, tokens);
+        let out = run.read_rows(&scale, width).write_rows(&x, width).write_rows(&held, width).run([tokens, 1]);
+        if hold {
+            kernels::post_norm::hold(&mut x, &mut held);
+        } else {
+            kernels::post_norm::release(&scale, &mut x, &held, 1e-5);
+        }
+        bench.same("post_norm: x", &out[0].rows(groups * 4, width), &x);
+        bench.same("post_norm: held", &out[1].rows(groups * 4, width), &held);
     }
 }
 

@@ -104,6 +104,8 @@ impl Ablation {
         // The first token that misses it.
         let first = if old.iter().any(Setting::reads_all) { Some(&0) } else { self.served[n][expert as usize].first() };
         if let (Some(&first), Some(settings)) = (first, without(old, expert)) {
+            // States of the layers after it cannot be cut to a shorter text.
+            let first = if self.base.architecture.is_recurrent() { 0 } else { first };
             let old = std::mem::replace(&mut self.case.settings[n], settings);
             change = self.rerun(n, expert, first);
             self.case.settings[n] = old;
@@ -126,8 +128,7 @@ impl Ablation {
         let last = n + 1 == layers;
         for layer in n..layers {
             let top_k = self.base.architecture.layers[layer].moe.top_k;
-            let context = self.base.architecture.context;
-            self.case.memory[layer].copy_from(&self.base.memory[layer], first, top_k, context);
+            self.case.memory[layer].copy_from(&self.base.memory[layer], first, top_k);
         }
         let served = &self.served[n][expert as usize];
         let (mut change, mut start) = (0.0, first);

@@ -5,6 +5,7 @@ pub mod look;
 pub mod sets;
 
 use super::gate_vectors::{self, values};
+use super::rewind::{KEPT, Rewind};
 use super::rope::RopeTables;
 use super::step::{LogitsOf, Step, is_limited, needs_settling, record, with_room};
 use crate::error::{Error, Result};
@@ -12,27 +13,31 @@ use crate::kernels::attention::{KvCache, attention, scratch};
 use crate::kernels::choose::{GateVectors, Room};
 use crate::kernels::combine::combine;
 use crate::kernels::convolve::convolve;
+use crate::kernels::convolve_silu::convolve_silu;
 use crate::kernels::copy_heads::copy_heads;
 use crate::kernels::dispatch::dispatch;
 use crate::kernels::embed::embed;
 use crate::kernels::expert_ffn::{self, Expert};
 use crate::kernels::gate::{Batch, gate};
+use crate::kernels::gate_rows::gate_rows;
 use crate::kernels::layer_norm::layer_norm;
 use crate::kernels::linear::linear_with;
 use crate::kernels::lm_head::lm_head;
 use crate::kernels::norm_rows::norm_rows;
+use crate::kernels::post_norm::{hold, release};
 use crate::kernels::qkv::qkv;
 use crate::kernels::rms_norm::rms_norm;
+use crate::kernels::scan::scan;
 use crate::kernels::settle::{CapacityState, settle};
 use crate::kernels::shared_gate::shared_gate;
 use crate::kernels::stored::Stored;
 use crate::layer::{
-    CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Program, Rows, Target, program,
+    CacheSide, Combine, Copy, Ffn, GateRows, NormOf, NormRows, Operation, Product, Program, Rows, Target, program,
 };
 use crate::model::files::at_once;
 use crate::model::tensors::arrive;
 use crate::model::{ExpertWeights, LayerWeights, MatrixWeights, Model, NormWeights, Tensor, Weights};
-use crate::shape::{Architecture, LayerShape, Matrix, MatrixName, NONE, Settings, VectorName, own_settings};
+use crate::shape::{Architecture, LayerShape, Matrix, MatrixName, Mixer, NONE, Settings, VectorName, own_settings};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::sync::Arc;
@@ -44,6 +49,9 @@ const CHUNK: usize = 256;
 /// Models with fewer bytes of weights are widened to f32: they stay in the processor's caches, so that reading them
 /// costs little.
 const SMALL: usize = 32 << 20;
+
+/// What a layer keeps of a text has room for so many more positions at a time.
+const BLOCK: usize = 256;
 
 /// A function that stacks and packs matrices of the same width.
 pub type Pack = fn(&[Matrix<'_>]) -> Stored;
@@ -88,8 +96,14 @@ struct Memory {
     /// Routed experts of the text's tokens, `[context, k]`, where an expert's tokens are limited.
     history: Vec<u32>,
     cache: KvCache,
-    /// Products of a convolution, `[context, D]`.
+    /// Products of a convolution, `[positions, D]`.
     inputs: Vec<f32>,
+    /// Numbers of a row of `inputs`.
+    width: usize,
+    /// The states of a state-space mixer, and the last inputs of its convolution.
+    state: [Vec<f32>; 2],
+    /// Earlier ones.
+    kept: [[Vec<f32>; 2]; KEPT],
 }
 
 /// Activations of the tokens of a step, `[CHUNK, ...]` each.
@@ -133,6 +147,8 @@ pub struct CpuEngine {
     memory: Vec<Memory>,
     activations: Activations,
     len: usize,
+    /// Which text the layers' states are of.
+    rewind: Rewind,
 }
 
 impl CpuEngine {
@@ -171,13 +187,22 @@ impl CpuEngine {
 
     fn with(architecture: Architecture, weights: Arc<Packed>, settings: Settings) -> Self {
         let architecture = with_room(&architecture, &settings);
-        let memory = |(layer, settings): (&LayerShape, &Vec<_>)| Memory {
-            history: if is_limited(settings) { vec![NONE; architecture.context * layer.moe.top_k] } else { Vec::new() },
-            cache: layer.attention().map_or_else(KvCache::none, |shape| KvCache::new(architecture.context, shape)),
-            inputs: match layer.attention() {
-                Some(_) => Vec::new(),
-                None => vec![0.0; architecture.context * architecture.hidden],
-            },
+        let memory = |(layer, settings): (&LayerShape, &Vec<_>)| {
+            let (width, (states, tail)) = match &layer.mixer {
+                Mixer::Attention(_) => (0, (0, 0)),
+                Mixer::Convolution(_) => (architecture.hidden, (0, 0)),
+                Mixer::StateSpace(shape) => (0, shape.kept()),
+            };
+            let state = || [vec![0.0; states], vec![0.0; tail]];
+            let history = if is_limited(settings) { architecture.context * layer.moe.top_k } else { 0 };
+            Memory {
+                history: vec![NONE; history],
+                cache: layer.attention().map_or_else(KvCache::none, |shape| KvCache::new(0, shape)),
+                inputs: Vec::new(),
+                width,
+                state: state(),
+                kept: std::array::from_fn(|_| state()),
+            }
         };
         Self {
             programs: (0..architecture.layers.len()).map(|n| program(&architecture, n)).collect(),
@@ -187,6 +212,7 @@ impl CpuEngine {
             settings,
             weights,
             len: 0,
+            rewind: Rewind::default(),
         }
     }
 
@@ -198,6 +224,29 @@ impl CpuEngine {
                 "token {id} cannot be used: its row of model.embed_tokens.weight is not finite (NaN or infinite)"
             ))),
         }
+    }
+
+    /// Returns an error where there is no memory for what the layers keep of `tokens` more tokens. Without this check,
+    /// the process would be aborted.
+    pub fn check_memory(&self, tokens: usize) -> Result<()> {
+        let before = self.len.next_multiple_of(BLOCK);
+        if self.len + tokens <= before {
+            return Ok(());
+        }
+        let of_position = |layer: &LayerShape| match &layer.mixer {
+            Mixer::Attention(s) => s.kv_heads * (s.head_dim + s.value_dim),
+            Mixer::Convolution(_) => self.architecture.hidden,
+            Mixer::StateSpace(_) => 0,
+        };
+        let numbers: usize = self.architecture.layers.iter().map(of_position).sum();
+        let positions = (self.len + tokens).next_multiple_of(BLOCK) - before;
+        let mut room: Vec<f32> = Vec::new();
+        let reserved = room.try_reserve_exact(numbers * positions);
+        std::hint::black_box(&room);
+        reserved.map_err(|_| {
+            let megabytes = numbers * positions * size_of::<f32>() >> 20;
+            Error::Input(format!("there is no memory for so long a text ({megabytes} MB more are needed); shorten it"))
+        })
     }
 
     /// See [`super::Engine::step`], which also checks `ids`.
@@ -221,6 +270,12 @@ impl CpuEngine {
     /// Runs `ids` through all layers and returns their routing. Calls `seen` with the activations on the way.
     fn run(&mut self, ids: &[u32], mut seen: impl FnMut(usize, Stage, &Activations)) -> Step {
         let tokens = ids.len();
+        self.go_back();
+        if self.architecture.is_recurrent()
+            && let Some(slot) = self.rewind.keep(self.len)
+        {
+            self.memory.iter_mut().for_each(|memory| memory.kept[slot].clone_from(&memory.state));
+        }
         let mut step = Step::new(&self.architecture, &self.settings);
         let mut traces = step.layers.iter_mut();
         let a = &self.architecture;
@@ -239,8 +294,24 @@ impl CpuEngine {
                 record(moe, logits, &a.selected[..assigned], &a.route_weights[..assigned], dropped, trace);
             }
         }
+        if self.architecture.is_recurrent() {
+            self.rewind.ran(self.len, ids);
+        }
         self.len += tokens;
         step
+    }
+
+    /// Makes the layers' states those of the text so far, where it was cut.
+    fn go_back(&mut self) {
+        if !self.architecture.is_recurrent() {
+            return;
+        }
+        let Some((slot, from, ids)) = self.rewind.back(self.len) else { return };
+        if let Some(slot) = slot {
+            self.memory.iter_mut().for_each(|memory| memory.state.clone_from(&memory.kept[slot]));
+        }
+        self.len = from;
+        ids.chunks(CHUNK).for_each(|ids| drop(self.run(ids, |_, _, _| {})));
     }
 
     /// Norms the first `tokens` rows of x for the mixer of layer `n`, or for the output after the last one.
@@ -252,6 +323,7 @@ impl CpuEngine {
 
     /// `x += mixer(normed)` in layer `n`, for the `tokens` tokens after those in the cache.
     fn attend(&mut self, n: usize, tokens: usize) {
+        self.memory[n].grow(self.len + tokens, self.architecture.context);
         let programs = self.programs.clone();
         programs[n].mixer.iter().for_each(|operation| self.operate(operation, n, tokens, &[]));
     }
@@ -300,6 +372,35 @@ impl CpuEngine {
                 let out = &mut a.rows[Rows::Mixed as usize][..tokens * shape.output_width()];
                 let (q, sinks) = (&a.q[..tokens * shape.query_width()], layer.vector(VectorName::Sinks));
                 attention(self.len, shape, q, &self.memory[n].cache, sinks, out, &mut a.scores);
+            }
+            Operation::GateRows(GateRows { from, row, width, silu }) => {
+                let [rest @ .., mixed] = &mut a.rows;
+                let gates = &rest[*from as usize][..tokens * row];
+                gate_rows(gates, &mut mixed[..tokens * width], *row, *width, *silu);
+            }
+            Operation::ConvolveSilu | Operation::Scan => {
+                let Mixer::StateSpace(shape) = &architecture.layers[n].mixer else { return };
+                let [_, projected, .., convolved, mixed] = &mut a.rows;
+                let (row, channels, inner) = (shape.rows(), shape.channels(), shape.inner());
+                let (projected, convolved) = (&projected[..tokens * row], &mut convolved[..tokens * channels]);
+                let ([state, tail], vector) = (&mut self.memory[n].state, |name| layer.vector(name));
+                if *operation == Operation::Scan {
+                    let [bias, decay, skip] = [VectorName::StepBias, VectorName::Decay, VectorName::Skip].map(vector);
+                    let y = &mut mixed[..tokens * inner];
+                    return scan(self.len, shape, convolved, projected, bias, decay, skip, state, y);
+                }
+                let (kernel, bias) = (vector(VectorName::Kernel), vector(VectorName::KernelBias));
+                let (start, positions) = (self.len, shape.positions);
+                convolve_silu(start, positions, projected, row, inner, kernel, bias, tail, convolved);
+            }
+            Operation::Hold => {
+                let numbers = tokens * width;
+                hold(&mut a.x[..numbers], &mut a.rows[Rows::Held as usize][..numbers]);
+            }
+            Operation::Release(scale) => {
+                let numbers = tokens * width;
+                let held = &a.rows[Rows::Held as usize][..numbers];
+                release(layer.vector(*scale), &mut a.x[..numbers], held, eps);
             }
             Operation::Convolve => {
                 let [_, projected, .., mixed] = &mut a.rows;
@@ -476,9 +577,13 @@ async fn expert_arriving(weights: &ExpertWeights<'_>, pack: Pack) -> Result<Expe
 /// Bytes of the cache and of the widest activations. Some configs make these much larger than the weights.
 fn working_bytes(a: &Architecture) -> usize {
     let layer = |layer: &LayerShape| {
-        let of_position = layer.attention().map_or(a.hidden, |s| s.kv_heads * (s.head_dim + s.value_dim));
+        let (of_position, states) = match &layer.mixer {
+            Mixer::Attention(s) => (s.kv_heads * (s.head_dim + s.value_dim), 0),
+            Mixer::Convolution(_) => (a.hidden, 0),
+            Mixer::StateSpace(s) => (0, (1 + KEPT) * (s.kept().0 + s.kept().1)),
+        };
         let moe = &layer.moe;
-        let cache = (a.context as u64) * of_position as u64;
+        let cache = (a.context.min(BLOCK) as u64) * of_position as u64 + states as u64;
         (cache, (CHUNK * moe.choices()) as u64 * (moe.intermediate + a.hidden) as u64)
     };
     let sizes = a.layers.iter().map(layer);
@@ -516,12 +621,24 @@ async fn all_values(vectors: &[Tensor<'_>]) -> Result<Vec<f32>> {
 }
 
 impl Memory {
+    /// Makes room for `positions` positions, in blocks.
+    fn grow(&mut self, positions: usize, context: usize) {
+        let positions = positions.next_multiple_of(BLOCK).min(context);
+        self.cache.grow(positions);
+        let numbers = positions * self.width;
+        if self.inputs.len() < numbers {
+            self.inputs.reserve_exact(numbers - self.inputs.len());
+            self.inputs.resize(numbers, 0.0);
+        }
+    }
+
     /// Copies the first `len` tokens of another layer of this shape.
-    fn copy_from(&mut self, other: &Self, len: usize, top_k: usize, context: usize) {
+    fn copy_from(&mut self, other: &Self, len: usize, top_k: usize) {
         self.cache.copy_from(&other.cache, len);
         let choices = (len * top_k).min(self.history.len());
         self.history[..choices].copy_from_slice(&other.history[..choices]);
-        let inputs = self.inputs.len() / context.max(1) * len;
+        let inputs = self.width * len;
+        self.inputs.resize(inputs.max(self.inputs.len()), 0.0);
         self.inputs[..inputs].copy_from_slice(&other.inputs[..inputs]);
     }
 }
@@ -620,6 +737,14 @@ impl Activations {
             CacheSide::Values => copy_heads(start, heads, x, angles, |t, head, i, x| {
                 cache.set_value_at(head, start + t, at + i, x);
             }),
+            CacheSide::Rows(to) => {
+                let mut rows = std::mem::take(&mut self.rows[*to as usize]);
+                let x = &self.rows[*from as usize][..tokens * heads.row];
+                copy_heads(start, heads, x, angles, |t, head, i, x| {
+                    rows[(t * heads.count + head) * to_dim + at + i] = x;
+                });
+                self.rows[*to as usize] = rows;
+            }
         }
     }
 

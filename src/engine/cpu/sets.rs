@@ -68,6 +68,8 @@ impl CpuEngine {
             ))
         })?;
         let (ids, width) = ([id], self.architecture.hidden);
+        self.go_back();
+        let states: Vec<_> = self.memory.iter().map(|memory| memory.state.clone()).collect();
         let scale = self.architecture.embedding_scale;
         crate::kernels::embed::embed(&ids, &self.weights.embed, scale, &mut self.activations.x[..width]);
         self.norm(0, 1);
@@ -86,6 +88,7 @@ impl CpuEngine {
             self.settings[n][0].forced.clone_from(&experts);
             self.mix(n, &ids);
             for layer in n + 1..layers {
+                self.memory[layer].state.clone_from(&states[layer]);
                 self.attend(layer, 1);
                 self.mix(layer, &ids);
             }
@@ -95,6 +98,7 @@ impl CpuEngine {
             tried.push(TriedSet { experts, bits });
         }
         self.settings[n][0] = own;
+        self.memory.iter_mut().zip(states).for_each(|(memory, state)| memory.state = state);
         Ok(TriedSets { layer: n, position: self.len, router, sets: tried })
     }
 }

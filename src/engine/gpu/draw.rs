@@ -25,6 +25,7 @@ impl GpuEngine {
             self.in_flight.cancel();
         }
         if self.in_flight.steps.is_empty() {
+            self.go_back().await?;
             self.start_drawing(sampling, first());
         }
         while self.in_flight.steps.len() < ahead.clamp(1, AHEAD) {
@@ -35,8 +36,10 @@ impl GpuEngine {
             |bytes: &[u8]| (sections.step(&self.architecture, &self.settings, bytes), ReadbackLayout::drawn(bytes));
         let read = self.shared.gpu.read_mapped(mapping, read).await;
         let (step, next) = read.inspect_err(|_| self.in_flight.cancel())?;
+        let id = std::mem::replace(&mut self.in_flight.id, next);
+        self.rewind.drew(self.len, id);
         self.len += 1;
-        Ok((std::mem::replace(&mut self.in_flight.id, next), step))
+        Ok((id, step))
     }
 
     /// Writes the sampling parameters, and the token that the first step runs.
@@ -53,8 +56,14 @@ impl GpuEngine {
         let start = self.len + self.in_flight.steps.len();
         let sections = self.begin_step(1, start, LogitsOf::Last)?.drawing();
         let gpu = &self.shared.gpu;
+        if self.architecture.is_recurrent()
+            && let Some(slot) = self.rewind.keep(start)
+        {
+            self.plan.keep_states(gpu, slot, false);
+        }
         let staging = &self.plan.flights[self.in_flight.slot];
         gpu.queue.submit([self.plan.encode(gpu, &sections, staging)]);
+        self.rewind.advance_to(start + 1);
         let mapping = gpu.map(staging, sections.bytes);
         self.in_flight.steps.push_back((sections, mapping));
         self.in_flight.slot = (self.in_flight.slot + 1) % AHEAD;

@@ -26,6 +26,7 @@ use self::profile::{Clock, KernelTime};
 use self::readback::ReadbackLayout;
 use self::software::{StepSize, check_rounds};
 use self::upload::GpuWeights;
+use super::rewind::Rewind;
 use super::step::{LogitsOf, Step};
 use crate::error::Result;
 use crate::model::Model;
@@ -43,6 +44,8 @@ pub struct GpuEngine {
     plan: Plan,
     len: usize,
     in_flight: InFlight,
+    /// Which text the layers' states are of.
+    rewind: Rewind,
 }
 
 /// What the engines of one model share.
@@ -78,7 +81,9 @@ impl GpuEngine {
 
     async fn with(shared: Rc<Shared>, architecture: Architecture, settings: Settings, policy: bool) -> Result<Self> {
         let plan = Plan::new(&shared.gpu, &architecture, &shared.weights, &settings, policy)?;
-        let mut engine = Self { architecture, settings, policy, shared, plan, len: 0, in_flight: InFlight::default() };
+        let in_flight = InFlight::default();
+        let mut engine =
+            Self { architecture, settings, policy, shared, plan, len: 0, in_flight, rewind: Rewind::default() };
         // One step of one token and one of two: they compile every pipeline and show whether the GPU can run them.
         engine.step(&[0], LogitsOf::Last).await?;
         engine.len = 0;
@@ -101,6 +106,33 @@ impl GpuEngine {
     /// Runs `ids` as [`super::Engine::step`] does, but without checking them. Cancels the decode steps in flight.
     pub async fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
         self.in_flight.cancel();
+        self.go_back().await?;
+        self.run(ids, logits).await
+    }
+
+    /// Makes the layers' states those of the text so far, where it was cut.
+    async fn go_back(&mut self) -> Result<()> {
+        if !self.architecture.is_recurrent() {
+            return Ok(());
+        }
+        let Some((slot, from, ids)) = self.rewind.back(self.len) else { return Ok(()) };
+        if let Some(slot) = slot {
+            self.plan.keep_states(&self.shared.gpu, slot, true);
+        }
+        self.len = from;
+        for ids in ids.chunks(self.chunk(LogitsOf::None)) {
+            self.run(ids, LogitsOf::None).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
+        if self.architecture.is_recurrent() {
+            if let Some(slot) = self.rewind.keep(self.len) {
+                self.plan.keep_states(&self.shared.gpu, slot, false);
+            }
+            self.rewind.ran(self.len, ids);
+        }
         let sections = self.begin(ids, self.len, logits)?;
         let gpu = &self.shared.gpu;
         gpu.queue.submit([self.plan.encode(gpu, &sections, &self.plan.staging)]);
@@ -142,6 +174,7 @@ impl GpuEngine {
         let dispatches = self.dispatches(ids.len());
         let clock = Clock::new(gpu, dispatches)?;
         let (mut sums, mut kernels) = (vec![0.0; dispatches], Vec::new());
+        self.rewind.lost();
         for _ in 0..profile::STEPS {
             let sections = self.begin(ids, start, LogitsOf::Last)?;
             let (commands, names) = self.plan.encode_timed(gpu, &sections, &clock);

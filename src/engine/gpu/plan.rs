@@ -9,10 +9,11 @@ use super::readback::ReadbackLayout;
 use super::shader::kernel;
 use super::tile::Tile;
 use super::upload::{ExpertBuffers, GpuWeights, Matrices, Norm};
+use crate::engine::rewind::KEPT;
 use crate::engine::step::needs_settling;
 use crate::error::Result;
 use crate::layer::{
-    CacheSide, Combine, Copy, Ffn, NormOf, NormRows, Operation, Product, Rows, Target, program, widths,
+    CacheSide, Combine, Copy, Ffn, GateRows, NormOf, NormRows, Operation, Product, Rows, Target, program, widths,
 };
 use crate::shape::{
     Activation, Architecture, Dtype, LayerShape, MatrixName, Mixer, MoeShape, Setting, Settings, VectorName,
@@ -41,6 +42,7 @@ pub struct Plan {
     sample: Pass,
     arguments: Buffer,
     routing: Vec<Routing>,
+    caches: Vec<Cache>,
     logits: Buffer,
 }
 
@@ -65,6 +67,8 @@ struct Pass {
 enum Grid {
     /// One.
     Single,
+    /// This many.
+    Fixed(u32),
     /// One per token.
     Token,
     /// This many per token.
@@ -93,10 +97,13 @@ struct Routing {
     policy: Buffer,
 }
 
-/// Keys and values of a layer, `[context, kv_heads, head_dim]`; or, in the place of keys, what a convolution keeps.
+/// Keys and values of a layer, `[context, kv_heads, head_dim]`; or what another mixer keeps in their place: a
+/// convolution its inputs; a state-space mixer its states, and the last inputs of its convolution.
 struct Cache {
     keys: Buffer,
     values: Buffer,
+    /// Earlier states of a state-space mixer.
+    kept: Vec<[Buffer; 2]>,
 }
 
 /// Buffers that all layers share, for the numbers of a step's tokens.
@@ -143,7 +150,7 @@ impl Plan {
         let flights = flights.try_into().expect("so many were made");
         let arguments = scratch.arguments.clone();
         let staging = staging(tokens, TOKENS_WITH_LOGITS)?;
-        let plan = Self { ids, staging, flights, sampling, one, many, sample, arguments, routing, logits };
+        let plan = Self { ids, staging, flights, sampling, one, many, sample, arguments, routing, caches, logits };
         plan.set_settings(gpu, settings);
         Ok(plan)
     }
@@ -157,6 +164,18 @@ impl Plan {
                 gpu.queue.write_buffer(&routing.policy, 0, bytes);
             }
         }
+    }
+
+    /// Keeps the layers' states in the place `slot`, or goes `back` to those that are there.
+    pub fn keep_states(&self, gpu: &Gpu, slot: usize, back: bool) {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        for Cache { keys, values, kept } in &self.caches {
+            for (state, kept) in [keys, values].into_iter().zip(kept.get(slot).into_iter().flatten()) {
+                let (from, to) = if back { (kept, state) } else { (state, kept) };
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size());
+            }
+        }
+        gpu.queue.submit([encoder.finish()]);
     }
 
     /// Dispatches of a step of so many tokens, the logits among them.
@@ -219,6 +238,7 @@ impl Pass {
         compute.set_bind_group(0, &self.bind_group, &[]);
         match self.grid {
             Grid::Single => compute.dispatch_workgroups(1, 1, 1),
+            Grid::Fixed(workgroups) => compute.dispatch_workgroups(workgroups, 1, 1),
             Grid::Token => compute.dispatch_workgroups(tokens as u32, 1, 1),
             Grid::Parts(parts) => compute.dispatch_workgroups(parts, tokens as u32, 1),
             Grid::HeadToken(heads, together) => compute.dispatch_workgroups(heads, tokens.div_ceil(together) as u32, 1),
@@ -378,6 +398,11 @@ impl<'a> PassBuilder<'a> {
             Operation::Qkv => self.qkv(n),
             Operation::Attend => self.attend(n),
             Operation::Convolve => self.convolve(n),
+            Operation::ConvolveSilu => self.convolve_silu(n),
+            Operation::Scan => self.scan(n),
+            Operation::GateRows(gates) => self.gate_rows(gates),
+            Operation::Hold => self.post_norm(None),
+            Operation::Release(scale) => self.post_norm(layer.vector(*scale)),
             Operation::Route => self.route(n),
             Operation::WeighShared => self.weigh_shared(n),
             Operation::Group(of) => self.group(*of, n),
@@ -420,6 +445,12 @@ impl<'a> PassBuilder<'a> {
             CacheSide::Queries => (&scratch.q, 0),
             CacheSide::Keys => (&cache.keys, 1),
             CacheSide::Values => (&cache.values, 1),
+            CacheSide::Rows(rows) => (scratch.of(*rows), 0),
+        };
+        // Heads of rows that are read again follow each other without a gap.
+        let (stride, to_row) = match copy.to {
+            CacheSide::Rows(_) => (*to_dim, padded(heads.count * to_dim)),
+            _ => (padded(*to_dim), heads.count * padded(*to_dim)),
         };
         let shapes = [
             ("ROW", padded(heads.row)),
@@ -431,7 +462,8 @@ impl<'a> PassBuilder<'a> {
             ("PAIRS", heads.turned.1 / 2),
             ("INTERLEAVED", usize::from(heads.interleaved)),
             ("AT", *at),
-            ("TO_STRIDE", padded(*to_dim)),
+            ("TO_STRIDE", stride),
+            ("TO_ROW", to_row),
             ("CACHE", is_cache),
         ];
         let buffers = [scratch.of(*from), &self.weights.layers[n].angles, to];
@@ -441,7 +473,7 @@ impl<'a> PassBuilder<'a> {
     /// Queries, keys and values in one kernel.
     fn qkv(&mut self, n: usize) {
         let Some(s) = self.a.layers[n].attention() else { return };
-        let (scratch, Cache { keys, values }) = (self.buffers.scratch, &self.buffers.caches[n]);
+        let (scratch, Cache { keys, values, .. }) = (self.buffers.scratch, &self.buffers.caches[n]);
         let layer = &self.weights.layers[n];
         let ((dtype, matrix), bias) = layer.matrix(MatrixName::Qkv);
         let (bias, constant) = self.bias(bias);
@@ -455,7 +487,7 @@ impl<'a> PassBuilder<'a> {
 
     fn attend(&mut self, n: usize) {
         let Some(s) = self.a.layers[n].attention() else { return };
-        let (scratch, Cache { keys, values }) = (self.buffers.scratch, &self.buffers.caches[n]);
+        let (scratch, Cache { keys, values, .. }) = (self.buffers.scratch, &self.buffers.caches[n]);
         let sinks = self.weights.layers[n].vector(VectorName::Sinks);
         let shapes = [
             ("HEADS", s.heads),
@@ -490,6 +522,58 @@ impl<'a> PassBuilder<'a> {
         let has_bias = usize::from(layer.vector(VectorName::KernelBias).is_some());
         let shapes = [&shapes[..], &[("POSITIONS", shape.positions), ("BIAS", has_bias)]].concat();
         self.pass("convolve", Dtype::F32, &buffers, Grid::Invocations(width), &shapes);
+    }
+
+    fn convolve_silu(&mut self, n: usize) {
+        let Mixer::StateSpace(shape) = &self.a.layers[n].mixer else { return };
+        let (scratch, layer, channels) = (self.buffers.scratch, &self.weights.layers[n], shape.channels());
+        let vector = |name| layer.vector(name).unwrap_or(&self.weights.none);
+        let buffers = [
+            scratch.of(Rows::Projected),
+            vector(VectorName::Kernel),
+            vector(VectorName::KernelBias),
+            &self.buffers.caches[n].values,
+            scratch.of(Rows::Convolved),
+        ];
+        let shapes = [("ROW", padded(shape.rows())), ("OFFSET", shape.inner()), ("CHANNELS", channels)];
+        let more = [("STRIDE", padded(channels)), ("POSITIONS", shape.positions)];
+        let shapes = [&shapes[..], &more, &[("BIAS", usize::from(shape.kernel_bias))]].concat();
+        self.pass("convolve_silu", Dtype::F32, &buffers, Grid::Fixed(channels.div_ceil(LANES) as u32), &shapes);
+    }
+
+    fn scan(&mut self, n: usize) {
+        let Mixer::StateSpace(shape) = &self.a.layers[n].mixer else { return };
+        let (scratch, layer, inner) = (self.buffers.scratch, &self.weights.layers[n], shape.inner());
+        let vector = |name| layer.vector(name).unwrap_or(&self.weights.none);
+        let buffers = [
+            scratch.of(Rows::Convolved),
+            scratch.of(Rows::Projected),
+            vector(VectorName::StepBias),
+            vector(VectorName::Decay),
+            vector(VectorName::Skip),
+            &self.buffers.caches[n].keys,
+            scratch.of(Rows::Mixed),
+        ];
+        let shapes = [("HEAD_DIM", shape.head_dim), ("INNER", inner), ("STATE", shape.state)];
+        let rows = [("X_STRIDE", padded(shape.channels())), ("ROW", padded(shape.rows())), ("STRIDE", padded(inner))];
+        let shapes = [&shapes[..], &rows, &[("OFFSET", shape.rows() - shape.heads)]].concat();
+        self.pass("scan", Dtype::F32, &buffers, Grid::Fixed(inner.div_ceil(LANES) as u32), &shapes);
+    }
+
+    fn gate_rows(&mut self, gates: &GateRows) {
+        let GateRows { from, row, width, silu } = *gates;
+        let shapes = [("ROW", padded(row)), ("WIDTH", width), ("STRIDE", padded(width)), ("SILU", usize::from(silu))];
+        let buffers = [self.buffers.scratch.of(from), self.buffers.scratch.of(Rows::Mixed)];
+        self.pass("gate_rows", Dtype::F32, &buffers, Grid::Invocations(width), &shapes);
+    }
+
+    /// Holds the residual stream, or norms what was added to it since with this scale.
+    fn post_norm(&mut self, scale: Option<&'a Buffer>) {
+        let constants = [self.norm_constants(), vec![("HOLD", f64::from(u32::from(scale.is_none())))]].concat();
+        let scratch = self.buffers.scratch;
+        let buffers = [scale.unwrap_or(&self.weights.none), &scratch.x, scratch.of(Rows::Held)];
+        let pass = self.make("post_norm", Dtype::F32, &buffers, Grid::Token, &constants);
+        self.passes.push(pass);
     }
 
     /// The router of layer `n`, and the pass that settles its choices.
@@ -648,12 +732,18 @@ fn numbers<'c>(shapes: &[(&'c str, usize)]) -> Constants<'c> {
 
 impl Cache {
     fn new(gpu: &Gpu, a: &Architecture, layer: &LayerShape) -> Result<Self> {
+        let rows = |label, numbers: usize| gpu.zeros(label, a.context * numbers * WORD);
         let [keys, values] = match &layer.mixer {
             Mixer::Attention(s) => [s.head_dim, s.value_dim].map(|dim| s.kv_heads * padded(dim)),
             Mixer::Convolution(_) => [padded(a.hidden), 0],
+            Mixer::StateSpace(s) => {
+                let (states, tail) = s.kept();
+                let both = || Ok([gpu.zeros("states", states * WORD)?, gpu.zeros("states", tail * WORD)?]);
+                let [keys, values] = both()?;
+                return Ok(Self { keys, values, kept: (0..KEPT).map(|_| both()).collect::<Result<_>>()? });
+            }
         };
-        let rows = |label, numbers: usize| gpu.zeros(label, a.context * numbers * WORD);
-        Ok(Self { keys: rows("keys", keys)?, values: rows("values", values)? })
+        Ok(Self { keys: rows("keys", keys)?, values: rows("values", values)?, kept: Vec::new() })
     }
 }
 
@@ -665,7 +755,7 @@ impl Scratch {
         let usage = BufferUsages::STORAGE | BufferUsages::INDIRECT | BufferUsages::COPY_SRC;
         let mut kinds = widths(a).into_iter();
         let mut next = || rows("activations", padded(kinds.next().unwrap_or(0)));
-        let kinds = [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+        let kinds = [next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?, next()?];
         // There is at most one tile per assignment.
         Ok(Self {
             x: rows("activations", padded(a.hidden))?,

@@ -54,22 +54,26 @@ macro_rules! kernel {
 }
 
 /// All kernels.
-pub const KERNELS: [Kernel; 17] = [
+pub const KERNELS: [Kernel; 21] = [
     kernel!("attention", Needs::Nothing, &[Read, Read, Read, Read, Write]),
     kernel!("combine", Needs::Reduce, &[Read, Read, Write, Read, Write]),
     kernel!("convolve", Needs::Nothing, &[Read, Read, Read, Write, Write]),
+    kernel!("convolve_silu", Needs::Nothing, &[Read, Read, Read, Write, Write]),
     kernel!("copy_heads", Needs::Nothing, &[Read, Read, Write]),
     kernel!("dispatch", Needs::Nothing, &[Read, Read, Write, Write, Write]),
     kernel!("embed", Needs::Weights, &[Read, Read, Write]),
     kernel!("expert_ffn", Needs::ProductAndTiles, &[Read, Read, Read, Read, Read, Write]),
     kernel!("gate", Needs::WeightsAndChoice, &[Read, Read, Read, Read, Read, Write, Write, Write]),
+    kernel!("gate_rows", Needs::Nothing, &[Read, Write]),
     kernel!("layer_norm", Needs::Reduce, &[Read, Read, Read, Write]),
     kernel!("linear", Needs::Product, &[Read, Read, Read, Write]),
     kernel!("lm_head", Needs::Product, &[Read, Read, Read, Write]),
     kernel!("norm_rows", Needs::Reduce, &[Read, Write]),
+    kernel!("post_norm", Needs::Reduce, &[Read, Write, Write]),
     kernel!("qkv", Needs::Product, &[Read, Read, Read, Read, Write, Write, Write]),
     kernel!("rms_norm", Needs::Reduce, &[Read, Read, Write]),
     kernel!("sample", Needs::Random, &[Read, Read, Write]),
+    kernel!("scan", Needs::Nothing, &[Read, Read, Read, Read, Read, Write, Write]),
     kernel!("settle", Needs::Choice, &[Read, Read, Read, Read, Write, Write, Write, Write]),
     kernel!("shared_gate", Needs::Reduce, &[Read, Read, Write]),
 ];

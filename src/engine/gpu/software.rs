@@ -5,7 +5,7 @@ use super::pack::groups;
 use super::shader::Kernel;
 use super::tile::Tile;
 use crate::error::{Error, Result};
-use crate::shape::{Architecture, LayerShape, MoeShape, Setting, Settings};
+use crate::shape::{Architecture, LayerShape, Mixer, MoeShape, Setting, Settings};
 
 /// How kernels divide their work over invocations. Every adapter can run [`Form::Gpu`]; software adapters are faster
 /// with theirs, of the same WGSL.
@@ -46,7 +46,7 @@ impl Form {
     pub fn constants(self, kernel: &Kernel, tile: Tile) -> Vec<(&'static str, f64)> {
         let of = |name, lanes: u32| (name, if self == Self::Gpu { f64::from(lanes) } else { 1.0 });
         match kernel.name {
-            "rms_norm" | "combine" | "layer_norm" | "norm_rows" | "shared_gate" => vec![of("LANES", 64)],
+            "rms_norm" | "combine" | "layer_norm" | "norm_rows" | "post_norm" | "shared_gate" => vec![of("LANES", 64)],
             "attention" => vec![("TOKENS", self.attended_together(tile) as f64)],
             "sample" => vec![("LANES", if self == Self::Gpu { 256.0 } else { 64.0 })],
             "gate" => vec![of("LANES", 16), of("SPLITS", 4)],
@@ -106,7 +106,7 @@ fn rounds(
     layer: &LayerShape,
     settings: &[Setting],
     step: StepSize,
-) -> [(&'static str, u64); 4] {
+) -> [(&'static str, u64); 5] {
     let moe = &layer.moe;
     let (experts, tokens) = (moe.experts, step.tokens);
     let k = settings.iter().map(Setting::row).max().unwrap_or(0);
@@ -130,7 +130,12 @@ fn rounds(
         16 * (width + 2) + width * 24
     };
     let attention = (seen.div_ceil(64) + 1) * of_a_block;
-    [("gate", gate), ("settle", settle.unwrap_or(0)), ("dispatch", dispatch), ("attention", attention)]
+    let scan = match &layer.mixer {
+        Mixer::StateSpace(s) => tokens * (s.state + 1),
+        _ => 0,
+    };
+    let settle = settle.unwrap_or(0);
+    [("gate", gate), ("settle", settle), ("dispatch", dispatch), ("attention", attention), ("scan", scan)]
         .map(|(kernel, rounds)| (kernel, rounds as u64))
 }
 

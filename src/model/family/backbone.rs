@@ -10,12 +10,12 @@ use crate::model::tensors::{Tensor, Tensors};
 use crate::model::weights::{ExpertWeights, FfnWeights, LayerWeights, MatrixWeights, NormWeights, Weights};
 use crate::shape::{
     Architecture, AttentionShape, ConvolutionShape, HeadNorm, LatentShape, LayerShape, MatrixName, Mixer, MoeShape,
-    VectorName,
+    StateSpaceShape, VectorName,
 };
 use std::ops::RangeInclusive;
 
-/// The longest context that the engines allocate; a larger value in a config is reduced to it.
-const MOST_CONTEXT: usize = 4096;
+/// The longest context; a larger value in a config is reduced to it. See [`Architecture::within_memory`].
+const MOST_CONTEXT: usize = 8192;
 
 /// The keys that all families have.
 const KNOWN: [&str; 18] = [
@@ -146,6 +146,8 @@ pub struct Names {
     pub output: &'static str,
     /// Norms of queries and keys.
     pub head_norms: [&'static str; 2],
+    /// Norms of the outputs of mixer and experts, where layers have them.
+    pub post_norms: [&'static str; 2],
     /// The last norm, as a full name.
     pub last_norm: &'static str,
 }
@@ -157,6 +159,7 @@ impl Names {
         ffn_norm: "post_attention_layernorm",
         output: "self_attn.o_proj",
         head_norms: ["self_attn.q_norm", "self_attn.k_norm"],
+        post_norms: ["post_attention_layernorm", "post_feedforward_layernorm"],
         last_norm: "model.norm",
     };
 }
@@ -172,7 +175,13 @@ pub fn weights<'a>(
     let norm = |name: &str| norm(tensors, a, name);
     let layer = |(n, shape): (usize, &LayerShape)| {
         let at = format!("model.layers.{n}");
-        let (matrices, vectors) = mixer(tensors, a, &at, &shape.mixer, names)?;
+        let (matrices, mut vectors) = mixer(tensors, a, &at, &shape.mixer, names)?;
+        if shape.post_norms {
+            for (of, name) in [VectorName::MixerPostNorm, VectorName::ExpertsPostNorm].into_iter().zip(names.post_norms)
+            {
+                vectors.push((of, tensors.vector(&format!("{at}.{name}.weight"), a.hidden)?));
+            }
+        }
         Ok(LayerWeights {
             mixer_norm: norm(&format!("{at}.{}", names.mixer_norm))?,
             matrices,
@@ -214,10 +223,16 @@ fn mixer<'a>(
                 None => attention(tensors, a, at, s, names)?,
                 Some(latent) => latent_attention(tensors, a, at, s, latent)?,
             };
+            if s.gated {
+                let gate = format!("{at}.self_attn.gate_proj");
+                let parts = [(gate.as_str(), s.output_width())];
+                matrices.push(matrix(tensors, MatrixName::OutputGate, &parts, a.hidden, false)?);
+            }
             matrices.push(output);
             Ok((matrices, vectors))
         }
         Mixer::Convolution(shape) => convolution(tensors, a, &format!("{at}.conv"), shape),
+        Mixer::StateSpace(shape) => state_space(tensors, a, &format!("{at}.mamba"), shape),
     }
 }
 
@@ -239,6 +254,34 @@ fn convolution<'a>(
     if shape.bias {
         vectors.push((VectorName::KernelBias, tensors.vector(&format!("{at}.conv.bias"), d)?));
     }
+    Ok((matrices, vectors))
+}
+
+/// The tensors of a state-space mixer, by the names of Granite's checkpoints.
+fn state_space<'a>(tensors: &'a Tensors, a: &Architecture, at: &str, s: &StateSpaceShape) -> Result<MixerWeights<'a>> {
+    let (up, down) = (format!("{at}.in_proj"), format!("{at}.out_proj"));
+    let matrices = vec![
+        matrix(tensors, MatrixName::StateSpace, &[(&up, s.rows())], a.hidden, s.bias)?,
+        matrix(tensors, MatrixName::Output, &[(&down, a.hidden)], s.inner(), s.bias)?,
+    ];
+    let channels = s.channels();
+    let kernel = tensors.reshaped(&format!("{at}.conv1d.weight"), &[channels, 1, s.positions], channels)?;
+    let mut vectors = vec![(VectorName::Kernel, kernel)];
+    let named = [
+        (VectorName::KernelBias, "conv1d.bias", channels),
+        (VectorName::StepBias, "dt_bias", s.heads),
+        (VectorName::Skip, "D", s.heads),
+        (VectorName::GatedNorm, "norm.weight", s.inner()),
+    ];
+    for (of, name, len) in named.into_iter().filter(|(of, ..)| s.kernel_bias || *of != VectorName::KernelBias) {
+        vectors.push((of, tensors.vector(&format!("{at}.{name}"), len)?));
+    }
+    let decay = match format!("{at}.A") {
+        // GGUF files have `-exp(A_log)`.
+        name if tensors.has(&name) => tensors.vector(&name, s.heads)?.mapped(|a| (-a).ln()),
+        _ => tensors.vector(&format!("{at}.A_log"), s.heads)?,
+    };
+    vectors.push((VectorName::Decay, decay));
     Ok((matrices, vectors))
 }
 
@@ -308,8 +351,22 @@ fn latent_attention<'a>(
     };
     matrices.push(rows(MatrixName::KeyDown, 0..latent.rank)?);
     matrices.push(rows(MatrixName::KeyShared, latent.rank..latent.rank + latent.shared)?);
-    let of_head = s.head_dim - latent.shared + s.value_dim;
-    matrices.push(one(MatrixName::KeyValue, "kv_b_proj", s.kv_heads * of_head, latent.rank)?);
+    let own = s.head_dim - latent.shared;
+    let keys = name("k_b_proj.weight");
+    matrices.push(match tensors.has(&keys) {
+        false => one(MatrixName::KeyValue, "kv_b_proj", s.kv_heads * (own + s.value_dim), latent.rank)?,
+        // GGUF files have those of keys and values apart, and those of keys transposed.
+        true => {
+            let values = name("v_b_proj.weight");
+            let mut parts = Vec::new();
+            for head in 0..s.kv_heads {
+                parts.push(tensors.columns_of(&keys, [s.kv_heads, latent.rank, own], head, 0, 1)?);
+                let shape = [s.kv_heads, s.value_dim, latent.rank];
+                parts.push(tensors.rows_of(&values, shape, head, 0..s.value_dim)?);
+            }
+            MatrixWeights { name: MatrixName::KeyValue, tensors: parts, bias: Vec::new() }
+        }
+    });
     Ok((matrices, vectors))
 }
 
@@ -361,6 +418,18 @@ pub fn routed<'a>(
     moe: &MoeShape,
     hidden: usize,
 ) -> Result<FfnWeights<'a>> {
+    routed_by(tensors, at, &format!("{at}.gate.weight"), names, moe, hidden)
+}
+
+/// As [`routed`], with a router of this name.
+pub fn routed_by<'a>(
+    tensors: &'a Tensors,
+    at: &str,
+    router: &str,
+    names: [&str; 3],
+    moe: &MoeShape,
+    hidden: usize,
+) -> Result<FfnWeights<'a>> {
     let fused = ["gate_up_proj", "down_proj"].map(|name| format!("{at}.experts.{name}"));
     let is_fused = tensors.has(&fused[0]);
     let expert = |e| match is_fused {
@@ -369,7 +438,7 @@ pub fn routed<'a>(
     };
     Ok(FfnWeights {
         experts: (0..moe.experts).map(expert).collect::<Result<_>>()?,
-        ..FfnWeights::routed(Some(tensors.matrix(&format!("{at}.gate.weight"), moe.experts, hidden)?))
+        ..FfnWeights::routed(Some(tensors.matrix(router, moe.experts, hidden)?))
     })
 }
 

@@ -4,7 +4,7 @@
 use super::backbone::{self, Defaults, Names, PROJECTIONS};
 use super::{mixtral, qwen};
 use crate::error::{Error, Result};
-use crate::model::keys::Keys;
+use crate::model::keys::{Keys, short, wrong};
 use crate::model::tensors::Tensors;
 use crate::model::weights::{ExpertWeights, FfnWeights, Weights};
 use crate::shape::{Activation, Architecture, MoeShape};
@@ -22,7 +22,8 @@ const DEFAULTS: Defaults = Defaults {
 };
 
 /// The family's own keys, and some without effect.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
+    "quantization_config",
     "experts_per_token",
     "initial_context_length",
     "layer_types",
@@ -35,6 +36,9 @@ const KNOWN: [&str; 7] = [
 /// The architecture of a config.
 pub fn architecture(config: &Value) -> Result<Architecture> {
     let keys = Keys::of(config)?;
+    if let Some(packed) = keys.get("quantization_config").filter(|packed| packed["quant_method"] != "mxfp4") {
+        return Err(wrong(format!("quantization_config is {}; only quant_method \"mxfp4\" is known", short(packed))));
+    }
     let number = |key, default| Ok::<f32, Error>(keys.number(key, 1e-3..=1e6)?.unwrap_or(default));
     let activation = Activation::Clamped { alpha: number("swiglu_alpha", 1.702)?, limit: number("swiglu_limit", 7.0)? };
     let moe = MoeShape { activation, expert_bias: true, router_bias: true, ..mixtral::moe(&keys)? };
@@ -68,16 +72,24 @@ pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>
     })
 }
 
-/// Expert `e` of `gate_up_proj`, `[E, D, 2 F]` (gate and up in turn), and `down_proj`, `[E, F, D]`.
+/// Expert `e` of `gate_up_proj`, `[E, D, 2 F]` (gate and up in turn), and `down_proj`, `[E, F, D]`; or of their blocks
+/// in MXFP4, which are not transposed.
 fn expert<'a>(tensors: &'a Tensors, at: &str, e: usize, moe: &MoeShape, hidden: usize) -> Result<ExpertWeights<'a>> {
     let (all, inner) = (moe.experts, moe.intermediate);
     let (up, down) = (format!("{at}.gate_up_proj"), format!("{at}.down_proj"));
-    let in_turn = |first| tensors.columns_of(&up, [all, hidden, 2 * inner], e, first, 2);
+    let is_packed = tensors.has(&format!("{up}_blocks"));
+    let in_turn = |first| match is_packed {
+        true => tensors.mxfp4_rows_of(&up, [all, 2 * inner, hidden], e, first, 2),
+        false => tensors.columns_of(&up, [all, hidden, 2 * inner], e, first, 2),
+    };
     let (up_bias, down_bias) = (format!("{up}_bias"), format!("{down}_bias"));
     let bias = |first| tensors.numbers_of(&up_bias, [all, 2 * inner], e, first, 2);
     Ok(ExpertWeights {
         w1: in_turn(0)?,
-        w2: tensors.columns_of(&down, [all, inner, hidden], e, 0, 1)?,
+        w2: match is_packed {
+            true => tensors.mxfp4_rows_of(&down, [all, hidden, inner], e, 0, 1)?,
+            false => tensors.columns_of(&down, [all, inner, hidden], e, 0, 1)?,
+        },
         w3: in_turn(1)?,
         bias: Some([bias(0)?, bias(1)?, tensors.numbers_of(&down_bias, [all, hidden], e, 0, 1)?]),
     })

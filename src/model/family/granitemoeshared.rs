@@ -30,7 +30,7 @@ pub fn weights<'a>(tensors: &'a Tensors, a: &Architecture) -> Result<Weights<'a>
 }
 
 /// The shared expert `at`: as published, or in three matrices.
-fn shared<'a>(tensors: &'a Tensors, at: &str, inner: usize, hidden: usize) -> Result<ExpertWeights<'a>> {
+pub fn shared<'a>(tensors: &'a Tensors, at: &str, inner: usize, hidden: usize) -> Result<ExpertWeights<'a>> {
     if tensors.has(&format!("{at}.gate_proj.weight")) {
         return backbone::expert(tensors, at, PROJECTIONS, inner, hidden);
     }

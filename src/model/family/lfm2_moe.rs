@@ -27,6 +27,7 @@ const NAMES: Names = Names {
     output: "self_attn.out_proj",
     head_norms: ["self_attn.q_layernorm", "self_attn.k_layernorm"],
     last_norm: "model.embedding_norm",
+    ..Names::PLAIN
 };
 
 /// The family's own keys.

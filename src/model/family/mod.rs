@@ -1,6 +1,7 @@
 //! The families that can be loaded. A family is a file here that translates a config and tensor names; this table is
 //! the only place that lists them.
 
+mod afmoe;
 mod backbone;
 mod deepseek;
 mod deepseek_v2;
@@ -11,7 +12,9 @@ mod ernie4_5_moe;
 mod glm4_moe;
 mod gpt_oss;
 mod granitemoe;
+mod granitemoehybrid;
 mod granitemoeshared;
+mod hunyuan_v1_moe;
 mod lfm2_moe;
 mod llama;
 mod minimax_m2;
@@ -25,6 +28,7 @@ mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod rotary;
+mod smollm3;
 
 use super::tensors::Tensors;
 use super::weights::Weights;
@@ -50,7 +54,7 @@ macro_rules! family {
 }
 
 /// All families.
-static FAMILIES: [Family; 19] = [
+static FAMILIES: [Family; 23] = [
     family!(mixtral),
     family!(llama),
     family!(moescope),
@@ -70,15 +74,19 @@ static FAMILIES: [Family; 19] = [
     family!(ernie4_5_moe),
     family!(qwen3),
     family!(qwen2),
+    family!(afmoe),
+    family!(hunyuan_v1_moe),
+    family!(granitemoehybrid),
+    family!(smollm3),
 ];
 
 /// Families that need an operation for which there is no kernel yet, and that operation.
 const HYBRIDS: [(&str, &str); 12] = [
     ("bamba", "state-space layers (Mamba-2)"),
     ("falcon_h1", "state-space layers (Mamba-2)"),
-    ("granitemoehybrid", "state-space layers (Mamba-2)"),
     ("jamba", "state-space layers (Mamba)"),
-    ("nemotron_h", "state-space layers (Mamba-2)"),
+    ("jetmoe", "experts within attention"),
+    ("nemotron_h", "state-space layers in several groups (Mamba-2), and experts of squared ReLUs"),
     ("qwen3_5_moe", "linear attention (gated DeltaNet)"),
     ("qwen3_5_moe_text", "linear attention (gated DeltaNet)"),
     ("qwen3_next", "linear attention (gated DeltaNet)"),

@@ -71,7 +71,11 @@ pub fn rope(keys: &Keys, defaults: &Defaults, head_dim: usize) -> Result<Rope> {
     let top = keys.number("rope_theta", THETA)?;
     let theta = given.number("rope_theta", THETA)?.or(top).unwrap_or(defaults.rope_theta);
     let dim = (head_dim as f32 * part(keys, &given, defaults)?) as usize;
+    // Hunyuan's: only the base is larger.
+    let alpha = given.number("alpha", 1e-3..=1e9)?.filter(|_| given.kind() == Ok("dynamic"));
+    let theta = alpha.map_or(theta, |alpha| theta * alpha.powf(dim as f32 / (dim as f32 - 2.0)));
     let scaling = match given.kind()? {
+        _ if alpha.is_some() => Scaling::None,
         // The name is this project's own, for GGUF files.
         "factors" => Scaling::Factors { factors: factors(&given)?, attention: 1.0 },
         _ => scaling(keys, &given)?,
