@@ -195,7 +195,7 @@ fn a_quantised_model_keeps_its_tokenizer() {
 }
 
 /// The families of `gguf/families.py`: the file and the family that it opens as.
-const FAMILIES: [(&str, &str); 10] = [
+const FAMILIES: [(&str, &str); 20] = [
     ("llama3", "llama"),
     ("qwen2", "qwen2"),
     ("qwen2-moe", "qwen2_moe"),
@@ -206,6 +206,16 @@ const FAMILIES: [(&str, &str); 10] = [
     ("granitemoeshared", "granitemoeshared"),
     ("gpt-oss", "gpt_oss"),
     ("lfm2-moe", "lfm2_moe"),
+    ("deepseek-v2", "deepseek_v2"),
+    ("deepseek-v3", "deepseek_v3"),
+    ("dots1", "dots1"),
+    ("glm4-moe", "glm4_moe"),
+    ("minimax-m2", "minimax_m2"),
+    ("ernie", "ernie4_5_moe"),
+    ("hunyuan", "hunyuan_v1_moe"),
+    ("phimoe", "phimoe"),
+    ("smollm3", "smollm3"),
+    ("granitehybrid", "granitemoehybrid"),
 ];
 
 /// The numbers that `transformers` computes for the checkpoint that a GGUF file was made of.

@@ -4,7 +4,7 @@
 use super::architectures::architecture;
 use super::header::Header;
 use super::keys::Keys;
-use super::names::FACTORS;
+use super::names::factors_of;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -45,8 +45,10 @@ fn common(keys: &Keys, heads_by_layer: bool) -> Result<Map<String, Value>> {
     if heads == 0 {
         return Err(keys.wrong("attention.head_count is 0"));
     }
-    let head_dim = keys.size("attention.key_length")?.unwrap_or(hidden / heads);
-    if keys.size("attention.value_length")?.is_some_and(|length| length != head_dim) {
+    let is_latent = keys.size("attention.kv_lora_rank")?.is_some();
+    let length = keys.size("attention.key_length")?;
+    let head_dim = keys.size("attention.key_length_mla")?.or(length).unwrap_or(hidden / heads);
+    if keys.size("attention.value_length")?.is_some_and(|length| length != head_dim) && !is_latent {
         return Err(keys.wrong("attention.value_length differs from attention.key_length, which is not known"));
     }
     let mut config = Map::new();
@@ -69,7 +71,7 @@ fn common(keys: &Keys, heads_by_layer: bool) -> Result<Map<String, Value>> {
     if let Some(inner) = keys.size("feed_forward_length")? {
         put("intermediate_size", json!(inner));
     }
-    if let Some(turned) = keys.size("rope.dimension_count")?.filter(|turned| *turned != head_dim) {
+    if let Some(turned) = keys.size("rope.dimension_count")?.filter(|turned| *turned != head_dim && !is_latent) {
         put("partial_rotary_factor", json!(turned as f64 / head_dim as f64));
     }
     put("eos_token_id", json!(ends(keys)));
@@ -101,12 +103,16 @@ fn scaling(keys: &Keys, factors: Option<Vec<f32>>) -> Result<Option<Value>> {
     let Some(kind) = kind.or(factor.filter(|factor| *factor != 1.0).map(|_| "linear".into())) else {
         return Ok(factors.map(|factors| json!({"rope_type": "factors", "factors": factors})));
     };
-    if factors.is_some() {
+    if factors.is_some() && kind != "longrope" {
         let why = format!("scales the rotary positions too, beside {}, which is not known", keys.full("rope.scaling"));
-        return Err(Error::model(format!("{}, tensor {FACTORS}", keys.file), why));
+        let tensor = factors_of(keys.header).unwrap_or_default();
+        return Err(Error::model(format!("{}, tensor {tensor}", keys.file), why));
     }
     let mut scaling = Map::new();
     scaling.insert("rope_type".into(), json!(kind));
+    if let Some(factors) = factors {
+        scaling.insert("factors".into(), json!(factors));
+    }
     if let Some(factor) = factor {
         scaling.insert("factor".into(), json!(factor));
     }

@@ -58,6 +58,12 @@ impl<'a> Keys<'a> {
         self.size(key)?.ok_or_else(|| self.wrong(format!("{} is missing; convert the model again", self.full(key))))
     }
 
+    /// The number of layers, without those that only predict further tokens.
+    pub fn layers(&self) -> Result<usize> {
+        let further = self.size("nextn_predict_layers")?.unwrap_or(0);
+        Ok(self.needed("block_count")?.saturating_sub(further))
+    }
+
     /// A number; `None` where the key is missing.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         let key = self.full(key);

@@ -1,13 +1,23 @@
 //! The names of tensors in a GGUF file, and in Hugging Face's files.
 
-use super::architectures::{Architecture, BARE, KERNEL, SHARED_GATE, architecture};
+use super::architectures::{
+    Architecture, BARE, ERNIE_BIAS, KERNEL, SHARED_GATE, SSM_KERNEL, VECTORS, WITHOUT_ENDING, architecture,
+};
 use super::header::{Header, TensorInfo};
 use crate::error::{Error, Result};
 use crate::shape::Dtype;
 use std::ops::Range;
 
-/// The factors of rotary positions, which are read into the config.
-pub const FACTORS: &str = "rope_freqs.weight";
+/// Tensors with factors of rotary positions, which are read into the config: of any text, and of short ones.
+const FACTORS: [&str; 2] = ["rope_freqs.weight", "rope_factors_short.weight"];
+
+/// Factors of longer texts than a model opens with here.
+const LONG_FACTORS: &str = "rope_factors_long.weight";
+
+/// The tensor of a file with factors of its rotary positions.
+pub fn factors_of(header: &Header) -> Option<&'static str> {
+    FACTORS.into_iter().find(|name| header.tensors.iter().any(|tensor| tensor.name == *name))
+}
 
 /// The most experts of a layer.
 const MOST_EXPERTS: usize = 4096;
@@ -18,8 +28,10 @@ pub struct Names {
     heads: usize,
     kv_heads: usize,
     experts: usize,
-    /// Whether the first file has [`FACTORS`].
-    has_factors: bool,
+    /// Layers; tensors of further ones are not read.
+    layers: usize,
+    /// Which of [`FACTORS`] the first file has.
+    factors: Option<&'static str>,
 }
 
 /// A tensor, or one matrix of it, as a family looks for it.
@@ -46,9 +58,13 @@ impl Names {
         let size = |key: &str| header.metadata.size(&format!("{}.{key}", architecture.name));
         let heads = size("attention.head_count").unwrap_or(0);
         let experts = size("expert_count").unwrap_or(0).min(MOST_EXPERTS);
-        let kv_heads = size("attention.head_count_kv").unwrap_or(heads);
-        let has_factors = header.tensors.iter().any(|tensor| tensor.name == FACTORS);
-        Ok(Self { architecture, heads, kv_heads, experts, has_factors })
+        // Where each layer has its own number, those with attention have the same.
+        let by_layer = header.metadata.numbers(&format!("{}.attention.head_count_kv", architecture.name));
+        let by_layer = by_layer.into_iter().flatten().find(|heads| *heads > 0.0).map(|heads| heads as usize);
+        let kv_heads = size("attention.head_count_kv").or(by_layer).unwrap_or(heads);
+        let further = size("nextn_predict_layers").unwrap_or(0);
+        let layers = size("block_count").map_or(usize::MAX, |layers| layers.saturating_sub(further));
+        Ok(Self { architecture, heads, kv_heads, experts, layers, factors: factors_of(header) })
     }
 
     /// What a family looks for where the file has `tensor`.
@@ -63,10 +79,12 @@ impl Names {
             );
             Error::model(format!("{file}, tensor {}", tensor.name), why)
         };
-        if self.has_factors && tensor.name == FACTORS {
+        if self.factors.is_some_and(|factors| tensor.name == factors || tensor.name == LONG_FACTORS) {
             return Ok(Vec::new());
         }
-        let (base, ending) = tensor.name.rsplit_once('.').ok_or_else(unknown)?;
+        let bare = WITHOUT_ENDING.iter().any(|name| tensor.name.rsplit('.').next() == Some(*name));
+        let named = if bare { Some((&*tensor.name, "weight")) } else { tensor.name.rsplit_once('.') };
+        let (base, ending) = named.ok_or_else(unknown)?;
         if ending != "weight" && ending != "bias" {
             return Err(unknown());
         }
@@ -74,8 +92,12 @@ impl Names {
             lists.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, theirs)| *theirs)
         };
         let layer = base.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
-        if ending == "bias" && !layer.is_some_and(|(_, name)| self.architecture.biases.contains(&name)) {
+        let biases = self.architecture.biases;
+        if ending == "bias" && !layer.map_or(biases.contains(&base), |(_, name)| biases.contains(&name)) {
             return Err(unknown());
+        }
+        if layer.is_some_and(|(n, _)| n.parse::<usize>().is_ok_and(|n| n >= self.layers)) {
+            return Ok(Vec::new());
         }
         let (name, theirs) = match layer {
             Some((layer, name)) if layer.parse::<u32>().is_ok() => {
@@ -101,7 +123,11 @@ impl Names {
         if !theirs.contains("{e}") {
             let shape = match shape.as_slice() {
                 [columns] if name == SHARED_GATE => vec![1, *columns],
-                [rows, positions] if name == KERNEL => vec![*rows, 1, *positions],
+                [rows, positions] if [KERNEL, SSM_KERNEL].contains(&name) && ending == "weight" => {
+                    vec![*rows, 1, *positions]
+                }
+                [experts] if theirs.ends_with(ERNIE_BIAS) => vec![1, *experts],
+                [one, other] if VECTORS.contains(&name) && (*one == 1 || *other == 1) => vec![one * other],
                 _ => shape.clone(),
             };
             return Ok(vec![place(theirs, &shape, range.clone())]);
