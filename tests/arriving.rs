@@ -98,6 +98,7 @@ fn arriving(files: &ModelFiles, delivery: &Rc<Delivery>) -> ModelFiles {
         config: files.config.clone(),
         tokenizer: None,
         generation: None,
+        chat: None,
         weights: vec![("model.safetensors".into(), delivery.clone())],
     }
 }

@@ -3,6 +3,7 @@
 
 use moescope::error::Result;
 use moescope::tokenizer::Tokenizer;
+use moescope::tokenizer::chat::{ChatTemplate, Message};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -242,4 +243,76 @@ fn ids_without_a_name() {
     assert_eq!(tokenizer.show(1837), "<1837>");
     assert_eq!(tokenizer.nameless().len(), VOCABULARY - 1);
     assert!(open(&shipped(|_| ())).unwrap().nameless().is_empty());
+}
+
+/// A tokenizer whose texts begin with a control token.
+fn with_begin() -> Value {
+    shipped(|json| {
+        let special = |id: usize, content: &str| {
+            json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true})
+        };
+        let added = json["added_tokens"].as_array_mut().unwrap();
+        added.push(special(VOCABULARY, "<begin>"));
+        added.push(special(VOCABULARY + 1, "<|im_end|>"));
+        json["post_processor"] = json!({"type": "TemplateProcessing", "pair": [],
+            "single": [{"SpecialToken": {"id": "<begin>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<begin>": {"id": "<begin>", "ids": [VOCABULARY], "tokens": ["<begin>"]}}});
+    })
+}
+
+/// The beginning of a text is a token, and no part of the text. A control token that is typed is one, too, as in
+/// transformers. A chat template writes the beginning itself.
+#[test]
+fn control_tokens_are_no_text() {
+    let tokenizer = open(&with_begin()).unwrap();
+    let plain = ids(&shipped(|_| ()), TEXT);
+    let (found, ends) = tokenizer.encode(TEXT).unwrap();
+    assert_eq!(found, [&[VOCABULARY as u32][..], &plain].concat());
+    assert_eq!((ends[0], ends.last()), (0, Some(&TEXT.len())));
+    let tokens = tokenizer.tokens(&found, 0);
+    assert!(tokens[0].control && tokens[0].text == "<begin>" && !tokens[1].control);
+    assert_eq!(tokens.iter().map(|token| token.text_bytes()).sum::<usize>(), TEXT.len());
+    assert_eq!(tokenizer.encode_whole(TEXT).unwrap(), plain);
+    let typed = tokenizer.encode("a<|im_end|>").unwrap().0;
+    assert_eq!(typed.last(), Some(&(VOCABULARY as u32 + 1)));
+    assert!(tokenizer.tokens(&typed, 0).last().unwrap().control);
+}
+
+/// The texts of golden/chat.json, which golden/chat.py writes.
+#[test]
+fn chat_templates_write_what_transformers_writes() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chat.json");
+    let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert!(cases.len() >= 8);
+    for case in cases {
+        let config = json!({"chat_template": case["template"], "bos_token": {"content": "<s>"}, "eos_token": "</s>"});
+        let template = ChatTemplate::new(&serde_json::to_vec(&config).unwrap()).unwrap();
+        let content = case["text"].as_str().unwrap();
+        assert_eq!(template.render(&[Message { role: "user", content }]).unwrap(), case["rendered"]);
+    }
+}
+
+#[test]
+fn chat_templates_that_cannot_be_used() {
+    let render = |template: Value| {
+        let json = serde_json::to_vec(&json!({"chat_template": template})).unwrap();
+        ChatTemplate::new(&json)?.render(&[Message { role: "user", content: "a" }])
+    };
+    // Several templates: the one called default.
+    let named =
+        json!([{"name": "tools", "template": "t"}, {"name": "default", "template": "{{ messages[0].content }}"}]);
+    assert_eq!(render(named).unwrap(), "a");
+    for (template, says) in [
+        (Value::Null, "has no chat_template"),
+        (json!("{% if %}"), "cannot be used"),
+        (json!("{{ raise_exception('roles must alternate') }}"), "roles must alternate"),
+        (json!("{{ messages | unheard_of }}"), "unheard_of"),
+        (json!("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"), "fuel"),
+        (json!("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), "recursion"),
+    ] {
+        let message = render(template.clone()).unwrap_err().to_string();
+        assert!(message.contains(says) && !message.contains('\n'), "{template}: {message}");
+    }
+    assert!(ChatTemplate::new(b"<html>").is_err());
 }

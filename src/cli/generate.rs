@@ -1,5 +1,6 @@
 //! `moescope generate`: continues one or several texts. The same seed gives the same continuation.
 
+use super::subject::{encoded, template};
 use clap::Args;
 use moescope::engine::{Engine, Sampling, check_prompt};
 use moescope::error::{Error, Result};
@@ -18,6 +19,9 @@ pub struct Options {
     model: PathBuf,
     #[command(flatten)]
     prompt: Prompt,
+    /// Write each text as a user's message, as the model's chat template wants it
+    #[arg(long)]
+    chat: bool,
     /// Tokens to add to each text; fewer where the context or the text ends
     #[arg(long, default_value_t = 64)]
     count: usize,
@@ -61,6 +65,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let model = Model::new(&files)?;
     let missing = || Error::Input("the model has no tokenizer that is known, so text cannot be read".into());
     let tokenizer = Tokenizer::new(files.tokenizer.as_ref().ok_or_else(missing)?, model.architecture.vocabulary)?;
+    let template = template(&files, options.chat)?;
     let prompts = match (&options.prompt.text, &options.prompt.lines) {
         (Some(text), _) => text.clone(),
         (_, Some(file)) => super::files::read_text(file)?,
@@ -73,7 +78,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let sampling = Sampling { temperature: options.temperature, top_p: options.top_p, seed: options.seed };
     let mut session = Session::new(Engine::cpu(&model)?);
     for prompt in prompts {
-        let ids = tokenizer.encode(prompt)?.0;
+        let ids = encoded(prompt, &tokenizer, template.as_ref())?;
         check_prompt(&ids, &model.architecture)?;
         session.run_routing(&ids, None).await?;
         for _ in 0..options.count {

@@ -1,6 +1,6 @@
 //! The commands that compare policies: `moescope ablate` and `moescope choices`.
 
-use super::subject::{Subject, ids, read_policy};
+use super::subject::{Subject, ids, read_policy, template};
 use clap::Args;
 use moescope::engine::Engine;
 use moescope::engine::cpu::CpuEngine;
@@ -30,7 +30,7 @@ impl Opened {
         let model = Model::new(&files)?;
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
-        let ids = ids(&options.prompt, &model, tokenizer.as_ref())?;
+        let ids = ids(&options.prompt, &model, tokenizer.as_ref(), template(&files, options.chat)?.as_ref())?;
         if ids.len() < 2 {
             return Err(Error::Input("the text has only one token; a loss needs at least two".into()));
         }
@@ -42,7 +42,7 @@ impl Opened {
     /// Bytes of the text without its first token.
     fn bytes(&self) -> usize {
         let tokens = self.tokenizer.as_ref().map(|tokenizer| tokenizer.tokens(&self.ids, 1));
-        tokens.map_or(0, |tokens| tokens.iter().map(|token| token.text.len()).sum())
+        tokens.map_or(0, |tokens| tokens.iter().map(|token| token.text_bytes()).sum())
     }
 }
 

@@ -4,9 +4,10 @@ use super::files::read_text;
 use clap::Args;
 use moescope::engine::check_prompt;
 use moescope::error::{Error, Result};
-use moescope::model::Model;
+use moescope::model::{Model, ModelFiles};
 use moescope::routing::Policy;
 use moescope::tokenizer::Tokenizer;
+use moescope::tokenizer::chat::{ChatTemplate, Message};
 use std::path::{Path, PathBuf};
 
 /// The model, the text and the policy of a command.
@@ -18,6 +19,9 @@ pub struct Subject {
     /// The text
     #[command(flatten)]
     pub prompt: Prompt,
+    /// Write the text as a user's message, as the model's chat template wants it
+    #[arg(long, conflicts_with = "tokens")]
+    pub chat: bool,
     /// What to change about the routing: JSON, or a file with it (docs/gates.md)
     #[arg(long, value_name = "FILE|JSON")]
     pub policy: Option<String>,
@@ -47,11 +51,16 @@ pub fn read_policy(argument: Option<&str>) -> Result<Policy> {
     }
 }
 
-/// The token ids of a prompt, checked against the vocabulary and the context.
-pub fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+/// The token ids of a prompt, checked against the vocabulary and the context. With a template, a text is a message.
+pub fn ids(
+    prompt: &Prompt,
+    model: &Model,
+    tokenizer: Option<&Tokenizer>,
+    template: Option<&ChatTemplate>,
+) -> Result<Vec<u32>> {
     let ids = match (&prompt.text, &prompt.text_file, &prompt.tokens) {
-        (Some(text), ..) => encode(text, tokenizer)?,
-        (_, Some(file), _) => encode(&read_text(file)?, tokenizer)?,
+        (Some(text), ..) => encode(text, tokenizer, template)?,
+        (_, Some(file), _) => encode(&read_text(file)?, tokenizer, template)?,
         (.., Some(ids)) => ids.clone(),
         _ => unreachable!("clap asks for one of them"),
     };
@@ -59,11 +68,29 @@ pub fn ids(prompt: &Prompt, model: &Model, tokenizer: Option<&Tokenizer>) -> Res
     Ok(ids)
 }
 
-fn encode(text: &str, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+/// The chat template of a model, where `wanted`.
+pub fn template(files: &ModelFiles, wanted: bool) -> Result<Option<ChatTemplate>> {
+    let missing = || Error::Input("--chat needs a chat template, and the model's files have none; leave it out".into());
+    match (wanted, &files.chat) {
+        (false, _) => Ok(None),
+        (true, Some(json)) => ChatTemplate::new(json).map(Some),
+        (true, None) => Err(missing()),
+    }
+}
+
+/// The ids of a text, or of the conversation that begins with it.
+pub fn encoded(text: &str, tokenizer: &Tokenizer, template: Option<&ChatTemplate>) -> Result<Vec<u32>> {
+    match template {
+        None => Ok(tokenizer.encode(text)?.0),
+        Some(template) => tokenizer.encode_whole(&template.render(&[Message { role: "user", content: text }])?),
+    }
+}
+
+fn encode(text: &str, tokenizer: Option<&Tokenizer>, template: Option<&ChatTemplate>) -> Result<Vec<u32>> {
     let missing = || {
         Error::Input(
             "the model has no tokenizer that is known, so text cannot be read; give ids by --tokens instead".into(),
         )
     };
-    Ok(tokenizer.ok_or_else(missing)?.encode(text)?.0)
+    encoded(text, tokenizer.ok_or_else(missing)?, template)
 }

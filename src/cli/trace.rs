@@ -1,6 +1,6 @@
 //! `moescope trace`: prints the routing of a text or of a list of ids.
 
-use super::subject::{Subject, ids, read_policy};
+use super::subject::{Subject, ids, read_policy, template};
 use clap::{Args, ValueEnum};
 use moescope::engine::Engine;
 use moescope::error::Result;
@@ -57,7 +57,8 @@ pub async fn run(options: &Options) -> Result<()> {
         Some(json) => Some(Tokenizer::new(json, model.architecture.vocabulary)?),
         None => None,
     };
-    let ids = ids(&options.subject.prompt, &model, tokenizer.as_ref())?;
+    let template = template(&files, options.subject.chat)?;
+    let ids = ids(&options.subject.prompt, &model, tokenizer.as_ref(), template.as_ref())?;
     let policy = read_policy(options.subject.policy.as_deref())?;
     let settings = policy.settings(&model.architecture)?;
     let mut engine = engine(&model, options.engine).await?;

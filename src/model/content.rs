@@ -48,6 +48,9 @@ pub struct ModelFiles {
     pub tokenizer: Option<Vec<u8>>,
     /// `generation_config.json`, where there is one.
     pub generation: Option<Vec<u8>>,
+    /// What the files say about conversations, as `tokenizer_config.json` has it: `chat_template`, `bos_token` and
+    /// `eos_token`.
+    pub chat: Option<Vec<u8>>,
     /// (name, content) of `model.safetensors`, or of each shard; or of each GGUF file of the model.
     pub weights: Vec<(String, Bytes)>,
 }

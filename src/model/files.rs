@@ -68,8 +68,19 @@ mod native {
             config,
             tokenizer: tokenizer.exists().then(|| read(&tokenizer)).transpose()?,
             generation: std::fs::read(dir.join("generation_config.json")).ok(),
+            chat: chat_of(dir),
             weights,
         })
+    }
+
+    /// `tokenizer_config.json`, with the template of `chat_template.jinja` where that is a file of its own.
+    fn chat_of(dir: &Path) -> Option<Vec<u8>> {
+        let config = std::fs::read(dir.join("tokenizer_config.json")).ok();
+        let Ok(template) = std::fs::read_to_string(dir.join("chat_template.jinja")) else { return config };
+        let config = config.and_then(|config| serde_json::from_slice(&config).ok());
+        let mut config: serde_json::Map<String, serde_json::Value> = config.unwrap_or_default();
+        config.insert("chat_template".into(), template.into());
+        serde_json::to_vec(&config).ok()
     }
 
     /// The GGUF file at `path`, or the one in the directory `path` if that has no config.

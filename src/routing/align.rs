@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn tokens(texts: &[&str]) -> Vec<Token> {
-        texts.iter().map(|text| Token { id: 0, text: (*text).into(), bytes: None }).collect()
+        texts.iter().map(|text| Token { id: 0, text: (*text).into(), ..Token::default() }).collect()
     }
 
     fn aligned(first: &[&str], second: &[&str]) -> Vec<(Range<usize>, Range<usize>)> {

@@ -223,7 +223,7 @@ mod tests {
             weights: [0.75, 0.25].repeat(4),
             ..LayerTrace::default()
         };
-        let tokens = [7, 8, 7, 9].map(|id| Token { id, text: format!("t{id}"), bytes: None }).to_vec();
+        let tokens = [7, 8, 7, 9].map(|id| Token { id, text: format!("t{id}"), ..Token::default() }).to_vec();
         let layers = vec![layer(0, [0, 1, 0, 1, 0, 1, 1, 0]), layer(1, [1, 2, 2, 1, 1, 2, 1, 2])];
         Trace { tokens, layers, ..Trace::default() }
     }

@@ -47,7 +47,7 @@ mod tests {
             weights: vec![0.75, 0.25],
             ..LayerTrace::default()
         };
-        let token = Token { id: 7, text: "say \"a\",".into(), bytes: None };
+        let token = Token { id: 7, text: "say \"a\",".into(), ..Token::default() };
         let trace = Trace { tokens: vec![token], layers: vec![layer], guesses: Vec::new(), surprise: vec![0.0] };
         let lines: Vec<String> = csv(&trace).split("\r\n").map(str::to_owned).collect();
         assert_eq!(lines.len(), 4, "a head, two assignments, the end");

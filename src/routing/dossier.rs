@@ -316,7 +316,7 @@ mod tests {
         for domain in 0..2u32 {
             let tokens: Vec<Token> = (0..20)
                 .map(|i| domain * 2 + i % 2)
-                .map(|id| Token { id, text: format!("{id} "), bytes: None })
+                .map(|id| Token { id, text: format!("{id} "), ..Token::default() })
                 .collect();
             let mut layer = LayerTrace::new(3, 2, 1);
             layer.selected = vec![domain; 20];

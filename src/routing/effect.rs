@@ -26,7 +26,7 @@ fn bits_over(trace: &Trace, count: usize) -> Bits {
     for (token, &surprise) in tokens {
         bits += f64::from(surprise);
         number += 1;
-        bytes += token.text.len();
+        bytes += token.text_bytes();
     }
     Bits { per_token: bits / number.max(1) as f64, per_byte: bits / bytes.max(1) as f64 }
 }
@@ -121,7 +121,7 @@ mod tests {
         layer.selected = selected.to_vec();
         layer.weights = vec![0.5; selected.len()];
         layer.router_logits = vec![0.0; 4 * surprise.len()];
-        let token = |n: usize| Token { id: n as u32, text: "ab".into(), bytes: None };
+        let token = |n: usize| Token { id: n as u32, text: "ab".into(), ..Token::default() };
         Trace {
             tokens: (0..surprise.len()).map(token).collect(),
             layers: vec![layer],

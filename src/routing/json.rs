@@ -42,6 +42,8 @@ struct ModelJson<'a> {
 struct TokenJson<'a> {
     id: u32,
     text: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    control: bool,
 }
 
 #[derive(Serialize)]
@@ -75,7 +77,7 @@ impl<'a> Document<'a> {
             },
             engine: engine_name(&model.backend),
             policy: policy.to_json(),
-            tokens: trace.tokens.iter().map(|t| TokenJson { id: t.id, text: &t.text }).collect(),
+            tokens: trace.tokens.iter().map(|t| TokenJson { id: t.id, text: &t.text, control: t.control }).collect(),
             layers: trace.layers.iter().map(LayerJson::new).collect(),
             logits_last: None,
             logits: None,

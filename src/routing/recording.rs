@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn trace() -> Trace {
-        let token = |id: u32, text: &str| Token { id, text: text.into(), bytes: None };
+        let token = |id: u32, text: &str| Token { id, text: text.into(), ..Token::default() };
         Trace {
             tokens: vec![token(7, "a"), token(8, " b")],
             layers: vec![layer()],

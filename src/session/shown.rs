@@ -18,6 +18,6 @@ pub fn guesses(logits: &Logits<'_>, tokenizer: Option<&Tokenizer>) -> Vec<Guess>
 pub fn tokens(ids: &[u32], from: usize, tokenizer: Option<&Tokenizer>) -> Vec<Token> {
     match tokenizer {
         Some(tokenizer) => tokenizer.tokens(ids, from),
-        None => ids[from..].iter().map(|&id| Token { id, text: format!("<{id}>"), bytes: None }).collect(),
+        None => ids[from..].iter().map(|&id| Token { id, text: format!("<{id}>"), ..Token::default() }).collect(),
     }
 }

@@ -12,6 +12,8 @@
 //! ```
 
 mod charsmap;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod chat;
 mod file;
 mod guard;
 mod parts;
@@ -25,7 +27,7 @@ pub use token::Token;
 use crate::error::{Error, Result};
 use guard::guarded;
 use parts::{Parts, TOO_LONG};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Tokenizer {
     inner: Parts,
     bytes: HashMap<u32, Vec<u8>>,
+    /// Ids of control tokens.
+    control: HashSet<u32>,
     /// Ids of the model's vocabulary for which the tokenizer has no token.
     nameless: Vec<u32>,
     /// Set where a pattern takes too long in a normalizer.
@@ -63,6 +67,7 @@ impl Tokenizer {
                 "gives \"{token}\" the id {id}, but the model's vocab_size is {vocabulary}; use the model's own file"
             )));
         }
+        let control = special.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
         let bytes = vocab.into_iter().map(|(token, id)| match special.contains_key(&id) {
             true => (id, token.into_bytes()),
             false => (id, pieces::token_bytes(&token, alphabet)),
@@ -70,14 +75,24 @@ impl Tokenizer {
         let bytes: HashMap<_, _> = bytes.collect();
         let nameless: Vec<u32> = (0..vocabulary as u32).filter(|id| !bytes.contains_key(id)).collect();
         let nameless = if nameless.len() == vocabulary { Vec::new() } else { nameless };
-        Ok(Self { inner, bytes, nameless, failed })
+        Ok(Self { inner, bytes, control, nameless, failed })
     }
 
-    /// The ids of `text`, with the byte offset where each token ends.
+    /// The ids of `text`, with the byte offset where each token ends. Control tokens that the tokenizer adds around a
+    /// text end where the text before them ends; control tokens within the text are those that it names.
     pub fn encode(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
+        self.encoded(text, true)
+    }
+
+    /// The ids of a text that has all control tokens, as a chat template writes it.
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.encoded(text, false)?.0)
+    }
+
+    fn encoded(&self, text: &str, around: bool) -> Result<(Vec<u32>, Vec<usize>)> {
         let wrong = |why: String| Error::Input(format!("the text could not be tokenized ({why})"));
         self.failed.store(false, Ordering::Relaxed);
-        let encoding = guarded(|| self.inner.encode(text, true))
+        let encoding = guarded(|| self.inner.encode(text, around))
             .map_err(|panic| wrong(format!("{PANICKED}: {panic}; change the text, or tokenizer.json")))?
             .map_err(|e| wrong(e.to_string()))?;
         if self.failed.load(Ordering::Relaxed) {
@@ -113,8 +128,8 @@ impl Tokenizer {
     pub fn tokens(&self, ids: &[u32], from: usize) -> Vec<Token> {
         let mut pieces = Pieces::default();
         let shown = ids.iter().map(|&id| match self.bytes.get(&id) {
-            Some(bytes) => pieces.push(id, bytes),
-            None => Token { id, text: self.show(id), bytes: Some(Vec::new()) },
+            Some(bytes) => Token { control: self.control.contains(&id), ..pieces.push(id, bytes) },
+            None => Token { id, text: self.show(id), bytes: Some(Vec::new()), control: false },
         });
         shown.skip(from).collect()
     }

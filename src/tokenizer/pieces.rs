@@ -35,7 +35,7 @@ impl Pieces {
             }
         }
         let bytes = (text.as_bytes() != bytes).then(|| bytes.to_vec());
-        Token { id, text, bytes }
+        Token { id, text, bytes, control: false }
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
         let mut pieces = Pieces::default();
         let token = |id, text: &str, bytes: &[u8]| {
             let bytes = (text.as_bytes() != bytes).then(|| bytes.to_vec());
-            Token { id, text: text.into(), bytes }
+            Token { id, text: text.into(), bytes, control: false }
         };
         assert_eq!(pieces.push(1, &[0xFF, b'x']), token(1, "x", &[0xFF, b'x']));
         assert_eq!(pieces.push(2, &[0xE4]), token(2, "", &[0xE4]));

@@ -12,4 +12,14 @@ pub struct Token {
     pub text: String,
     /// The token's own bytes, where they differ from `text` (tokens that are a part of a character).
     pub bytes: Option<Vec<u8>>,
+    /// Whether it is a control token, such as the beginning of a text or the end of a turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control: bool,
+}
+
+impl Token {
+    /// Bytes of the text that it stands for; none for a control token.
+    pub fn text_bytes(&self) -> usize {
+        if self.control { 0 } else { self.text.len() }
+    }
 }

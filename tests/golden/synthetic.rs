@@ -149,6 +149,7 @@ fn model(size: Size) -> Model {
         config: config.to_string().into_bytes(),
         tokenizer: None,
         generation: None,
+        chat: None,
         weights: vec![("model.safetensors".into(), Rc::new(checkpoint(size)))],
     };
     Model::new(&files).unwrap()

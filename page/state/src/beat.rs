@@ -202,7 +202,7 @@ mod tests {
     use moescope::routing::{LayerTrace, Token};
 
     fn trace(tokens: usize) -> Trace {
-        let token = |id| Token { id, text: format!("t{id}"), bytes: None };
+        let token = |id| Token { id, text: format!("t{id}"), ..Token::default() };
         let tokens = (0..tokens as u32).map(token).collect();
         Trace { tokens, layers: vec![LayerTrace::new(0, 4, 2)], ..Trace::default() }
     }

@@ -14,7 +14,7 @@ use moescope::routing::lens::{LayerLens, TriedSets};
 use moescope::routing::{Limit, Policy, Setting, Trace};
 use moescope::session::{ByChoices, Lens, Session, choices_sweep, sweep_point};
 use moescope::shape::own_settings;
-use moescope::tokenizer::Tokenizer;
+use moescope::tokenizer::{Token, Tokenizer};
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
@@ -230,7 +230,7 @@ impl Desk {
         if ids.len() < 2 {
             return Err(Error::Input("type a text first: the loss needs at least two tokens".into()));
         }
-        let bytes = self.tokenizer()?.tokens(&ids, 1).iter().map(|token| token.text.len()).sum();
+        let bytes = self.tokenizer()?.tokens(&ids, 1).iter().map(Token::text_bytes).sum();
         Ok((ids, bytes))
     }
 

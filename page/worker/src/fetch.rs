@@ -52,7 +52,7 @@ pub async fn model_files<'a>(
     let weights: Vec<_> =
         weights?.into_iter().map(|(name, answer)| (name, answer, Rc::new(Arriving::default()))).collect();
     let contents = weights.iter().map(|(name, _, content)| (name.clone(), content.clone() as Bytes)).collect();
-    let files = ModelFiles { name: place.name(), config, tokenizer, generation, weights: contents };
+    let files = ModelFiles { name: place.name(), config, tokenizer, generation, chat: None, weights: contents };
     Ok((files, bring(place, weights, progress).boxed_local()))
 }
 

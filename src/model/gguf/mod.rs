@@ -33,18 +33,20 @@ pub async fn model_files(name: String, weights: Vec<(String, Bytes)>) -> Result<
     let factors = factors(file, &header, &**content).await?;
     let config = config::translated(file, &header, factors)?;
     let tokenizer = tokenizer::translated(file, &header.metadata)?;
+    let chat = tokenizer::chat(&header.metadata).map(|json| serde_json::to_vec(&json).expect("it is plain data"));
     let config = serde_json::to_vec(&config).expect("it is plain data");
     let tokenizer = tokenizer.map(|json| serde_json::to_vec(&json).expect("it is plain data"));
-    Ok(ModelFiles { name, config, tokenizer, generation: None, weights })
+    Ok(ModelFiles { name, config, tokenizer, generation: None, chat, weights })
 }
 
 /// The most factors of rotary positions: one for each pair of a head's dimensions.
 const MOST_FACTORS: usize = 4096;
 
-/// Waits for the factors of the rotary positions in the tensor [`names::FACTORS`], and reads them; `None` where there
-/// is no such tensor.
+/// Waits for the factors of the rotary positions in the tensor [`names::factors_of`], and reads them; `None` where
+/// there is no such tensor.
 async fn factors(file: &str, header: &Header<'_>, content: &dyn Content) -> Result<Option<Vec<f32>>> {
-    let Some(tensor) = header.tensors.iter().find(|tensor| tensor.name == names::FACTORS) else { return Ok(None) };
+    let name = names::factors_of(header);
+    let Some(tensor) = header.tensors.iter().find(|tensor| Some(&*tensor.name) == name) else { return Ok(None) };
     let wrong = |why: &str| Error::model(format!("{file}, tensor {}", tensor.name), why);
     if tensor.dtype != Some(Dtype::F32) || tensor.shape.iter().product::<usize>() > MOST_FACTORS {
         return Err(wrong("must hold a number in F32 for each pair of a head's dimensions"));

@@ -46,6 +46,17 @@ pub fn translated(file: &str, metadata: &Metadata) -> Result<Option<Value>> {
     }
 }
 
+/// What the file says about conversations, by the keys of `tokenizer_config.json`.
+pub fn chat(metadata: &Metadata) -> Option<Value> {
+    let template = metadata.text("tokenizer.chat_template")?;
+    let texts = metadata.texts("tokenizer.ggml.tokens").unwrap_or_default();
+    let token = |kind: &str| {
+        let id = metadata.size(&format!("tokenizer.ggml.{kind}_token_id"));
+        id.and_then(|id| texts.get(id)).map_or(Value::Null, |text| Value::from(&**text))
+    };
+    Some(json!({"chat_template": template, "bos_token": token("bos"), "eos_token": token("eos")}))
+}
+
 fn wrong(file: &str, why: impl Into<String>) -> Error {
     Error::model(format!("{file}, metadata"), why)
 }

@@ -305,7 +305,7 @@ fn shape(model: &ModelInfo, trace: &Trace) -> String {
 /// Total loss over the text's bytes, without the first token: the bits per byte that a compressor with this model
 /// needs.
 pub fn bits_per_byte(trace: &Trace) -> Option<f64> {
-    let bytes: usize = trace.tokens.iter().skip(1).map(|token| token.text.len()).sum();
+    let bytes: usize = trace.tokens.iter().skip(1).map(|token| token.text_bytes()).sum();
     let bits: f64 = trace.surprise.iter().skip(1).map(|bits| f64::from(*bits)).sum();
     (bytes > 0 && trace.surprise.len() == trace.len()).then(|| bits / bytes as f64)
 }

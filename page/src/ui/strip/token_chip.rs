@@ -62,6 +62,8 @@ pub struct Chip {
     pub change: Option<f32>,
     /// The visitor sent it to an expert, in the layer shown or in any.
     pub sent: bool,
+    /// Whether it is a control token, which is no part of the text.
+    pub control: bool,
     /// How much each head of the layer shown looks at it from the chosen token, in percent; empty where none does.
     pub heads: Vec<u8>,
 }
@@ -108,6 +110,7 @@ impl Chip {
             (self.text.is_empty(), " piece"),
             (!self.heads.is_empty(), " looked-at"),
             (self.sent, " sent"),
+            (self.control, " control"),
         ];
         flags.iter().filter(|(on, _)| *on).for_each(|(_, name)| class += name);
         class
@@ -174,6 +177,7 @@ impl Chip {
         };
         let text = quoted(&self.text, self.bytes.as_deref());
         let reads = t!("strip.token", text = text, position = self.position, reads = spoken);
+        let reads = if self.control { format!("{reads}; {}", t!("strip.control")) } else { reads };
         let reads = if self.sent { format!("{reads}; {}", t!("strip.sent")) } else { reads };
         match self.heads.iter().enumerate().max_by_key(|(_, percent)| **percent) {
             Some((head, percent)) => {

@@ -288,6 +288,7 @@ fn chip(props: &TokenStripProps, heads: &BTreeMap<usize, Heads>, position: usize
         alike: !selected && (chosen == Some(token.id) || props.found.get(position) == Some(&true)),
         in_tab_order: tab_stop == Some(position),
         change: props.change.as_ref().and_then(|effect| effect.change.get(position).copied()),
+        control: token.control,
         sent: is_sent(&props.policy, one_layer(props.layer), position),
         heads: heads.get(&position).map_or_else(Vec::new, |heads| heads.iter().map(|x| (x * 100.0) as u8).collect()),
     }
