@@ -7,6 +7,7 @@ use moescope::model::{Model, gguf};
 use moescope::routing::Policy;
 use moescope::session::Session;
 use moescope::tokenizer::Tokenizer;
+use moescope::tokenizer::chat::{ChatTemplate, Message};
 use serde_json::{Value, json};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
@@ -281,33 +282,48 @@ fn damaged_files_are_errors() {
     let cases = std::env::var("MOESCOPE_DAMAGES").ok().and_then(|count| count.parse().ok()).unwrap_or(6000);
     let seed = std::env::var("MOESCOPE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x9e37_79b9);
     let mut chance = Chance(seed);
-    let models = ["basic", "llama", "sigmoid-bias", "hierarchical", "fused"].map(fixture);
-    let configs = models.each_ref().map(|files| serde_json::from_slice::<Value>(&files.config).unwrap());
-    let whole = content(&models[0]);
-    let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
-    let head: Value = serde_json::from_slice(&whole[8..header]).unwrap();
+    let names = ["basic", "gpt-oss-mxfp4", "granitehybrid", "llama", "sigmoid-bias", "hierarchical", "fused", "afmoe"];
+    let more = ["deepseek-v3", "lfm2-moe", "hunyuan", "phimoe", "ernie", "smollm3"];
+    let models: Vec<ModelFiles> = names.into_iter().chain(more).map(fixture).collect();
+    let config = |files: &ModelFiles| serde_json::from_slice::<Value>(&files.config).unwrap();
+    let configs: Vec<Value> = models.iter().map(config).collect();
+    // Weights, with the length of the header and the header.
+    let split = |files: &ModelFiles| {
+        let whole = content(files);
+        let header = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+        let head: Value = serde_json::from_slice(&whole[8..header]).unwrap();
+        (whole, header, head)
+    };
+    let weights: Vec<(Vec<u8>, usize, Value)> = models[..3].iter().map(split).collect();
     let index = json!({"metadata": {"total_size": 9}, "weight_map": {"a": "x.safetensors", "b": "y.safetensors"}});
     let policy = json!([{"off": [1], "force": [2], "swap": [[3, 4]], "top_k": 2, "temperature": 0.5, "noise": 0.1,
         "bias": [0, 0, 0, 0, 0, 0, 0, 1], "tokens": [0, 4], "layers": [0, 1], "seed": 3, "capacity_factor": 1.5,
         "overflow": "next-best", "renormalise": true, "gate": "noisy-top-k"}, {"gate": "expert-choice"}]);
-    let gguf = |name| std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf").join(name)).unwrap();
-    let ggufs = ["llama.gguf", "families/qwen2-moe.gguf", "families/granitemoe.gguf"].map(gguf);
+    let gguf = |name: &str| std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf").join(name)).unwrap();
+    let families = ["qwen2-moe", "granitemoe", "deepseek-v3", "granitehybrid", "phimoe", "gpt-oss"];
+    let ggufs: Vec<Vec<u8>> = std::iter::once(gguf("llama.gguf"))
+        .chain(families.iter().map(|name| gguf(&format!("families/{name}.gguf"))))
+        .collect();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chat.json");
+    let templates: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     assert!(ggufs.iter().all(|gguf| run_gguf(gguf.clone())), "whole");
     let (tokenizers, model) = (tokenizers(), Model::new(&models[0]).unwrap());
     let engine = Engine::cpu(&model).unwrap();
     tokenizers.iter().for_each(|json| assert!(read(&serde_json::to_vec(json).unwrap()), "whole: {json}"));
     assert!(models.iter().all(run), "whole");
-    let mut opened = [0; 6];
+    let mut opened = [0; 7];
     for case in 0..cases {
-        let (kind, before, start) = (case % 6, NOW.load(Ordering::Relaxed), Instant::now());
+        let (kind, before, start) = (case % 7, NOW.load(Ordering::Relaxed), Instant::now());
         MOST.store(before, Ordering::Relaxed);
         let mut input = 0;
         let mut weighed = |bytes: &Vec<u8>| input = bytes.len();
         opened[kind] += usize::from(match kind {
             0 => {
-                let mut bytes = whole.clone();
+                let n = case / 7 % weights.len();
+                let (whole, header, head) = &weights[n];
+                let (mut bytes, header) = (whole.clone(), *header);
                 if chance.below(2) == 0 {
-                    let damaged = chance.damaged(&head);
+                    let damaged = chance.damaged(head);
                     bytes = [&(damaged.len() as u64).to_le_bytes(), damaged.as_slice(), &whole[header..]].concat();
                 } else {
                     let mut start = bytes.drain(..header + 8).collect();
@@ -315,7 +331,7 @@ fn damaged_files_are_errors() {
                     bytes.splice(..0, start);
                 }
                 weighed(&bytes);
-                run(&ModelFiles { weights: vec![("model.safetensors".into(), Rc::new(bytes))], ..fixture("basic") })
+                run(&ModelFiles { weights: vec![("model.safetensors".into(), Rc::new(bytes))], ..fixture(names[n]) })
             }
             1 => shards(&chance.damaged(&index)).is_ok(),
             2 => {
@@ -323,11 +339,11 @@ fn damaged_files_are_errors() {
                 let config = chance.damaged(&configs[n]);
                 let files = &models[n];
                 let (name, weights) = (files.name.clone(), files.weights.clone());
-                run(&ModelFiles { name, config, tokenizer: None, generation: None, weights })
+                run(&ModelFiles { name, config, tokenizer: None, generation: None, chat: None, weights })
             }
             3 => {
                 // Of a header of 3 KB a few bytes; or of all.
-                let mut bytes = ggufs[case / 6 % ggufs.len()].clone();
+                let mut bytes = ggufs[case / 7 % ggufs.len()].clone();
                 if chance.below(4) > 0 {
                     let mut start = bytes.drain(..3200).collect();
                     chance.bytes(&mut start);
@@ -342,6 +358,16 @@ fn damaged_files_are_errors() {
                 let json = chance.damaged(&tokenizers[chance.0 as usize % tokenizers.len()]);
                 weighed(&json);
                 read(&json)
+            }
+            5 => {
+                let mut json = templates[case / 7 % 8].clone();
+                let mut template = json["template"].as_str().unwrap().as_bytes().to_vec();
+                chance.bytes(&mut template);
+                json["chat_template"] = String::from_utf8_lossy(&template).into();
+                weighed(&template);
+                let message = Message { role: "user", content: "a\nb" };
+                let template = ChatTemplate::new(&serde_json::to_vec(&json).unwrap());
+                template.and_then(|template| template.render(&[message])).is_ok()
             }
             _ => {
                 let json = chance.damaged(&policy);
@@ -364,7 +390,9 @@ fn damaged_files_are_errors() {
         assert!(memory < 2 * input + 200_000_000, "case {case}: {memory} bytes for {input}");
         assert!(start.elapsed() < Duration::from_secs(20), "case {case} took {:?}", start.elapsed());
     }
-    println!("{cases} cases; opened all the same, of weights, index, config, GGUF, tokenizer, policy: {opened:?}");
+    println!(
+        "{cases} cases; opened all the same, of weights, index, config, GGUF, tokenizer, template, policy: {opened:?}"
+    );
     assert!(
         opened.iter().all(|count| *count > 0),
         "nothing opens: the damage is too much to say anything ({opened:?})"
