@@ -19,6 +19,7 @@ pub mod embed;
 pub mod expert_ffn;
 pub mod gate;
 pub mod gate_rows;
+pub mod head_linear;
 pub mod int8;
 pub mod layer_norm;
 pub mod linear;
@@ -39,7 +40,7 @@ pub mod softmax;
 pub mod stored;
 
 /// The names of all kernels; each has a shader, a twin and a parity case.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 22] = [
     "attention",
     "combine",
     "convolve",
@@ -50,6 +51,7 @@ pub const NAMES: [&str; 21] = [
     "expert_ffn",
     "gate",
     "gate_rows",
+    "head_linear",
     "layer_norm",
     "linear",
     "lm_head",

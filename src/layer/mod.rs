@@ -20,5 +20,7 @@ mod operation;
 mod program;
 
 pub use fuse::fuse;
-pub use operation::{CacheSide, Combine, Copy, Ffn, GateRows, NormOf, NormRows, Operation, Product, Rows, Target};
+pub use operation::{
+    CacheSide, Combine, Copy, Ffn, GateRows, HeadProduct, NormOf, NormRows, Operation, Product, Rows, Target,
+};
 pub use program::{Program, plain, program, widths};

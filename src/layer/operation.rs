@@ -17,8 +17,8 @@ pub enum Rows {
     KeyDown,
     /// The part of the keys that all heads share.
     KeyShared,
-    /// Keys and values of all heads.
-    KeyValue,
+    /// What heads make of their queries for the narrow row of keys, or of the narrow row for their values.
+    ByHead,
     /// The gates of the mixer's output.
     Gates,
     /// The residual stream, while what is to be added to it is computed in its place.
@@ -41,6 +41,8 @@ pub enum Operation {
     Norm(NormOf),
     /// Multiplies rows by a matrix.
     Product(Product),
+    /// Multiplies each head's part of rows by a matrix of its own.
+    HeadProduct(HeadProduct),
     /// Norms parts of rows in place.
     NormRows(NormRows),
     /// Rotates parts of rows by their positions and copies them to where attention reads them.
@@ -106,6 +108,27 @@ pub struct Product {
     /// Numbers of a row of `from`.
     pub inputs: usize,
     /// Numbers of a row of the product.
+    pub outputs: usize,
+}
+
+/// For each head `h`: `to[h] = W_h from[h]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadProduct {
+    /// The matrices.
+    pub matrix: MatrixName,
+    /// What is multiplied.
+    pub from: Rows,
+    /// Numbers of a row of `from`.
+    pub row: usize,
+    /// Numbers of `from` from one head's part to the next.
+    pub stride: usize,
+    /// Where the products go, one head's after the other.
+    pub to: Rows,
+    /// Heads.
+    pub heads: usize,
+    /// Numbers of a head's part that are multiplied, its first ones.
+    pub inputs: usize,
+    /// Numbers of a head's product.
     pub outputs: usize,
 }
 

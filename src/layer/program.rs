@@ -1,7 +1,9 @@
 //! Turns a layer's description into its operations.
 
 use super::fuse::fuse;
-use super::operation::{CacheSide, Combine, Copy, Ffn, GateRows, NormOf, NormRows, Operation, Product, Rows, Target};
+use super::operation::{
+    CacheSide, Combine, Copy, Ffn, GateRows, HeadProduct, NormOf, NormRows, Operation, Product, Rows, Target,
+};
 use crate::kernels::copy_heads::Heads;
 use crate::shape::{
     Architecture, AttentionShape, HeadNorm, LayerShape, MatrixName, Mixer, StateSpaceShape, VectorName,
@@ -45,6 +47,10 @@ pub fn widths(a: &Architecture) -> [usize; Rows::COUNT] {
                     }
                 }
                 Operation::Copy(Copy { heads, to: CacheSide::Rows(to), to_dim, .. }) => hold(*to, heads.count * to_dim),
+                Operation::HeadProduct(HeadProduct { from, row, to, heads, outputs, .. }) => {
+                    hold(*from, *row);
+                    hold(*to, heads * outputs);
+                }
                 Operation::Hold => hold(Rows::Held, a.hidden),
                 _ => {}
             }
@@ -108,7 +114,21 @@ fn attention_operations(a: &Architecture, s: &AttentionShape, residual: f32) -> 
         operations.push(Operation::GateRows(GateRows { from: Rows::Gates, row: width, width, silu: false }));
     }
     let output = Target::Residual(residual);
-    operations.push(product(MatrixName::Output, Rows::Mixed, output, s.output_width(), a.hidden));
+    let mut from = Rows::Mixed;
+    if let Some(latent) = &s.latent {
+        from = Rows::ByHead;
+        operations.push(Operation::HeadProduct(HeadProduct {
+            matrix: MatrixName::ValueUp,
+            from: Rows::Mixed,
+            row: s.output_width(),
+            stride: latent.rank,
+            to: from,
+            heads: s.heads,
+            inputs: latent.rank,
+            outputs: latent.value_dim,
+        }));
+    }
+    operations.push(product(MatrixName::Output, from, output, s.projected_width(), a.hidden));
     operations
 }
 
@@ -171,8 +191,8 @@ fn projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
 /// Queries, keys and values of a latent attention.
 fn latent_projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
     let Some(latent) = &s.latent else { return Vec::new() };
-    let own = s.head_dim - latent.shared;
-    let queries = s.query_width();
+    let (own, rank, shared) = (latent.own, latent.rank, latent.shared);
+    let (stride, row) = (own + shared, s.heads * (own + shared));
     let narrow = |rows, width, scale| {
         Operation::NormRows(NormRows { rows, row: width, offset: 0, count: 1, width, scale, eps: latent.eps })
     };
@@ -186,30 +206,37 @@ fn latent_projections(a: &Architecture, s: &AttentionShape) -> Vec<Operation> {
         }
         None => (Rows::Normed, a.hidden),
     };
-    let of_head = own + s.value_dim;
     operations.extend([
-        product(MatrixName::Query, from, Target::Rows(Rows::Projected), inputs, queries),
-        product(MatrixName::KeyDown, Rows::Normed, Target::Rows(Rows::KeyDown), a.hidden, latent.rank),
-        narrow(Rows::KeyDown, latent.rank, VectorName::KeyDownNorm),
-        product(MatrixName::KeyShared, Rows::Normed, Target::Rows(Rows::KeyShared), a.hidden, latent.shared),
-        product(MatrixName::KeyValue, Rows::KeyDown, Target::Rows(Rows::KeyValue), latent.rank, s.kv_heads * of_head),
+        product(MatrixName::Query, from, Target::Rows(Rows::Projected), inputs, row),
+        product(MatrixName::KeyDown, Rows::Normed, Target::Rows(Rows::KeyDown), a.hidden, rank),
+        narrow(Rows::KeyDown, rank, VectorName::KeyDownNorm),
+        product(MatrixName::KeyShared, Rows::Normed, Target::Rows(Rows::KeyShared), a.hidden, shared),
+        Operation::HeadProduct(HeadProduct {
+            matrix: MatrixName::KeyUp,
+            from: Rows::Projected,
+            row,
+            stride,
+            to: Rows::ByHead,
+            heads: s.heads,
+            inputs: own,
+            outputs: rank,
+        }),
     ]);
-    let (dim, count, row) = (s.head_dim, s.kv_heads, s.kv_heads * of_head);
-    let of_keys = Heads { row, offset: 0, stride: of_head, count, dim: own, turned: (0, 0), interleaved: false };
-    let interleaved = interleaved(s);
+    // The rotary dimensions are counted from a head's first; these begin at `rank`.
     let (first, turning) = turned(s);
-    let queries =
-        Heads { row: queries, stride: dim, count: s.heads, dim, turned: (first, turning), interleaved, ..of_keys };
-    // The rotary dimensions are counted from a head's first; these begin at `own`.
-    let turned = (first.saturating_sub(own), turning);
-    let shared = Heads { row: latent.shared, stride: 0, dim: latent.shared, turned, interleaved, ..of_keys };
-    let values = Heads { offset: own, dim: s.value_dim, ..of_keys };
+    let turned = (first.saturating_sub(rank), turning);
+    let interleaved = interleaved(s);
+    let plain = |row, count, dim| Heads { row, offset: 0, stride: dim, count, dim, turned: (0, 0), interleaved: false };
+    let of_queries = Heads { row, offset: own, stride, count: s.heads, dim: shared, turned, interleaved };
+    let of_keys = Heads { turned, interleaved, ..plain(shared, 1, shared) };
+    let (dim, narrow) = (s.head_dim, plain(rank, 1, rank));
     let copy = |from, heads, to, at, to_dim| Operation::Copy(Copy { from, heads, to, at, to_dim });
     operations.extend([
-        copy(Rows::Projected, queries, CacheSide::Queries, 0, dim),
-        copy(Rows::KeyValue, of_keys, CacheSide::Keys, 0, dim),
-        copy(Rows::KeyShared, shared, CacheSide::Keys, own, dim),
-        copy(Rows::KeyValue, values, CacheSide::Values, 0, s.value_dim),
+        copy(Rows::ByHead, plain(s.heads * rank, s.heads, rank), CacheSide::Queries, 0, dim),
+        copy(Rows::Projected, of_queries, CacheSide::Queries, rank, dim),
+        copy(Rows::KeyDown, narrow, CacheSide::Keys, 0, dim),
+        copy(Rows::KeyShared, of_keys, CacheSide::Keys, rank, dim),
+        copy(Rows::KeyDown, narrow, CacheSide::Values, 0, rank),
     ]);
     operations
 }

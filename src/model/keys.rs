@@ -143,9 +143,9 @@ impl<'a> Keys<'a> {
 
     /// Rejects any value of `key` besides `only`, as JSON writes it; the key may be missing.
     pub fn only(&self, key: &str, only: &str) -> Result<()> {
-        match self.get(key).filter(|value| value.to_string() != only) {
+        match self.get(key).map(|value| (value, value.to_string())).filter(|(_, written)| written != only) {
             None => Ok(()),
-            Some(value) => Err(wrong(format!("{key} is {}; only {only} is known in this family", short(value)))),
+            Some((value, _)) => Err(wrong(format!("{key} is {}; only {only} is known in this family", short(value)))),
         }
     }
 

@@ -81,6 +81,12 @@ impl<'a> Tensor<'a> {
         if self.dtype.is_block() { Self { dtype: Dtype::F32, ..self } } else { self }
     }
 
+    /// Its transpose, row by row.
+    pub fn transposed(self) -> Self {
+        let view = Some(View { first: 0, row_step: 1, col_step: self.cols });
+        Self { rows: self.cols, cols: self.rows, view, ..self.single() }
+    }
+
     /// The same tensor with each number changed by `map`, in f32.
     pub fn mapped(self, map: fn(f32) -> f32) -> Self {
         Self { dtype: Dtype::F32, map: Some(map), ..self }
@@ -119,10 +125,10 @@ impl<'a> Tensor<'a> {
             return Err(cut_off(file));
         }
         // Several views may share a range, whose bytes can be taken only once.
-        if let Some(scales) = scales {
-            if scales.content.arrived(scales.range.end).await < scales.range.end {
-                return Err(cut_off(file));
-            }
+        if let Some(scales) = scales
+            && scales.content.arrived(scales.range.end).await < scales.range.end
+        {
+            return Err(cut_off(file));
         }
         let is_last = view.is_none() && scales.as_ref().is_none_or(|scales| scales.first + 1 == scales.step);
         let bytes = if once && is_last { content.take(range.clone()) } else { content.read(range.clone()) };
@@ -327,7 +333,8 @@ impl Tensors {
             of_it.map(|e| e.range.len()).sum()
         };
         let common = Dtype::ALL.into_iter().rev().max_by_key(|&d| bytes(d, false)).expect("there are formats");
-        let packed: usize = self.entries.values().filter(|e| e.kind == BYTES).map(|e| e.range.len()).sum();
+        let packed = self.entries.iter().filter(|(name, entry)| is_packed(name, entry));
+        let packed: usize = packed.map(|(_, e)| e.range.len()).sum();
         match bytes(Dtype::Bf16, true) {
             float8 if float8 > bytes(common, false).max(packed) => "f8_e4m3".to_owned(),
             _ if packed > bytes(common, false) => Dtype::Mxfp4.name(),
@@ -337,7 +344,8 @@ impl Tensors {
 
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
-        self.entries.values().filter(|e| e.dtype.is_some() || e.kind == BYTES).map(|e| e.range.len() as u64).sum()
+        let weights = self.entries.iter().filter(|(name, entry)| entry.dtype.is_some() || is_packed(name, entry));
+        weights.map(|(_, e)| e.range.len() as u64).sum()
     }
 
     /// Whether there is a tensor called `name`.
@@ -493,6 +501,11 @@ impl Tensors {
 
 /// The kind of tensors of bytes in safetensors.
 const BYTES: &str = "U8";
+
+/// Whether a tensor of bytes holds blocks or scales of MXFP4.
+fn is_packed(name: &str, entry: &Entry) -> bool {
+    entry.kind == BYTES && (name.ends_with("_blocks") || name.ends_with("_scales"))
+}
 
 /// More tensors than any model has; a damaged header might list many more.
 const MOST_TENSORS: usize = 1 << 19;

@@ -47,6 +47,10 @@ pub enum HeadNorm {
 
 /// Latent attention (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1): keys and values are products of a narrow row, and
 /// all heads share one rotated part of the keys.
+///
+/// The cache has the narrow row and the rotated part instead of the keys and values of all heads: `q . (K c)` is
+/// `(K^T q) . c`, and `sum w (V c)` is `V (sum w c)`. The shape of the attention itself is therefore that of one
+/// key/value head whose keys have `rank + shared` numbers and whose values are their first `rank`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentShape {
     /// Width of the row that queries come from; none where they come from the residual stream.
@@ -55,6 +59,10 @@ pub struct LatentShape {
     pub rank: usize,
     /// The number of a key's last dimensions that all heads share; only these are rotated.
     pub shared: usize,
+    /// The number of a key's other dimensions.
+    pub own: usize,
+    /// Width of a head of values.
+    pub value_dim: usize,
     /// Added to the mean square in the norms of the narrow rows.
     pub eps: f32,
 }
@@ -95,6 +103,11 @@ impl AttentionShape {
         self.heads * self.value_dim
     }
 
+    /// Width of what the output projection reads.
+    pub fn projected_width(&self) -> usize {
+        self.latent.as_ref().map_or(self.output_width(), |latent| self.heads * latent.value_dim)
+    }
+
     /// The factor of the scores `q . k`.
     pub fn scale(&self) -> f32 {
         self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt())
@@ -112,7 +125,7 @@ impl AttentionShape {
 
     /// The number of its parameters, and how many of them are scales of norms.
     pub fn parameters(&self, hidden: usize) -> (u64, u64) {
-        let (d, output) = (hidden as u64, self.output_width() as u64);
+        let (d, output) = (hidden as u64, self.projected_width() as u64);
         let mut matrices =
             output * d + if self.output_bias { d } else { 0 } + if self.sinks { self.heads as u64 } else { 0 };
         if self.gated {
@@ -126,8 +139,8 @@ impl AttentionShape {
         match &self.latent {
             None => matrices += self.qkv_rows() as u64 * (d + u64::from(self.bias)),
             Some(latent) => {
-                let (query, rank) = (self.query_width() as u64, latent.rank as u64);
-                let (common, values) = (latent.shared as u64, self.heads * (self.head_dim - latent.shared));
+                let (query, rank) = ((self.heads * (latent.own + latent.shared)) as u64, latent.rank as u64);
+                let (common, values) = (latent.shared as u64, self.heads * latent.own);
                 matrices += match latent.query_rank {
                     Some(query_rank) => query_rank as u64 * (d + query),
                     None => query * d,
@@ -146,7 +159,7 @@ impl AttentionShape {
         if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
             return wrong(format!("num_key_value_heads ({kv_heads}) must divide num_attention_heads ({heads})"));
         }
-        if head_dim == 0 || !head_dim.is_multiple_of(2) {
+        if head_dim == 0 || (!head_dim.is_multiple_of(2) && self.latent.is_none()) {
             return wrong(format!("head_dim is {head_dim}; rotary positions need an even number above 0"));
         }
         if self.value_dim == 0 {

@@ -13,8 +13,10 @@ pub enum MatrixName {
     KeyDown,
     /// The part of the keys that all heads share, from the residual stream.
     KeyShared,
-    /// Keys and values of all heads from the narrow row, head by head.
-    KeyValue,
+    /// For each head: queries to the narrow row of keys, `[rank, own]`.
+    KeyUp,
+    /// For each head: values from the narrow row, `[value_dim, rank]`.
+    ValueUp,
     /// Gate, gate and input of a convolution, from the residual stream, stacked.
     Convolution,
     /// The gates of attention's output, from the residual stream.
@@ -23,6 +25,13 @@ pub enum MatrixName {
     StateSpace,
     /// The output projection to the residual stream.
     Output,
+}
+
+impl MatrixName {
+    /// Whether each head has a matrix of its own.
+    pub fn is_by_head(self) -> bool {
+        matches!(self, Self::KeyUp | Self::ValueUp)
+    }
 }
 
 /// A vector of a layer's mixer.

@@ -37,7 +37,7 @@ const DTYPES: [Dtype; 12] = Dtype::ALL;
 /// Runs the cases of one kernel.
 type Case = fn(&mut Bench, &mut Random);
 
-const CASES: [(&str, Case); 21] = [
+const CASES: [(&str, Case); 22] = [
     ("attention", attention),
     ("combine", combine),
     ("convolve", convolve),
@@ -48,6 +48,7 @@ const CASES: [(&str, Case); 21] = [
     ("expert_ffn", expert_ffn),
     ("gate", gate),
     ("gate_rows", gate_rows),
+    ("head_linear", head_linear),
     ("layer_norm", layer_norm),
     ("linear", linear),
     ("lm_head", lm_head),
@@ -400,6 +401,31 @@ fn gate_rows(bench: &mut Bench, random: &mut Random) {
         let run = run.tokens(0, tokens).read_rows(&gates, row).write_rows(&before, width);
         let out = run.run([(tokens * width).div_ceil(64), 1]);
         bench.same("gate_rows", &out[0].rows(stride, width), &y);
+    }
+}
+
+/// Heads whose parts follow each other or have gaps, with every format; sizes that are no multiple of a panel.
+fn head_linear(bench: &mut Bench, random: &mut Random) {
+    for dtype in DTYPES {
+        for (heads, inputs, outputs, gap, tokens) in
+            some(dtype, [(4, 32, 16, 4, 9), (3, 12, 11, 0, 4), (1, 1, 1, 3, 1)])
+        {
+            let inputs = usize::next_multiple_of(inputs, dtype.block());
+            let (stride, row) = (inputs + gap, heads * (inputs + gap));
+            let matrices: Vec<_> = (0..heads).map(|_| random.matrix(dtype, outputs, inputs)).collect();
+            let stored: Vec<Stored> = matrices.iter().map(|matrix| Stored::as_is(&[matrix.view()])).collect();
+            let (x, mut y) = (random.floats(tokens * row), vec![0.0; tokens * heads * outputs]);
+            kernels::head_linear::head_linear(&x, &stored, &mut y, row, stride, &mut Vec::new());
+            let all = heads * outputs;
+            let run = bench.kernel("head_linear", dtype, Tile::One).constant("ROW", row.next_multiple_of(4));
+            let run = run.constant("HEAD_STRIDE", stride).constant("INPUTS", inputs).constant("OUTPUTS", outputs);
+            let run = run.constant("GROUPS", inputs.div_ceil(4)).constant("HEADS", heads);
+            let run = run.constant("STRIDE", all.next_multiple_of(4)).tokens(0, tokens).read_rows(&x, row);
+            let views: Vec<_> = matrices.iter().map(|matrix| matrix.view()).collect();
+            let run = run.read(&pack::stack(dtype, &views)).write(tokens * all.next_multiple_of(4));
+            let out = run.run([(tokens * all).div_ceil(64), 1]);
+            bench.same("head_linear", &out[0].rows(all.next_multiple_of(4), all), &y);
+        }
     }
 }
 

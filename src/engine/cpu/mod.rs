@@ -20,6 +20,7 @@ use crate::kernels::embed::embed;
 use crate::kernels::expert_ffn::{self, Expert};
 use crate::kernels::gate::{Batch, gate};
 use crate::kernels::gate_rows::gate_rows;
+use crate::kernels::head_linear::head_linear;
 use crate::kernels::layer_norm::layer_norm;
 use crate::kernels::linear::linear_with;
 use crate::kernels::lm_head::lm_head;
@@ -32,7 +33,8 @@ use crate::kernels::settle::{CapacityState, settle};
 use crate::kernels::shared_gate::shared_gate;
 use crate::kernels::stored::Stored;
 use crate::layer::{
-    CacheSide, Combine, Copy, Ffn, GateRows, NormOf, NormRows, Operation, Product, Program, Rows, Target, program,
+    CacheSide, Combine, Copy, Ffn, GateRows, HeadProduct, NormOf, NormRows, Operation, Product, Program, Rows, Target,
+    program,
 };
 use crate::model::files::at_once;
 use crate::model::tensors::arrive;
@@ -67,6 +69,8 @@ struct Layer {
     mixer_norm: Norm,
     /// The mixer's matrices, each with its bias (one number per row, or none).
     matrices: Vec<(MatrixName, Stored, Vec<f32>)>,
+    /// Those that each head has.
+    by_head: Vec<(MatrixName, Vec<Stored>)>,
     vectors: Vec<(VectorName, Vec<f32>)>,
     moe_norm: Norm,
     /// The router: rows of the experts, then of the groups; none for a dense FFN.
@@ -126,6 +130,8 @@ struct Activations {
     shared_weights: Vec<f32>,
     shared_selected: Vec<u32>,
     experts: expert_ffn::Scratch,
+    /// A head's part of rows, and its product.
+    of_head: Vec<f32>,
 }
 
 /// A point within a layer, after which activations can be inspected.
@@ -244,7 +250,7 @@ impl CpuEngine {
         let reserved = room.try_reserve_exact(numbers * positions);
         std::hint::black_box(&room);
         reserved.map_err(|_| {
-            let megabytes = numbers * positions * size_of::<f32>() >> 20;
+            let megabytes = (numbers * positions * size_of::<f32>()) >> 20;
             Error::Input(format!("there is no memory for so long a text ({megabytes} MB more are needed); shorten it"))
         })
     }
@@ -354,6 +360,13 @@ impl CpuEngine {
                 norm.run(&a.x[..tokens * width], normed, eps);
             }
             Operation::Product(product) => a.multiply(product, layer, tokens),
+            Operation::HeadProduct(product) => {
+                let &HeadProduct { matrix, from, row, stride, to, heads, outputs, .. } = product;
+                let mut rows = std::mem::take(&mut a.rows[to as usize]);
+                let (x, y) = (&a.rows[from as usize][..tokens * row], &mut rows[..tokens * heads * outputs]);
+                head_linear(x, layer.by_head(matrix), y, row, stride, &mut a.of_head);
+                a.rows[to as usize] = rows;
+            }
             Operation::NormRows(norm) => {
                 let NormRows { rows, row, offset, count, scale, eps, .. } = *norm;
                 norm_rows(&mut a.rows[rows as usize][..tokens * row], layer.vector(scale), row, offset, count, eps);
@@ -526,8 +539,16 @@ impl Layer {
         let gate = gate_vectors::arriving(ffn).await?;
         let mixer_norm = Norm::arriving(mixer_norm).await?;
         let moe_norm = Norm::arriving(moe_norm).await?;
-        let mut packed_matrices = Vec::new();
+        let (mut packed_matrices, mut by_head) = (Vec::new(), Vec::new());
         for MatrixWeights { name, tensors, bias } in matrices {
+            if name.is_by_head() {
+                let mut heads = Vec::new();
+                for tensor in tensors {
+                    heads.push(packed(pack, &[tensor]).await?);
+                }
+                by_head.push((*name, heads));
+                continue;
+            }
             let weights = packed(pack, &tensors.iter().collect::<Vec<_>>()).await?;
             packed_matrices.push((*name, weights, all_values(bias).await?));
         }
@@ -544,6 +565,7 @@ impl Layer {
             mixer_norm,
             moe_norm,
             matrices: packed_matrices,
+            by_head,
             vectors: named_vectors,
             angles,
         })
@@ -553,6 +575,11 @@ impl Layer {
     fn matrix(&self, name: MatrixName) -> (&Stored, &[f32]) {
         let found = self.matrices.iter().find(|(of, ..)| *of == name);
         found.map(|(_, weights, bias)| (weights, bias.as_slice())).expect("a layer has what its operations ask for")
+    }
+
+    /// The matrices of all heads.
+    fn by_head(&self, name: MatrixName) -> &[Stored] {
+        self.by_head.iter().find(|(of, _)| *of == name).map_or(&[], |(_, heads)| heads)
     }
 
     /// A vector; empty where the layer has none.
@@ -703,6 +730,7 @@ impl Activations {
             shared_weights: vec![1.0; CHUNK],
             shared_selected: ids(1),
             experts: expert_ffn::Scratch::default(),
+            of_head: Vec::new(),
         }
     }
 

@@ -57,7 +57,6 @@ impl CpuEngine {
     /// # Errors
     /// `Input`: the layer has no experts, or too many sets.
     pub fn try_sets(&mut self, n: usize, id: u32, next: u32) -> Result<TriedSets> {
-        let layers = self.memory.len();
         let Some(own) = self.settings.get(n).and_then(|settings| settings.first()).cloned() else {
             return Err(Error::Input(format!("layer {n} has no experts to choose from")));
         };
@@ -87,8 +86,8 @@ impl CpuEngine {
             self.activations.x[..width].copy_from_slice(&attended);
             self.settings[n][0].forced.clone_from(&experts);
             self.mix(n, &ids);
-            for layer in n + 1..layers {
-                self.memory[layer].state.clone_from(&states[layer]);
+            for (layer, state) in states.iter().enumerate().skip(n + 1) {
+                self.memory[layer].state.clone_from(state);
                 self.attend(layer, 1);
                 self.mix(layer, &ids);
             }

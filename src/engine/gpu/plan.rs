@@ -13,7 +13,8 @@ use crate::engine::rewind::KEPT;
 use crate::engine::step::needs_settling;
 use crate::error::Result;
 use crate::layer::{
-    CacheSide, Combine, Copy, Ffn, GateRows, NormOf, NormRows, Operation, Product, Rows, Target, program, widths,
+    CacheSide, Combine, Copy, Ffn, GateRows, HeadProduct, NormOf, NormRows, Operation, Product, Rows, Target, program,
+    widths,
 };
 use crate::shape::{
     Activation, Architecture, Dtype, LayerShape, MatrixName, Mixer, MoeShape, Setting, Settings, VectorName,
@@ -393,6 +394,7 @@ impl<'a> PassBuilder<'a> {
             Operation::Norm(NormOf::Experts) => self.norm(&layer.moe_norm),
             Operation::Norm(NormOf::Next) => self.norm(self.next_norm(n)),
             Operation::Product(product) => self.matrix_product(product, n),
+            Operation::HeadProduct(product) => self.head_product(product, n),
             Operation::NormRows(norm) => self.norm_rows(norm, n),
             Operation::Copy(copy) => self.copy_heads(copy, n),
             Operation::Qkv => self.qkv(n),
@@ -426,6 +428,16 @@ impl<'a> PassBuilder<'a> {
         let buffers = [scratch.of(from), matrix, bias, to];
         let pass = self.product("linear", *dtype, &buffers, panels(outputs), &constants);
         self.passes.push(pass);
+    }
+
+    fn head_product(&mut self, product: &HeadProduct, n: usize) {
+        let &HeadProduct { matrix, from, row, stride, to, heads, inputs, outputs } = product;
+        let ((dtype, matrix), _) = self.weights.layers[n].matrix(matrix);
+        let shapes = [("ROW", padded(row)), ("HEAD_STRIDE", stride), ("INPUTS", inputs), ("GROUPS", groups(inputs))];
+        let more = [("OUTPUTS", outputs), ("HEADS", heads), ("STRIDE", padded(heads * outputs))];
+        let buffers = [self.buffers.scratch.of(from), matrix, self.buffers.scratch.of(to)];
+        let shapes = [shapes.to_vec(), more.to_vec()].concat();
+        self.pass("head_linear", *dtype, &buffers, Grid::Invocations(heads * outputs), &shapes);
     }
 
     fn norm_rows(&mut self, norm: &NormRows, n: usize) {

@@ -54,7 +54,7 @@ macro_rules! kernel {
 }
 
 /// All kernels.
-pub const KERNELS: [Kernel; 21] = [
+pub const KERNELS: [Kernel; 22] = [
     kernel!("attention", Needs::Nothing, &[Read, Read, Read, Read, Write]),
     kernel!("combine", Needs::Reduce, &[Read, Read, Write, Read, Write]),
     kernel!("convolve", Needs::Nothing, &[Read, Read, Read, Write, Write]),
@@ -65,6 +65,7 @@ pub const KERNELS: [Kernel; 21] = [
     kernel!("expert_ffn", Needs::ProductAndTiles, &[Read, Read, Read, Read, Read, Write]),
     kernel!("gate", Needs::WeightsAndChoice, &[Read, Read, Read, Read, Read, Write, Write, Write]),
     kernel!("gate_rows", Needs::Nothing, &[Read, Write]),
+    kernel!("head_linear", Needs::Weights, &[Read, Read, Write]),
     kernel!("layer_norm", Needs::Reduce, &[Read, Read, Read, Write]),
     kernel!("linear", Needs::Product, &[Read, Read, Read, Write]),
     kernel!("lm_head", Needs::Product, &[Read, Read, Read, Write]),

@@ -218,7 +218,8 @@ fn mixer<'a>(
     match mixer {
         Mixer::Attention(s) => {
             let output = format!("{at}.{}", names.output);
-            let output = matrix(tensors, MatrixName::Output, &[(&output, a.hidden)], s.output_width(), s.output_bias)?;
+            let output =
+                matrix(tensors, MatrixName::Output, &[(&output, a.hidden)], s.projected_width(), s.output_bias)?;
             let (mut matrices, vectors) = match &s.latent {
                 None => attention(tensors, a, at, s, names)?,
                 Some(latent) => latent_attention(tensors, a, at, s, latent)?,
@@ -332,15 +333,16 @@ fn latent_attention<'a>(
     latent: &LatentShape,
 ) -> Result<MixerWeights<'a>> {
     let name = |part: &str| format!("{at}.self_attn.{part}");
+    let queries = s.heads * (latent.own + latent.shared);
     let one = |of, part: &str, rows, inputs| matrix(tensors, of, &[(&name(part), rows)], inputs, false);
     let mut vectors = vec![(VectorName::KeyDownNorm, tensors.vector(&name("kv_a_layernorm.weight"), latent.rank)?)];
     let mut matrices = match latent.query_rank {
-        None => vec![one(MatrixName::Query, "q_proj", s.query_width(), a.hidden)?],
+        None => vec![one(MatrixName::Query, "q_proj", queries, a.hidden)?],
         Some(rank) => {
             vectors.push((VectorName::QueryDownNorm, tensors.vector(&name("q_a_layernorm.weight"), rank)?));
             vec![
                 one(MatrixName::QueryDown, "q_a_proj", rank, a.hidden)?,
-                one(MatrixName::Query, "q_b_proj", s.query_width(), rank)?,
+                one(MatrixName::Query, "q_b_proj", queries, rank)?,
             ]
         }
     };
@@ -351,22 +353,27 @@ fn latent_attention<'a>(
     };
     matrices.push(rows(MatrixName::KeyDown, 0..latent.rank)?);
     matrices.push(rows(MatrixName::KeyShared, latent.rank..latent.rank + latent.shared)?);
-    let own = s.head_dim - latent.shared;
-    let keys = name("k_b_proj.weight");
-    matrices.push(match tensors.has(&keys) {
-        false => one(MatrixName::KeyValue, "kv_b_proj", s.kv_heads * (own + s.value_dim), latent.rank)?,
-        // GGUF files have those of keys and values apart, and those of keys transposed.
-        true => {
-            let values = name("v_b_proj.weight");
-            let mut parts = Vec::new();
-            for head in 0..s.kv_heads {
-                parts.push(tensors.columns_of(&keys, [s.kv_heads, latent.rank, own], head, 0, 1)?);
-                let shape = [s.kv_heads, s.value_dim, latent.rank];
-                parts.push(tensors.rows_of(&values, shape, head, 0..s.value_dim)?);
-            }
-            MatrixWeights { name: MatrixName::KeyValue, tensors: parts, bias: Vec::new() }
+    let (up, keys, values) = (name("kv_b_proj.weight"), name("k_b_proj.weight"), name("v_b_proj.weight"));
+    // GGUF files have those of keys and values apart, and those of keys transposed.
+    let apart = tensors.has(&keys);
+    let (of_head, heads) = (latent.own + latent.value_dim, s.heads);
+    let of_keys = |head: usize| match apart {
+        true => tensors.rows_of(&keys, [heads, latent.rank, latent.own], head, 0..latent.rank),
+        false => {
+            let rows = head * of_head..head * of_head + latent.own;
+            Ok(tensors.rows(&up, [heads * of_head, latent.rank], rows)?.transposed())
         }
-    });
+    };
+    let of_values = |head: usize| match apart {
+        true => tensors.rows_of(&values, [heads, latent.value_dim, latent.rank], head, 0..latent.value_dim),
+        false => {
+            let rows = head * of_head + latent.own..(head + 1) * of_head;
+            tensors.rows(&up, [heads * of_head, latent.rank], rows)
+        }
+    };
+    let by_head = |name, tensors: Result<Vec<_>>| Ok(MatrixWeights { name, tensors: tensors?, bias: Vec::new() });
+    matrices.push(by_head(MatrixName::KeyUp, (0..heads).map(of_keys).collect())?);
+    matrices.push(by_head(MatrixName::ValueUp, (0..heads).map(of_values).collect())?);
     Ok((matrices, vectors))
 }
 

@@ -101,12 +101,15 @@ pub fn latent(
 ) -> Result<AttentionShape> {
     let width = |key| keys.needed(key, sizes::HEAD_DIM);
     let (own, shared) = (width("qk_nope_head_dim")?, width("qk_rope_head_dim")?);
-    let rope = Rope { first: own, interleaved, ..rotary::rope(keys, defaults, shared)? };
+    let rank = keys.needed("kv_lora_rank", sizes::HIDDEN)?;
+    let rope = Rope { first: rank, interleaved, ..rotary::rope(keys, defaults, shared)? };
     let head_dim = own + shared;
     let latent = LatentShape {
         query_rank: keys.size("q_lora_rank", sizes::HIDDEN)?,
-        rank: keys.needed("kv_lora_rank", sizes::HIDDEN)?,
+        rank,
         shared,
+        own,
+        value_dim: width("v_head_dim")?,
         eps: 1e-6,
     };
     let given = RopeKeys::of(keys)?;
@@ -119,9 +122,9 @@ pub fn latent(
     }
     Ok(AttentionShape {
         heads: attention.heads,
-        kv_heads: attention.heads,
-        head_dim,
-        value_dim: width("v_head_dim")?,
+        kv_heads: 1,
+        head_dim: rank + shared,
+        value_dim: rank,
         rope: Some(rope),
         scale: Some(scale),
         latent: Some(latent),

@@ -56,7 +56,7 @@ pub fn architecture(config: &Value) -> Result<Architecture> {
             Value::Array(list) if list.len() == layers => list.iter().map(number).collect(),
             one => number(one).map(|n| vec![n; layers]),
         };
-        list.filter(|list| list.iter().all(|n| sizes::INNER.contains(&n.max(&1)))).ok_or_else(|| {
+        list.filter(|list| list.iter().all(|n| sizes::INNER.contains(n.max(&1)))).ok_or_else(|| {
             wrong(format!("{key} is {}; it must be a number, or a list of one for each layer", short(value)))
         })
     };
