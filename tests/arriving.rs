@@ -3,7 +3,7 @@
 
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, poll_fn};
-use moescope::engine::Engine;
+use moescope::engine::{Engine, LogitsOf};
 use moescope::error::{Error, Result};
 use moescope::model::Model;
 use moescope::model::files::{Content, ModelFiles, read_dir};
@@ -208,4 +208,43 @@ fn what_is_wrong_is_said_as_soon_as_it_can_be_seen() {
     }
     let (message, seen) = refusal(&files, [bytes.as_slice(), b"more"].concat());
     assert!(message.contains("bytes too many") && seen == bytes.len() + 4, "{message} {seen}");
+}
+
+/// Offsets of more than 32 bits, in a file with a hole before its weights.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_more_than_4_gb() {
+    use std::io::{Seek, SeekFrom, Write};
+
+    const HOLE: u64 = 4_500_000_000;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("large-file");
+    std::fs::create_dir_all(&directory).unwrap();
+    let basic = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures/basic");
+    std::fs::copy(basic.join("config.json"), directory.join("config.json")).unwrap();
+    let whole = std::fs::read(basic.join("model.safetensors")).unwrap();
+    let start = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&whole[8..start]).unwrap();
+    for (name, tensor) in header.as_object_mut().unwrap() {
+        if name != "__metadata__" {
+            let offsets = tensor["data_offsets"].as_array_mut().unwrap();
+            offsets.iter_mut().for_each(|offset| *offset = (offset.as_u64().unwrap() + HOLE).into());
+        }
+    }
+    header["hole"] = serde_json::json!({"dtype": "U8", "shape": [HOLE], "data_offsets": [0, HOLE]});
+    let header = serde_json::to_vec(&header).unwrap();
+    let path = directory.join("model.safetensors");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(&header).unwrap();
+    file.seek(SeekFrom::Current(HOLE as i64)).unwrap();
+    file.write_all(&whole[start..]).unwrap();
+    drop(file);
+    let logits = |directory: &Path| {
+        let model = Model::new(&read_dir(directory).unwrap()).unwrap();
+        let mut engine = Engine::cpu(&model).unwrap();
+        pollster::block_on(engine.step(&[3, 1, 4], LogitsOf::All)).unwrap().logits
+    };
+    let found = logits(&directory);
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(found, logits(&basic));
 }
