@@ -248,3 +248,30 @@ fn no_number_is_null() {
     assert_eq!(json["tokens"].as_array().unwrap().len(), 4, "truncation cut the text");
     [huge, negative, whole].iter().for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
 }
+
+/// With `--chat` a text is a message, by the template of `chat_template.jinja` or of `tokenizer_config.json`.
+#[test]
+fn a_chat_template_writes_the_text() {
+    let ids = |dir: &std::path::Path, more: &[&str]| {
+        let dir = dir.to_str().unwrap();
+        let trace = trace(&[&["--model", dir, "--engine", "cpu"], more].concat());
+        let tokens = trace["tokens"].as_array().unwrap().clone();
+        tokens.iter().map(|token| token["id"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let dir = model_with_words("chat", |_| ());
+    let config = r#"{"chat_template": "{{ messages[0].content }} w7"}"#;
+    std::fs::write(dir.join("tokenizer_config.json"), config).unwrap();
+    assert_eq!(ids(&dir, &["--text", "w5 w6", "--chat"]), ids(&dir, &["--text", "w5 w6 w7"]));
+    let template = "{{ messages[0].role[:0] }}{{ messages[0].content }} w8";
+    std::fs::write(dir.join("chat_template.jinja"), template).unwrap();
+    assert_eq!(ids(&dir, &["--text", "w5 w6", "--chat"]), ids(&dir, &["--text", "w5 w6 w8"]));
+    let path = dir.to_str().unwrap();
+    let generated = moescope(&["generate", "--model", path, "--text", "w5 w6", "--count", "2", "--chat"]);
+    assert!(generated.status.success());
+    std::fs::write(dir.join("chat_template.jinja"), "{{ raise_exception('no users here') }}").unwrap();
+    let message = refusal(&["trace", "--model", path, "--text", "w5", "--chat"], 1);
+    assert!(message.contains("no users here"), "{message}");
+    let message = refusal(&["trace", "--model", &fixture("basic"), "--text", "w5", "--chat"], 1);
+    assert!(message.contains("have none"), "{message}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
