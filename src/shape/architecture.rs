@@ -91,7 +91,7 @@ impl StateSpaceShape {
 
     /// Numbers that it keeps between two steps: those of the heads, and those of the convolution.
     pub fn kept(&self) -> (usize, usize) {
-        (self.inner() * self.state, (self.positions - 1) * self.channels())
+        (self.inner().saturating_mul(self.state), (self.positions - 1).saturating_mul(self.channels()))
     }
 }
 
@@ -288,14 +288,15 @@ impl Architecture {
     /// 512 MiB.
     pub fn within_memory(self) -> Self {
         const ALWAYS: usize = 4096;
-        const MOST: usize = 512 << 20;
+        const MOST: u64 = 512 << 20;
         let of_position = |layer: &LayerShape| match &layer.mixer {
             Mixer::Attention(s) => s.kv_heads * (s.head_dim + s.value_dim),
             Mixer::Convolution(_) => self.hidden,
             Mixer::StateSpace(_) => 0,
         };
-        let bytes = size_of::<f32>() * self.layers.iter().map(of_position).sum::<usize>();
-        let context = self.context.min(ALWAYS.max(MOST / bytes.max(1)));
+        let numbers: u64 = self.layers.iter().map(|layer| of_position(layer) as u64).sum();
+        let fit = MOST / (size_of::<f32>() as u64 * numbers).max(1);
+        let context = self.context.min(ALWAYS.max(usize::try_from(fit).unwrap_or(usize::MAX)));
         Self { context, ..self }
     }
 

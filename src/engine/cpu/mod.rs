@@ -244,13 +244,13 @@ impl CpuEngine {
             Mixer::Convolution(_) => self.architecture.hidden,
             Mixer::StateSpace(_) => 0,
         };
-        let numbers: usize = self.architecture.layers.iter().map(of_position).sum();
-        let positions = (self.len + tokens).next_multiple_of(BLOCK) - before;
+        let numbers: u64 = self.architecture.layers.iter().map(|layer| of_position(layer) as u64).sum();
+        let numbers = numbers * ((self.len + tokens).next_multiple_of(BLOCK) - before) as u64;
         let mut room: Vec<f32> = Vec::new();
-        let reserved = room.try_reserve_exact(numbers * positions);
+        let reserved = room.try_reserve_exact(usize::try_from(numbers).unwrap_or(usize::MAX));
         std::hint::black_box(&room);
         reserved.map_err(|_| {
-            let megabytes = (numbers * positions * size_of::<f32>()) >> 20;
+            let megabytes = (numbers * size_of::<f32>() as u64) >> 20;
             Error::Input(format!("there is no memory for so long a text ({megabytes} MB more are needed); shorten it"))
         })
     }
@@ -607,10 +607,10 @@ fn working_bytes(a: &Architecture) -> usize {
         let (of_position, states) = match &layer.mixer {
             Mixer::Attention(s) => (s.kv_heads * (s.head_dim + s.value_dim), 0),
             Mixer::Convolution(_) => (a.hidden, 0),
-            Mixer::StateSpace(s) => (0, (1 + KEPT) * (s.kept().0 + s.kept().1)),
+            Mixer::StateSpace(s) => (0, (1 + KEPT as u64) * (s.kept().0 as u64 + s.kept().1 as u64)),
         };
         let moe = &layer.moe;
-        let cache = (a.context.min(BLOCK) as u64) * of_position as u64 + states as u64;
+        let cache = (a.context.min(BLOCK) as u64) * of_position as u64 + states;
         (cache, (CHUNK * moe.choices()) as u64 * (moe.intermediate + a.hidden) as u64)
     };
     let sizes = a.layers.iter().map(layer);

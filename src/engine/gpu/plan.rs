@@ -750,7 +750,10 @@ impl Cache {
             Mixer::Convolution(_) => [padded(a.hidden), 0],
             Mixer::StateSpace(s) => {
                 let (states, tail) = s.kept();
-                let both = || Ok([gpu.zeros("states", states * WORD)?, gpu.zeros("states", tail * WORD)?]);
+                let both = || {
+                    let zeros = |numbers: usize| gpu.zeros("states", numbers.saturating_mul(WORD));
+                    Ok([zeros(states)?, zeros(tail)?])
+                };
                 let [keys, values] = both()?;
                 return Ok(Self { keys, values, kept: (0..KEPT).map(|_| both()).collect::<Result<_>>()? });
             }

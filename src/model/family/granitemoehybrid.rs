@@ -76,9 +76,10 @@ fn state_space(keys: &Keys, hidden: usize) -> Result<StateSpaceShape> {
         Some(value) if *value != "auto" => size("mamba_d_head", 0)?,
         _ => inner / heads,
     };
-    if heads.checked_mul(head_dim) != Some(inner) {
-        let why =
-            format!("mamba_n_heads ({heads}) times mamba_d_head ({head_dim}) is not mamba_expand times hidden_size");
+    if heads.checked_mul(head_dim) != Some(inner) || !sizes::INNER.contains(&inner) {
+        let why = format!(
+            "mamba_n_heads ({heads}) times mamba_d_head ({head_dim}) is not mamba_expand times hidden_size, or too large"
+        );
         return Err(wrong(why));
     }
     Ok(StateSpaceShape {
