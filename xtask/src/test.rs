@@ -1,15 +1,15 @@
 //! Runs all checks and tests, and stops at the first failure.
 //!
 //! All native steps share one target directory and one profile, so nothing is compiled twice. The checks (clippy,
-//! rustdoc) share one set of build results, the tests another.
+//! rustdoc) share one set of build results, the tests another. The site is built beside them.
 
 use crate::setup::{self, TestTools};
-use crate::wasm::Profile;
-use crate::{dist, licences, wasm, workspace};
-use anyhow::{Result, bail};
+use crate::{licences, wasm, workspace};
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The site that the browser tests open.
@@ -35,14 +35,53 @@ pub fn run(filters: &[String]) -> Result<()> {
         Ok(())
     })?;
     let tools = tools.expect("the step before found them");
+    let site = SiteBuild::start()?;
     if filters.is_empty() {
         checks(&mut steps)?;
     } else {
         println!("Only tests named like {}; formatting, lints and documentation are not checked", filters.join(", "));
     }
-    tests(&mut steps, &tools, vocabularies.as_deref(), filters)?;
+    tests(&mut steps, &tools, site, vocabularies.as_deref(), filters)?;
     steps.summary();
     Ok(())
+}
+
+/// The build of the site beside the other steps, which leave a core idle here and there: the site's programs are linked
+/// on one core for minutes.
+struct SiteBuild {
+    child: Child,
+    log: PathBuf,
+}
+
+impl SiteBuild {
+    fn start() -> Result<Self> {
+        let chores = workspace::target_directory().join("chores");
+        std::fs::create_dir_all(&chores).with_context(|| format!("cannot make {}", chores.display()))?;
+        let log = chores.join("site.log");
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["build", "--out", SITE])
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .context("cannot start the build of the site")?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits for its end, and prints what it has printed.
+    fn finish(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        print!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
+        ensure!(status.success(), "the site was not built; the messages are above");
+        Ok(())
+    }
+}
+
+impl Drop for SiteBuild {
+    fn drop(&mut self) {
+        // It has ended, unless another step failed before.
+        let _ = self.child.kill();
+    }
 }
 
 /// Test files that take seconds and need neither a browser nor a GPU.
@@ -90,7 +129,13 @@ fn checks(steps: &mut Steps) -> Result<()> {
 }
 
 /// Runs the native tests and the doctests, builds the site, and runs the browser tests.
-fn tests(steps: &mut Steps, tools: &TestTools, vocabularies: Option<&Path>, filters: &[String]) -> Result<()> {
+fn tests(
+    steps: &mut Steps,
+    tools: &TestTools,
+    site: SiteBuild,
+    vocabularies: Option<&Path>,
+    filters: &[String],
+) -> Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = workspace::cargo();
         command.args(["test", "--workspace"]).args(arguments);
@@ -110,10 +155,7 @@ fn tests(steps: &mut Steps, tools: &TestTools, vocabularies: Option<&Path>, filt
     // This also builds the command line, with which the browser tests compare the page. A build of its own would
     // compile the dependencies again, without the features that the tests enable.
     steps.command("native tests", cargo(&[]).arg("--").args(filters))?;
-    steps.run("site", || {
-        println!("{}", dist::build(Profile::Release, Path::new(SITE))?);
-        Ok(())
-    })?;
+    steps.run("the rest of the site, which is built beside", || site.finish())?;
     steps.command("browser tests", cargo(&["--test", "browser"]).arg("--").args(filters))
 }
 

@@ -110,15 +110,23 @@ async fn no_barriers_on_any_view(stage: &Stage, dark: bool) -> Result<()> {
             page.until::<bool>("the comparison", "return !!document.querySelector('.compared .stretch')", Vec::new())
                 .await?;
         }
-        // Wait for files that are fetched after the model, and for animations.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        page.until::<bool>("the files that are fetched after the model", EXTRAS, Vec::new()).await?;
         assert_no_barriers(stage, &page, &format!("{query}, dark: {dark}")).await?;
     }
     Ok(())
 }
 
+/// Whether the model's dossiers are here, which are fetched after the model; where it could not be loaded, nothing is.
+const EXTRAS: &str = "return document.body.dataset.state === 'error' ||
+    performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/experts.json'))";
+
+/// Waits for the end of every animation that has one.
+const STILL: &str = "const ends = ({ effect }) => effect?.getComputedTiming().endTime < Infinity;
+    await Promise.allSettled(document.getAnimations().filter(ends).map(({ finished }) => finished));";
+
 pub async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()> {
     let axe = std::fs::read_to_string(&stage.tools().axe)?;
+    page.promise::<Option<()>>(STILL, Vec::new()).await?;
     page.script::<()>(&axe, Vec::new()).await?;
     let found: Vec<Value> = page
         .promise(

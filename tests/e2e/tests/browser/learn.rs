@@ -182,7 +182,6 @@ async fn learn_has_no_barriers(stage: &Stage) -> Result<()> {
     for card in chapters(stage)? {
         let name = card["name"].as_str().context("a name")?;
         chapter(stage, &page, name).await?;
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
         assert_no_barriers(stage, &page, name).await?;
     }
     Ok(())
