@@ -185,8 +185,9 @@ async function loadLab() {
   style.href = new URL("lab/style.css", HERE);
   const styled = new Promise((done) => (style.onload = style.onerror = done));
   document.head.append(style);
-  const program = fetchProgram(new URL("lab/lab_bg.wasm", HERE));
-  program.catch(() => {}); // It is told below.
+  const { programUrl } = await import("./program.js");
+  const program = fetchProgram(programUrl("lab/lab"));
+  program.catch(() => {}); // The error is shown below.
   const { default: init, start } = await import("./lab/lab.js");
   await Promise.all([init({ module_or_path: program }), styled]);
   return start;
@@ -198,7 +199,7 @@ async function loadExplore() {
   showFirstText();
   const { programUrl } = await import("./program.js");
   const program = fetchProgram(programUrl());
-  program.catch(() => {}); // It is told below.
+  program.catch(() => {}); // The error is shown below.
   const { default: init, start } = await import("./moescope.js");
   // Starting the program holds the page up: what is there can be seen and typed in before.
   await painted();

@@ -8,8 +8,8 @@ const RELAXED_PROBE = new Uint8Array([
   10, 19, 1, 17, 0, 0x41, 0, 0xfd, 15, 0x41, 0, 0xfd, 15, 0x41, 0, 0xfd, 15, 0xfd, 0x85, 2, 0x0b, // its code
 ]);
 
-/** The address of the program. */
-export function programUrl() {
-  const name = WebAssembly.validate(RELAXED_PROBE) ? "moescope_relaxed.wasm" : "moescope_bg.wasm";
-  return new URL(name, import.meta.url);
+/** The address of a program: of Explore, or of Learn and Lab (`lab/lab`). */
+export function programUrl(program = "moescope") {
+  const kind = WebAssembly.validate(RELAXED_PROBE) ? "relaxed" : "bg";
+  return new URL(`${program}_${kind}.wasm`, import.meta.url);
 }

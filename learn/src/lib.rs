@@ -26,6 +26,8 @@
 
 mod adam;
 mod affine;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod blocked;
 pub mod columns;
 pub mod conditional;
 pub mod deep_mixture;

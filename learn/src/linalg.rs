@@ -4,6 +4,7 @@
 //! [`crate::transformer::replica`]). For matrices this small that is faster than one product spread over several
 //! threads.
 
+#[cfg(not(target_arch = "wasm32"))]
 use gemm::Parallelism;
 
 /// A matrix to read: `rows` x `cols` elements of a slice, with any strides (in elements).
@@ -59,6 +60,22 @@ pub fn product(out: MatrixMut<'_>, keep: f32, scale: f32, a: Matrix<'_>, b: Matr
     if out.rows == 0 || out.cols == 0 {
         return;
     }
+    multiply(out, keep, scale, a, b);
+}
+
+/// As [`product`], of matrices whose shapes go together.
+#[cfg(target_arch = "wasm32")]
+fn multiply(out: MatrixMut<'_>, keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    use crate::blocked::{View, product};
+    let sizes = [out.rows, a.cols, out.cols];
+    let a = View { data: a.data, row_stride: a.row_stride, col_stride: a.col_stride };
+    let b = View { data: b.data, row_stride: b.row_stride, col_stride: b.col_stride };
+    product(out.data, out.row_stride, sizes, keep, scale, a, b);
+}
+
+/// As [`product`], of matrices whose shapes go together.
+#[cfg(not(target_arch = "wasm32"))]
+fn multiply(out: MatrixMut<'_>, keep: f32, scale: f32, a: Matrix<'_>, b: Matrix<'_>) {
     // SAFETY: the constructors checked that every element lies inside of its slice, and `out` is borrowed
     // exclusively, so it overlaps neither `a` nor `b`.
     unsafe {

@@ -11,8 +11,9 @@ addEventListener("error", (event) => end(event.error ?? event.message));
 addEventListener("unhandledrejection", (event) => end(event.reason));
 
 try {
-  const { default: init, start } = await import("./lab.js");
-  await init({ module_or_path: new URL("lab_bg.wasm", import.meta.url) });
+  const modules = [import("./lab.js"), import("../program.js")];
+  const [{ default: init, start }, { programUrl }] = await Promise.all(modules);
+  await init({ module_or_path: programUrl("lab/lab") });
   start();
 } catch (error) {
   end(error);

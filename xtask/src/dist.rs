@@ -7,11 +7,11 @@
 //! them. Files of two versions therefore never share an address, and caches may keep them for ever. Only index.html
 //! names the version.
 
-use crate::wasm::{self, LAB, MODULE, Profile, RELAXED_PROGRAM};
+use crate::wasm::{self, LAB, MODULE, Profile, RELAXED_LAB, RELAXED_PROGRAM};
 use crate::{licences, workspace};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::Write;
@@ -146,6 +146,8 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
         if is_unversioned { &mut assets } else { &mut versioned }.push(asset);
     }
     share_tokenizers(&mut assets)?;
+    versioned.retain(|asset| asset.path != Path::new(LAB).join("texts.json"));
+    versioned.extend(lab_files(root)?);
     versioned.sort_by(|one, other| one.path.cmp(&other.path));
     versioned.push(file_list(&versioned)?);
     let template = read_to_string(&root.join("index.html"))?;
@@ -188,9 +190,27 @@ pub fn assemble(root: &Path, bindgen: &Path, profile: Profile, out: &Path) -> Re
     })
 }
 
+/// Files of the labs that are elsewhere in the repository: the digits, the recorded runs of fine-tuning, and the texts
+/// that `www/lab/texts.json` lists, put together.
+fn lab_files(root: &Path) -> Result<Vec<Asset>> {
+    let asset = |name: &str, contents| Asset { path: Path::new(LAB).join(name), contents };
+    let list: BTreeMap<String, Vec<String>> = serde_json::from_str(&read_to_string(&root.join("www/lab/texts.json"))?)
+        .context("www/lab/texts.json is no list of files")?;
+    let mut texts = BTreeMap::new();
+    for (name, files) in list {
+        let files = files.iter().map(|file| read_to_string(&root.join(file))).collect::<Result<Vec<_>>>()?;
+        texts.insert(name, files.concat());
+    }
+    Ok(vec![
+        asset("digits.bin", Contents::CopyOf(root.join("learn/data/digits.bin"))),
+        asset("fine-tuning.json", Contents::CopyOf(root.join("docs/fine-tuning.json"))),
+        asset("texts.json", Contents::Bytes(serde_json::to_vec(&texts)?)),
+    ])
+}
+
 /// The path of the WebAssembly of Learn and Lab.
 fn lab_program() -> String {
-    format!("{LAB}/{LAB}_bg.wasm")
+    format!("{LAB}/{RELAXED_LAB}")
 }
 
 /// The program's directory in the site at `directory`, as index.html names it: `build/HASH`.
@@ -516,8 +536,14 @@ mod tests {
         scratch.write("bindgen/moescope_relaxed.wasm", "12345");
         scratch.write("bindgen/moescope_bg.wasm", "1234567");
         scratch.write("bindgen/moescope.js", "export default 1;");
-        scratch.write("bindgen/lab/lab_bg.wasm", "123");
+        scratch.write("bindgen/lab/lab_relaxed.wasm", "123");
+        scratch.write("bindgen/lab/lab_bg.wasm", "1234");
         scratch.write("bindgen/lab/lab.js", "export {};");
+        scratch.write("www/lab/texts.json", r#"{"one": ["docs/a.md", "docs/b.md"]}"#);
+        scratch.write("docs/a.md", "a");
+        scratch.write("docs/b.md", "b");
+        scratch.write("docs/fine-tuning.json", "{}");
+        scratch.write("learn/data/digits.bin", "0");
         scratch
     }
 
@@ -530,7 +556,8 @@ mod tests {
         let scratch = sources("assemble");
         let site = assemble_in(&scratch, Profile::Release);
         let read = |name: &Path| fs::read_to_string(scratch.0.join("out").join(name)).unwrap();
-        assert_eq!(site.files, 16);
+        assert_eq!(site.files, 20);
+        assert_eq!(read(&site.build.join("lab/texts.json")), r#"{"one":"ab"}"#);
         assert_eq!((site.program, site.lab), (22, 13));
         assert!(site.build.starts_with("build") && site.build.to_str().unwrap().len() == "build/".len() + 16);
         assert_eq!(build_of(&site.directory).unwrap().join(""), site.build.join(""));
@@ -546,8 +573,12 @@ mod tests {
         let files: Vec<String> = serde_json::from_str(&read(&site.build.join("files.json"))).unwrap();
         let expected = [
             "examples.json",
+            "lab/digits.bin",
+            "lab/fine-tuning.json",
             "lab/lab.js",
             "lab/lab_bg.wasm",
+            "lab/lab_relaxed.wasm",
+            "lab/texts.json",
             "moescope.js",
             "moescope_bg.wasm",
             "moescope_relaxed.wasm",

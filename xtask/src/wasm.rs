@@ -58,12 +58,16 @@ pub fn build(profile: Profile, out: &Path) -> Result<()> {
     emit_lab(&lab, profile, &out.join(LAB))
 }
 
-/// Writes the program of Learn and Lab, without relaxed SIMD: one file runs in every browser.
+/// The name of the program of Learn and Lab for browsers with relaxed SIMD; that for others ends in `_bg.wasm`.
+pub const RELAXED_LAB: &str = "lab_relaxed.wasm";
+
+/// Writes both programs of Learn and Lab: with relaxed SIMD and without.
 fn emit_lab(compiled: &Path, profile: Profile, out: &Path) -> Result<()> {
     let mut output = bind(compiled, LAB, profile)?;
     output.emit(out)?;
     let program = out.join(format!("{LAB}_bg.wasm"));
-    let (bytes, _) = relaxed::lowered(output.wasm_mut())?;
+    std::fs::rename(&program, out.join(RELAXED_LAB))?;
+    let bytes = relaxed::without(output.wasm_mut())?;
     std::fs::write(&program, bytes).with_context(|| format!("cannot write {}", program.display()))
 }
 
