@@ -89,6 +89,11 @@ fn router() -> Outcome {
     let mut lab = router::Lab::new(settings.clone(), made_up(4, 4000, 8192))?;
     let speed_scratch = speed(|n| Ok(lab.step(n)?), 1)?;
     println!("router, 2 layers from scratch: {speed_scratch:.1} steps/s of 256 tokens");
+    let (layers, width, heads, units) = (4, 128, 4, 320);
+    let middle = router::Settings { layers, width, heads, units, ..settings.clone() };
+    let mut lab = router::Lab::new(middle, made_up(4, 4000, 256))?;
+    let speed_middle = 256.0 * speed(|n| Ok(lab.step(n)?), 1)?;
+    println!("router, 1.3 M parameters in use a token: {speed_middle:.0} tokens/s");
     for trained in [Trained::Routers, Trained::All] {
         let settings = router::Settings { trained, ..settings.clone() };
         let mut lab = router::Lab::from_model(settings, main_model()?, made_up(4, 4000, 8192))?;

@@ -1,5 +1,6 @@
 //! The comparison of the paper of 1991 as a table:
-//! `cargo run -p moescope-learn --example vowels [runs] [seed] [criterion] [noise]`.
+//! `cargo run -p moescope-learn --example vowels [runs] [seed] [criterion] [noise] [rate]
+//! [logistic]`, where a rate of 0 is the best of each system, and `logistic` has units as in 1991.
 
 use std::process::ExitCode;
 
@@ -19,15 +20,17 @@ fn run() -> Result<(), String> {
     let mut comparison = Comparison::default();
     let mut arguments = std::env::args().skip(1);
     let number = |text: &str| text.parse::<f32>().map_err(|_| format!("{text} is not a number"));
-    let given = arguments.by_ref().take(4).map(|text| number(&text)).collect::<Result<Vec<f32>, _>>()?;
+    let given = arguments.by_ref().take(5).map(|text| number(&text)).collect::<Result<Vec<f32>, _>>()?;
     for (place, value) in given.into_iter().enumerate() {
         match place {
             0 => comparison.runs = value as usize,
             1 => comparison.seed = value as u64,
             2 => comparison.criterion = value,
-            _ => comparison.noise = value,
+            3 => comparison.noise = value,
+            _ => comparison.rate = value,
         }
     }
+    comparison.logistic = arguments.next().is_some_and(|word| word == "logistic");
     println!("{} runs; until the squared error of a vowel is {}", comparison.runs, comparison.criterion);
     println!("| system | parameters | step size | epochs | deviation | failed | train | test |");
     println!("| --- | --: | --: | --: | --: | --: | --: | --: |");

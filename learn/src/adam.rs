@@ -1,7 +1,10 @@
-//! Adam (Kingma and Ba 2015) over one flat vector, with a step that can be taken back.
+//! Adam (Kingma and Ba 2015) over one flat vector, which takes no step that is not finite.
 
 /// Decay rates of the two moments.
 const BETAS: [f32; 2] = [0.9, 0.999];
+
+/// A number of a gradient whose square is still finite.
+const LARGEST: f32 = 1e18;
 
 /// The moments of all parameters.
 #[derive(Clone, Debug)]
@@ -17,14 +20,13 @@ impl Adam {
         Self { first: vec![0.0; parameters], second: vec![0.0; parameters], steps: 0 }
     }
 
-    /// One step down the gradient of `loss`, or none: returns false and leaves everything as it was where the loss or a
-    /// parameter after the step is not finite.
-    pub fn try_step(&mut self, rate: f32, parameters: &mut Vec<f32>, gradient: &[f32], loss: f32) -> bool {
-        let before = (parameters.clone(), self.clone());
-        self.step(rate, parameters, gradient);
-        let is_finite = loss.is_finite() && parameters.iter().all(|p| p.is_finite());
-        if !is_finite {
-            (*parameters, *self) = before;
+    /// One step down the gradient of `loss`, or none: returns false and leaves everything as it was where the loss is
+    /// not finite or the gradient is too large. Of other gradients every step is finite: a moment is at most as large
+    /// as the largest gradient or its square, and a step hardly longer than the rate.
+    pub fn try_step(&mut self, rate: f32, parameters: &mut [f32], gradient: &[f32], loss: f32) -> bool {
+        let is_finite = loss.is_finite() && gradient.iter().all(|g| g.abs() < LARGEST);
+        if is_finite {
+            self.step(rate, parameters, gradient);
         }
         is_finite
     }

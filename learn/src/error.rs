@@ -1,5 +1,8 @@
 //! What can go wrong in a lab: every message says what, where, and what to do.
 
+use serde::Serialize;
+use serde_json::{Map, Value};
+
 /// An error of a lab.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
@@ -42,14 +45,31 @@ pub const fn limit(key: &'static str, least: f64, most: f64) -> Limit {
     Limit { key, least, most }
 }
 
-/// Rejects the first value that is outside of its limit; `values` go with `limits` one by one.
-pub fn check_limits(limits: &[Limit], values: &[f64]) -> Result<()> {
-    debug_assert_eq!(limits.len(), values.len());
-    for (Limit { key, least, most }, value) in limits.iter().zip(values) {
-        // As f32, which most settings are: 0.99 is 0.99 there.
-        if !(*least as f32..=*most as f32).contains(&(*value as f32)) {
+/// The settings by their keys.
+fn by_key<T: Serialize>(settings: &T) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(map)) => map,
+        // Settings are structures of numbers and names.
+        _ => Map::new(),
+    }
+}
+
+/// Rejects the first setting that is outside of its limit, or that is no finite number.
+pub fn check_limits<T: Serialize>(limits: &[Limit], settings: &T) -> Result<()> {
+    let values = by_key(settings);
+    for Limit { key, least, most } in limits {
+        // As f32, which most settings are: 0.99 is 0.99 there. What JSON has no number for is none.
+        let value = values.get(*key).and_then(Value::as_f64).map_or(f32::NAN, |value| value as f32);
+        if !(*least as f32..=*most as f32).contains(&value) {
+            let value = if value.is_nan() { "no number".to_owned() } else { value.to_string() };
             return Err(Error::Setting(format!("{key} is {value}; it must be {least} to {most}")));
         }
     }
     Ok(())
+}
+
+/// The first of these keys whose setting differs: a running lab cannot change it.
+pub fn first_changed<T: Serialize>(keys: &[&'static str], old: &T, new: &T) -> Option<&'static str> {
+    let (old, new) = (by_key(old), by_key(new));
+    keys.iter().find(|key| old.get(**key) != new.get(**key)).copied()
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::adam::Adam;
 use crate::affine::{Affine, cross_entropy_rows, softmax_rows, softmax_rows_gradient};
 use crate::digits::{CLASSES, Digits, HeldOut, PIXELS};
-use crate::error::{Error, Limit, Result, check_limits, limit};
+use crate::error::{Error, Limit, Result, check_limits, first_changed, limit};
 use crate::linalg::{add_scaled, dot};
 use crate::random::hash;
 
@@ -75,18 +75,12 @@ pub const LIMITS: [Limit; 7] = [
     limit("learning-rate", 0.0, 1.0),
 ];
 
+/// The settings that a running lab cannot change.
+const FIXED: [&str; 3] = ["seed", "parts", "units"];
+
 impl Settings {
     fn check(&self) -> Result<()> {
-        let values = [
-            self.seed as f64,
-            self.parts as f64,
-            self.active as f64,
-            self.units as f64,
-            f64::from(self.balance),
-            self.batch as f64,
-            f64::from(self.learning_rate),
-        ];
-        check_limits(&LIMITS, &values)?;
+        check_limits(&LIMITS, self)?;
         if self.active > self.parts {
             let Self { active, parts, .. } = self;
             return Err(Error::Setting(format!("active is {active}, but there are only {parts} parts")));
@@ -96,12 +90,7 @@ impl Settings {
 
     /// The first setting that a running lab cannot change to that of `other`.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
-        let changes = [
-            ("seed", self.seed != other.seed),
-            ("parts", self.parts != other.parts),
-            ("units", self.units != other.units),
-        ];
-        changes.into_iter().find(|(_, changed)| *changed).map(|(key, _)| key)
+        first_changed(&FIXED, self, other)
     }
 
     fn gate(&self) -> Affine {

@@ -109,7 +109,7 @@ fn the_mode_changes_while_it_runs_and_bad_settings_are_errors() {
     };
     refuse(|s| s.parts = 0, "parts is 0");
     refuse(|s| s.active = 9, "active is 9, but there are only 8 parts");
-    refuse(|s| s.balance = f32::NAN, "balance is NaN");
+    refuse(|s| s.balance = f32::NAN, "balance is no number");
     assert_eq!(lab.set(Settings { parts: 4, ..Settings::default() }), Err(Error::NeedsRestart("parts")));
     let mut wild =
         Lab::new(Settings { learning_rate: 1.0, active: 1, balance: 10.0, ..Settings::default() }, digits()).unwrap();

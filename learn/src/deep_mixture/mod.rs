@@ -12,7 +12,7 @@ use self::layer::{LayerState, MixtureLayer};
 use crate::adam::Adam;
 use crate::affine::{Affine, cross_entropy_rows};
 use crate::digits::{CLASSES, Digits, HeldOut, PIXELS, PLACES};
-use crate::error::{Error, Limit, Result, check_limits, limit};
+use crate::error::{Error, Limit, Result, check_limits, first_changed, limit};
 use crate::random::hash;
 
 /// Everything that decides a run.
@@ -68,32 +68,17 @@ pub const LIMITS: [Limit; 9] = [
     limit("margin", 0.0, 100.0),
 ];
 
+/// The settings that a running lab cannot change.
+const FIXED: [&str; 5] = ["seed", "first-experts", "second-experts", "units", "gate-hidden"];
+
 impl Settings {
     fn check(&self) -> Result<()> {
-        let values = [
-            self.seed as f64,
-            self.first_experts as f64,
-            self.second_experts as f64,
-            self.units as f64,
-            self.gate_hidden as f64,
-            self.batch as f64,
-            f64::from(self.learning_rate),
-            self.constrained_steps as f64,
-            f64::from(self.margin),
-        ];
-        check_limits(&LIMITS, &values)
+        check_limits(&LIMITS, self)
     }
 
     /// The first setting that a running lab cannot change to that of `other`.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
-        let changes = [
-            ("seed", self.seed != other.seed),
-            ("first-experts", self.first_experts != other.first_experts),
-            ("second-experts", self.second_experts != other.second_experts),
-            ("units", self.units != other.units),
-            ("gate-hidden", self.gate_hidden != other.gate_hidden),
-        ];
-        changes.into_iter().find(|(_, changed)| *changed).map(|(key, _)| key)
+        first_changed(&FIXED, self, other)
     }
 
     fn layers(&self) -> [MixtureLayer; 2] {

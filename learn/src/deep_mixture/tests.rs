@@ -110,7 +110,9 @@ fn bad_input_is_an_error() {
     assert!(error(good.clone(), &damaged).contains("a pixel above 16 in digit 0"));
     assert!(error(good.clone(), &[0, 0, 0, 0]).contains("holds 0 digits"));
     assert!(error(Settings { first_experts: 0, ..good.clone() }, digits()).contains("first-experts is 0"));
-    assert!(error(Settings { learning_rate: f32::NAN, ..good.clone() }, digits()).contains("learning-rate is NaN"));
+    assert!(
+        error(Settings { learning_rate: f32::NAN, ..good.clone() }, digits()).contains("learning-rate is no number")
+    );
     for wild in [Settings { learning_rate: 1.0, margin: 0.0, batch: 1, ..good.clone() }, Settings { units: 1, ..good }]
     {
         let mut lab = Lab::new(wild, digits()).unwrap();

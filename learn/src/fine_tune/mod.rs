@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Limit, Result, check_limits, limit};
+use crate::error::{Error, Limit, Result, check_limits, first_changed, limit};
 use crate::transformer::data::Stream;
 use crate::transformer::gate::GateLosses;
 use crate::transformer::model::{ModelShape, Trained};
 use crate::transformer::optimizer::Rates;
 use crate::transformer::schedule::Schedule;
-use crate::transformer::stored::{Stored, Tensor};
+use crate::transformer::stored::{self, Stored};
 use crate::transformer::trainee::{Plan, Routed, Trainee};
 
 /// Everything that decides a run.
@@ -76,32 +76,17 @@ pub const FEWEST_TOKENS: usize = 3 * 8 + 1;
 /// The most tokens of a text to train on.
 pub const MOST_TOKENS: usize = 1_000_000;
 
+/// The settings that a running lab cannot change.
+const FIXED: [&str; 5] = ["seed", "trained", "context", "sequences", "measured"];
+
 impl Settings {
     fn check(&self) -> Result<()> {
-        let values = [
-            self.seed as f64,
-            f64::from(self.expert_dropout),
-            f64::from(self.learning_rate),
-            f64::from(self.weight_decay),
-            f64::from(self.balance_loss),
-            self.context as f64,
-            self.sequences as f64,
-            self.measure_every as f64,
-            self.measured as f64,
-        ];
-        check_limits(&LIMITS, &values)
+        check_limits(&LIMITS, self)
     }
 
     /// The first setting that a running lab cannot change to that of `other`.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
-        let changes = [
-            ("seed", self.seed != other.seed),
-            ("trained", self.trained != other.trained),
-            ("context", self.context != other.context),
-            ("sequences", self.sequences != other.sequences),
-            ("measured", self.measured != other.measured),
-        ];
-        changes.into_iter().find(|(_, changed)| *changed).map(|(key, _)| key)
+        first_changed(&FIXED, self, other)
     }
 
     fn rates(&self) -> Rates {
@@ -295,15 +280,41 @@ impl Lab {
         self.trainee.route(ids)
     }
 
+    /// Lets the model write on from a text: so many tokens, each the most likely one.
+    ///
+    /// # Errors
+    /// No token, too many, ids that the model does not have.
+    pub fn continued(&self, ids: &[u16], tokens: usize) -> Result<Vec<u16>> {
+        self.trainee.continued(ids, tokens)
+    }
+
+    /// The logits of the token after a text.
+    ///
+    /// # Errors
+    /// As [`Lab::continued`].
+    pub fn next_logits(&self, ids: &[u16]) -> Result<Vec<f32>> {
+        self.trainee.next_logits(ids)
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> usize {
+        self.trainee.step
+    }
+
     /// The model as it is now, with the context that it came with.
     pub fn model(&self) -> Stored {
         let shape = ModelShape { context: self.context, ..self.trainee.shape().clone() };
         Stored { shape, values: self.trainee.values.clone() }
     }
 
-    /// The model as it is now by named tensors, to be written as a model directory: `config.json` stays as it was.
-    pub fn export(&self) -> Vec<Tensor> {
-        self.model().tensors()
+    /// The model as it is now as the bytes of a `model.safetensors` with numbers of 16 bits (F16): `config.json` stays
+    /// as it was.
+    ///
+    /// # Errors
+    /// A number is too large for 16 bits.
+    pub fn export(&self) -> Result<Vec<u8>> {
+        let shape = ModelShape { context: self.context, ..self.trainee.shape().clone() };
+        stored::file(&shape, &self.trainee.values)
     }
 }
 

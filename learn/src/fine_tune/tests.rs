@@ -2,6 +2,7 @@ use super::*;
 use crate::transformer::data::made_up;
 use crate::transformer::gate::GateKind;
 use crate::transformer::model::Layout;
+use safetensors::SafeTensors;
 
 fn model(experts: usize, router: GateKind) -> Stored {
     let shape = ModelShape {
@@ -51,8 +52,9 @@ fn each_part_is_trained_and_the_rest_stays() {
         assert!(last.same_kind.is_some() && last.all_kinds.is_some());
         assert!((state.shares.iter().sum::<f32>() - 1.0).abs() < 1e-4);
         assert!(state.trained <= state.parameters && (state.trained == state.parameters) == (trained == Trained::All));
-        let names: Vec<String> = lab.export().into_iter().map(|t| t.name).collect();
-        assert!(names.contains(&"model.layers.1.block_sparse_moe.experts.3.w2.weight".into()));
+        let file = lab.export().unwrap();
+        let file = SafeTensors::deserialize(&file).unwrap();
+        assert!(file.tensor("model.layers.1.block_sparse_moe.experts.3.w2.weight").is_ok());
     }
 }
 
@@ -88,7 +90,8 @@ fn dropout_in_the_experts_changes_training_alone() {
 fn a_dense_twin_is_trained_too_and_bad_input_is_an_error() {
     let mut dense = Lab::new(settings(), model(1, GateKind::SoftmaxTopK), texts()).unwrap();
     dense.step(3).unwrap();
-    assert!(dense.export().iter().any(|t| t.name == "model.layers.0.mlp.gate_proj.weight"));
+    let file = dense.export().unwrap();
+    assert!(SafeTensors::deserialize(&file).unwrap().tensor("model.layers.0.mlp.gate_proj.weight").is_ok());
     let error = |settings: Settings, texts: Texts| {
         Lab::new(settings, model(1, GateKind::SoftmaxTopK), texts).err().map(|e| e.to_string()).unwrap_or_default()
     };
@@ -103,4 +106,17 @@ fn a_dense_twin_is_trained_too_and_bad_input_is_an_error() {
     lab.step(6).unwrap();
     assert_eq!(lab.state().curve.last().unwrap().same_kind, None);
     assert_eq!(lab.set(Settings { seed: 9, ..lab.settings().clone() }), Err(Error::NeedsRestart("seed")));
+}
+
+#[test]
+fn what_was_learnt_by_heart_is_written_on() {
+    let mut lab = Lab::new(settings(), model(4, GateKind::SoftmaxTopK), texts()).unwrap();
+    let (ids, before) = (texts().train, lab.continued(&texts().train[..12], 8).unwrap());
+    lab.step(300).unwrap();
+    let after = lab.continued(&ids[..12], 8).unwrap();
+    let right = |written: &[u16]| written.iter().zip(&ids[12..]).filter(|(a, b)| a == b).count();
+    assert!(right(&after) > right(&before), "{before:?} {after:?} {:?}", &ids[12..20]);
+    let logits = lab.next_logits(&ids[..12]).unwrap();
+    assert_eq!(logits.len(), 60);
+    assert!(lab.next_logits(&[]).unwrap_err().to_string().contains("1 to 4096"));
 }

@@ -1,6 +1,6 @@
 //! The mixture over all points at once: gate, experts, objective, gradient. Numbers lie by column (one number a point).
 
-use super::network::Network;
+use super::network::{Network, logistic, logistic_gradient};
 use super::settings::{ExpertKind, GateKind, Objective, Selection, Settings};
 use crate::columns::{exp_into, log_softmax, sum};
 use crate::linalg::exp;
@@ -21,6 +21,8 @@ pub struct Mixture {
     pub outputs: usize,
     /// Whether these are probabilities of classes.
     pub classes: bool,
+    /// Whether each output is a logistic unit of its own, and they share no softmax.
+    pub logistic: bool,
 }
 
 /// What is computed of a set of points; each buffer is columns of `points` numbers.
@@ -59,7 +61,7 @@ pub struct Pass {
 impl Mixture {
     /// The mixture that the settings describe.
     pub fn new(settings: &Settings, outputs: usize, classes: bool) -> Self {
-        let network = |inputs, hidden| Network { inputs, hidden, outputs };
+        let network = |inputs, hidden| Network { inputs, hidden, outputs, logistic: settings.logistic };
         let expert = match settings.expert {
             ExpertKind::Constant => Some(network(0, 0)),
             ExpertKind::Linear => Some(network(2, 0)),
@@ -69,8 +71,8 @@ impl Mixture {
         let groups = settings.groups;
         let rows = settings.experts + if groups > 1 { groups } else { 0 };
         let hidden = if settings.gate == GateKind::Network { settings.gate_hidden } else { 0 };
-        let gate = Network { inputs: 2, hidden, outputs: rows };
-        Self { experts: settings.experts, groups, expert, gate, outputs, classes }
+        let gate = Network { inputs: 2, hidden, outputs: rows, logistic: false };
+        Self { experts: settings.experts, groups, expert, gate, outputs, classes, logistic: settings.logistic }
     }
 
     fn expert_parameters(&self) -> usize {
@@ -140,7 +142,9 @@ impl Mixture {
             let hidden = &mut pass.hidden[e * expert.hidden * n..][..expert.hidden * n];
             let out = &mut pass.out[e * self.outputs * n..][..self.outputs * n];
             expert.forward(&parameters[e * size..][..size], x, n, hidden, out);
-            if self.classes {
+            if self.classes && self.logistic {
+                logistic(out);
+            } else if self.classes {
                 log_softmax(out, n, &mut pass.top, &mut pass.sum);
                 out.iter_mut().for_each(|o| *o = exp(*o));
             }
@@ -317,7 +321,9 @@ impl Mixture {
         pass.d_out.iter_mut().for_each(|d| *d /= n as f32);
         for e in 0..self.experts {
             let d_out = &mut pass.d_out[e * self.outputs * n..][..self.outputs * n];
-            if self.classes {
+            if self.classes && self.logistic {
+                logistic_gradient(&pass.out[e * self.outputs * n..][..self.outputs * n], d_out);
+            } else if self.classes {
                 softmax_gradient(&pass.out[e * self.outputs * n..][..self.outputs * n], n, d_out, &mut pass.sum);
             }
             let hidden = &pass.hidden[e * expert.hidden * n..][..expert.hidden * n];

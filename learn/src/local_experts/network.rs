@@ -13,6 +13,8 @@ pub struct Network {
     pub hidden: usize,
     /// Numbers that come out.
     pub outputs: usize,
+    /// Whether hidden units are logistic, from 0 to 1, as in 1991; else they are from -1 to 1.
+    pub logistic: bool,
 }
 
 impl Network {
@@ -37,7 +39,11 @@ impl Network {
             affine(head, x, self.inputs, points, out);
         } else {
             affine(first, x, self.inputs, points, hidden);
-            hidden.iter_mut().for_each(|h| *h = tanh(*h));
+            if self.logistic {
+                logistic(hidden);
+            } else {
+                hidden.iter_mut().for_each(|h| *h = tanh(*h));
+            }
             affine(head, hidden, self.hidden, points, out);
         }
     }
@@ -68,9 +74,23 @@ impl Network {
                 add_scaled(d_hidden, *w, d_out);
             }
         }
-        d_hidden.iter_mut().zip(hidden).for_each(|(d, h)| *d *= 1.0 - h * h);
+        if self.logistic {
+            logistic_gradient(hidden, d_hidden);
+        } else {
+            d_hidden.iter_mut().zip(hidden).for_each(|(d, h)| *d *= 1.0 - h * h);
+        }
         affine_gradient(x, self.inputs, points, d_hidden, d_first);
     }
+}
+
+/// `1 / (1 + e^-z)`, in place.
+pub fn logistic(z: &mut [f32]) {
+    z.iter_mut().for_each(|z| *z = 0.5 + 0.5 * tanh(0.5 * *z));
+}
+
+/// `dz = do o (1 - o)` of logistic units, in place.
+pub fn logistic_gradient(out: &[f32], d_out: &mut [f32]) {
+    d_out.iter_mut().zip(out).for_each(|(d, o)| *d *= o * (1.0 - o));
 }
 
 /// `y = W x + b` for every point.

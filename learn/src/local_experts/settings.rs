@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::data::{DataSet, Task};
-use crate::error::{Error, Limit, Result, check_limits, limit};
+use crate::error::{Error, Limit, Result, check_limits, first_changed, limit};
 
 /// What an expert is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub struct Settings {
     pub length_scale: f32,
     /// Whether each Gaussian process adapts its length scale, signal and noise to its points.
     pub adapt: bool,
+    /// Whether hidden units and outputs for classes of experts are logistic units, as in 1991; else hidden units are
+    /// tanh, and the outputs share a softmax.
+    pub logistic: bool,
 }
 
 impl Default for Settings {
@@ -149,6 +152,7 @@ impl Default for Settings {
             hinge: 1.0,
             length_scale: 0.4,
             adapt: true,
+            logistic: false,
         }
     }
 }
@@ -170,25 +174,27 @@ pub const LIMITS: [Limit; 13] = [
     limit("seed", 0.0, u64::MAX as f64),
 ];
 
+/// The settings that a running lab cannot change.
+const FIXED: [&str; 13] = [
+    "seed",
+    "data",
+    "points",
+    "noise",
+    "experts",
+    "expert",
+    "hidden",
+    "first-weights",
+    "gate",
+    "gate-hidden",
+    "groups",
+    "length-scale",
+    "logistic",
+];
+
 impl Settings {
     /// Rejects what is outside of its limits or does not go together; `task` is that of the points.
     pub fn check(&self, task: Task) -> Result<()> {
-        let values = [
-            self.points as f64,
-            f64::from(self.noise),
-            self.experts as f64,
-            self.hidden as f64,
-            f64::from(self.first_weights),
-            self.gate_hidden as f64,
-            self.groups as f64,
-            f64::from(self.variance),
-            f64::from(self.learning_rate),
-            f64::from(self.momentum),
-            f64::from(self.hinge),
-            f64::from(self.length_scale),
-            self.seed as f64,
-        ];
-        check_limits(&LIMITS, &values)?;
+        check_limits(&LIMITS, self)?;
         let refuse = |why: String| Err(Error::Setting(why));
         let Self { experts, groups, .. } = *self;
         if !experts.is_multiple_of(groups) {
@@ -203,6 +209,9 @@ impl Settings {
                     "EM needs constant or linear experts and a linear gate; choose these or gradient".into(),
                 );
             }
+            if self.logistic {
+                return refuse("EM fits a softmax; choose softmax outputs or gradient".into());
+            }
             if self.selection != Selection::Soft {
                 return refuse("EM weighs all experts; choose soft selection or gradient".into());
             }
@@ -212,20 +221,6 @@ impl Settings {
 
     /// The first setting that a running lab cannot change to that of `other`.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
-        let changes = [
-            ("seed", self.seed != other.seed),
-            ("data", self.data != other.data),
-            ("points", self.points != other.points),
-            ("noise", self.noise != other.noise),
-            ("experts", self.experts != other.experts),
-            ("expert", self.expert != other.expert),
-            ("hidden", self.hidden != other.hidden),
-            ("first-weights", self.first_weights != other.first_weights),
-            ("gate", self.gate != other.gate),
-            ("gate-hidden", self.gate_hidden != other.gate_hidden),
-            ("groups", self.groups != other.groups),
-            ("length-scale", self.length_scale != other.length_scale),
-        ];
-        changes.into_iter().find(|(_, changed)| *changed).map(|(key, _)| key)
+        first_changed(&FIXED, self, other)
     }
 }

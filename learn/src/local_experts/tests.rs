@@ -20,8 +20,12 @@ fn soft(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| (x - top).exp() / sum).collect()
 }
 
+fn logistic(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
 impl Plain<'_> {
-    fn network(p: &mut &[f64], inputs: usize, hidden: usize, outputs: usize, x: &[f64]) -> Vec<f64> {
+    fn network(p: &mut &[f64], [inputs, hidden, outputs]: [usize; 3], squash: fn(f64) -> f64, x: &[f64]) -> Vec<f64> {
         let mut layer = |inputs: usize, outputs: usize, x: &[f64]| -> Vec<f64> {
             let mut unit = || {
                 let (row, rest) = p.split_at(inputs + 1);
@@ -33,7 +37,7 @@ impl Plain<'_> {
         if hidden == 0 {
             return layer(inputs, outputs, x);
         }
-        let h: Vec<f64> = layer(inputs, hidden, x).into_iter().map(f64::tanh).collect();
+        let h: Vec<f64> = layer(inputs, hidden, x).into_iter().map(squash).collect();
         layer(hidden, outputs, &h)
     }
 
@@ -48,13 +52,18 @@ impl Plain<'_> {
                     ExpertKind::Linear => (2, 0),
                     _ => (2, s.hidden),
                 };
-                let out = Self::network(&mut rest, inputs, hidden, self.outputs, &x);
-                if self.classes { soft(&out) } else { out }
+                let squash = if s.logistic { logistic } else { f64::tanh };
+                let out = Self::network(&mut rest, [inputs, hidden, self.outputs], squash, &x);
+                match (self.classes, s.logistic) {
+                    (true, false) => soft(&out),
+                    (true, true) => out.into_iter().map(logistic).collect(),
+                    _ => out,
+                }
             })
             .collect();
         let hidden = if s.gate == GateKind::Network { s.gate_hidden } else { 0 };
         let rows = s.experts + if s.groups > 1 { s.groups } else { 0 };
-        let logits = Self::network(&mut rest, 2, hidden, rows, &x);
+        let logits = Self::network(&mut rest, [2, hidden, rows], f64::tanh, &x);
         assert!(rest.is_empty());
         let size = s.experts / s.groups;
         let groups = if s.groups > 1 { soft(&logits[s.experts..]) } else { vec![1.0] };
@@ -106,7 +115,8 @@ fn cases() -> Vec<Settings> {
                 for selection in [Selection::Soft, Selection::Top1, Selection::Top2] {
                     let (experts, points, hidden, gate_hidden, variance) = (6, 37, 3, 4, 0.3);
                     let base = Settings { experts, points, hidden, gate_hidden, variance, ..Settings::default() };
-                    all.push(Settings { data, expert, gate, groups, objective, selection, ..base });
+                    let one = Settings { data, expert, gate, groups, objective, selection, ..base };
+                    all.extend([Settings { logistic: true, ..one.clone() }, one]);
                 }
             }
         }
@@ -359,8 +369,8 @@ fn bad_input_is_an_error_that_says_what_to_do() {
     refuse(|s| s.experts = 0, "experts is 0; it must be 1 to 16");
     refuse(|s| s.experts = 17, "experts is 17");
     refuse(|s| s.points = 0, "points is 0");
-    refuse(|s| s.variance = f32::NAN, "variance is NaN");
-    refuse(|s| s.learning_rate = f32::INFINITY, "learning-rate is inf");
+    refuse(|s| s.variance = f32::NAN, "variance is no number");
+    refuse(|s| s.learning_rate = f32::INFINITY, "learning-rate is no number");
     refuse(|s| s.groups = 3, "groups is 3, which does not divide 4 experts");
     refuse(|s| (s.data, s.expert) = (DataSet::Waves, ExpertKind::SupportVectorMachine), "choose points with classes");
     refuse(|s| (s.method, s.expert) = (Method::Em, ExpertKind::Network), "EM needs constant or linear");

@@ -23,13 +23,17 @@ pub struct Comparison {
     pub criterion: f32,
     /// Noise on the formants, beside that of the moment: the more, the more the vowels overlap.
     pub noise: f32,
+    /// Whether hidden units and outputs are logistic, as in 1991.
+    pub logistic: bool,
+    /// A step size for all systems; 0 for the best of each.
+    pub rate: f32,
     /// Epochs after which a run counts as having failed.
     pub most_epochs: usize,
 }
 
 impl Default for Comparison {
     fn default() -> Self {
-        Self { runs: 25, seed: 1, criterion: 0.16, noise: 0.05, most_epochs: 20_000 }
+        Self { runs: 25, seed: 1, criterion: 0.16, noise: 0.05, logistic: false, rate: 0.0, most_epochs: 20_000 }
     }
 }
 
@@ -94,7 +98,7 @@ pub fn compare(system: System, comparison: &Comparison) -> Result<Row> {
     if !(criterion > 0.0 && criterion.is_finite()) {
         return Err(Error::Setting(format!("criterion is {criterion}; it must be above 0")));
     }
-    let learning_rate = choose_rate(system, comparison)?;
+    let learning_rate = if comparison.rate > 0.0 { comparison.rate } else { choose_rate(system, comparison)? };
     let results = (0..runs).map(|n| run(system, comparison, learning_rate, n)).collect::<Result<Vec<_>>>()?;
     let epochs: Vec<usize> = results.iter().filter_map(|r| r.epochs).collect();
     let mean = |values: &mut dyn Iterator<Item = f64>| -> f64 {
@@ -136,7 +140,7 @@ fn choose_rate(system: System, comparison: &Comparison) -> Result<f32> {
     Ok(best.1)
 }
 
-fn lab(system: System, seed: u64, learning_rate: f32, points: Vec<Point>) -> Result<Lab> {
+fn lab(system: System, seed: u64, learning_rate: f32, logistic: bool, points: Vec<Point>) -> Result<Lab> {
     let base = Settings {
         seed,
         learning_rate,
@@ -144,6 +148,7 @@ fn lab(system: System, seed: u64, learning_rate: f32, points: Vec<Point>) -> Res
         variance: 1.0,
         points: 1,
         first_weights: FIRST_WEIGHTS,
+        logistic,
         ..Settings::default()
     };
     let settings = match system {
@@ -159,7 +164,7 @@ fn lab(system: System, seed: u64, learning_rate: f32, points: Vec<Point>) -> Res
 fn run(system: System, comparison: &Comparison, learning_rate: f32, n: usize) -> Result<Outcome> {
     let points = DataSet::Vowels.points(4 * SPEAKERS[0], comparison.noise, comparison.seed);
     let (train, test) = points.split_at(4 * SPEAKERS[1]);
-    let mut lab = lab(system, comparison.seed * 1000 + n as u64, learning_rate, train.to_vec())?;
+    let mut lab = lab(system, comparison.seed * 1000 + n as u64, learning_rate, comparison.logistic, train.to_vec())?;
     let mut epochs = None;
     for epoch in 1..=comparison.most_epochs {
         match lab.step(1) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Limit, Result, check_limits, limit};
+use crate::error::{Error, Limit, Result, check_limits, first_changed, limit};
 use crate::transformer::data::Stream;
 use crate::transformer::gate::{GateKind, GateLosses, max_over_mean};
 use crate::transformer::model::{Layout, ModelShape, Trained};
@@ -128,48 +128,30 @@ pub const LIMITS: [Limit; 18] = [
 /// Muon's learning rate over AdamW's, as the shipped models have them.
 const MUON: f32 = 25.0 / 3.0;
 
+/// The settings that a running lab cannot change.
+const FIXED: [&str; 12] = [
+    "seed",
+    "trained",
+    "gate",
+    "layers",
+    "width",
+    "heads",
+    "experts",
+    "top-k",
+    "units",
+    "vocabulary",
+    "context",
+    "sequences",
+];
+
 impl Settings {
     fn check(&self) -> Result<()> {
-        let values = [
-            self.seed as f64,
-            self.layers as f64,
-            self.width as f64,
-            self.heads as f64,
-            self.experts as f64,
-            self.top_k as f64,
-            self.units as f64,
-            self.vocabulary as f64,
-            self.context as f64,
-            self.sequences as f64,
-            f64::from(self.balance_loss),
-            f64::from(self.z_loss),
-            f64::from(self.bias_rate),
-            f64::from(self.importance_loss),
-            f64::from(self.load_loss),
-            f64::from(self.capacity_factor),
-            f64::from(self.learning_rate),
-            self.warmup_tokens as f64,
-        ];
-        check_limits(&LIMITS, &values)
+        check_limits(&LIMITS, self)
     }
 
     /// The first setting that a running lab cannot change to that of `other`.
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
-        let changes = [
-            ("seed", self.seed != other.seed),
-            ("trained", self.trained != other.trained),
-            ("gate", self.gate != other.gate),
-            ("layers", self.layers != other.layers),
-            ("width", self.width != other.width),
-            ("heads", self.heads != other.heads),
-            ("experts", self.experts != other.experts),
-            ("top-k", self.top_k != other.top_k),
-            ("units", self.units != other.units),
-            ("vocabulary", self.vocabulary != other.vocabulary),
-            ("context", self.context != other.context),
-            ("sequences", self.sequences != other.sequences),
-        ];
-        changes.into_iter().find(|(_, changed)| *changed).map(|(key, _)| key)
+        first_changed(&FIXED, self, other)
     }
 
     fn router(&self) -> GateKind {

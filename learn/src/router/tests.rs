@@ -83,7 +83,7 @@ fn bad_input_is_an_error_and_divergence_keeps_the_step_before() {
     refuse(|s| s.experts = 0, "experts is 0");
     refuse(|s| s.top_k = 5, "top_k is 5 but there are only 4 experts");
     refuse(|s| s.heads = 3, "heads is 3");
-    refuse(|s| s.learning_rate = f32::NAN, "learning-rate is NaN");
+    refuse(|s| s.learning_rate = f32::NAN, "learning-rate is no number");
     refuse(|s| s.context = 512, "a context of 512 needs");
     refuse(|s| s.vocabulary = 10, "but the model has 10 tokens");
     let error = |texts: Vec<Stream>| Lab::new(small(), texts).err().map(|e| e.to_string()).unwrap_or_default();

@@ -70,6 +70,13 @@ pub struct Replica {
 impl Replica {
     /// A replica for batches of `sequences` x `context` tokens.
     pub fn new(shape: &ModelShape, sequences: usize, context: usize) -> Self {
+        let mut replica = Self::without_gradient(shape, sequences, context);
+        replica.gradient = vec![0.0; replica.layout.total];
+        replica
+    }
+
+    /// A replica that only reads text: [`Replica::train`] needs one with a gradient.
+    pub fn without_gradient(shape: &ModelShape, sequences: usize, context: usize) -> Self {
         let layout = Layout::new(shape);
         let tokens = sequences * context;
         let d = shape.width;
@@ -103,7 +110,7 @@ impl Replica {
             d_qkv: zeros(tokens * attention.qkv_width()),
             d_scores: zeros(tokens * shape.gate().rows()),
             d_weights: zeros(tokens * shape.gate().choices()),
-            gradient: zeros(layout.total),
+            gradient: Vec::new(),
             trained: Trained::All,
             dropout: 0.0,
             shape: shape.clone(),
@@ -144,6 +151,21 @@ impl Replica {
         self.forward(parameters, inputs, None);
         let embedding = &parameters[self.layout.embedding.clone()];
         cross_entropy::forward(&self.last_normed, embedding, self.shape.width, targets, loss, &mut self.loss_scratch);
+    }
+
+    /// The logits of the token after the last one of `inputs`, sequences x context token ids.
+    pub fn next_logits(&mut self, parameters: &[f32], inputs: &[u16]) -> Vec<f32> {
+        self.forward(parameters, inputs, None);
+        let (d, vocabulary) = (self.shape.width, self.shape.vocabulary);
+        let mut logits = vec![0.0; vocabulary];
+        let last = &self.last_normed[self.last_normed.len() - d..];
+        Linear { inputs: d, outputs: vocabulary }.forward(
+            last,
+            &parameters[self.layout.embedding.clone()],
+            0.0,
+            &mut logits,
+        );
+        logits
     }
 
     /// Runs one forward and backward pass. `share` is this replica's share of the whole batch (1 / replicas for equal

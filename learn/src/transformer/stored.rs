@@ -1,6 +1,6 @@
-//! Models as files hold them: `config.json` and `model.safetensors` to the trainer's flat vector, and back to named
-//! tensors.
+//! Models as files hold them: `config.json` and `model.safetensors` to the trainer's flat vector, and back.
 
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -14,17 +14,6 @@ pub struct Stored {
     /// The sizes.
     pub shape: ModelShape,
     /// The parameters.
-    pub values: Vec<f32>,
-}
-
-/// A parameter with the name that it has in a file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Hugging Face's name.
-    pub name: String,
-    /// Its sizes: of a matrix rows and columns, of a vector its length.
-    pub shape: Vec<usize>,
-    /// Its numbers, row by row.
     pub values: Vec<f32>,
 }
 
@@ -88,7 +77,8 @@ fn refuse<T>(why: String) -> Result<T> {
 /// Text that is no such configuration, and what the trainer's network does not have: other types of model, a head of
 /// another width, an output head of its own.
 pub fn shape(config: &str) -> Result<ModelShape> {
-    let c: Config = match serde_json::from_str(config) {
+    // By way of a value: the pages have one parser for all of JSON.
+    let c: Config = match serde_json::from_str(config).and_then(serde_json::from_value) {
         Ok(config) => config,
         Err(error) => return refuse(format!("has a config.json that cannot be read: {error}")),
     };
@@ -157,17 +147,36 @@ impl Stored {
         }
         Ok(Self { shape, values })
     }
+}
 
-    /// The parameters by the names that they have in a file; a network of one expert has those of a Llama.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        let named = |p: super::model::Parameter| {
-            let name = file_name(&self.shape, &p.name)?;
-            let vector = matches!(p.kind, Kind::Gain | Kind::Bias);
-            let shape = if vector { vec![p.cols] } else { vec![p.rows, p.cols] };
-            Some(Tensor { name, shape, values: self.values[p.range].to_vec() })
-        };
-        Layout::new(&self.shape).parameters.into_iter().filter_map(named).collect()
+/// The bytes of a `model.safetensors` with these parameters as F16, two bytes a number. What only training has, as the
+/// size of the noise, is in it too.
+///
+/// # Errors
+/// A number is not finite, or too large for F16.
+pub fn file(shape: &ModelShape, values: &[f32]) -> Result<Vec<u8>> {
+    let mut parts = Vec::new();
+    for p in Layout::new(shape).parameters {
+        let Some(name) = file_name(shape, &p.name) else { continue };
+        let mut bytes = Vec::with_capacity(2 * p.range.len());
+        for value in &values[p.range.clone()] {
+            let short = half::f16::from_f32(*value);
+            if !short.is_finite() {
+                return Err(Error::Input(format!("{name} has the number {value}, which 16 bits cannot hold")));
+            }
+            bytes.extend(short.to_le_bytes());
+        }
+        let vector = matches!(p.kind, Kind::Gain | Kind::Bias);
+        parts.push((name, if vector { vec![p.cols] } else { vec![p.rows, p.cols] }, bytes));
     }
+    let views = parts.iter().map(|(name, shape, bytes)| {
+        TensorView::new(Dtype::F16, shape.clone(), bytes).map(|view| (name.as_str(), view))
+    });
+    let views = views.collect::<std::result::Result<Vec<_>, _>>();
+    // As transformers writes it; it reads no file without this.
+    let format = Some(std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]));
+    let written = views.and_then(|views| safetensors::serialize(views, format));
+    written.or_else(|error| refuse(format!("cannot be written as a model.safetensors: {error}")))
 }
 
 /// The name of a parameter in Hugging Face's class; `None` for the router of a network of one expert.
@@ -222,17 +231,29 @@ mod tests {
     }
 
     #[test]
-    fn a_shipped_model_is_read_and_its_tensors_have_the_file_s_names() {
+    fn a_shipped_model_is_read() {
         let (config, weights) = tiny();
         let stored = Stored::read(config, &weights).unwrap();
         assert_eq!((stored.shape.layers, stored.shape.experts, stored.shape.top_k), (4, 8, 2));
-        let file = SafeTensors::deserialize(&weights).unwrap();
-        let tensors = stored.tensors();
-        assert_eq!(tensors.len(), file.len());
-        for tensor in &tensors {
-            assert_eq!(tensor.shape, file.tensor(&tensor.name).unwrap().shape(), "{}", tensor.name);
-            assert!(tensor.values.iter().all(|v| v.is_finite()) && tensor.values.iter().any(|v| *v != 0.0));
+        assert!(stored.values.iter().all(|v| v.is_finite()) && stored.values.iter().any(|v| *v != 0.0));
+    }
+
+    #[test]
+    fn a_written_file_is_read_again() {
+        let (config, weights) = tiny();
+        let stored = Stored::read(config, &weights).unwrap();
+        let written = file(&stored.shape, &stored.values).unwrap();
+        let again = Stored::read(config, &written).unwrap();
+        // Numbers of 8 bits fit into 16.
+        assert_eq!(again, stored);
+        let (old, new) = (SafeTensors::deserialize(&weights).unwrap(), SafeTensors::deserialize(&written).unwrap());
+        assert_eq!(old.len(), new.len());
+        for (name, tensor) in old.tensors() {
+            assert_eq!(tensor.shape(), new.tensor(&name).unwrap().shape(), "{name}");
         }
+        let mut large = stored.clone();
+        large.values[0] = 1e6;
+        assert!(file(&large.shape, &large.values).unwrap_err().to_string().contains("16 bits"));
     }
 
     #[test]

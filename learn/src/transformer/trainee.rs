@@ -168,7 +168,7 @@ impl Trainee {
             let n = ids.len();
             return Err(Error::Input(format!("the text has {n} tokens; it must have 2 to {MOST_TOKENS}")));
         }
-        let mut replica = Replica::new(&self.shape, 1, ids.len());
+        let mut replica = Replica::without_gradient(&self.shape, 1, ids.len());
         let mut targets = ids[1..].to_vec();
         targets.push(0);
         let mut losses = vec![0.0; ids.len()];
@@ -183,6 +183,33 @@ impl Trainee {
             experts: replica.routing().map(selected).collect(),
             weights: replica.routing().map(weights).collect(),
         })
+    }
+
+    /// The logits of the token after this text.
+    ///
+    /// # Errors
+    /// No token, more than fit, ids that the model does not have.
+    pub fn next_logits(&self, ids: &[u16]) -> Result<Vec<f32>> {
+        check_ids("text", ids, &self.shape)?;
+        if !(1..=MOST_TOKENS).contains(&ids.len()) {
+            let n = ids.len();
+            return Err(Error::Input(format!("the text has {n} tokens; it must have 1 to {MOST_TOKENS}")));
+        }
+        Ok(Replica::without_gradient(&self.shape, 1, ids.len()).next_logits(&self.values, ids))
+    }
+
+    /// The text goes on with so many tokens, each the one that the model thinks most likely.
+    ///
+    /// # Errors
+    /// As [`Trainee::next_logits`].
+    pub fn continued(&self, ids: &[u16], tokens: usize) -> Result<Vec<u16>> {
+        let mut all = ids.to_vec();
+        for _ in 0..tokens {
+            let logits = self.next_logits(&all)?;
+            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            all.push(best.map_or(0, |(id, _)| id as u16));
+        }
+        Ok(all.split_off(ids.len()))
     }
 
     /// The mean loss on a text in nats a token, in windows of the training length side by side; none of less than two
