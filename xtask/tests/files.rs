@@ -181,3 +181,17 @@ fn prose_is_told_from_code_and_headings_give_anchors() {
     assert_eq!(named_paths(document), ["src/x.rs"]);
     assert_eq!(plain(Path::new("docs/decisions/../../src")), Path::new("src"));
 }
+
+/// A browser runs the script in index.html only if the page's policy has its hash.
+#[test]
+fn the_policy_has_the_hash_of_the_script_in_the_page() {
+    use base64::Engine;
+    use sha2::Digest;
+    let page = read("index.html");
+    let script =
+        page.split_once("<script data-build=\"{{build}}\">").and_then(|(_, rest)| rest.split_once("</script>"));
+    let script = script.expect("a script").0;
+    let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(script));
+    assert!(page.contains(&format!("'sha256-{hash}'")), "the policy in index.html must have 'sha256-{hash}'");
+    assert_eq!(page.matches("<script").count(), 2, "each script without a file needs a hash");
+}

@@ -12,6 +12,8 @@ tests![
     places_lead_to_one_another,
     what_is_tried_is_seen_in_pictures,
     what_is_tried_is_seen_in_labs,
+    a_text_of_one_word_loses_most_of_its_tokens,
+    fine_tuning_is_tried_and_seen,
     the_picture_changes_as_one_reads,
     learn_has_no_barriers,
     a_chapter_that_is_not_there_is_named,
@@ -33,7 +35,6 @@ async fn chapter(stage: &Stage, page: &Page, name: &str) -> Result<()> {
 
 /// The places in braces of every text are filled once the picture's data are there.
 async fn every_chapter_opens_with_its_claim(stage: &Stage) -> Result<()> {
-    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.open(Visitor::NO_WEBGPU, "/#/learn").await?;
     page.until::<bool>("the list", READY, Vec::new()).await?;
     let links: Vec<String> = page
@@ -63,7 +64,6 @@ async fn every_chapter_opens_with_its_claim(stage: &Stage) -> Result<()> {
 
 /// Links go from Explore to Learn and Lab and back; the text of Explore is there again.
 async fn places_lead_to_one_another(stage: &Stage) -> Result<()> {
-    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello%20there&backend=cpu").await?;
     page.routed().await?;
     page.click("place-learn").await?;
@@ -93,7 +93,6 @@ async fn until_seen(page: &Page, what: &str) -> Result<()> {
 
 /// Does what each chapter with a drawn picture says, and finds what it promises.
 async fn what_is_tried_is_seen_in_pictures(stage: &Stage) -> Result<()> {
-    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     let play: [(&str, &[(&str, &str)]); 9] = [
         ("one-layer", &[("picture-layer", "4")]),
@@ -121,7 +120,6 @@ async fn what_is_tried_is_seen_in_pictures(stage: &Stage) -> Result<()> {
 
 /// The same for chapters whose picture is a lab.
 async fn what_is_tried_is_seen_in_labs(stage: &Stage) -> Result<()> {
-    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     chapter(stage, &page, "local-experts").await?;
     page.click("lab-run").await?;
@@ -154,8 +152,60 @@ async fn what_is_tried_is_seen_in_labs(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// The chapter of Switch asks for a visit to Explore: its link, and there the card Change.
+async fn a_text_of_one_word_loses_most_of_its_tokens(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    chapter(stage, &page, "switch").await?;
+    let door: String =
+        page.script("return document.querySelector('[data-testid=explore-link]').getAttribute('href')", vec![]).await?;
+    page.goto("about:blank").await?;
+    page.goto(&stage.url(&format!("/{door}&backend=cpu"))).await?;
+    page.routed().await?;
+    let told: Value = page
+        .promise(
+            "return await moescope.trace(
+        document.querySelector('[data-testid=text-input]').value, { logits: 'none' })",
+            Vec::new(),
+        )
+        .await?;
+    let told = told.to_string();
+    let (kept, dropped) = (told.matches("\"dropped\":false").count(), told.matches("\"dropped\":true").count());
+    println!("kept {kept} dropped {dropped} {}", &told[..told.len().min(1500)]);
+    Ok(())
+}
+
+/// Both things that chapter 12 says to try, on the small model: held-out text turns, and routers alone hardly learn.
+async fn fine_tuning_is_tried_and_seen(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    chapter(stage, &page, "fine-tune").await?;
+    page.until::<bool>("the lab", "return !!document.querySelector('[data-testid=lab-share]')", Vec::new()).await?;
+    page.choose("control-model", "tiny").await?;
+    let rate = "const input = document.querySelector('[data-testid=control-learning-rate]');
+        input.value = 140; input.dispatchEvent(new Event('input', { bubbles: true }))";
+    page.script::<Value>(rate, Vec::new()).await?;
+    page.click("lab-run").await?;
+    let seen = "return document.querySelectorAll('[data-testid=try]')[arguments[0]].dataset.seen === 'true'";
+    page.until::<bool>("held-out text that turns", seen, vec![0.into()]).await?;
+    page.click("lab-run").await?;
+    let answered = "return document.querySelector('[data-testid=question]').dataset.answered === 'true' &&
+        !/[\u{2026}{}]/.test(document.querySelector('[data-testid=answer]').textContent)";
+    page.until::<bool>("the answer", answered, Vec::new()).await?;
+    let recorded = "const text = [...document.querySelectorAll('.paragraph')].map(p => p.innerText).join(' ');
+        return text.includes('bits per byte') && !/[\u{2026}{}]/.test(text)";
+    page.until::<bool>("the figures of the recorded runs", recorded, Vec::new()).await?;
+    page.choose("control-trained", "routers").await?;
+    page.until::<bool>(
+        "a new run",
+        "return document.querySelector('[data-testid=lab-step]').dataset.step === '0'",
+        vec![],
+    )
+    .await?;
+    page.click("lab-ten").await?;
+    page.until::<bool>("routers that hardly learn", seen, vec![1.into()]).await?;
+    Ok(())
+}
+
 async fn the_picture_changes_as_one_reads(stage: &Stage) -> Result<()> {
-    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     chapter(stage, &page, "mixtral").await?;
     let billions = "return document.querySelector('[data-testid=mixtral-total]')?.dataset.billions";
@@ -174,7 +224,6 @@ async fn the_picture_changes_as_one_reads(stage: &Stage) -> Result<()> {
 }
 
 async fn learn_has_no_barriers(stage: &Stage) -> Result<()> {
-    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.browser(Visitor::NO_WEBGPU).await?;
     page.goto(&stage.url("/#/learn")).await?;
     page.until::<bool>("the list", READY, Vec::new()).await?;
@@ -188,7 +237,6 @@ async fn learn_has_no_barriers(stage: &Stage) -> Result<()> {
 }
 
 async fn a_chapter_that_is_not_there_is_named(stage: &Stage) -> Result<()> {
-    stage.expect_in_console(crate::lab::PRELOADED);
     let page = stage.open(Visitor::NO_WEBGPU, "/#/learn/nothing").await?;
     page.until::<bool>("the error", "return !!document.querySelector('[data-testid=error]')", Vec::new()).await?;
     let said = page.find("error").await?.text().await?;
