@@ -5,6 +5,7 @@
 //! step to train to at once); `then` (changes made during the run); `goal` (the condition of a task) and `say` (the
 //! task in a teacher's words). `lang` is the language, as in Explore.
 
+use crate::json::parse;
 use crate::protocol::{Change, LabName, Settings};
 use form_urlencoded::Serializer;
 use serde_json::Value;
@@ -83,15 +84,17 @@ impl Address {
     /// The run of a lab that the address asks for.
     pub fn run(&self) -> Run {
         let settings = self.parameters.iter().filter(|(key, _)| !OTHERS.contains(&key.as_str()));
-        let settings = settings.map(|(key, value)| (key.clone(), value_of(value))).collect();
-        let one = |json: &str| serde_json::from_str::<Settings>(json).ok().map(|settings| vec![settings]);
-        let some = |json: &str| serde_json::from_str::<Vec<Settings>>(json).ok();
+        // A text that is a number is a text.
+        let value = |key: &str, value: &str| if key == "text" { Value::from(value) } else { value_of(value) };
+        let settings = settings.map(|(key, text)| (key.clone(), value(key, text))).collect();
+        let one = |json: &str| parse::<Settings>(json).ok().map(|settings| vec![settings]);
+        let some = |json: &str| parse::<Vec<Settings>>(json).ok();
         Run {
             settings,
             beside: self.get("beside").and_then(|json| one(json).or_else(|| some(json))),
             own: self.get("own").map(read_points),
             at: self.get("at").and_then(|at| at.parse().ok()).unwrap_or(0).min(MOST_STEPS),
-            changes: self.get("then").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
+            changes: self.get("then").and_then(|json| parse(json).ok()).unwrap_or_default(),
             goal: self.get("goal").map(str::to_owned),
             say: self.get("say").map(str::to_owned),
         }
@@ -206,5 +209,6 @@ mod tests {
         let run = Address::parse("#/lab/router?at=x&own=1,2;a,b,c;1,2,3&beside=[&then=5").run();
         assert_eq!((run.at, run.own, run.beside), (0, Some(vec![[0.01, 0.02, 0.03]]), None));
         assert!(run.changes.is_empty());
+        assert_eq!(Address::parse("#/lab/fine-tune?text=12&seed=12").run().settings["text"], "12");
     }
 }

@@ -1,8 +1,8 @@
 //! `window.moescope` of Learn and Lab: `lab(name, settings)` gives a run of its own, `{step(n), state(), reset()}`.
 
 use crate::client::{Client, Heard};
+use crate::json::parse;
 use crate::protocol::{LabName, Plan, Report, Settings, measures};
-use crate::runs::is_built;
 use js_sys::{Function, JSON, Object, Promise, Reflect};
 use serde_json::json;
 use std::cell::RefCell;
@@ -85,10 +85,9 @@ fn state_of(report: &Report) -> JsValue {
 
 /// A run of the lab `name`; `settings` by their keys, with `beside` for what differs in a second run.
 fn lab(name: &str, settings: &JsValue) -> Result<JsValue, JsValue> {
-    let built = LabName::ALL.into_iter().filter(|lab| is_built(*lab));
-    let names: Vec<&str> = built.clone().map(LabName::as_str).collect();
+    let names = LabName::ALL.map(LabName::as_str);
     let wrong = |message: String| JsValue::from(js_sys::Error::new(&message));
-    let lab = built.into_iter().find(|lab| lab.as_str() == name);
+    let lab = LabName::parse(name);
     let lab = lab.ok_or_else(|| wrong(format!("there is no lab {name}; there are: {}", names.join(", "))))?;
     let plan = plan_of(settings).map_err(|error| wrong(format!("the settings of lab {name}: {error}")))?;
     let waiting = Waiting::default();
@@ -106,7 +105,7 @@ fn plan_of(settings: &JsValue) -> Result<Plan, String> {
         return Ok(Plan::default());
     }
     let json = JSON::stringify(settings).ok().and_then(|json| json.as_string()).unwrap_or_default();
-    let mut settings: Settings = serde_json::from_str(&json).map_err(|error| error.to_string())?;
+    let mut settings: Settings = parse(&json).map_err(|error| error.to_string())?;
     let mut plan = Plan::default();
     if let Some(beside) = settings.remove("beside") {
         let beside = if beside.is_array() { beside } else { json!([beside]) };

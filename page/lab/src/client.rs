@@ -1,6 +1,7 @@
 //! The page's side of the worker: sends commands and receives reports. A worker that fails is replaced by another,
 //! which trains to the same step.
 
+use crate::json::parse;
 use crate::protocol::{Change, Command, LabName, Plan, Report, Request, Settings};
 use crate::runs::over;
 use js_sys::{Array, Uint8Array};
@@ -99,11 +100,11 @@ impl Client {
             return;
         }
         let parts = Array::from(message);
-        let Some(report) = parts.get(0).as_string().and_then(|json| serde_json::from_str::<Report>(&json).ok()) else {
+        let Some(report) = parts.get(0).as_string().and_then(|json| parse::<Report>(&json).ok()) else {
             return;
         };
         let cells = (1..parts.length()).map(|at| Uint8Array::new(&parts.get(at)).to_vec()).collect();
-        {
+        if report.fetched.is_none() && report.saved.is_none() {
             let mut state = self.0.state.borrow_mut();
             state.step = report.runs.first().map_or(state.step, |run| run.step);
             state.running &= !report.diverged;
@@ -223,6 +224,16 @@ impl Client {
     /// Asks for the comparison of 1991.
     pub fn compare(&self) -> u32 {
         self.send(Command::Compare)
+    }
+
+    /// Makes a file of a run's model.
+    pub fn save(&self, run: usize, name: String) -> u32 {
+        self.send(Command::Save { run, name })
+    }
+
+    /// Keeps a run's model in the browser's storage.
+    pub fn keep(&self, run: usize, name: String) -> u32 {
+        self.send(Command::Keep { run, name })
     }
 
     /// The plan that leads to the current state.

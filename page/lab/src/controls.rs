@@ -66,7 +66,7 @@ impl Control {
     }
 }
 
-const LOCAL_EXPERTS: [Control; 19] = [
+const LOCAL_EXPERTS: [Control; 20] = [
     choice("data", &["patches", "roof", "waves", "vowels", "moons", "rings", "spirals", "checkers", "groups"]),
     choice("expert", &["constant", "linear", "network", "support-vector-machine", "gaussian-process"]),
     slider("experts", 1.0, 8.0, Scale::Whole),
@@ -86,6 +86,7 @@ const LOCAL_EXPERTS: [Control; 19] = [
     slider("hinge", 0.01, 100.0, Scale::Log).while_it_runs().further(),
     slider("length-scale", 0.05, 2.0, Scale::Log).further(),
     Control { key: "adapt", kind: Kind::Switch, begins_anew: false, is_further: true },
+    Control { key: "logistic", kind: Kind::Switch, begins_anew: true, is_further: true },
 ];
 
 const DEEP_MIXTURE: [Control; 9] = [
@@ -110,7 +111,8 @@ const CONDITIONAL: [Control; 7] = [
     slider("batch", 8.0, 256.0, Scale::Whole).while_it_runs().further(),
 ];
 
-const ROUTER: [Control; 14] = [
+const ROUTER: [Control; 15] = [
+    choice("model", &["scratch", "main", "tiny"]),
     choice("gate", &["softmax-top-k", "top-k-of-softmax", "noisy-top-k", "sigmoid-bias"]),
     slider("balance-loss", 0.0, 0.1, Scale::Linear).while_it_runs(),
     slider("z-loss", 0.0, 0.1, Scale::Linear).while_it_runs(),
@@ -127,6 +129,19 @@ const ROUTER: [Control; 14] = [
     slider("context", 16.0, 128.0, Scale::Whole).further(),
 ];
 
+const FINE_TUNE: [Control; 10] = [
+    choice("model", &["main", "dense", "tiny"]),
+    choice("trained", &["all", "without-experts", "without-routers", "routers"]),
+    slider("expert-dropout", 0.0, 0.9, Scale::Linear).while_it_runs(),
+    slider("learning-rate", 0.00001, 0.1, Scale::Log).while_it_runs(),
+    slider("seed", 1.0, 50.0, Scale::Whole),
+    slider("measure-every", 1.0, 50.0, Scale::Whole).while_it_runs().further(),
+    slider("balance-loss", 0.0, 0.1, Scale::Linear).while_it_runs().further(),
+    slider("weight-decay", 0.0, 1.0, Scale::Linear).while_it_runs().further(),
+    slider("context", 8.0, 128.0, Scale::Whole).further(),
+    slider("sequences", 1.0, 8.0, Scale::Whole).further(),
+];
+
 /// The controls of `lab`, in order.
 pub fn controls(lab: LabName) -> &'static [Control] {
     match lab {
@@ -134,7 +149,7 @@ pub fn controls(lab: LabName) -> &'static [Control] {
         LabName::DeepMixture => &DEEP_MIXTURE,
         LabName::Conditional => &CONDITIONAL,
         LabName::Router => &ROUTER,
-        LabName::FineTune => &[],
+        LabName::FineTune => &FINE_TUNE,
     }
 }
 
@@ -149,7 +164,13 @@ pub fn besides(lab: LabName) -> Vec<(&'static str, Settings)> {
         ],
         LabName::Router => vec![("unbalanced", json!({"balance-loss": 0.0}))],
         LabName::Conditional => vec![("on", json!({"mode": "on"})), ("weighted", json!({"mode": "soft"}))],
-        _ => Vec::new(),
+        LabName::FineTune => vec![
+            ("dense", json!({"model": "dense"})),
+            ("dropout", json!({"expert-dropout": 0.4})),
+            ("frozen", json!({"trained": "without-experts"})),
+            ("routers", json!({"trained": "routers"})),
+        ],
+        LabName::DeepMixture => Vec::new(),
     };
     let object = |value: Value| value.as_object().cloned().unwrap_or_default();
     list.into_iter().map(|(name, settings)| (name, object(settings))).collect()
@@ -158,6 +179,7 @@ pub fn besides(lab: LabName) -> Vec<(&'static str, Settings)> {
 /// What differs in the runs that stand beside the first from the beginning.
 pub fn usual_beside(lab: LabName) -> Vec<Settings> {
     match lab {
+        LabName::FineTune => besides(lab).into_iter().take(1).map(|(_, settings)| settings).collect(),
         LabName::Conditional | LabName::Router => besides(lab).into_iter().map(|(_, settings)| settings).collect(),
         _ => Vec::new(),
     }
@@ -208,11 +230,11 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runs::{defaults, is_built, limits};
+    use crate::runs::{defaults, limits};
 
     #[test]
     fn every_control_is_a_setting_within_its_limits() {
-        for lab in LabName::ALL.into_iter().filter(|lab| is_built(*lab)) {
+        for lab in LabName::ALL {
             let (defaults, limits) = (defaults(lab), limits(lab));
             for control in controls(lab) {
                 let usual = defaults.get(control.key).unwrap_or_else(|| panic!("{} is no setting", control.key));

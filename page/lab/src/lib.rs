@@ -4,19 +4,24 @@
 //! - `address`, `goal`, `controls`, `chapter`, `markup`, `curves`, `mixtral`: plain data and pure functions, tested
 //!   natively.
 //! - `protocol`: the messages between page and worker; `runs`: one interface to all labs of `moescope-learn`.
-//! - `host`: the worker; `client`: the page's side of it; `api`: `window.moescope`.
+//! - `assets`: the files that labs read; `tokens`: the shipped models' tokenizer; `archive`: a directory to save.
+//! - `host`: the worker, `keep`: models in the browser's storage; `client`: the page's side; `api`: `window.moescope`.
 //! - `ui`: the views.
 
 pub mod address;
+pub mod archive;
+pub mod assets;
 pub mod chapter;
 pub mod controls;
 pub mod curves;
 pub mod goal;
 pub mod history;
+pub mod json;
 pub mod markup;
 pub mod mixtral;
 pub mod protocol;
 pub mod runs;
+pub mod tokens;
 
 #[cfg(target_arch = "wasm32")]
 mod api;
@@ -24,6 +29,8 @@ mod api;
 mod client;
 #[cfg(target_arch = "wasm32")]
 mod host;
+#[cfg(target_arch = "wasm32")]
+mod keep;
 #[cfg(target_arch = "wasm32")]
 mod site;
 #[cfg(target_arch = "wasm32")]

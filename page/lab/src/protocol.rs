@@ -97,6 +97,20 @@ pub enum Command {
     Look(Option<(usize, usize)>),
     /// The comparison of the paper of 1991, system by system.
     Compare,
+    /// Make a file of a run's model.
+    Save {
+        /// Which run, from 0.
+        run: usize,
+        /// The name of the model's directory.
+        name: String,
+    },
+    /// Keep a run's model in the browser's storage.
+    Keep {
+        /// Which run, from 0.
+        run: usize,
+        /// The name of the model's directory.
+        name: String,
+    },
 }
 
 /// A command with the page's number.
@@ -146,6 +160,21 @@ pub struct Report {
     pub diverged: bool,
     /// Rows of the comparison, as far as it is done.
     pub compared: Option<Value>,
+    /// The file that was made, or the model that was kept.
+    pub saved: Option<Saved>,
+    /// Bytes of the lab's files that have come, and of all; while they are fetched.
+    pub fetched: Option<(u64, u64)>,
+}
+
+/// A model that was saved.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The name of the model's directory.
+    pub name: String,
+    /// The address of the file; of a model that was kept none.
+    pub file: Option<String>,
+    /// Its size in bytes.
+    pub bytes: u64,
 }
 
 /// Bytes of a drawn cell: the expert with the largest share, that share, the prediction, its deviation.

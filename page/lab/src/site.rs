@@ -13,7 +13,7 @@ pub fn file(name: &str) -> String {
 
 /// The JSON at `path`; none where there is no file, or something else in it.
 pub async fn fetch_json<T: DeserializeOwned>(path: &str) -> Option<T> {
-    serde_json::from_str(&fetch_text(path).await?).ok()
+    crate::json::parse(&fetch_text(path).await?).ok()
 }
 
 /// The text at `path`; none where there is no file.

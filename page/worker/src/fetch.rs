@@ -15,7 +15,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, Request, RequestInit, Response, WorkerGlobalScope};
+use web_sys::{
+    AbortController, CacheStorage, ReadableStreamDefaultReader, Request, RequestInit, Response, WorkerGlobalScope,
+};
 
 /// Called with (what, bytes done, bytes in all where known).
 pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>);
@@ -391,8 +393,24 @@ fn worker() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
+/// What addresses of kept models have in them: Lab keeps fine-tuned models in the browser (page/lab/src/keep.rs).
+const KEPT: &str = "/kept/";
+
+/// The file of a model that was kept in the browser; none where `url` is no such file.
+async fn kept(url: &str) -> Option<Response> {
+    if !url.contains(KEPT) {
+        return None;
+    }
+    // At unsafe addresses there is no such storage.
+    let stores = Reflect::get(&worker(), &JsValue::from_str("caches")).ok()?.dyn_into::<CacheStorage>().ok()?;
+    JsFuture::from(stores.match_with_str(url)).await.ok()?.dyn_into().ok()
+}
+
 /// Requests `url`, unless `begun` is the promise of its answer. Dropping the future aborts the request.
 async fn fetch(url: &str, begun: JsValue) -> std::result::Result<Response, JsValue> {
+    if let Some(kept) = kept(url).await {
+        return Ok(kept);
+    }
     if let Ok(begun) = begun.dyn_into::<Promise>() {
         return JsFuture::from(begun).await.map(JsCast::unchecked_into);
     }

@@ -8,12 +8,14 @@
 //! - [`page`]: the page as visitors and scripts use it, through its documented hooks.
 //! - [`cli`]: runs `moescope trace`.
 //! - [`deep`]: a model of many layers, and measurements of its routing map.
+//! - [`learning`]: measures Learn and Lab.
 //! - [`webp`]: writes animated pictures.
 //! - [`typing`]: measures how long the page's thread is blocked while someone works with a long text.
 
 pub mod browser;
 pub mod cli;
 pub mod deep;
+pub mod learning;
 pub mod other_browsers;
 pub mod page;
 pub mod server;

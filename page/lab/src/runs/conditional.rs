@@ -1,6 +1,6 @@
 //! Parts that are always on, weighted, or switched.
 
-use super::{DIGITS, Run, read};
+use super::{Run, read};
 use crate::goal::Measures;
 use crate::protocol::{RunReport, Settings};
 use moescope_learn::conditional::Lab;
@@ -16,8 +16,8 @@ impl Conditional {
     ///
     /// # Errors
     /// The settings are impossible.
-    pub fn new(settings: &Settings) -> Result<Self, String> {
-        let lab = Lab::new(read(settings)?, DIGITS).map_err(|error| error.to_string())?;
+    pub fn new(settings: &Settings, digits: &[u8]) -> Result<Self, String> {
+        let lab = Lab::new(read(settings)?, digits).map_err(|error| error.to_string())?;
         Ok(Self { lab })
     }
 }

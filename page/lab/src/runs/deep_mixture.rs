@@ -1,6 +1,6 @@
 //! Two mixture layers on digits.
 
-use super::{DIGITS, Run, as_map, read};
+use super::{Run, as_map, read};
 use crate::goal::Measures;
 use crate::protocol::{RunReport, Settings};
 use moescope_learn::deep_mixture::Lab;
@@ -16,8 +16,8 @@ impl DeepMixture {
     ///
     /// # Errors
     /// The settings are impossible.
-    pub fn new(settings: &Settings) -> Result<Self, String> {
-        let lab = Lab::new(read(settings)?, DIGITS).map_err(|error| error.to_string())?;
+    pub fn new(settings: &Settings, digits: &[u8]) -> Result<Self, String> {
+        let lab = Lab::new(read(settings)?, digits).map_err(|error| error.to_string())?;
         Ok(Self { lab })
     }
 }

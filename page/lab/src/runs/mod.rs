@@ -2,16 +2,17 @@
 
 mod conditional;
 mod deep_mixture;
+pub mod fine_tune;
 mod local_experts;
-mod router;
+pub mod router;
 
+use crate::assets::{Assets, DIGITS, TOKENIZER};
 use crate::protocol::{Change, LabName, Plan, RunReport, Settings};
+use crate::tokens::Tokenizer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-
-/// Handwritten digits, for the labs that read them (learn/data/README.md).
-const DIGITS: &[u8] = include_bytes!("../../../../learn/data/digits.bin");
+use std::rc::Rc;
 
 /// A run of one lab.
 pub trait Run {
@@ -35,6 +36,22 @@ pub trait Run {
         Err("this lab has no points to draw".into())
     }
 
+    /// Looks at what takes too long for every step, as what a model writes. Called where training pauses.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    fn rest(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The files of the model's directory, by name.
+    ///
+    /// # Errors
+    /// The lab has no model to save, or its numbers do not fit into the file.
+    fn directory(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        Err("this lab has no model to save".into())
+    }
+
     /// Returns its state, with cells of this many columns and rows where it has some to draw.
     fn report(&self, cells: Option<(usize, usize)>) -> (RunReport, Vec<u8>);
 
@@ -42,34 +59,39 @@ pub trait Run {
     fn steps(&self) -> u64;
 }
 
-/// Whether this version of the page has the lab.
-pub fn is_built(lab: LabName) -> bool {
-    lab != LabName::FineTune
-}
-
 /// A run of `lab`.
 ///
 /// # Errors
-/// The settings are impossible.
-fn begin(lab: LabName, settings: &Settings, own: Option<&[[f32; 3]]>) -> Result<Box<dyn Run>, String> {
+/// The settings are impossible, or a file is missing or damaged.
+fn begin(lab: LabName, settings: &Settings, own: Option<&[[f32; 3]]>, files: &Files) -> Result<Box<dyn Run>, String> {
+    let assets = files.assets;
     match lab {
         LabName::LocalExperts => Ok(Box::new(local_experts::LocalExperts::new(settings, own)?)),
-        LabName::DeepMixture => Ok(Box::new(deep_mixture::DeepMixture::new(settings)?)),
-        LabName::Conditional => Ok(Box::new(conditional::Conditional::new(settings)?)),
-        LabName::Router => Ok(Box::new(router::Router::new(settings)?)),
-        LabName::FineTune => Err("this version of the page has no lab fine-tune".into()),
+        LabName::DeepMixture => Ok(Box::new(deep_mixture::DeepMixture::new(settings, &assets.get(DIGITS)?)?)),
+        LabName::Conditional => Ok(Box::new(conditional::Conditional::new(settings, &assets.get(DIGITS)?)?)),
+        LabName::Router => Ok(Box::new(router::Router::new(settings, files.tokenizer.clone(), assets)?)),
+        LabName::FineTune => {
+            let tokenizer = files.tokenizer.clone().ok_or("the tokenizer is missing; load the page again")?;
+            Ok(Box::new(fine_tune::FineTune::new(settings, tokenizer, assets)?))
+        }
     }
+}
+
+/// What runs read.
+struct Files<'a> {
+    assets: &'a Assets,
+    tokenizer: Option<Rc<Tokenizer>>,
 }
 
 /// The usual settings of `lab`, by key.
 pub fn defaults(lab: LabName) -> Settings {
-    match lab {
+    as_written(match lab {
         LabName::LocalExperts => as_map(&moescope_learn::local_experts::Settings::default()),
         LabName::DeepMixture => as_map(&moescope_learn::deep_mixture::Settings::default()),
         LabName::Conditional => as_map(&moescope_learn::conditional::Settings::default()),
-        LabName::Router => as_map(&moescope_learn::router::Settings::default()),
-        LabName::FineTune => Map::new(),
-    }
+        LabName::Router => router::defaults(),
+        LabName::FineTune => fine_tune::defaults(),
+    })
 }
 
 /// The minimum and the maximum of the numeric settings of `lab`.
@@ -79,7 +101,7 @@ pub fn limits(lab: LabName) -> Vec<(&'static str, f64, f64)> {
         LabName::DeepMixture => &moescope_learn::deep_mixture::LIMITS,
         LabName::Conditional => &moescope_learn::conditional::LIMITS,
         LabName::Router => &moescope_learn::router::LIMITS,
-        LabName::FineTune => &[],
+        LabName::FineTune => &moescope_learn::fine_tune::LIMITS,
     };
     limits.iter().map(|limit| (limit.key, limit.least, limit.most)).collect()
 }
@@ -91,9 +113,27 @@ fn as_map<T: Serialize>(settings: &T) -> Settings {
     }
 }
 
+/// Settings with their numbers as they are written: 0.01, which an `f32` is not exactly.
+fn as_written(mut settings: Settings) -> Settings {
+    for value in settings.values_mut() {
+        if let Some(number) = value.as_f64().filter(|number| number.fract() != 0.0) {
+            *value = (number as f32).to_string().parse::<f64>().map_or(Value::Null, Value::from);
+        }
+    }
+    settings
+}
+
 /// Settings of a lab's own type.
 fn read<T: DeserializeOwned>(settings: &Settings) -> Result<T, String> {
-    serde_json::from_value(Value::Object(settings.clone())).map_err(|error| format!("settings: {error}"))
+    let parse = |settings: Settings| serde_json::from_value::<T>(Value::Object(settings));
+    parse(settings.clone()).map_err(|error| {
+        // The message of one setting alone says which.
+        let alone = |(key, value): (&String, &Value)| {
+            let error = parse([(key.clone(), value.clone())].into_iter().collect()).err()?;
+            Some(format!("{key}={}: {error}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        };
+        settings.iter().find_map(alone).unwrap_or_else(|| format!("settings: {error}"))
+    })
 }
 
 /// `other` over `settings`.
@@ -115,14 +155,16 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Runs at their beginning.
+    /// Runs at their beginning; `assets` has the files that they read ([`crate::assets::needed`]).
     ///
     /// # Errors
-    /// The settings are impossible.
-    pub fn new(lab: LabName, plan: Plan) -> Result<Self, String> {
+    /// The settings are impossible, or a file is missing or damaged.
+    pub fn new(lab: LabName, plan: Plan, assets: &Assets) -> Result<Self, String> {
+        let tokenizer = assets.get(TOKENIZER).ok().map(|json| Tokenizer::read(&json)).transpose()?.map(Rc::new);
+        let files = Files { assets, tokenizer };
         let differences = if plan.runs.is_empty() { vec![Settings::new()] } else { plan.runs };
         let all = |difference| over(&plan.settings, difference);
-        let run = |difference| begin(lab, &all(difference), plan.own.as_deref());
+        let run = |difference| begin(lab, &all(difference), plan.own.as_deref(), &files);
         let runs = differences.iter().map(run).collect::<Result<Vec<_>, _>>()?;
         let mut runs = Self { runs, differences, settings: plan.settings, changes: plan.changes, target: plan.at };
         runs.make_changes()?;
@@ -206,6 +248,22 @@ impl Runs {
         self.runs.iter_mut().try_for_each(|run| run.set_points(points))
     }
 
+    /// Looks at what takes too long for every step.
+    ///
+    /// # Errors
+    /// A run cannot be looked at.
+    pub fn rest(&mut self) -> Result<(), String> {
+        self.runs.iter_mut().try_for_each(|run| run.rest())
+    }
+
+    /// The files of the directory of run `at`'s model.
+    ///
+    /// # Errors
+    /// There is no such run, or it has no model to save.
+    pub fn directory(&self, at: usize) -> Result<Vec<(String, Vec<u8>)>, String> {
+        self.runs.get(at).map_or_else(|| Err("there is no such run".into()), |run| run.directory())
+    }
+
     /// How the runs stand, and the cells of all.
     pub fn reports(&self, cells: Option<(usize, usize)>) -> (Vec<RunReport>, Vec<Vec<u8>>) {
         self.runs.iter().map(|run| run.report(cells)).unzip()
@@ -241,24 +299,25 @@ mod tests {
 
     #[test]
     fn a_plan_with_its_changes_gives_the_same_run_again() {
-        let mut first = Runs::new(LabName::LocalExperts, plan(0)).unwrap();
+        let mut first = Runs::new(LabName::LocalExperts, plan(0), &Assets::default()).unwrap();
         first.aim(30);
         go(&mut first);
         first.set(&settings(r#"{"learning-rate":0.2}"#)).unwrap();
         first.aim(20);
         go(&mut first);
         let change = Change { step: 30, settings: settings(r#"{"learning-rate":0.2}"#), points: None };
-        let mut again = Runs::new(LabName::LocalExperts, Plan { changes: vec![change], ..plan(50) }).unwrap();
+        let mut again =
+            Runs::new(LabName::LocalExperts, Plan { changes: vec![change], ..plan(50) }, &Assets::default()).unwrap();
         go(&mut again);
         assert_eq!((again.steps(), losses(&again)), (50, losses(&first)));
-        let mut without = Runs::new(LabName::LocalExperts, plan(50)).unwrap();
+        let mut without = Runs::new(LabName::LocalExperts, plan(50), &Assets::default()).unwrap();
         go(&mut without);
         assert_ne!(losses(&without), losses(&first));
     }
 
     #[test]
     fn runs_differ_as_the_plan_says_and_keep_step() {
-        let mut runs = Runs::new(LabName::LocalExperts, plan(40)).unwrap();
+        let mut runs = Runs::new(LabName::LocalExperts, plan(40), &Assets::default()).unwrap();
         go(&mut runs);
         let (reports, cells) = runs.reports(Some((8, 8)));
         assert_eq!(reports.iter().map(|run| run.step).collect::<Vec<_>>(), [40, 40]);
@@ -269,13 +328,24 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused_and_change_nothing() {
-        assert!(Runs::new(LabName::LocalExperts, Plan { settings: settings(r#"{"experts":0}"#), ..plan(0) }).is_err());
-        let mut runs = Runs::new(LabName::LocalExperts, plan(10)).unwrap();
+        assert!(
+            Runs::new(
+                LabName::LocalExperts,
+                Plan { settings: settings(r#"{"experts":0}"#), ..plan(0) },
+                &Assets::default()
+            )
+            .is_err()
+        );
+        let mut runs = Runs::new(LabName::LocalExperts, plan(10), &Assets::default()).unwrap();
         go(&mut runs);
         let before = losses(&runs);
         let error = runs.set(&settings(r#"{"learning-rate":999}"#)).unwrap_err();
         assert!(error.contains("learning-rate"), "{error}");
         assert!(runs.set(&settings(r#"{"experts":5}"#)).is_err(), "a new run is needed");
+        let error = runs.set(&settings(r#"{"data":"nothing"}"#)).unwrap_err();
+        assert!(error.starts_with("data=nothing: unknown variant"), "{error}");
+        let error = runs.set(&settings(r#"{"nothing":1}"#)).unwrap_err();
+        assert!(error.starts_with("nothing=1: unknown field"), "{error}");
         assert_eq!(losses(&runs), before);
     }
 
@@ -285,7 +355,7 @@ mod tests {
             settings: settings(r#"{"data":"patches","learning-rate":10,"momentum":0.99,"variance":0.1}"#),
             ..plan(0)
         };
-        let mut runs = Runs::new(LabName::LocalExperts, steep).unwrap();
+        let mut runs = Runs::new(LabName::LocalExperts, steep, &Assets::default()).unwrap();
         runs.aim(2000);
         let error = loop {
             match runs.step(50, false) {
@@ -302,7 +372,7 @@ mod tests {
     fn played(settings_json: &str, beside: &str, steps: u64) -> (crate::goal::Measures, usize) {
         let runs = if beside.is_empty() { Vec::new() } else { vec![Settings::new(), settings(beside)] };
         let plan = Plan { settings: settings(settings_json), runs, ..Plan::default() };
-        let mut runs = Runs::new(LabName::LocalExperts, plan).unwrap();
+        let mut runs = Runs::new(LabName::LocalExperts, plan, &Assets::default()).unwrap();
         let mut rises = 0;
         let mut before = losses(&runs)[0];
         for _ in 0..steps {

@@ -2,7 +2,6 @@
 
 use crate::address::{Address, Place};
 use crate::chapter::Card;
-use crate::runs::is_built;
 use crate::site::{self, fetch_json, fetch_text};
 use crate::ui::chapter_view::ChapterView;
 use crate::ui::header::Header;
@@ -20,7 +19,7 @@ use yew::prelude::*;
 const ENGLISH: &str = include_str!("../../../../www/lab/messages/en.json");
 
 /// Experts that have a colour at first; a lab with more asks for more.
-const COLOURS: usize = 8;
+pub const COLOURS: usize = 8;
 
 /// Where the language chosen in Learn and Lab is kept.
 const LANGUAGE: &str = "moescope.language";
@@ -168,14 +167,13 @@ impl App {
                 },
                 None => unknown(&format!("learn/{name}"), "#/learn"),
             },
-            Place::Lab(lab) if is_built(*lab) => html! {
+            Place::Lab(lab) => html! {
                 <>
                     <LabTabs cards={cards.clone()} chosen={*lab} />
                     <LabView key={lab.as_str()} lab={*lab} run={Rc::new(self.address.run())} dark={self.dark}
                         is_whole=true />
                 </>
             },
-            Place::Lab(lab) => unknown(&format!("lab/{}", lab.as_str()), "#/lab/local-experts"),
             Place::Unknown(path) => unknown(path, "#/learn"),
         }
     }

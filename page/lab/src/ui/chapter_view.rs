@@ -3,11 +3,10 @@
 use crate::address::Run;
 use crate::chapter::{Card, Chapter, Paragraph, Picture, Try};
 use crate::goal::{Goal, Measures};
-use crate::runs::is_built;
 use crate::site::{self, fetch_json};
 use crate::ui::app::set_state;
 use crate::ui::lab_view::LabView;
-use crate::ui::pictures::{Told, draw};
+use crate::ui::pictures::{Figures, draw};
 use crate::ui::words::{Names, filled, marked};
 use gloo::events::EventListener;
 use gloo::utils::{document, window};
@@ -31,7 +30,7 @@ pub enum Message {
     /// The reader goes on or back by paragraphs.
     Turn(isize),
     /// The picture's figures.
-    Told(Told),
+    Figures(Figures),
 }
 
 #[derive(Properties, PartialEq)]
@@ -133,7 +132,7 @@ impl Component for ChapterView {
                 self.paragraph = next;
                 self.show();
             }
-            Message::Told((measures, names)) => {
+            Message::Figures((measures, names)) => {
                 self.measures = measures;
                 self.names = names;
                 let tries = self.chapter.as_ref().map_or(&[][..], |chapter| &chapter.tries[..]);
@@ -157,9 +156,8 @@ impl Component for ChapterView {
         }
         let Some(chapter) = &self.chapter else { return html! { <p class="empty">{ t!("loading") }</p> } };
         let picture = self.picture(context);
-        let is_alone = picture.is_none();
         html! {
-            <article class={classes!("chapter", is_alone.then_some("is-alone"))} data-testid="chapter"
+            <article class="chapter" data-testid="chapter"
                 data-chapter={chapter.name.clone()} data-paragraph={self.paragraph.to_string()}>
                 <div class="chapter-text">
                     <p class="chapter-of">
@@ -167,13 +165,12 @@ impl Component for ChapterView {
                     <h1>{ of_languages(&chapter.title) }</h1>
                     <p class="claim" data-testid="claim">{ of_languages(&chapter.claim) }</p>
                     { for chapter.body.iter().enumerate().map(|(at, paragraph)| {
-                        let is_read = at == self.paragraph && !is_alone;
+                        let is_read = at == self.paragraph;
                         html! {
                             <p key={at} class={classes!("paragraph", is_read.then_some("is-read"))}
                                 data-testid="paragraph">{ self.paragraph(chapter, at, paragraph) }</p>
                         }
                     }) }
-                    if is_alone && chapter.lab.is_some() { <p class="remark">{ t!("chapter.no-lab") }</p> }
                     { for chapter.tries.iter().zip(&self.seen).map(|(one, seen)| self.to_try(one, *seen)) }
                     { self.question(chapter) }
                     { after(chapter, props) }
@@ -201,19 +198,19 @@ impl ChapterView {
         self.picture = Some(Rc::new(picture));
     }
 
-    /// The picture; none where this version has no such lab.
+    /// The picture; none before the chapter is there.
     fn picture(&self, context: &Context<Self>) -> Option<Html> {
         let dark = context.props().dark;
         let picture = self.picture.as_ref()?;
-        match &**picture {
-            Picture::Lab { lab, controls, .. } => is_built(*lab).then(|| {
-                let told = context.link().callback(|measures| Message::Told((measures, Names::new())));
+        Some(match &**picture {
+            Picture::Lab { lab, controls, .. } => {
+                let figures = context.link().callback(|measures| Message::Figures((measures, Names::new())));
                 html! {
-                    <LabView lab={*lab} run={self.run.clone()} {dark} chosen={Rc::new(controls.clone())} {told} />
+                    <LabView lab={*lab} run={self.run.clone()} {dark} chosen={Rc::new(controls.clone())} {figures} />
                 }
-            }),
-            _ => Some(draw(picture, dark, context.link().callback(Message::Told))),
-        }
+            }
+            _ => draw(picture, dark, context.link().callback(Message::Figures)),
+        })
     }
 
     /// A paragraph. Its figures are those of its own picture: of one that is not shown now, those that it had when it
@@ -306,7 +303,7 @@ fn after(chapter: &Chapter, props: &ChapterProps) -> Html {
             <p class="chapter-doors">
                 <a class="button" data-testid="explore-link" href={chapter.explore.clone()}>
                     { t!("chapter.explore") }</a>
-                if let Some(lab) = chapter.lab.filter(|lab| is_built(*lab)) {
+                if let Some(lab) = chapter.lab {
                     <a class="button" data-testid="lab-door" href={format!("#/lab/{}", lab.as_str())}>
                         { t!("chapter.lab") }</a>
                 }

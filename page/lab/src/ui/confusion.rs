@@ -1,4 +1,4 @@
-//! What the two gates of a deep mixture tell: who takes which place, and who takes which digit.
+//! What the two gates of a deep mixture go by: who takes which place, and who takes which digit.
 
 use moescope_common::format;
 use moescope_common::t;

@@ -117,7 +117,7 @@ fn setting(control: Control, value: &Value, set: &Callback<(&'static str, Value)
 }
 
 /// Small numbers with the digits that count.
-fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     if number.abs() < 0.1 { format!("{number:.4}").trim_end_matches('0').to_owned() } else { format::decimal(number) }
 }
 

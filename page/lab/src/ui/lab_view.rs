@@ -5,17 +5,19 @@ use crate::client::{Client, Heard};
 use crate::controls::{Control, besides, control, usual_beside};
 use crate::goal::Measures;
 use crate::history::{History, Moment};
-use crate::protocol::{LabName, Plan, Report, Settings, measures};
+use crate::protocol::{LabName, Plan, Report, Saved, Settings, measures};
 use crate::runs::{defaults, over};
 use crate::ui::app::set_state;
 use crate::ui::confusion::Confusions;
-use crate::ui::controls_view::Controls;
+use crate::ui::controls_view::{Controls, short};
 use crate::ui::cost::Cost;
 use crate::ui::curves_view::{LossCurves, RUNS, ShareCurves};
 use crate::ui::plane::{Plane, Show, Tool, drawn_points};
 use crate::ui::routers::Routers;
 use crate::ui::shares::Shares;
+use crate::ui::strip::Strip;
 use crate::ui::task::Task;
+use crate::ui::tune::{Kept, Recordings, TuneText, Tuned, most};
 use gloo::events::EventListener;
 use gloo::utils::{document, window};
 use moescope_common::canvas::{Frame, next_frame};
@@ -25,10 +27,14 @@ use moescope_common::t;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use wasm_bindgen::JsCast;
 use yew::prelude::*;
 
 /// Cells of a side of a drawn plane.
 const CELLS: usize = 96;
+
+/// Bytes of the longest text that an address holds.
+const MOST_TEXT: usize = 6000;
 
 /// Rest before the address follows, in ms.
 const REST_MS: u32 = 500;
@@ -59,6 +65,14 @@ pub enum Message {
     ForgetPoints,
     /// The tab was hidden or shown.
     Hidden(bool),
+    /// The layer whose experts a text shows.
+    Layer(usize),
+    /// Make a file of a run's model.
+    Save(usize),
+    /// Keep a run's model in the browser.
+    Keep(usize),
+    /// The figures of recorded runs.
+    Recorded(Measures),
     /// Halve the learning rate after a divergence, and go on.
     Gentler,
     /// The comparison of 1991.
@@ -83,7 +97,7 @@ pub struct LabProps {
     pub is_whole: bool,
     /// Called with the figures.
     #[prop_or_default]
-    pub told: Callback<Measures>,
+    pub figures: Callback<Measures>,
 }
 
 /// What the lab says besides its figures.
@@ -114,6 +128,16 @@ pub struct LabView {
     note: Option<Note>,
     show: Show,
     tool: Tool,
+    recorded: Measures,
+    layer: usize,
+    /// The model that was saved last, with its run.
+    saved: Option<(usize, Saved)>,
+    /// The run that is being saved.
+    saving: Option<usize>,
+    /// How many models were kept.
+    kept: usize,
+    /// Bytes of the lab's files that have come, and of all.
+    fetched: Option<(u64, u64)>,
     compared: Option<Rc<Report>>,
     comparing: Option<Client>,
     written: String,
@@ -148,6 +172,12 @@ impl Component for LabView {
             note: None,
             show: Show::Shares,
             tool: Tool::Class(0),
+            recorded: Measures::new(),
+            layer: 0,
+            saved: None,
+            saving: None,
+            kept: 0,
+            fetched: None,
             compared: None,
             comparing: None,
             written: String::new(),
@@ -203,6 +233,19 @@ impl Component for LabView {
                     self.run(true);
                 }
             }
+            Message::Recorded(figures) => {
+                self.recorded = figures;
+                self.report_figures(context);
+            }
+            Message::Layer(layer) => self.layer = layer,
+            Message::Save(run) => {
+                self.saving = Some(run);
+                self.client.save(run, self.model_name(run));
+            }
+            Message::Keep(run) => {
+                self.saving = Some(run);
+                self.client.keep(run, self.model_name(run));
+            }
             Message::Gentler => {
                 let lab = context.props().lab;
                 let rate = self.value(lab, "learning-rate").and_then(|value| value.as_f64()).unwrap_or(0.01);
@@ -249,13 +292,25 @@ impl Component for LabView {
                 }
                 { self.bar(context) }
                 { self.notice(context) }
+                if self.report.is_none() && self.note.is_none() && self.fetched.is_none() {
+                    <p class="soft lab-fetching" role="status">{ t!("loading") }</p>
+                }
+                if let Some((done, all)) = self.fetched {
+                    <p class="soft lab-fetching" role="status"><progress value={done.to_string()}
+                        max={all.to_string()}></progress>
+                        { t!("lab.fetching", done = format::bytes(done as f64), all = format::bytes(all as f64)) }</p>
+                }
+                { self.layers(context) }
                 <div class="lab-body">
                     <div class="lab-runs" data-runs={self.count().to_string()}>
                         { for (0..self.count()).map(|at| self.figure(context, at)) }
                     </div>
                     <div class="lab-side">
-                        <LossCurves histories={self.histories.clone()} names={self.names(props.lab)}
-                            dark={props.dark} />
+                        if props.lab == LabName::FineTune { { self.text(context) } }
+                        if props.lab != LabName::FineTune {
+                            <LossCurves histories={self.histories.clone()} names={self.names(props.lab)}
+                                dark={props.dark} />
+                        }
                         if props.is_whole || !props.chosen.is_empty() {
                             <Controls lab={props.lab} settings={Rc::new(self.settings.clone())}
                                 chosen={props.chosen.clone()} beside={self.beside_name(props.lab)}
@@ -265,6 +320,10 @@ impl Component for LabView {
                     </div>
                 </div>
                 if props.is_whole && props.lab == LabName::LocalExperts { { self.comparison(context) } }
+                if props.lab == LabName::FineTune {
+                    if props.is_whole { <Kept count={self.kept} /> }
+                    <Recordings figures={link.callback(Message::Recorded)} />
+                }
             </section>
         }
     }
@@ -335,7 +394,14 @@ impl LabView {
         if key == "data" {
             self.own = None;
         }
-        if control(lab, key).is_some_and(|control: &Control| control.begins_anew) {
+        if key == "trained" && value == "routers" {
+            // A dense model has none.
+            self.beside.retain(|beside| beside.get("model").is_none_or(|model| model != "dense"));
+        }
+        if key == "model" {
+            self.beside.retain(|beside| beside.get("model").is_none_or(|model| *model != value));
+        }
+        if key == "text" || control(lab, key).is_some_and(|control: &Control| control.begins_anew) {
             self.begin_and_go_on();
         } else {
             self.note = None;
@@ -368,6 +434,14 @@ impl LabView {
     }
 
     fn take_report(&mut self, context: &Context<Self>, report: Report, cells: Vec<Vec<u8>>) {
+        self.fetched = report.fetched;
+        if self.fetched.is_some() {
+            return;
+        }
+        if let Some(run) = self.saving.filter(|_| report.saved.is_some() || report.runs.is_empty()) {
+            self.take_saved(run, report);
+            return;
+        }
         self.is_asked = false;
         if let Some(error) = &report.error {
             self.running &= !report.diverged && !report.runs.is_empty();
@@ -398,7 +472,39 @@ impl LabView {
         }
         self.measures = Rc::new(all);
         self.report = Some(Rc::new(report));
-        context.props().told.emit((*self.measures).clone());
+        self.report_figures(context);
+    }
+
+    /// Gives the chapter the figures.
+    fn report_figures(&self, context: &Context<Self>) {
+        let mut all = (*self.measures).clone();
+        all.extend(self.recorded.clone());
+        context.props().figures.emit(all);
+    }
+
+    fn take_saved(&mut self, run: usize, report: Report) {
+        self.saving = None;
+        self.note = report.error.map(Note::Error);
+        let Some(saved) = report.saved else { return };
+        match &saved.file {
+            Some(file) => offer(file, &saved.name),
+            None => self.kept += 1,
+        }
+        self.saved = Some((run, saved));
+    }
+
+    /// What a run's model is called where it is saved.
+    fn model_name(&self, run: usize) -> String {
+        let settings = run
+            .checked_sub(1)
+            .and_then(|at| self.beside.get(at))
+            .map_or_else(|| self.settings.clone(), |beside| over(&self.settings, beside));
+        let word = |key: &str| {
+            let value = settings.get(key).cloned().or_else(|| self.value(LabName::FineTune, key)).unwrap_or_default();
+            value.as_str().map(str::to_owned).unwrap_or_default()
+        };
+        let step = self.report.as_ref().and_then(|report| report.runs.get(run)).map_or(0, |run| run.step);
+        format!("{}-{}-step-{step}", word("model"), word("trained"))
     }
 
     /// After anything: the next frame, the page's state, the address.
@@ -430,8 +536,13 @@ impl LabView {
 
     /// The settings in the address, so that a reload finds them.
     fn write_address(&mut self, props: &LabProps) {
+        let mut settings = self.settings.clone();
+        if settings.get("text").and_then(Value::as_str).is_some_and(|text| text.len() > MOST_TEXT) {
+            // Addresses have an end.
+            settings.remove("text");
+        }
         let run = Run {
-            settings: self.settings.clone(),
+            settings,
             beside: Some(self.beside.clone()).filter(|beside| *beside != usual_beside(props.lab)),
             own: self.own.clone(),
             goal: props.run.goal.clone(),
@@ -488,8 +599,9 @@ impl LabView {
         let name = |settings: &Settings| {
             let word = |key: &String| {
                 let value = settings.get(key).cloned().or_else(|| self.value(lab, key)).unwrap_or_default();
+                let number = value.as_f64().map(short);
                 value.as_str().map_or_else(
-                    || format!("{} {value}", t!(&format!("control.{key}"))),
+                    || format!("{} {}", t!(&format!("control.{key}")), number.unwrap_or_else(|| value.to_string())),
                     |value| t!(&format!("choice.{key}.{value}")),
                 )
             };
@@ -524,7 +636,8 @@ impl LabView {
                 <output class="lab-step" data-testid="lab-step" data-step={step.to_string()}>
                     { t!("run.at", step = format::count(step as f64)) }</output>
                 if running && rate > 0.0 {
-                    <span class="soft lab-rate">{ t!("run.rate", rate = format::count(rate)) }</span>
+                    <span class="soft lab-rate">{ t!("run.rate",
+                        rate = if rate < 10.0 { format::decimal(rate) } else { format::count(rate) }) }</span>
                 }
             </div>
         }
@@ -576,13 +689,95 @@ impl LabView {
                         draw={link.callback(|(x, y)| Message::Draw(x, y))} />
                 }
                 if props.lab == LabName::DeepMixture { <Confusions drawn={run.drawn.clone()} /> }
-                if props.lab == LabName::Router { <Routers drawn={run.drawn.clone()} /> }
+                if props.lab == LabName::Router {
+                    { self.strip(at, &run.drawn) }
+                    <Routers drawn={run.drawn.clone()} />
+                }
+                if props.lab == LabName::FineTune { { self.tuned(context, at, &run.drawn) } }
                 if props.lab == LabName::Conditional { <Cost reports={self.report.clone()} {at} /> }
                 <Shares shares={Rc::new(run.shares.clone())} is_first={first} />
                 <ShareCurves history={Rc::new(self.histories.get(at).cloned().unwrap_or_default())}
                     dark={props.dark} />
                 if first && props.lab == LabName::LocalExperts && props.is_whole { { self.tools(context, &run.drawn) } }
             </figure>
+        }
+    }
+
+    /// The text to train on.
+    fn text(&self, context: &Context<Self>) -> Html {
+        let first = self.report.as_ref().and_then(|report| report.runs.first());
+        let tokens = |key: &str| first.and_then(|run| run.drawn[key].as_u64()).unwrap_or(0);
+        let text = self.settings.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+        html! {
+            <TuneText {text} trained={tokens("text-tokens")} held_out={tokens("held-out-tokens")}
+                set={context.link().callback(|text: String| Message::Set("text", text.into()))} />
+        }
+    }
+
+    /// A fine-tuned model, and what can be done with it.
+    fn tuned(&self, context: &Context<Self>, at: usize, drawn: &Value) -> Html {
+        let link = context.link();
+        let all: Vec<&Value> =
+            self.report.as_ref().map_or_else(Vec::new, |report| report.runs.iter().map(|run| &run.drawn).collect());
+        let busy = self.saving.is_some();
+        let saved = self.saved.as_ref().filter(|(run, _)| *run == at).map(|(_, saved)| saved);
+        html! {
+            <>
+                <Tuned drawn={drawn.clone()} most={most(&all)} layer={self.layer_of(drawn)} />
+                if context.props().is_whole {
+                    <div class="tune-doors">
+                        <button type="button" class="small" data-testid="tune-keep" disabled={busy}
+                            onclick={link.callback(move |_: MouseEvent| Message::Keep(at))}>
+                            { t!("tune.keep") }</button>
+                        <button type="button" class="small" data-testid="tune-save" disabled={busy}
+                            onclick={link.callback(move |_: MouseEvent| Message::Save(at))}>
+                            { t!("tune.save") }</button>
+                        <span role="status" data-testid="tune-saved">
+                            if self.saving == Some(at) {
+                                { t!("tune.saving") }
+                            } else if let Some(saved) = saved {
+                                if let Some(file) = &saved.file {
+                                    <a href={file.clone()} download={format!("{}.zip", saved.name)}>
+                                        { format!("{}.zip, {}", saved.name, format::bytes(saved.bytes as f64)) }</a>
+                                } else {
+                                    { t!("tune.is-kept", name = saved.name, size = format::bytes(saved.bytes as f64)) }
+                                }
+                            }
+                        </span>
+                    </div>
+                }
+            </>
+        }
+    }
+
+    fn layer_of(&self, drawn: &Value) -> usize {
+        self.layer.min(drawn["experts"].as_array().map_or(0, |layers| layers.len().saturating_sub(1)))
+    }
+
+    /// Which layer's experts the text shows.
+    fn layers(&self, context: &Context<Self>) -> Html {
+        let has = matches!(context.props().lab, LabName::Router | LabName::FineTune);
+        let first = self.report.as_ref().and_then(|report| report.runs.first()).filter(|_| has);
+        let Some(drawn) = first.map(|run| &run.drawn) else { return html! {} };
+        let count = drawn["experts"].as_array().map_or(0, Vec::len);
+        let layers = (0..count).map(|layer| {
+            let chosen = context.link().callback(move |()| Message::Layer(layer));
+            radio("layer", layer.to_string(), self.layer_of(drawn) == layer, chosen)
+        });
+        html! {
+            <fieldset class="lab-layers"><legend>{ t!("picture.layers") }</legend>
+                <div class="segments">{ for layers }</div></fieldset>
+        }
+    }
+
+    /// A text in the colours of a run's experts, with marks where the first run has others.
+    fn strip(&self, at: usize, drawn: &Value) -> Html {
+        let first = self.report.as_ref().and_then(|report| report.runs.first()).filter(|_| at > 0);
+        let other = first.map(|run| Rc::new(run.drawn["experts"].clone()));
+        let top_k = drawn["top-k"].as_u64().unwrap_or(1) as usize;
+        html! {
+            <Strip tokens={drawn["strip"].clone()} experts={drawn["experts"].clone()} {other} {top_k}
+                layer={self.layer_of(drawn)} label={t!("router.strip")} />
         }
     }
 
@@ -662,6 +857,16 @@ fn rows(rows: Option<&Value>) -> Html {
             <thead><tr>{ for heads }</tr></thead>
             <tbody>{ for cells }</tbody>
         </table>
+    }
+}
+
+/// Lets the browser save a file.
+fn offer(file: &str, name: &str) {
+    let anchor = document().create_element("a").ok().and_then(|a| a.dyn_into::<web_sys::HtmlAnchorElement>().ok());
+    if let Some(anchor) = anchor {
+        anchor.set_href(file);
+        anchor.set_download(&format!("{name}.zip"));
+        anchor.click();
     }
 }
 

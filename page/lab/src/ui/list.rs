@@ -2,7 +2,6 @@
 
 use crate::chapter::Card;
 use crate::protocol::LabName;
-use crate::runs::is_built;
 use moescope_common::messages::of_languages;
 use moescope_common::t;
 use std::rc::Rc;
@@ -46,7 +45,7 @@ pub struct LabTabsProps {
 /// The labs that there are, and what the chosen one shows.
 #[component]
 pub fn LabTabs(props: &LabTabsProps) -> Html {
-    let tabs = LabName::ALL.into_iter().filter(|lab| is_built(*lab)).map(|lab| {
+    let tabs = LabName::ALL.into_iter().map(|lab| {
         let name = lab.as_str();
         html! {
             <a key={name} href={format!("#/lab/{name}")} data-testid="lab-link" data-lab={name}

@@ -13,5 +13,7 @@ mod pictures;
 mod plane;
 mod routers;
 mod shares;
+mod strip;
 mod task;
+mod tune;
 mod words;

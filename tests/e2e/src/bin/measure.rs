@@ -7,7 +7,7 @@ use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
 use moescope_e2e::typing::{self, Where};
-use moescope_e2e::{deep, median};
+use moescope_e2e::{deep, learning, median};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -31,7 +31,7 @@ new MutationObserver((_, observer) => {
 "#;
 
 /// The figures that can be measured.
-const FIGURES: [&str; 8] = ["sizes", "start", "slow-line", "speed", "policy", "typing", "map", "lighthouse"];
+const FIGURES: [&str; 9] = ["sizes", "start", "slow-line", "speed", "policy", "typing", "map", "learn", "lighthouse"];
 
 /// The lines of `slow-line` in megabits per second.
 const LINES: [f64; 2] = [10.0, 50.0];
@@ -77,13 +77,16 @@ fn main() -> Result<()> {
         if wants("map") {
             map(&tools, &driver).await?;
         }
+        if wants("learn") {
+            learning::measure(&tools, &driver, &site.url("/#/learn")).await?;
+        }
         if wants("lighthouse") { lighthouse(&tools, &site.url("/")) } else { Ok(()) }
     })
 }
 
 fn sizes(site: &Path) -> Result<()> {
     let build = xtask::dist::build_of(site)?;
-    let program = ["moescope_relaxed.wasm", "moescope_bg.wasm", "moescope.js", "lab/lab_bg.wasm", "lab/lab.js"]
+    let program = ["moescope_relaxed.wasm", "moescope_bg.wasm", "moescope.js", "lab/lab_relaxed.wasm", "lab/lab.js"]
         .map(|name| build.join(name));
     let model = ["main/model.safetensors", "tokenizer/tokenizer.json"].map(|name| Path::new("models").join(name));
     for name in program.iter().chain(&model).map(|path| path.display()) {

@@ -9,6 +9,7 @@ mod beat;
 mod embed;
 mod errors;
 mod explore;
+mod fine_tune;
 mod generate;
 mod harness;
 mod inspectors;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         others::tests(),
         learn::tests(),
         lab::tests(),
+        fine_tune::tests(),
         shell::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -1,6 +1,6 @@
 //! Training loss over the computation spent, of models of the site.
 
-use super::{Told, slider, use_option};
+use super::{Figures, slider, use_option};
 use crate::curves::{Results, line, measures, reached};
 use crate::site::fetch_json;
 use crate::ui::words::{Names, colour_of};
@@ -25,7 +25,7 @@ type Model = (String, Vec<(f64, f64)>, Results);
 pub struct CurvesProps {
     pub models: Vec<String>,
     pub level: f64,
-    pub told: Callback<Told>,
+    pub figures: Callback<Figures>,
 }
 
 /// The picture.
@@ -50,12 +50,12 @@ pub fn CurvesPicture(props: &CurvesProps) -> Html {
         });
     }
     {
-        let told = props.told.clone();
+        let figures = props.figures.clone();
         use_effect_with(((*models).clone().map(|models| models.len()), *level), {
             let models = (*models).clone();
             move |(_, level)| {
                 if let Some(models) = models {
-                    told.emit((measures(&models, *level), Names::new()));
+                    figures.emit((measures(&models, *level), Names::new()));
                 }
             }
         });

@@ -1,11 +1,13 @@
 //! Which kinds of text a model's experts read, from its dossier.
 
-use super::{Told, losses, slider, use_option};
+use super::{Figures, losses, slider, use_option};
 use crate::goal::Measures;
 use crate::site::fetch_json;
+use crate::ui::app::COLOURS;
 use crate::ui::words::Names;
 use moescope_common::format;
 use moescope_common::messages::name_of;
+use moescope_common::palette::Palette;
 use moescope_common::t;
 use serde::Deserialize;
 use std::rc::Rc;
@@ -47,7 +49,7 @@ pub struct DomainsProps {
     pub model: String,
     pub layer: usize,
     pub dark: bool,
-    pub told: Callback<Told>,
+    pub figures: Callback<Figures>,
 }
 
 /// The picture.
@@ -73,12 +75,17 @@ pub fn Domains(props: &DomainsProps) -> Html {
             });
         });
     }
+    let experts = dossier.as_ref().map_or(0, |(_, dossier)| dossier.layers.first().map_or(0, |l| l.experts.len()));
+    use_effect_with(experts.max(COLOURS), |experts| {
+        Palette::new(*experts).install();
+        || Palette::new(COLOURS).install()
+    });
     {
-        let told = props.told.clone();
+        let figures = props.figures.clone();
         let what = ((*dossier).clone(), *layer, (*losses_known).clone());
         use_effect_with(what, move |(dossier, layer, losses)| {
             if let Some((model, dossier)) = dossier {
-                told.emit(tell(model, dossier, *layer, losses));
+                figures.emit(figures_of(model, dossier, *layer, losses));
             }
         });
     }
@@ -144,7 +151,7 @@ fn domain_name(name: &str) -> String {
     name_of("domain", name, name)
 }
 
-fn tell(model: &str, dossier: &Dossier, at: usize, losses: &Measures) -> Told {
+fn figures_of(model: &str, dossier: &Dossier, at: usize, losses: &Measures) -> Figures {
     let at = at.min(dossier.layers.len().saturating_sub(1));
     let (mut measures, mut names) = (losses.clone(), Names::new());
     let Some(layer) = dossier.layers.get(at) else { return (measures, names) };

@@ -1,6 +1,6 @@
 //! How many tokens a model with a capacity drops, layer by layer, on held-out text.
 
-use super::{Told, losses};
+use super::{Figures, losses};
 use crate::curves::Results;
 use crate::goal::Measures;
 use crate::site::fetch_json;
@@ -12,7 +12,7 @@ use yew::prelude::*;
 #[derive(Properties, PartialEq)]
 pub struct DroppedProps {
     pub model: String,
-    pub told: Callback<Told>,
+    pub figures: Callback<Figures>,
 }
 
 /// The picture.
@@ -20,13 +20,13 @@ pub struct DroppedProps {
 pub fn Dropped(props: &DroppedProps) -> Html {
     let dropped = use_state(|| None::<Rc<Vec<f64>>>);
     {
-        let (dropped, told) = (dropped.clone(), props.told.clone());
+        let (dropped, figures) = (dropped.clone(), props.figures.clone());
         use_effect_with(props.model.clone(), move |model| {
             let path = format!("models/{model}/results.json");
             wasm_bindgen_futures::spawn_local(async move {
                 let Some(results) = fetch_json::<Results>(&path).await else { return };
                 let parts: Vec<f64> = results.layers.iter().filter_map(|layer| layer.dropped).collect();
-                told.emit((tell(&parts, losses().await), Names::new()));
+                figures.emit((figures_of(&parts, losses().await), Names::new()));
                 dropped.set(Some(Rc::new(parts)));
             });
         });
@@ -51,7 +51,7 @@ pub fn Dropped(props: &DroppedProps) -> Html {
     }
 }
 
-fn tell(parts: &[f64], mut measures: Measures) -> Measures {
+fn figures_of(parts: &[f64], mut measures: Measures) -> Measures {
     let most = parts.iter().copied().fold(0.0, f64::max);
     let layer = parts.iter().position(|part| *part == most).unwrap_or(0);
     let mean = parts.iter().sum::<f64>() / parts.len().max(1) as f64;

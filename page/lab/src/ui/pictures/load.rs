@@ -1,6 +1,6 @@
 //! Experts' loads while models trained, from their recordings.
 
-use super::{Told, losses, slider, use_option};
+use super::{Figures, losses, slider, use_option};
 use crate::goal::Measures;
 use crate::site::fetch_json;
 use crate::ui::words::{Names, colour_of};
@@ -33,7 +33,7 @@ pub struct LoadProps {
     pub models: Vec<String>,
     pub layer: usize,
     pub snapshot: usize,
-    pub told: Callback<Told>,
+    pub figures: Callback<Figures>,
 }
 
 type Models = Rc<(Vec<(String, Recording)>, Measures)>;
@@ -59,10 +59,10 @@ pub fn LoadPicture(props: &LoadProps) -> Html {
         });
     }
     {
-        let told = props.told.clone();
+        let figures = props.figures.clone();
         use_effect_with(((*models).clone(), *layer, *snapshot), move |(models, layer, snapshot)| {
             if let Some(models) = models {
-                told.emit((tell(models, *layer, *snapshot), Names::new()));
+                figures.emit((figures_of(models, *layer, *snapshot), Names::new()));
             }
         });
     }
@@ -109,7 +109,7 @@ fn bars(name: &str, recording: &Recording, at: usize, layer: usize) -> Html {
     }
 }
 
-fn tell(models: &Models, layer: usize, snapshot: usize) -> Measures {
+fn figures_of(models: &Models, layer: usize, snapshot: usize) -> Measures {
     let (recordings, losses) = &**models;
     let mut all = losses.clone();
     all.insert("layer".into(), layer as f64);

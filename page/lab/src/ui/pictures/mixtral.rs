@@ -1,6 +1,6 @@
 //! The parameters of Mixtral 8x7B, part by part: all, and those that a token uses.
 
-use super::{Told, slider, use_option};
+use super::{Figures, slider, use_option};
 use crate::mixtral::{measures, parts};
 use crate::ui::words::Names;
 use moescope_common::format;
@@ -14,7 +14,7 @@ const MOST: usize = 16;
 pub struct MixtralProps {
     pub experts: u64,
     pub top_k: u64,
-    pub told: Callback<Told>,
+    pub figures: Callback<Figures>,
 }
 
 /// The picture.
@@ -22,9 +22,9 @@ pub struct MixtralProps {
 pub fn MixtralPicture(props: &MixtralProps) -> Html {
     let (experts, top_k) = (use_option(props.experts), use_option(props.top_k));
     {
-        let told = props.told.clone();
+        let figures = props.figures.clone();
         use_effect_with((*experts, *top_k), move |(experts, top_k)| {
-            told.emit((measures(*experts, *top_k), Names::new()));
+            figures.emit((measures(*experts, *top_k), Names::new()));
         });
     }
     let all = parts(*experts, *top_k);

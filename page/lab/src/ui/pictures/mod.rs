@@ -16,21 +16,21 @@ use wasm_bindgen::JsCast;
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
-/// What a picture tells of itself: figures, and names that stand in the text.
-pub type Told = (Measures, Names);
+/// What a picture gives to the text: figures, and names that stand in the text.
+pub type Figures = (Measures, Names);
 
-/// The picture; `told` hears its figures. Labs are not drawn here.
-pub fn draw(picture: &Picture, dark: bool, told: Callback<Told>) -> Html {
+/// The picture; `figures` gets its figures. Labs are not drawn here.
+pub fn draw(picture: &Picture, dark: bool, figures: Callback<Figures>) -> Html {
     match picture.clone() {
         Picture::Lab { .. } => html! {},
-        Picture::Sentence { layer, token } => html! { <sentence::Sentence {layer} {token} {told} /> },
-        Picture::Curves { models, level } => html! { <curves::CurvesPicture {models} {level} {told} /> },
+        Picture::Sentence { layer, token } => html! { <sentence::Sentence {layer} {token} {figures} /> },
+        Picture::Curves { models, level } => html! { <curves::CurvesPicture {models} {level} {figures} /> },
         Picture::Load { models, layer, snapshot } => html! {
-            <load::LoadPicture {models} {layer} {snapshot} {told} />
+            <load::LoadPicture {models} {layer} {snapshot} {figures} />
         },
-        Picture::Domains { model, layer } => html! { <domains::Domains {model} {layer} {dark} {told} /> },
-        Picture::Dropped { model } => html! { <dropped::Dropped {model} {told} /> },
-        Picture::Mixtral { experts, top_k } => html! { <mixtral::MixtralPicture {experts} {top_k} {told} /> },
+        Picture::Domains { model, layer } => html! { <domains::Domains {model} {layer} {dark} {figures} /> },
+        Picture::Dropped { model } => html! { <dropped::Dropped {model} {figures} /> },
+        Picture::Mixtral { experts, top_k } => html! { <mixtral::MixtralPicture {experts} {top_k} {figures} /> },
     }
 }
 

@@ -1,6 +1,6 @@
 //! A sentence on its way through the layers of the main model.
 
-use super::{Told, slider, use_option};
+use super::{Figures, slider, use_option};
 use crate::goal::Measures;
 use crate::site::{self, fetch_json};
 use crate::ui::words::Names;
@@ -31,7 +31,7 @@ struct Layer {
 pub struct SentenceProps {
     pub layer: usize,
     pub token: usize,
-    pub told: Callback<Told>,
+    pub figures: Callback<Figures>,
 }
 
 /// The picture.
@@ -48,10 +48,10 @@ pub fn Sentence(props: &SentenceProps) -> Html {
         });
     }
     {
-        let told = props.told.clone();
+        let figures = props.figures.clone();
         use_effect_with(((*trace).clone(), *layer, *token), move |(trace, layer, token)| {
             if let Some(trace) = trace {
-                told.emit(tell(trace, *layer, *token));
+                figures.emit(figures_of(trace, *layer, *token));
             }
         });
     }
@@ -121,7 +121,7 @@ fn routes(trace: &Trace, layer: &Layer, token: usize) -> Html {
     }
 }
 
-fn tell(trace: &Trace, layer: usize, token: usize) -> Told {
+fn figures_of(trace: &Trace, layer: usize, token: usize) -> Figures {
     let (mut measures, mut names) = (Measures::new(), Names::new());
     let expert = |layer: &Layer, at: usize, place: usize| layer.selected[at].get(place).copied().unwrap_or(0) as f64;
     let Some(shown) = trace.layers.get(layer) else { return (measures, names) };
