@@ -1,6 +1,7 @@
 //! The comparison of the paper of 1991 as a table:
 //! `cargo run -p moescope-learn --example vowels [runs] [seed] [criterion] [noise] [rate]
-//! [logistic]`, where a rate of 0 is the best of each system, and `logistic` has units as in 1991.
+//! [softmax]`, where a rate of 0 is the best of each system, and `softmax` has tanh units and a softmax
+//! in place of logistic units as in 1991.
 
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ fn run() -> Result<(), String> {
             _ => comparison.rate = value,
         }
     }
-    comparison.logistic = arguments.next().is_some_and(|word| word == "logistic");
+    comparison.logistic = arguments.next().is_none_or(|word| word != "softmax");
     println!("{} runs; until the squared error of a vowel is {}", comparison.runs, comparison.criterion);
     println!("| system | parameters | step size | epochs | deviation | failed | train | test |");
     println!("| --- | --: | --: | --: | --: | --: | --: | --: |");

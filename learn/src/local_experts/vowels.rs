@@ -33,7 +33,7 @@ pub struct Comparison {
 
 impl Default for Comparison {
     fn default() -> Self {
-        Self { runs: 25, seed: 1, criterion: 0.16, noise: 0.05, logistic: false, rate: 0.0, most_epochs: 20_000 }
+        Self { runs: 25, seed: 1, criterion: 0.16, noise: 0.05, logistic: true, rate: 0.0, most_epochs: 20_000 }
     }
 }
 

@@ -19,7 +19,7 @@ use std::rc::Rc;
 pub const MODELS: [&str; 3] = ["scratch", "main", "tiny"];
 
 /// Bytes of each text that are read.
-const MOST: usize = 60_000;
+const MOST: usize = 20_000;
 
 /// Ids of the model from scratch: one for each byte.
 const BYTES: usize = 256;

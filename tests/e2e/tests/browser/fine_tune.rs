@@ -9,7 +9,7 @@ use moescope_e2e::cli::{self, Trace};
 use moescope_e2e::page::Page;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 tests![
     a_model_learns_a_text_by_heart,
@@ -26,20 +26,25 @@ tests![
 /// A small model, so that tests are quick.
 const TINY: &str = "/#/lab/fine-tune?model=tiny&learning-rate=0.006&beside=[]";
 
+/// One call of a script takes no longer.
+const PATIENCE: Duration = Duration::from_secs(100);
+
 async fn open(stage: &Stage, path: &str) -> Result<Page> {
     let page = stage.open(Visitor::NO_WEBGPU, path).await?;
     page.until::<bool>("the lab", "return !!document.querySelector('[data-testid=lab-share]')", Vec::new()).await?;
     Ok(page)
 }
 
-async fn train(page: &Page, clicks: u64) -> Result<()> {
+/// Trains for at least so many steps, and pauses.
+async fn train(page: &Page, steps: u64) -> Result<()> {
     let at: u64 =
         page.script("return +document.querySelector('[data-testid=lab-step]').dataset.step", Vec::new()).await?;
-    page.click("lab-ten").await?;
-    let there = "return +document.querySelector('[data-testid=lab-step]').dataset.step >= arguments[0] &&
-        document.body.dataset.state === 'ready'";
-    page.until::<bool>("a hundred steps", there, vec![(at + 100).into()]).await?;
-    if clicks > 1 { Box::pin(train(page, clicks - 1)).await } else { Ok(()) }
+    page.click("lab-run").await?;
+    let there = "return +document.querySelector('[data-testid=lab-step]').dataset.step >= arguments[0]";
+    page.until::<bool>(&format!("{steps} steps"), there, vec![(at + steps).into()]).await?;
+    page.click("lab-run").await?;
+    page.until::<bool>("the pause", "return document.body.dataset.state === 'ready'", Vec::new()).await?;
+    Ok(())
 }
 
 async fn a_model_learns_a_text_by_heart(stage: &Stage) -> Result<()> {
@@ -49,7 +54,7 @@ async fn a_model_learns_a_text_by_heart(stage: &Stage) -> Result<()> {
         async move { page.find(testid).await?.text().await.context("a text") }
     };
     assert_eq!(text("tune-before").await?, text("tune-after").await?);
-    train(&page, 2).await?;
+    train(&page, 40).await?;
     assert_ne!(text("tune-before").await?, text("tune-after").await?);
     let moved: f64 =
         page.script("return +document.querySelector('[data-testid=tune-moved]').dataset.moved", Vec::new()).await?;
@@ -61,26 +66,23 @@ async fn a_model_learns_a_text_by_heart(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The figure of docs/learn.md: from the first step to held-out text that is worse than at its best.
+/// From the first step to held-out text that is worse than at its best, with a larger learning rate than the usual one;
+/// `cargo xtask measure learn` prints the time with that.
 async fn main_overfits_two_kilobytes_within_a_minute(stage: &Stage) -> Result<()> {
     let page = open(stage, TINY).await?;
     let begin = Instant::now();
-    let told: Value = page
-        .promise_within(
-            std::time::Duration::from_secs(170),
-            "const lab = await moescope.lab('fine-tune', { model: 'main' });
-             const first = (await lab.state()).measures;
-             const begin = performance.now();
-             let now = first;
-             while (now.step < 60 && !(now.overfit > 0.02)) {
-               now = (await lab.step(5)).measures;
-             }
-             lab.close();
-             return { first, now, seconds: (performance.now() - begin) / 1000 };",
-            Vec::new(),
-        )
-        .await?;
-    println!("fine-tuning main: {told}, {:.0} s with loading", begin.elapsed().as_secs_f64());
+    let begun = "window.lab = await moescope.lab('fine-tune', { model: 'main', 'learning-rate': 0.002, measured: 64 });
+        return (await window.lab.state()).measures;";
+    let first: Value = page.promise_within(PATIENCE, begun, Vec::new()).await?;
+    let loaded = begin.elapsed().as_secs_f64();
+    let mut now = first.clone();
+    while now["step"].as_u64() < Some(60) && now["overfit"].as_f64() <= Some(0.02) {
+        let on = "return (await window.lab.step(5)).measures";
+        now = page.promise_within(PATIENCE, on, Vec::new()).await?;
+    }
+    let told = json!({ "first": first, "now": now });
+    let trained = begin.elapsed().as_secs_f64() - loaded;
+    println!("fine-tuning main: {loaded:.0} s until it begins, then {trained:.0} s: {told}");
     let at = |when: &str, key: &str| told[when][key].as_f64().unwrap_or(f64::NAN);
     assert!(at("now", "overfit") > 0.02 && at("now", "train") < at("now", "held-out"), "{told}");
     assert!(at("now", "general") > at("first", "general"), "{told}");
@@ -112,7 +114,7 @@ async fn the_readers_text_is_trained_on_and_bad_texts_are_refused(stage: &Stage)
         document.querySelector('[data-testid=tune-before]')?.innerText.length > 0";
     page.until::<bool>("a run on the reader's text", gone, Vec::new()).await?;
     page.wait_for_address(|address| address.contains("text=Twelve")).await?;
-    train(&page, 1).await?;
+    train(&page, 25).await?;
     let after = page.find("tune-after").await?.text().await?;
     assert!(after.contains("birds") || after.contains("wall") || after.contains("sang"), "{after}");
     page.click("tune-given").await?;
@@ -124,11 +126,11 @@ async fn the_readers_text_is_trained_on_and_bad_texts_are_refused(stage: &Stage)
 
 async fn a_tuned_model_is_kept_and_opens_in_explore(stage: &Stage) -> Result<()> {
     let page = open(stage, TINY).await?;
-    train(&page, 1).await?;
+    train(&page, 25).await?;
     page.click("tune-keep").await?;
     let kept = "return document.querySelector('[data-testid=tune-kept]')?.dataset.name";
     let name: String = page.until("the kept model", kept, Vec::new()).await?;
-    assert_eq!(name, "tiny-all-step-100");
+    assert!(name.starts_with("tiny-all-step-"), "{name}");
     let door: String = page.script("return document.querySelector('[data-testid=tune-explore]').hash", vec![]).await?;
     page.goto("about:blank").await?;
     page.goto(&stage.url(&format!("/{door}&text=Onion%20soup,%20for&backend=cpu"))).await?;
@@ -166,7 +168,7 @@ fn files(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
 /// `transformers`.
 async fn a_saved_model_has_the_logits_of_the_page(stage: &Stage) -> Result<()> {
     let page = open(stage, TINY).await?;
-    train(&page, 1).await?;
+    train(&page, 25).await?;
     page.click("tune-save").await?;
     let link = "return document.querySelector('[data-testid=tune-saved] a')?.href";
     let link: String = page.until("the file", link, Vec::new()).await?;
@@ -184,12 +186,15 @@ async fn a_saved_model_has_the_logits_of_the_page(stage: &Stage) -> Result<()> {
         std::fs::create_dir_all(path.parent().context("a folder")?)?;
         std::fs::write(path, bytes)?;
     }
-    let model = folder.join("tiny-all-step-100");
+    let name: String =
+        page.script("return document.querySelector('[data-testid=tune-saved] a').download", vec![]).await?;
+    let name = name.trim_end_matches(".zip").to_owned();
+    let model = folder.join(&name);
     println!("saved: {}", model.display());
     page.click("tune-keep").await?;
     page.until::<bool>("kept", "return !!document.querySelector('[data-testid=tune-kept]')", vec![]).await?;
     page.goto("about:blank").await?;
-    page.goto(&stage.url("/#/?model=.%2Fkept%2Ftiny-all-step-100%2F&text=Take%20two%20eggs&backend=cpu")).await?;
+    page.goto(&stage.url(&format!("/#/?model=.%2Fkept%2F{name}%2F&text=Take%20two%20eggs&backend=cpu"))).await?;
     page.routed().await?;
     let here = page.trace("none").await?;
     let there = cli::trace(stage.tools(), model.to_str().context("a path")?, "Take two eggs", "cpu")?;
@@ -217,18 +222,20 @@ async fn full_storage_is_said(stage: &Stage) -> Result<()> {
     page.until::<bool>("the error", said, Vec::new()).await?;
     assert!(!page.script::<bool>("return !!document.querySelector('[data-testid=tune-kept]')", vec![]).await?);
     // It trains on.
-    train(&page, 1).await
+    train(&page, 5).await
 }
 
 async fn a_script_fine_tunes(stage: &Stage) -> Result<()> {
     let page = open(stage, TINY).await?;
     let told: Value = page
-        .promise(
+        .promise_within(
+            PATIENCE,
             "const lab = await moescope.lab('fine-tune', { model: 'tiny', 'learning-rate': 0.006, trained: 'routers',
+               'measure-every': 10, measured: 64,
                beside: [{ trained: 'without-experts' }, { 'expert-dropout': 0.5, trained: 'all' }] });
              const first = await lab.state();
-             const later = await lab.step(30);
-             const again = await (await lab.reset(), lab.step(30));
+             const later = await lab.step(10);
+             const again = await (await lab.reset(), lab.step(10));
              lab.close();
              let error = '';
              const bad = moescope.lab('fine-tune', { model: 'dense', trained: 'routers' });

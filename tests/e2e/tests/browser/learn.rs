@@ -161,16 +161,14 @@ async fn a_text_of_one_word_loses_most_of_its_tokens(stage: &Stage) -> Result<()
     page.goto("about:blank").await?;
     page.goto(&stage.url(&format!("/{door}&backend=cpu"))).await?;
     page.routed().await?;
-    let told: Value = page
-        .promise(
-            "return await moescope.trace(
-        document.querySelector('[data-testid=text-input]').value, { logits: 'none' })",
-            Vec::new(),
-        )
-        .await?;
-    let told = told.to_string();
-    let (kept, dropped) = (told.matches("\"dropped\":false").count(), told.matches("\"dropped\":true").count());
-    println!("kept {kept} dropped {dropped} {}", &told[..told.len().min(1500)]);
+    let dropped = "const trace = await moescope.trace(
+          document.querySelector('[data-testid=text-input]').value, { logits: 'none' });
+        const part = (layer) => layer.dropped.flat().filter(Boolean).length / trace.tokens.length;
+        return Math.max(...trace.layers.map(part));";
+    assert_eq!(page.promise::<f64>(dropped, Vec::new()).await?, 0.0);
+    page.promise::<Value>("await moescope.policy({ capacity_factor: 1 }); return null", Vec::new()).await?;
+    let share: f64 = page.promise(dropped, Vec::new()).await?;
+    assert!(share > 0.5, "{share} of the tokens are dropped");
     Ok(())
 }
 
