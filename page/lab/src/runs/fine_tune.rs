@@ -346,6 +346,7 @@ mod tests {
         assert!(!String::from_utf8_lossy(&config).contains("tokenizer_file"));
         let files = ModelFiles {
             name: "tuned".into(),
+            chat: None,
             config,
             tokenizer: Some(take("tokenizer.json")),
             generation: Some(take("generation_config.json")),
