@@ -2,11 +2,11 @@
 //! as early as possible.
 
 use futures::FutureExt;
-use futures::future::{LocalBoxFuture, poll_fn};
+use futures::future::{LocalBoxFuture, poll_fn, ready};
 use moescope::engine::{Engine, LogitsOf};
 use moescope::error::{Error, Result};
 use moescope::model::Model;
-use moescope::model::files::{Content, ModelFiles, read_dir};
+use moescope::model::files::{Content, ModelFiles, all_of, read_dir};
 use moescope::routing::Trace;
 use moescope::session::Session;
 use safetensors::SafeTensors;
@@ -51,10 +51,10 @@ impl Delivery {
 }
 
 impl Content for Delivery {
-    fn arrived(&self, end: usize) -> LocalBoxFuture<'_, usize> {
+    fn arrived(&self, end: u64) -> LocalBoxFuture<'_, u64> {
         let wait = poll_fn(move |context| {
-            if self.here.get() >= end || self.ended.get() {
-                return Poll::Ready(self.here.get());
+            if self.here.get() as u64 >= end || self.ended.get() {
+                return Poll::Ready(self.here.get() as u64);
             }
             self.waiting.borrow_mut().push(context.waker().clone());
             Poll::Pending
@@ -62,13 +62,14 @@ impl Content for Delivery {
         wait.boxed_local()
     }
 
-    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>> {
+        let range = range.start as usize..range.end as usize;
         assert!(range.end <= self.here.get(), "{range:?} is not here yet");
         self.read.borrow_mut().push(range.clone());
-        Cow::Owned(self.bytes[range].to_vec())
+        ready(Ok(Cow::Owned(self.bytes[range].to_vec()))).boxed_local()
     }
 
-    fn take(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+    fn take(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>> {
         self.taken.set(self.taken.get() + 1);
         self.read(range)
     }
@@ -77,8 +78,7 @@ impl Content for Delivery {
 /// A fixture's files, the bytes of its weights, and the end of their header.
 fn fixture(name: &str) -> (ModelFiles, Vec<u8>, usize) {
     let files = read_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fixtures").join(name)).unwrap();
-    let file = &files.weights[0].1;
-    let bytes = file.read(0..pollster::block_on(file.arrived(usize::MAX))).into_owned();
+    let bytes = pollster::block_on(all_of(&*files.weights[0].1)).unwrap().into_owned();
     let header = SafeTensors::read_metadata(&bytes).unwrap().0 + 8;
     (files, bytes, header)
 }

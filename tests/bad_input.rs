@@ -3,7 +3,7 @@
 
 use moescope::engine::Engine;
 use moescope::error::{Error, Result};
-use moescope::model::files::{ModelFiles, read_dir, shards};
+use moescope::model::files::{ModelFiles, all_of, read_dir, shards};
 use moescope::model::{Architecture, Backend, Model};
 use moescope::session::{Lens, Sampling, Session};
 use moescope::tokenizer::Tokenizer;
@@ -67,8 +67,7 @@ fn with_tensors(change: impl Fn(&str, &mut Vec<u8>) -> bool) -> ModelFiles {
 
 /// The bytes of the model's only weights file.
 fn content(files: &ModelFiles) -> Vec<u8> {
-    let file = &files.weights[0].1;
-    file.read(0..pollster::block_on(file.arrived(usize::MAX))).into_owned()
+    pollster::block_on(all_of(&*files.weights[0].1)).unwrap().into_owned()
 }
 
 fn with_weights(bytes: Vec<u8>) -> ModelFiles {

@@ -2,7 +2,7 @@
 //! thousand cases with a fixed seed; `MOESCOPE_DAMAGES=100000` runs more.
 
 use moescope::engine::Engine;
-use moescope::model::files::{ModelFiles, read_dir, shards};
+use moescope::model::files::{ModelFiles, all_of, read_dir, shards};
 use moescope::model::{Model, gguf};
 use moescope::routing::Policy;
 use moescope::session::Session;
@@ -175,8 +175,7 @@ fn fixture(name: &str) -> ModelFiles {
 }
 
 fn content(files: &ModelFiles) -> Vec<u8> {
-    let file = &files.weights[0].1;
-    file.read(0..pollster::block_on(file.arrived(usize::MAX))).into_owned()
+    pollster::block_on(all_of(&*files.weights[0].1)).unwrap().into_owned()
 }
 
 /// Runs a few tokens; where that succeeds, all numbers must be finite.

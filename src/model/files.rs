@@ -2,7 +2,7 @@
 //! them.
 
 pub(crate) use super::content::at_once;
-pub use super::content::{Bytes, Content, ModelFiles};
+pub use super::content::{Bytes, Content, ModelFiles, all_of};
 
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
@@ -53,7 +53,14 @@ mod native {
     /// reads that file and its parts.
     pub fn read_dir(path: &Path) -> Result<ModelFiles> {
         if !path.exists() {
-            return Err(Error::read(path.display().to_string(), "there is no such file or directory"));
+            let why = match names_a_model_of_the_hub(path) {
+                false => "there is no such file or directory",
+                true => {
+                    "there is no such directory, and this program downloads nothing; fetch the model's files first, as \
+                     with `hf download ORG/NAME --local-dir DIR`, or open it in the page"
+                }
+            };
+            return Err(Error::read(path.display().to_string(), why));
         }
         if let Some(file) = gguf_of(path)? {
             return read_gguf(&file);
@@ -81,6 +88,14 @@ mod native {
         let mut config: serde_json::Map<String, serde_json::Value> = config.unwrap_or_default();
         config.insert("chat_template".into(), template.into());
         serde_json::to_vec(&config).ok()
+    }
+
+    /// Whether a path looks like `ORG/NAME`, as models on the Hugging Face hub are called, or like an address.
+    fn names_a_model_of_the_hub(path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_name = |part: &&str| !part.is_empty() && !part.starts_with('.');
+        text.contains("://") || (parts.len() == 2 && parts.iter().all(is_name) && !Path::new(parts[0]).exists())
     }
 
     /// The GGUF file at `path`, or the one in the directory `path` if that has no config.

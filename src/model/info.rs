@@ -26,6 +26,9 @@ pub struct ModelInfo {
     pub family: String,
     /// Transformer layers.
     pub layers: usize,
+    /// The number of layers of the checkpoint, where only the first [`Self::layers`] of them are run.
+    #[serde(default)]
+    pub of_layers: Option<usize>,
     /// Experts of the layer that has most of them; 0 for a dense model.
     pub experts: usize,
     /// Routed experts per token in that layer.
@@ -122,6 +125,7 @@ impl ModelInfo {
             name: name.to_owned(),
             family: family.to_owned(),
             layers: each_layer.len(),
+            of_layers: None,
             experts: widest.experts,
             top_k: widest.top_k,
             router: widest.router,

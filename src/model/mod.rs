@@ -19,6 +19,7 @@ mod float8;
 pub mod gguf;
 pub mod info;
 mod keys;
+mod safetensors_header;
 pub mod tensors;
 pub mod weights;
 
@@ -44,6 +45,8 @@ pub struct Model {
     /// Ids of tokens that end a text: generation stops after one.
     pub ends: Vec<u32>,
     tensors: Tensors,
+    /// The number of layers of the checkpoint.
+    all_layers: usize,
 }
 
 impl Model {
@@ -69,19 +72,54 @@ impl Model {
         // As in transformers 5, which ties the output to the embeddings unless the file has both.
         architecture.tied &= !tensors.has("lm_head.weight");
         let ends = ends(&config, files.generation.as_deref());
-        let model = Self { name: files.name.clone(), family, architecture, ends, tensors };
+        let all_layers = architecture.layers.len();
+        let model = Self { name: files.name.clone(), family, architecture, ends, tensors, all_layers };
         model.weights()?;
         Ok(model)
     }
 
     /// Waits until the files are complete. Returns an error if a file's length differs from the length in its header.
+    /// Of a model whose last layers were left out, the rest of the files is not waited for.
     pub async fn whole(&self) -> Result<()> {
+        if self.of_layers().is_some() {
+            return Ok(());
+        }
         self.tensors.whole().await
+    }
+
+    /// Leaves out all layers but the first `count`: the output then reads the residual stream after these. The numbers
+    /// are not those of the model, but show how its routers decide there.
+    ///
+    /// # Errors
+    /// `count` is 0 or more than there are.
+    pub fn keep_layers(&mut self, count: usize) -> Result<()> {
+        if count == 0 || count > self.all_layers {
+            let why = format!("{count} layers were asked for, and the model has {}", self.all_layers);
+            return Err(Error::Input(why));
+        }
+        self.architecture.layers.truncate(count);
+        Ok(())
+    }
+
+    /// The number of layers of the checkpoint, where some of them were left out.
+    pub fn of_layers(&self) -> Option<usize> {
+        (self.architecture.layers.len() < self.all_layers).then_some(self.all_layers)
     }
 
     /// Views of all weights, with their shapes checked.
     pub fn weights(&self) -> Result<Weights<'_>> {
         (self.family.weights)(&self.tensors, &self.architecture)
+    }
+
+    /// Sets whether the weights serve one engine, so that each tensor can be read once and its bytes may be freed
+    /// afterwards.
+    pub fn read_once(&mut self, once: bool) {
+        self.tensors.read_once(once);
+    }
+
+    /// Whether each tensor is read at most once.
+    pub fn is_read_once(&self) -> bool {
+        self.tensors.is_read_once()
     }
 
     /// Frees the weights' files. Call it when no other engine will be made from them.
@@ -98,7 +136,8 @@ impl Model {
     pub fn info(&self, backend: Backend, note: Option<String>) -> ModelInfo {
         let Self { name, family, architecture, tensors, .. } = self;
         let stored = (tensors.width(), tensors.bytes());
-        ModelInfo::new(name, family.name, architecture, stored, backend, note)
+        let info = ModelInfo::new(name, family.name, architecture, stored, backend, note);
+        ModelInfo { of_layers: self.of_layers(), ..info }
     }
 }
 

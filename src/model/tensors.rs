@@ -1,11 +1,11 @@
 //! The tensors of one or several files of safetensors or GGUF.
 
-use super::files::{Bytes, Content};
+use super::content::Bytes;
 use super::float8;
 use super::gguf::{self, Names};
+use super::safetensors_header::{self, LENGTH, TensorInfo};
 use crate::error::{Error, Result};
 use crate::shape::{Dtype, Matrix};
-use safetensors::tensor::Metadata;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -25,8 +25,8 @@ pub struct Tensor<'a> {
     /// Whether the file has 8-bit numbers, which are widened when they are read.
     float8: bool,
     file: &'a str,
-    content: &'a dyn Content,
-    range: Range<usize>,
+    content: &'a Bytes,
+    range: Range<u64>,
     /// Whether it is read at most once.
     once: bool,
     /// The positions of its numbers in the range; none where they are stored row by row.
@@ -42,8 +42,8 @@ pub struct Tensor<'a> {
 /// The scales of MXFP4 blocks, a byte for each, and the rows that are read: every `step`-th from `first` on.
 #[derive(Clone)]
 struct Scales<'a> {
-    content: &'a dyn Content,
-    range: Range<usize>,
+    content: &'a Bytes,
+    range: Range<u64>,
     first: usize,
     step: usize,
 }
@@ -92,13 +92,31 @@ impl<'a> Tensor<'a> {
         Self { dtype: Dtype::F32, map: Some(map), ..self }
     }
 
+    /// The same tensor, with its file.
+    pub fn kept(&self) -> KeptTensor {
+        KeptTensor {
+            file: self.file.to_owned(),
+            content: self.content.clone(),
+            name: self.name.clone(),
+            size: (self.rows, self.cols),
+            dtype: self.dtype,
+            stored: self.stored,
+            neighbours: self.neighbours,
+            float8: self.float8,
+            range: self.range.clone(),
+            view: self.view,
+            map: self.map,
+            scales: self.scales.as_ref().map(|s| (s.content.clone(), s.range.clone(), s.first, s.step)),
+        }
+    }
+
     /// Bytes of its numbers, once they are read.
     pub fn bytes(&self) -> usize {
         self.dtype.bytes_of(self.rows * self.cols)
     }
 
     /// The offset of its end in its file.
-    pub fn end(&self) -> usize {
+    pub fn end(&self) -> u64 {
         self.range.end
     }
 
@@ -131,9 +149,10 @@ impl<'a> Tensor<'a> {
             return Err(cut_off(file));
         }
         let is_last = view.is_none() && scales.as_ref().is_none_or(|scales| scales.first + 1 == scales.step);
-        let bytes = if once && is_last { content.take(range.clone()) } else { content.read(range.clone()) };
+        let reading = if once && is_last { content.take(range.clone()) } else { content.read(range.clone()) };
+        let bytes = reading.await?;
         let bytes = match scales {
-            Some(scales) => Cow::Owned(scales.blocks(&bytes, rows)),
+            Some(scales) => Cow::Owned(scales.blocks(&bytes, rows).await?),
             None => bytes,
         };
         let bytes = if float8 { Cow::Owned(float8::to_bf16(&bytes)) } else { bytes };
@@ -163,9 +182,9 @@ fn widened(stored: Dtype, bytes: &[u8], map: Option<fn(f32) -> f32>) -> Vec<u8> 
 impl Scales<'_> {
     /// Blocks as GGUF has them, of `rows` rows. There, the first half of a block's numbers is in the lower four bits of
     /// its bytes; in `halves` every second number is.
-    fn blocks(&self, halves: &[u8], rows: usize) -> Vec<u8> {
+    async fn blocks(&self, halves: &[u8], rows: usize) -> Result<Vec<u8>> {
         const HALF: usize = 16;
-        let scales = self.content.read(self.range.clone());
+        let scales = self.content.read(self.range.clone()).await?;
         let each = scales.len() / (rows * self.step).max(1);
         let mut blocks = Vec::with_capacity(rows * each * (1 + HALF));
         for row in (self.first..rows * self.step).step_by(self.step) {
@@ -176,7 +195,52 @@ impl Scales<'_> {
                 blocks.extend((0..HALF).map(|n| code(n) | code(n + HALF) << 4));
             }
         }
-        blocks
+        Ok(blocks)
+    }
+}
+
+/// A tensor that keeps its file open, for weights that are read again and again.
+pub struct KeptTensor {
+    file: String,
+    content: Bytes,
+    name: String,
+    size: (usize, usize),
+    dtype: Dtype,
+    stored: Dtype,
+    neighbours: usize,
+    float8: bool,
+    range: Range<u64>,
+    view: Option<View>,
+    map: Option<fn(f32) -> f32>,
+    /// The content and the range of the scales, and their rows: see [`Scales`].
+    scales: Option<(Bytes, Range<u64>, usize, usize)>,
+}
+
+impl KeptTensor {
+    /// The tensor.
+    pub fn tensor(&self) -> Tensor<'_> {
+        Tensor {
+            name: self.name.clone(),
+            rows: self.size.0,
+            cols: self.size.1,
+            dtype: self.dtype,
+            stored: self.stored,
+            neighbours: self.neighbours,
+            float8: self.float8,
+            file: &self.file,
+            content: &self.content,
+            range: self.range.clone(),
+            once: false,
+            view: self.view,
+            single_rows: false,
+            map: self.map,
+            scales: self.scales.as_ref().map(|(content, range, first, step)| Scales {
+                content,
+                range: range.clone(),
+                first: *first,
+                step: *step,
+            }),
+        }
     }
 }
 
@@ -206,7 +270,7 @@ pub async fn arrive<'a>(tensors: &[&Tensor<'a>]) -> Result<Vec<Matrix<'a>>> {
 struct File {
     name: String,
     /// The length of the file according to its header, in bytes.
-    size: usize,
+    size: u64,
     /// Whether bytes after `size` are padding: GGUF pads the last tensor.
     is_filled: bool,
     /// None once it is freed.
@@ -223,7 +287,7 @@ struct Entry {
     /// The file's name for the format.
     kind: String,
     shape: Vec<usize>,
-    range: Range<usize>,
+    range: Range<u64>,
 }
 
 /// All tensors of a checkpoint by name; the files stay as they are.
@@ -242,7 +306,7 @@ impl Tensors {
         let mut names = None;
         for (name, content) in files {
             let here = content.arrived(LENGTH).await.min(LENGTH);
-            let first = content.read(0..here);
+            let first = content.read(0..here).await?;
             match first.starts_with(&gguf::MAGIC) {
                 true => tensors.add_gguf(name, content, &mut names).await?,
                 false => tensors.add(name, content, &first).await?,
@@ -278,13 +342,11 @@ impl Tensors {
 
     /// Adds the tensors of a safetensors file that begins with the bytes `first`.
     async fn add(&mut self, name: &str, content: &Bytes, first: &[u8]) -> Result<()> {
-        let (start, header) = read_header(name, &**content, first).await?;
-        let size = start.checked_add(header.data_len()).ok_or_else(|| cut_off(name))?;
-        for (tensor, info) in header.tensors() {
-            let float8 = info.dtype == safetensors::Dtype::F8_E4M3;
-            let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            let (dtype, kind) = (width_of(info.dtype), info.dtype.to_string());
-            let (file, shape) = (self.files.len(), info.shape.clone());
+        let (infos, size) = safetensors_header::read(name, &**content, first).await?;
+        for (tensor, TensorInfo { dtype, shape, range }) in infos {
+            let float8 = dtype == safetensors::Dtype::F8_E4M3;
+            let (dtype, kind) = (width_of(dtype), dtype.to_string());
+            let file = self.files.len();
             self.insert(name, tensor, Entry { file, dtype, float8, neighbours: 0, kind, shape, range })?;
         }
         let content = Some(content.clone());
@@ -313,12 +375,22 @@ impl Tensors {
     pub async fn whole(&self) -> Result<()> {
         for File { name, size, is_filled, content } in &self.files {
             let Some(content) = content else { continue };
-            let here = content.arrived(usize::MAX).await;
+            let here = content.arrived(u64::MAX).await;
             if here < *size || (here > *size && !is_filled) {
                 return Err(cut_off(name));
             }
         }
         Ok(())
+    }
+
+    /// Sets whether each tensor is read at most once.
+    pub fn read_once(&mut self, once: bool) {
+        self.once = once;
+    }
+
+    /// Whether each tensor is read at most once.
+    pub fn is_read_once(&self) -> bool {
+        self.once
     }
 
     /// Frees the files' content: tensors cannot be read any more.
@@ -328,13 +400,13 @@ impl Tensors {
 
     /// The name of the format with the most bytes in the files (in practice, most tensors have the same format).
     pub fn width(&self) -> String {
-        let bytes = |dtype, float8| -> usize {
+        let bytes = |dtype, float8| -> u64 {
             let of_it = self.entries.values().filter(|e| e.dtype == Some(dtype) && e.float8 == float8);
-            of_it.map(|e| e.range.len()).sum()
+            of_it.map(|e| e.range.end - e.range.start).sum()
         };
         let common = Dtype::ALL.into_iter().rev().max_by_key(|&d| bytes(d, false)).expect("there are formats");
         let packed = self.entries.iter().filter(|(name, entry)| is_packed(name, entry));
-        let packed: usize = packed.map(|(_, e)| e.range.len()).sum();
+        let packed: u64 = packed.map(|(_, e)| e.range.end - e.range.start).sum();
         match bytes(Dtype::Bf16, true) {
             float8 if float8 > bytes(common, false).max(packed) => "f8_e4m3".to_owned(),
             _ if packed > bytes(common, false) => Dtype::Mxfp4.name(),
@@ -345,7 +417,12 @@ impl Tensors {
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
         let weights = self.entries.iter().filter(|(name, entry)| entry.dtype.is_some() || is_packed(name, entry));
-        weights.map(|(_, e)| e.range.len() as u64).sum()
+        weights.map(|(_, e)| e.range.end - e.range.start).sum()
+    }
+
+    /// Bytes of the files, according to their headers.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
     }
 
     /// Whether there is a tensor called `name`.
@@ -358,8 +435,8 @@ impl Tensors {
         let whole = self.get(name, &shape)?;
         let [_, all, cols] = shape;
         let row = if whole.float8 { cols } else { whole.stored.bytes_of(cols) };
-        let start = whole.range.start + (n * all + rows.start) * row;
-        let range = start..start + rows.len() * row;
+        let start = whole.range.start + (n * all + rows.start) as u64 * row as u64;
+        let range = start..start + rows.len() as u64 * row as u64;
         Ok(Tensor { name: format!("{name}[{n}]"), rows: rows.len(), cols, range, ..whole })
     }
 
@@ -367,8 +444,8 @@ impl Tensors {
     pub fn rows(&self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Tensor<'_>> {
         let whole = self.get(name, &shape)?;
         let row = if whole.float8 { shape[1] } else { whole.dtype.bytes_of(shape[1]) };
-        let start = whole.range.start + rows.start * row;
-        Ok(Tensor { rows: rows.len(), range: start..start + rows.len() * row, ..whole })
+        let start = whole.range.start + rows.start as u64 * row as u64;
+        Ok(Tensor { rows: rows.len(), range: start..start + rows.len() as u64 * row as u64, ..whole })
     }
 
     /// Every `step`-th column from `first` on, as rows, of matrix `n` of the tensor `name`, which is a stack of
@@ -400,7 +477,10 @@ impl Tensors {
         let each = cols / NUMBERS;
         let whole = self.get_as(&blocks, &[all, rows, each, NUMBERS / 2], Some(Dtype::Mxfp4))?;
         let of_scales = self.get_as(&scales, &[all, rows, each], Some(Dtype::Mxfp4))?;
-        let of_matrix = |range: &Range<usize>, bytes: usize| range.start + n * bytes..range.start + (n + 1) * bytes;
+        let of_matrix = |range: &Range<u64>, bytes: usize| {
+            let (n, bytes) = (n as u64, bytes as u64);
+            range.start + n * bytes..range.start + (n + 1) * bytes
+        };
         let range = of_matrix(&whole.range, rows * each * NUMBERS / 2);
         let (content, of_scales) = (of_scales.content, of_matrix(&of_scales.range, rows * each));
         let scales = Some(Scales { content, range: of_scales, first, step });
@@ -476,7 +556,7 @@ impl Tensors {
             );
             return Err(Error::model(format!("{file}, tensor {name}"), why));
         };
-        let content = content.as_deref();
+        let content = content.as_ref();
         let content = content.ok_or_else(|| Error::model(file, "is no longer in memory; load the model again"))?;
         let (rows, cols) = (shape[0], shape.get(1).copied().unwrap_or(1));
         Ok(Tensor {
@@ -522,34 +602,4 @@ fn width_of(dtype: safetensors::Dtype) -> Option<Dtype> {
 
 fn cut_off(file: &str) -> Error {
     Error::model(file, "is cut off or has bytes too many; fetch it again")
-}
-
-/// The number of bytes of the header's length field.
-const LENGTH: usize = 8;
-
-/// The most bytes of a header, the same limit as in the format's own library.
-const LONGEST_HEADER: u64 = 100_000_000;
-
-/// Returns the header of a file that begins with the bytes `first`, and the offset of its end.
-async fn read_header(file: &str, content: &dyn Content, first: &[u8]) -> Result<(usize, Metadata)> {
-    let damaged = |why: String| {
-        Error::model(
-            file,
-            format!(
-                "is not a whole safetensors file ({why}); fetch it again, or convert the checkpoint to safetensors"
-            ),
-        )
-    };
-    let length = first.first_chunk().ok_or_else(|| damaged(format!("it has {} bytes", first.len())))?;
-    let length = u64::from_le_bytes(*length);
-    if length > LONGEST_HEADER {
-        return Err(damaged(format!("its header would have {length} bytes")));
-    }
-    let start = LENGTH + length as usize;
-    if content.arrived(start).await < start {
-        return Err(damaged("its header would be longer than the file".into()));
-    }
-    // Reading it checks that offsets are contiguous and fit the shapes.
-    let header = serde_json::from_slice(&content.read(LENGTH..start)).map_err(|e| damaged(e.to_string()))?;
-    Ok((start, header))
 }

@@ -4,8 +4,10 @@ use super::balance::{Balance, balance};
 use super::policy::Policy;
 use super::trace::Trace;
 use crate::engine::LayerTrace;
+use crate::error::{Error, Result};
 use crate::model::{Backend, ModelInfo};
-use serde::Serialize;
+use crate::shape::NONE;
+use serde::{Deserialize, Serialize};
 
 /// The JSON document of a trace.
 #[derive(Serialize)]
@@ -30,6 +32,9 @@ struct ModelJson<'a> {
     name: &'a str,
     family: &'a str,
     layers: usize,
+    /// Layers of the checkpoint, where only the first ones ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of_layers: Option<usize>,
     experts: usize,
     top_k: usize,
     router: &'a str,
@@ -68,6 +73,7 @@ impl<'a> Document<'a> {
                 name: &model.name,
                 family: &model.family,
                 layers: model.layers,
+                of_layers: model.of_layers,
                 experts: model.experts,
                 top_k: model.top_k,
                 router: &model.router,
@@ -107,4 +113,43 @@ fn engine_name(backend: &Backend) -> String {
         Backend::CpuInt8 => "cpu-int8".into(),
         Backend::Gpu { adapter } => format!("gpu ({adapter})"),
     }
+}
+
+/// Reads which experts were chosen from the JSON of a trace. Tokens, weights and logits stay empty.
+///
+/// # Errors
+/// It is not the JSON of a trace.
+pub fn read_choices(json: &str) -> Result<Trace> {
+    #[derive(Deserialize)]
+    struct Read {
+        layers: Vec<Layer>,
+    }
+    #[derive(Deserialize)]
+    struct Layer {
+        layer: usize,
+        router_logits: Vec<Vec<f32>>,
+        selected: Vec<Vec<u32>>,
+        #[serde(default)]
+        dropped: Vec<Vec<bool>>,
+    }
+    let wrong = |why: String| Error::model("the trace", format!("{why}; it must be the JSON of `moescope trace`"));
+    let read: Read = serde_json::from_str(json).map_err(|e| wrong(format!("cannot be read ({e})")))?;
+    let mut trace = Trace::default();
+    for Layer { layer, router_logits, selected, dropped } in read.layers {
+        let experts = router_logits.first().map_or(0, Vec::len);
+        let top_k = selected.iter().map(Vec::len).max().unwrap_or(0);
+        if selected.iter().flatten().any(|expert| *expert as usize >= experts) {
+            return Err(wrong(format!("names an expert in layer {layer} that has no router logit")));
+        }
+        let mut of = LayerTrace::new(layer, experts, top_k);
+        for (token, row) in selected.iter().enumerate() {
+            of.selected.extend(row.iter().copied().chain(std::iter::repeat(NONE)).take(top_k));
+            if !dropped.is_empty() {
+                let flags = dropped.get(token).map_or(&[][..], Vec::as_slice);
+                of.dropped.extend(flags.iter().copied().chain(std::iter::repeat(false)).take(top_k));
+            }
+        }
+        trace.layers.push(of);
+    }
+    Ok(trace)
 }

@@ -15,7 +15,7 @@ pub const MAGIC: [u8; 4] = *b"GGUF";
 const LONGEST_HEADER: usize = 100_000_000;
 
 /// Bytes that are read first; if the header is longer, twice as many are read, and so on.
-const FIRST: usize = 1 << 16;
+const FIRST: u64 = 1 << 16;
 
 /// The deepest nesting of arrays.
 const MOST_DEPTH: usize = 4;
@@ -70,7 +70,7 @@ pub struct TensorInfo {
     /// GGML's name of that format.
     pub kind: String,
     /// Its place in the file; empty for a format that is not supported.
-    pub range: Range<usize>,
+    pub range: Range<u64>,
 }
 
 /// The header of a file.
@@ -80,7 +80,7 @@ pub struct Header<'a> {
     /// All tensors.
     pub tensors: Vec<TensorInfo>,
     /// The end of the last tensor.
-    pub end: usize,
+    pub end: u64,
 }
 
 /// Why a header could not be parsed.
@@ -100,15 +100,15 @@ pub async fn header_bytes<'a>(file: &str, content: &'a dyn Content) -> Result<Co
     let mut wanted = FIRST;
     loop {
         let here = content.arrived(wanted).await;
-        let bytes = content.read(0..here.min(wanted));
+        let bytes = content.read(0..here.min(wanted)).await?;
         match parse(&bytes) {
             Ok(_) => return Ok(bytes),
             Err(Stop::Wrong(why)) => return Err(damaged(file, &why)),
             Err(Stop::Short) if here < wanted => return Err(damaged(file, "it ends in its header")),
-            Err(Stop::Short) if wanted == LONGEST_HEADER => {
+            Err(Stop::Short) if wanted == LONGEST_HEADER as u64 => {
                 return Err(damaged(file, &format!("its header would be longer than {LONGEST_HEADER} bytes")));
             }
-            Err(Stop::Short) => wanted = (2 * wanted).min(LONGEST_HEADER),
+            Err(Stop::Short) => wanted = (2 * wanted).min(LONGEST_HEADER as u64),
         }
     }
 }
@@ -184,20 +184,20 @@ fn parse(bytes: &[u8]) -> Parsed<Header<'_>> {
         infos.push(cursor.tensor(alignment)?);
     }
     let start = cursor.at.next_multiple_of(alignment);
-    let end = place(&mut infos, start)?;
+    let end = place(&mut infos, start as u64)?;
     Ok(Header { metadata, tensors: infos, end })
 }
 
 /// Moves the places of the tensors to where the numbers start. Returns the end of the last tensor. Tensors must not
 /// overlap.
-fn place(tensors: &mut [TensorInfo], start: usize) -> Parsed<usize> {
+fn place(tensors: &mut [TensorInfo], start: u64) -> Parsed<u64> {
     for tensor in tensors.iter_mut() {
         let Range { start: from, end } = tensor.range;
         let moved = from.checked_add(start).zip(end.checked_add(start));
         let moved = moved.ok_or_else(|| Stop::Wrong(format!("the tensor {} ends beyond any file", tensor.name)))?;
         tensor.range = moved.0..moved.1;
     }
-    let mut places: Vec<(usize, usize, &str)> =
+    let mut places: Vec<(u64, u64, &str)> =
         tensors.iter().map(|tensor| (tensor.range.start, tensor.range.end, tensor.name.as_str())).collect();
     places.sort_unstable();
     if let Some(pair) = places.windows(2).find(|pair| pair[0].1 > pair[1].0) {
@@ -310,16 +310,15 @@ impl<'a> Cursor<'a> {
             shape.insert(0, size.ok_or_else(|| wrong("has a size that cannot be".into()))?);
         }
         let kind = self.u32()?;
-        let offset = usize::try_from(u64::from_le_bytes(self.fixed()?));
-        let offset = offset.map_err(|_| wrong("starts beyond what can be read".into()))?;
-        if !offset.is_multiple_of(alignment) {
+        let offset = u64::from_le_bytes(self.fixed()?);
+        if !offset.is_multiple_of(alignment as u64) {
             return Err(wrong(format!("starts at {offset}, which is no multiple of {alignment}")));
         }
         let (kind, dtype) = match FORMATS.iter().find(|(number, ..)| *number == kind) {
             Some((_, kind, dtype)) => ((*kind).to_owned(), *dtype),
             None => (format!("number {kind}"), None),
         };
-        let numbers = shape.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
+        let numbers = shape.iter().try_fold(1u64, |all, size| all.checked_mul(*size as u64));
         let numbers = numbers.ok_or_else(|| wrong(format!("has too many numbers: {shape:?}")))?;
         let columns = *shape.last().expect("one dimension or more");
         let bytes = match dtype {
@@ -327,7 +326,7 @@ impl<'a> Cursor<'a> {
                 let why = format!("has rows of {columns} numbers, but {kind} has blocks of {}", dtype.block());
                 return Err(wrong(why));
             }
-            Some(dtype) => (numbers / dtype.block()).checked_mul(dtype.block_bytes()),
+            Some(dtype) => (numbers / dtype.block() as u64).checked_mul(dtype.block_bytes() as u64),
             None => Some(0),
         };
         let end = bytes.and_then(|bytes| offset.checked_add(bytes));

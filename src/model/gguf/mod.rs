@@ -54,7 +54,7 @@ async fn factors(file: &str, header: &Header<'_>, content: &dyn Content) -> Resu
     if content.arrived(tensor.range.end).await < tensor.range.end {
         return Err(wrong("is cut off; fetch the file again"));
     }
-    let bytes = content.read(tensor.range.clone());
+    let bytes = content.read(tensor.range.clone()).await?;
     Ok(Some(bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect()))
 }
 

@@ -43,7 +43,7 @@ pub struct Place {
     /// How it is stored; none for a format that is not known.
     pub dtype: Option<Dtype>,
     /// Where it is in the file.
-    pub range: Range<usize>,
+    pub range: Range<u64>,
     /// Heads whose rows lie as neighbours that turn together; 0 for rows in order.
     pub neighbours: usize,
 }
@@ -136,9 +136,9 @@ impl Names {
             let why = format!("has the sizes {shape:?}, and the metadata says that there are {} experts", self.experts);
             return Err(Error::model(format!("{file}, tensor {}", tensor.name), why));
         };
-        let bytes = range.len() / experts;
+        let bytes = (range.end - range.start) / experts as u64;
         let each = (0..experts).map(|e| {
-            let start = range.start + e * bytes;
+            let start = range.start + e as u64 * bytes;
             place(theirs.replace("{e}", &e.to_string()), rest, start..start + bytes)
         });
         Ok(each.collect())
