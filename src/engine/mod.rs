@@ -19,13 +19,16 @@ mod gate_vectors;
 pub mod gpu;
 pub mod layer_trace;
 pub mod logits;
+pub mod needs;
 mod rewind;
 mod rope;
 pub mod sampling;
+pub mod slots;
 mod step;
 
 pub use layer_trace::LayerTrace;
 pub use logits::Logits;
+pub use needs::Needs;
 pub use sampling::Sampling;
 pub(crate) use step::not_finite;
 pub use step::{LogitsOf, Step};
@@ -58,6 +61,12 @@ impl Engine {
     pub async fn cpu_arriving(model: &Model, rounded: bool) -> Result<Self> {
         let pack: Option<cpu::Pack> = if rounded { Some(Stored::int8) } else { None };
         Ok(Self::Cpu(Box::new(cpu::CpuEngine::arriving(model, pack).await?)))
+    }
+
+    /// The CPU engine with the share `resident` of each layer's experts in memory, 0 to 1; the others are read from the
+    /// files when they are chosen. The files must stay as they are.
+    pub async fn cpu_on_demand(model: &Model, resident: f64) -> Result<Self> {
+        Ok(Self::Cpu(Box::new(cpu::CpuEngine::on_demand(model, resident).await?)))
     }
 
     /// The GPU engine for `model`, whose files may still be downloading; an [`Error::Device`] where there is no usable
@@ -114,9 +123,20 @@ impl Engine {
             Self::Cpu(engine) => {
                 engine.check_rows(ids)?;
                 engine.check_memory(ids.len())?;
+                if engine.pool().is_some() {
+                    return engine.step_on_demand(ids, logits).await?.checked();
+                }
                 engine.step(ids, logits).checked()
             }
             Self::Gpu(engine) => engine.step(ids, logits).await?.checked(),
+        }
+    }
+
+    /// What has been asked of its pool of experts, where experts are read on demand.
+    pub fn pool(&self) -> Option<cpu::pool::PoolFigures> {
+        match self {
+            Self::Cpu(engine) => engine.pool(),
+            Self::Gpu(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@ use super::linear::{add_bias, linear};
 use super::softmax::{clamped_times, silu_times};
 use super::stored::Stored;
 use crate::shape::Activation;
+use std::rc::Rc;
 
 /// Weights of one expert.
 pub struct Expert {
@@ -16,6 +17,31 @@ pub struct Expert {
     pub up_bias: Vec<f32>,
     /// Biases of `down`, `[D]` or none.
     pub down_bias: Vec<f32>,
+}
+
+impl Expert {
+    /// Bytes of its weights as they are packed.
+    pub fn bytes(&self) -> u64 {
+        (self.up.bytes() + self.down.bytes() + 4 * (self.up_bias.len() + self.down_bias.len())) as u64
+    }
+}
+
+/// A place for an expert. Assignments of an expert that is absent are left out.
+pub trait Place {
+    /// The expert.
+    fn expert(&self) -> Option<&Expert>;
+}
+
+impl Place for Expert {
+    fn expert(&self) -> Option<&Expert> {
+        Some(self)
+    }
+}
+
+impl Place for Option<Rc<Expert>> {
+    fn expert(&self) -> Option<&Expert> {
+        self.as_deref()
+    }
 }
 
 /// Scratch of both passes: rows gathered by expert, and the products.
@@ -32,13 +58,14 @@ pub fn up(
     x: &[f32],
     assignments: &[u32],
     offsets: &[u32],
-    experts: &[Expert],
+    experts: &[impl Place],
     activation: Activation,
     hidden: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let choices = assignments.len() / (x.len() / experts[0].up.cols());
-    let weights = experts.iter().map(|expert| (&expert.up, expert.up_bias.as_slice()));
+    let Some(first) = experts.iter().find_map(Place::expert) else { return };
+    let choices = assignments.len() / (x.len() / first.up.cols());
+    let weights = experts.iter().map(|place| place.expert().map(|expert| (&expert.up, expert.up_bias.as_slice())));
     each_expert(x, choices, assignments, offsets, weights, scratch, |assignment, product| {
         let (gate, up) = product.split_at(product.len() / 2);
         let row = &mut hidden[assignment * gate.len()..][..gate.len()];
@@ -55,11 +82,11 @@ pub fn down(
     hidden: &[f32],
     assignments: &[u32],
     offsets: &[u32],
-    experts: &[Expert],
+    experts: &[impl Place],
     y: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let weights = experts.iter().map(|expert| (&expert.down, expert.down_bias.as_slice()));
+    let weights = experts.iter().map(|place| place.expert().map(|expert| (&expert.down, expert.down_bias.as_slice())));
     each_expert(hidden, 1, assignments, offsets, weights, scratch, |assignment, product| {
         y[assignment * product.len()..][..product.len()].copy_from_slice(product);
     });
@@ -72,11 +99,12 @@ fn each_expert<'a>(
     share: usize,
     assignments: &[u32],
     offsets: &[u32],
-    weights: impl Iterator<Item = (&'a Stored, &'a [f32])>,
+    weights: impl Iterator<Item = Option<(&'a Stored, &'a [f32])>>,
     scratch: &mut Scratch,
     mut put: impl FnMut(usize, &[f32]),
 ) {
-    for (group, (weights, bias)) in offsets.windows(2).zip(weights) {
+    for (group, weights) in offsets.windows(2).zip(weights) {
+        let Some((weights, bias)) = weights else { continue };
         let group = &assignments[group[0] as usize..group[1] as usize];
         if group.is_empty() {
             continue;

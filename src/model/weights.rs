@@ -122,13 +122,6 @@ impl<'a> Weights<'a> {
         self.lm_head.as_ref().unwrap_or(&self.embed)
     }
 
-    /// Bytes of all weights, as they are stored.
-    pub fn bytes(&self) -> usize {
-        let layers = self.layers.iter().flat_map(LayerWeights::all);
-        let head = self.lm_head.iter().chain(&self.head_bias);
-        [&self.embed].into_iter().chain(self.norm.all()).chain(head).chain(layers).map(Tensor::bytes).sum()
-    }
-
     /// The layers' numbers, in the order in which the layers end in their files.
     pub fn order(&self) -> Vec<usize> {
         let end = |n: usize| self.layers[n].all().map(Tensor::end).max();
@@ -142,7 +135,8 @@ impl<'a> Weights<'a> {
 }
 
 impl<'a> NormWeights<'a> {
-    fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
+    /// All of its tensors.
+    pub fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
         [&self.scale].into_iter().chain(&self.bias)
     }
 }
@@ -154,7 +148,8 @@ impl<'a> ExpertWeights<'a> {
 }
 
 impl<'a> LayerWeights<'a> {
-    fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
+    /// All of its tensors.
+    pub fn all(&self) -> impl Iterator<Item = &Tensor<'a>> {
         let norms = self.mixer_norm.all().chain(self.moe_norm.all());
         let matrices = self.matrices.iter().flat_map(|matrix| matrix.tensors.iter().chain(&matrix.bias));
         let vectors = self.vectors.iter().map(|(_, vector)| vector);

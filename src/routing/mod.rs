@@ -21,11 +21,13 @@ pub mod json;
 pub mod lens;
 pub mod policy;
 pub mod recording;
+pub mod residency;
 pub mod trace;
 
 pub use balance::{Balance, balance};
 pub use policy::Policy;
 pub use recording::Recording;
+pub use residency::{Residency, residency};
 pub use trace::{Guess, Trace};
 
 // Parts of a trace, which can be imported from here too.

@@ -5,7 +5,7 @@ use crate::engine::cpu::CpuEngine;
 use crate::engine::cpu::look::LayerView;
 use crate::engine::cpu::sets::TriedSets;
 use crate::engine::{Engine, Logits, LogitsOf, not_finite};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::routing::lens::LayerLens;
 use crate::shape::Settings;
@@ -21,6 +21,13 @@ impl Lens {
     /// A lens for `model`, which runs on `engine`. It shares the weights of `engine` where that is a CPU engine.
     pub fn new(model: &Model, engine: &Engine) -> Result<Self> {
         let engine = match engine {
+            Engine::Cpu(engine) if engine.pool().is_some() => {
+                return Err(Error::Input(
+                    "this needs all experts in memory, and a part of them is read on demand; open the model whole, or \
+                     its first layers"
+                        .into(),
+                ));
+            }
             Engine::Cpu(engine) => engine.fork(engine.settings().clone()),
             Engine::Gpu(_) => CpuEngine::new(model)?,
         };

@@ -2,10 +2,13 @@
 
 pub mod ablation;
 pub mod look;
+mod pack;
+pub mod pool;
 pub mod sets;
 
 use super::gate_vectors::{self, values};
-use super::rewind::{KEPT, Rewind};
+use super::needs::{BLOCK, CHUNK, Needs, SMALL};
+use super::rewind::Rewind;
 use super::rope::RopeTables;
 use super::step::{LogitsOf, Step, is_limited, needs_settling, record, with_room};
 use crate::error::{Error, Result};
@@ -17,7 +20,7 @@ use crate::kernels::convolve_silu::convolve_silu;
 use crate::kernels::copy_heads::copy_heads;
 use crate::kernels::dispatch::dispatch;
 use crate::kernels::embed::embed;
-use crate::kernels::expert_ffn::{self, Expert};
+use crate::kernels::expert_ffn::{self, Expert, Place};
 use crate::kernels::gate::{Batch, gate};
 use crate::kernels::gate_rows::gate_rows;
 use crate::kernels::head_linear::head_linear;
@@ -37,26 +40,16 @@ use crate::layer::{
     program,
 };
 use crate::model::files::at_once;
-use crate::model::tensors::arrive;
-use crate::model::{ExpertWeights, LayerWeights, MatrixWeights, Model, NormWeights, Tensor, Weights};
-use crate::shape::{Architecture, LayerShape, Matrix, MatrixName, Mixer, NONE, Settings, VectorName, own_settings};
+use crate::model::{LayerWeights, MatrixWeights, Model, NormWeights, Weights};
+use crate::shape::{Architecture, LayerShape, MatrixName, Mixer, NONE, Settings, VectorName, own_settings};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+pub use pack::Pack;
+use pack::{all_values, expert_arriving, packed};
+use pool::{ExpertPool, PoolFigures};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
-
-/// The most tokens of a step: enough that each read of an expert's weights serves many tokens. Callers that must
-/// react to a changed text sooner use shorter steps.
-const CHUNK: usize = 256;
-
-/// Models with fewer bytes of weights are widened to f32: they stay in the processor's caches, so that reading them
-/// costs little.
-const SMALL: usize = 32 << 20;
-
-/// What a layer keeps of a text has room for so many more positions at a time.
-const BLOCK: usize = 256;
-
-/// A function that stacks and packs matrices of the same width.
-pub type Pack = fn(&[Matrix<'_>]) -> Stored;
 
 /// A norm over the residual stream: its scale, and the bias of a LayerNorm.
 struct Norm {
@@ -150,6 +143,8 @@ pub struct CpuEngine {
     /// One for each layer.
     programs: Arc<[Program]>,
     weights: Arc<Packed>,
+    /// The experts, where they are read on demand.
+    pool: Option<Rc<RefCell<ExpertPool>>>,
     memory: Vec<Memory>,
     activations: Activations,
     len: usize,
@@ -176,22 +171,55 @@ impl CpuEngine {
             let pack = match pack {
                 Some(pack) => pack,
                 None => {
-                    check_room(weights.bytes().saturating_add(working_bytes(architecture)))?;
-                    if weights.bytes() < SMALL { Stored::wide } else { Stored::as_is }
+                    let needs = Needs::of(model)?;
+                    check_room(needs.on_cpu(1.0))?;
+                    if needs.weights(1.0) < SMALL { Stored::wide } else { Stored::as_is }
                 }
             };
-            let packed = Packed::arriving(architecture, &weights, pack).await?;
-            Ok(Self::with(architecture.clone(), Arc::new(packed), own_settings(architecture)))
+            let packed = Packed::arriving(architecture, &weights, pack, None).await?;
+            Ok(Self::with(architecture.clone(), Arc::new(packed), None, own_settings(architecture)))
         };
         making.boxed_local()
     }
 
-    /// Another engine with the same weights, an empty cache, and gates that use `settings`.
-    pub fn fork(&self, settings: Settings) -> Self {
-        Self::with(self.architecture.clone(), self.weights.clone(), settings)
+    /// As [`Self::arriving`], with the share `resident` of each layer's experts in memory.
+    pub fn on_demand(model: &Model, resident: f64) -> LocalBoxFuture<'_, Result<Self>> {
+        let making = async move {
+            let (architecture, weights) = (&model.architecture, model.weights()?);
+            if architecture.is_recurrent() {
+                return Err(Error::Input(
+                    "experts are read on demand only in models without state-space layers; open this one whole, or its \
+                     first layers"
+                        .into(),
+                ));
+            }
+            let needs = Needs::of(model)?;
+            check_room(needs.on_cpu(resident))?;
+            let pack: Pack = if needs.weights(1.0) < SMALL { Stored::wide } else { Stored::as_is };
+            let mut pool = ExpertPool::new(pack);
+            let packed = Packed::arriving(architecture, &weights, pack, Some((&mut pool, resident))).await?;
+            let pool = Some(Rc::new(RefCell::new(pool)));
+            Ok(Self::with(architecture.clone(), Arc::new(packed), pool, own_settings(architecture)))
+        };
+        making.boxed_local()
     }
 
-    fn with(architecture: Architecture, weights: Arc<Packed>, settings: Settings) -> Self {
+    /// What has been asked of the pool of experts, where they are read on demand.
+    pub fn pool(&self) -> Option<PoolFigures> {
+        self.pool.as_ref().map(|pool| pool.borrow().figures())
+    }
+
+    /// Another engine with the same weights, an empty cache, and gates that use `settings`.
+    pub fn fork(&self, settings: Settings) -> Self {
+        Self::with(self.architecture.clone(), self.weights.clone(), self.pool.clone(), settings)
+    }
+
+    fn with(
+        architecture: Architecture,
+        weights: Arc<Packed>,
+        pool: Option<Rc<RefCell<ExpertPool>>>,
+        settings: Settings,
+    ) -> Self {
         let architecture = with_room(&architecture, &settings);
         let memory = |(layer, settings): (&LayerShape, &Vec<_>)| {
             let (width, (states, tail)) = match &layer.mixer {
@@ -217,6 +245,7 @@ impl CpuEngine {
             architecture,
             settings,
             weights,
+            pool,
             len: 0,
             rewind: Rewind::default(),
         }
@@ -266,6 +295,28 @@ impl CpuEngine {
         step
     }
 
+    /// As [`Self::step`], of an engine whose experts are read on demand: a layer waits for those that its router chose.
+    ///
+    /// # Errors
+    /// The model's files cannot be read any more. The text so far stays.
+    pub async fn step_on_demand(&mut self, ids: &[u32], logits: LogitsOf) -> Result<Step> {
+        let tokens = ids.len();
+        let mut step = Step::new(&self.architecture, &self.settings);
+        self.begin(ids);
+        for n in 0..self.memory.len() {
+            self.attend(n, tokens);
+            self.mix_on_demand(n, ids).await?;
+            self.record(n, tokens, &mut step);
+        }
+        self.len += tokens;
+        let from = logits.from(tokens);
+        if from < tokens {
+            step.logits.resize((tokens - from) * self.architecture.vocabulary, 0.0);
+            self.logits(tokens, from, &mut step.logits);
+        }
+        Ok(step)
+    }
+
     /// Logits of the tokens `from..tokens` of the step, `[tokens - from, V]`.
     fn logits(&self, tokens: usize, from: usize, logits: &mut [f32]) {
         let normed = &self.activations.rows[Rows::Normed as usize][..tokens * self.architecture.hidden];
@@ -283,22 +334,13 @@ impl CpuEngine {
             self.memory.iter_mut().for_each(|memory| memory.kept[slot].clone_from(&memory.state));
         }
         let mut step = Step::new(&self.architecture, &self.settings);
-        let mut traces = step.layers.iter_mut();
-        let a = &self.architecture;
-        embed(ids, &self.weights.embed, a.embedding_scale, &mut self.activations.x[..tokens * a.hidden]);
-        self.norm(0, tokens);
+        self.begin(ids);
         for n in 0..self.memory.len() {
             self.attend(n, tokens);
             seen(n, Stage::Attended, &self.activations);
             self.mix(n, ids);
-            let (moe, a) = (&self.architecture.layers[n].moe, &self.activations);
-            seen(n, Stage::Mixed(moe.choices()), a);
-            if moe.gate.is_some() {
-                let trace = traces.next().expect("a trace for every routed layer");
-                let (logits, assigned) = (&a.router_logits[..tokens * moe.router_rows()], tokens * moe.choices());
-                let dropped = if is_limited(&self.settings[n]) { &a.dropped[..assigned] } else { &[] };
-                record(moe, logits, &a.selected[..assigned], &a.route_weights[..assigned], dropped, trace);
-            }
+            seen(n, Stage::Mixed(self.architecture.layers[n].moe.choices()), &self.activations);
+            self.record(n, tokens, &mut step);
         }
         if self.architecture.is_recurrent() {
             self.rewind.ran(self.len, ids);
@@ -318,6 +360,23 @@ impl CpuEngine {
         }
         self.len = from;
         ids.chunks(CHUNK).for_each(|ids| drop(self.run(ids, |_, _, _| {})));
+    }
+
+    /// The embeddings of `ids`, normed for the first layer.
+    fn begin(&mut self, ids: &[u32]) {
+        let (tokens, a) = (ids.len(), &self.architecture);
+        embed(ids, &self.weights.embed, a.embedding_scale, &mut self.activations.x[..tokens * a.hidden]);
+        self.norm(0, tokens);
+    }
+
+    /// Adds what the router of layer `n` decided to `step`, if the layer has one.
+    fn record(&self, n: usize, tokens: usize, step: &mut Step) {
+        let (moe, a) = (&self.architecture.layers[n].moe, &self.activations);
+        if let Some(trace) = step.layers.iter_mut().find(|trace| trace.layer == n) {
+            let (logits, assigned) = (&a.router_logits[..tokens * moe.router_rows()], tokens * moe.choices());
+            let dropped = if is_limited(&self.settings[n]) { &a.dropped[..assigned] } else { &[] };
+            record(moe, logits, &a.selected[..assigned], &a.route_weights[..assigned], dropped, trace);
+        }
     }
 
     /// Norms the first `tokens` rows of x for the mixer of layer `n`, or for the output after the last one.
@@ -344,6 +403,39 @@ impl CpuEngine {
             self.activations.route_weights[..assigned].fill(1.0);
         }
         programs[n].experts.iter().for_each(|operation| self.operate(operation, n, ids.len(), ids));
+    }
+
+    /// As [`Self::mix`], where the experts of layer `n` may have to be read.
+    async fn mix_on_demand(&mut self, n: usize, ids: &[u32]) -> Result<()> {
+        let pool = self.pool.clone().filter(|pool| pool.borrow().has(n));
+        let Some(pool) = pool else {
+            self.mix(n, ids);
+            return Ok(());
+        };
+        let programs = self.programs.clone();
+        for operation in &programs[n].experts {
+            match operation {
+                Operation::Up(Ffn::Routed) => self.experts_on_demand(&pool, n, ids.len()).await?,
+                // It is a part of the operation before.
+                Operation::Down(Ffn::Routed) => {}
+                operation => self.operate(operation, n, ids.len(), ids),
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the experts that were chosen in layer `n`, in as many rounds as their slots make necessary.
+    async fn experts_on_demand(&mut self, pool: &RefCell<ExpertPool>, n: usize, tokens: usize) -> Result<()> {
+        let count = self.architecture.layers[n].moe.all_experts();
+        let groups = self.activations.offsets[..=count].windows(2).zip(0u32..);
+        let wanted: Vec<u32> = groups.filter(|(group, _)| group[0] < group[1]).map(|(_, expert)| expert).collect();
+        let rounds = pool.borrow_mut().rounds(n, &wanted);
+        for round in rounds {
+            let experts = ExpertPool::bring(pool, n, &round).await?;
+            self.activations.up(Ffn::Routed, &self.architecture, &experts, n, tokens);
+            self.activations.down(Ffn::Routed, &self.architecture, &experts, n, tokens);
+        }
+        Ok(())
     }
 
     /// Runs one operation of layer `n` for `tokens` tokens; only routing uses their `ids`.
@@ -427,8 +519,8 @@ impl CpuEngine {
                 shared_gate(normed, &layer.shared_gate, &mut a.shared_weights[..tokens]);
             }
             Operation::Group(of) => a.group(*of, architecture, n, tokens),
-            Operation::Up(of) => a.up(*of, architecture, layer, n, tokens),
-            Operation::Down(of) => a.down(*of, architecture, layer, n, tokens),
+            Operation::Up(of) => a.up(*of, architecture, layer.experts(*of), n, tokens),
+            Operation::Down(of) => a.down(*of, architecture, layer.experts(*of), n, tokens),
             Operation::Combine(combine) => {
                 let norm = combine.norm.then(|| self.weights.norm_before(n + 1).scale.as_slice());
                 a.combine(combine, architecture, n, tokens, norm);
@@ -522,10 +614,16 @@ impl Norm {
 }
 
 impl Layer {
-    async fn arriving(weights: &LayerWeights<'_>, angles: Arc<Vec<[f32; 2]>>, pack: Pack) -> Result<Self> {
+    /// With `pooled`, its experts are in a pool, and none are here.
+    async fn arriving(
+        weights: &LayerWeights<'_>,
+        angles: Arc<Vec<[f32; 2]>>,
+        pack: Pack,
+        pooled: bool,
+    ) -> Result<Self> {
         let LayerWeights { mixer_norm, matrices, vectors, moe_norm, ffn } = weights;
         let mut experts = Vec::new();
-        for expert in &ffn.experts {
+        for expert in ffn.experts.iter().filter(|_| !pooled) {
             experts.push(expert_arriving(expert, pack).await?);
         }
         let mut shared = Vec::new();
@@ -588,63 +686,21 @@ impl Layer {
     }
 }
 
-async fn expert_arriving(weights: &ExpertWeights<'_>, pack: Pack) -> Result<Expert> {
-    let ExpertWeights { w1, w2, w3, bias } = weights;
-    let up = packed(pack, &[w1, w3]).await?;
-    let down = packed(pack, &[w2]).await?;
-    let (mut up_bias, mut down_bias) = (Vec::new(), Vec::new());
-    if let Some([gate, up, down]) = bias {
-        up_bias = values(Some(gate)).await?;
-        up_bias.extend(values(Some(up)).await?);
-        down_bias = values(Some(down)).await?;
-    }
-    Ok(Expert { up, down, up_bias, down_bias })
-}
-
-/// Bytes of the cache and of the widest activations. Some configs make these much larger than the weights.
-fn working_bytes(a: &Architecture) -> usize {
-    let layer = |layer: &LayerShape| {
-        let (of_position, states) = match &layer.mixer {
-            Mixer::Attention(s) => (s.kv_heads * (s.head_dim + s.value_dim), 0),
-            Mixer::Convolution(_) => (a.hidden, 0),
-            Mixer::StateSpace(s) => (0, (1 + KEPT as u64) * (s.kept().0 as u64 + s.kept().1 as u64)),
-        };
-        let moe = &layer.moe;
-        let cache = (a.context.min(BLOCK) as u64) * of_position as u64 + states;
-        (cache, (CHUNK * moe.choices()) as u64 * (moe.intermediate + a.hidden) as u64)
-    };
-    let sizes = a.layers.iter().map(layer);
-    let (caches, widest) = sizes.fold((0, 0), |(sum, widest), (cache, wide)| (sum + cache, wide.max(widest)));
-    usize::try_from(4 * (caches + widest)).unwrap_or(usize::MAX)
-}
-
 /// Returns an error if the weights do not fit into memory. Without this check, packing them would abort the process.
-fn check_room(bytes: usize) -> Result<()> {
+fn check_room(bytes: u64) -> Result<()> {
     let mut room: Vec<u8> = Vec::new();
-    let reserved = room.try_reserve_exact(bytes);
+    let reserved = usize::try_from(bytes).is_ok_and(|bytes| room.try_reserve_exact(bytes).is_ok());
     // Without `black_box` the compiler removes an allocation that is never used.
     std::hint::black_box(&room);
-    reserved.map_err(|_| {
-        let why = format!(
-            "need {} MB of memory, more than there is; take a smaller model, or have them rounded to 8 bits",
-            bytes >> 20
-        );
-        Error::model("the model's weights", why)
-    })
-}
-
-/// Packs tensors of the same width, stacked, once they have arrived.
-async fn packed(pack: Pack, tensors: &[&Tensor<'_>]) -> Result<Stored> {
-    Ok(pack(&arrive(tensors).await?))
-}
-
-/// Returns the numbers of several vectors, concatenated, once they have arrived.
-async fn all_values(vectors: &[Tensor<'_>]) -> Result<Vec<f32>> {
-    let mut all = Vec::new();
-    for vector in vectors {
-        all.extend(values(Some(vector)).await?);
+    if reserved {
+        return Ok(());
     }
-    Ok(all)
+    let why = format!(
+        "need {} MB of memory, more than there is; take a smaller model, have them rounded to 8 bits, open the first \
+         layers only, or keep a part of the experts in memory",
+        bytes >> 20
+    );
+    Err(Error::model("the model's weights", why))
 }
 
 impl Memory {
@@ -672,7 +728,19 @@ impl Memory {
 
 impl Packed {
     /// Packs each matrix as soon as it has arrived and those before it are packed, in the order of most files.
-    async fn arriving(architecture: &Architecture, weights: &Weights<'_>, pack: Pack) -> Result<Self> {
+    /// With a pool and the share of the experts in memory, experts that a router chooses from go into the pool.
+    async fn arriving(
+        architecture: &Architecture,
+        weights: &Weights<'_>,
+        pack: Pack,
+        mut pool: Option<(&mut ExpertPool, f64)>,
+    ) -> Result<Self> {
+        let mut pooled = vec![false; weights.layers.len()];
+        if let Some((pool, resident)) = &mut pool {
+            for (n, layer) in weights.layers.iter().enumerate() {
+                pooled[n] = pool.add(layer, &architecture.layers[n].moe, *resident).await?;
+            }
+        }
         let lm_head = match &weights.lm_head {
             Some(lm_head) => Some(packed(pack, &[lm_head]).await?),
             None => None,
@@ -685,7 +753,7 @@ impl Packed {
         for n in weights.order() {
             let rope = architecture.layers[n].attention().and_then(|shape| shape.rope.as_ref());
             let angles = tables.of(rope, |table| Ok(Arc::new(table)))?;
-            layers[n] = Some(Layer::arriving(&weights.layers[n], angles, pack).await?);
+            layers[n] = Some(Layer::arriving(&weights.layers[n], angles, pack, pooled[n]).await?);
         }
         let layers = layers.into_iter().flatten().collect();
         let norm = Norm::arriving(&weights.norm).await?;
@@ -796,21 +864,21 @@ impl Activations {
         dispatch(&selected[..assigned], &weights[..assigned], assignments, offsets);
     }
 
-    fn up(&mut self, of: Ffn, architecture: &Architecture, layer: &Layer, n: usize, tokens: usize) {
+    fn up(&mut self, of: Ffn, architecture: &Architecture, placed: &[impl Place], n: usize, tokens: usize) {
         let (choices, experts, inner) = Self::choices(of, architecture, n);
         let assigned = tokens * choices;
         let normed = &self.rows[Rows::Normed as usize][..tokens * architecture.hidden];
         let (assignments, offsets) = (&self.assignments[..assigned], &self.offsets[..=experts]);
         let (hidden, activation) = (&mut self.hidden[..assigned * inner], architecture.layers[n].moe.activation);
-        expert_ffn::up(normed, assignments, offsets, layer.experts(of), activation, hidden, &mut self.experts);
+        expert_ffn::up(normed, assignments, offsets, placed, activation, hidden, &mut self.experts);
     }
 
-    fn down(&mut self, of: Ffn, architecture: &Architecture, layer: &Layer, n: usize, tokens: usize) {
+    fn down(&mut self, of: Ffn, architecture: &Architecture, placed: &[impl Place], n: usize, tokens: usize) {
         let (choices, experts, inner) = Self::choices(of, architecture, n);
         let assigned = tokens * choices;
         let (assignments, offsets) = (&self.assignments[..assigned], &self.offsets[..=experts]);
         let (hidden, y) = (&self.hidden[..assigned * inner], &mut self.y[..assigned * architecture.hidden]);
-        expert_ffn::down(hidden, assignments, offsets, layer.experts(of), y, &mut self.experts);
+        expert_ffn::down(hidden, assignments, offsets, placed, y, &mut self.experts);
     }
 
     fn combine(&mut self, c: &Combine, architecture: &Architecture, n: usize, tokens: usize, norm: Option<&[f32]>) {

@@ -114,11 +114,16 @@ impl Gpu {
         )
     }
 
+    /// Bytes of the largest buffer that kernels can read.
+    pub fn largest_buffer(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_buffer_size.min(limits.max_storage_buffer_binding_size)
+    }
+
     /// A zeroed buffer for `usage`; an error where the adapter's limits are smaller.
     pub fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         let size = (bytes.max(16) as u64).next_multiple_of(16);
-        let limits = self.device.limits();
-        let most = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        let most = self.largest_buffer();
         if size > most {
             let why = format!(
                 "the model's {label} need {} MB in one piece, and this GPU gives at most {} MB",
