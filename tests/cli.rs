@@ -275,3 +275,60 @@ fn a_chat_template_writes_the_text() {
     assert!(message.contains("have none"), "{message}");
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[test]
+fn a_model_of_the_hub_is_not_downloaded_and_the_next_step_is_said() {
+    for name in ["org/name", "https://huggingface.co/org/name"] {
+        let why = refusal(&["trace", "--model", name, "--tokens", "1"], 1);
+        assert!(why.contains(name) && why.contains("downloads nothing") && why.contains("hf download"), "{why}");
+    }
+}
+
+#[test]
+fn the_first_layers_are_marked_and_experts_on_demand_give_the_same() {
+    let basic = fixture("basic");
+    let base = ["--model", basic.as_str(), "--tokens", "1,2,3,5,8", "--engine", "cpu", "--logits", "last"];
+    let whole = trace(&base);
+    let first = trace(&[&base[..], &["--layers", "1"]].concat());
+    assert_eq!((&first["model"]["layers"], &first["model"]["of_layers"]), (&1.into(), &2.into()));
+    assert_eq!(first["layers"][0], whole["layers"][0]);
+    assert!(whole["model"].get("of_layers").is_none());
+    assert_eq!(trace(&[&base[..], &["--resident", "0.25"]].concat()), whole);
+    let why = refusal(&[&["trace"], &base[..], &["--layers", "3"]].concat(), 1);
+    assert!(why.contains("3 layers were asked for, and the model has 2"), "{why}");
+    let why = refusal(&[&["trace"], &base[..], &["--resident", "1.5"]].concat(), 1);
+    assert!(why.contains("above 0 and at most 1"), "{why}");
+}
+
+#[test]
+fn the_hit_rate_of_a_part_of_the_experts() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("residency.json");
+    let row = |expert: u32| format!("[{expert}]");
+    // Expert by expert: with half of four in memory, 0 is there again, and 1 is not.
+    let selected = [0, 1, 0, 2, 1].map(row).join(",");
+    let logits = ["[0,0,0,0]"; 5].join(",");
+    std::fs::write(
+        &file,
+        format!(r#"{{"layers":[{{"layer":0,"router_logits":[{logits}],"selected":[{selected}]}}]}}"#),
+    )
+    .unwrap();
+    let file = file.to_string_lossy();
+    let output = moescope(&["residency", "--trace", &file, "--resident", "0.5", "--format", "json"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = &json["residency"][0];
+    assert_eq!(
+        (&json["tokens"], &found["requests"], &found["hits"], &found["first"]),
+        (&5.into(), &5.into(), &1.into(), &3.into())
+    );
+    let output = moescope(&["residency", "--trace", &file, "--resident", "0.5"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text,
+        "with 50.0 % of the experts resident: 20 % hits; 0.8 experts read per token (3 of 4 the first time)\n"
+    );
+    let why = refusal(&["residency", "--trace", &file, "--resident", "0"], 1);
+    assert!(why.contains("above 0"), "{why}");
+    std::fs::write(&*file, r#"{"layers":[{"layer":0,"router_logits":[[0]],"selected":[[3]]}]}"#).unwrap();
+    let why = refusal(&["residency", "--trace", &file], 1);
+    assert!(why.contains("no router logit") && why.contains("moescope trace"), "{why}");
+}

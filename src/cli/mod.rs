@@ -7,6 +7,7 @@ mod generate;
 mod policy;
 mod quantise;
 mod record;
+mod residency;
 mod subject;
 mod trace;
 
@@ -35,6 +36,8 @@ enum Command {
     Experts(experts::Options),
     /// Write a model as a GGUF file with rounded weights, which llama.cpp reads too.
     Quantise(quantise::Options),
+    /// Say how often a chosen expert would be in a memory that holds a part of them, from the JSON of `trace`.
+    Residency(residency::Options),
     /// Record how the routing of a few texts changed over a training run, from the run's snapshots.
     Record(record::Options),
 }
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Generate(options) => pollster::block_on(generate::run(&options)),
         Command::Experts(options) => pollster::block_on(experts::run(&options)),
         Command::Quantise(options) => pollster::block_on(quantise::run(&options)),
+        Command::Residency(options) => residency::run(&options),
         Command::Record(options) => pollster::block_on(record::run(&options)),
     };
     match done {

@@ -3,7 +3,7 @@
 use super::subject::{Subject, ids, read_policy, template};
 use clap::{Args, ValueEnum};
 use moescope::engine::Engine;
-use moescope::error::Result;
+use moescope::error::{Error, Result};
 use moescope::model::{Model, ModelInfo, files};
 use moescope::routing::json::Document;
 use moescope::routing::{Policy, Trace, balance};
@@ -19,6 +19,12 @@ pub struct Options {
     /// Which engine to use; auto uses the GPU where there is one
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineChoice,
+    /// Run only the first layers
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// The share of each layer's experts in memory, above 0 and at most 1: others are read when they are chosen (CPU)
+    #[arg(long, value_name = "0.25")]
+    resident: Option<f64>,
     /// Which logits to print
     #[arg(long, value_enum, default_value = "none")]
     logits: Logits,
@@ -52,7 +58,10 @@ enum Format {
 /// Runs the command.
 pub async fn run(options: &Options) -> Result<()> {
     let files = files::read_dir(&options.subject.model)?;
-    let model = Model::new(&files)?;
+    let mut model = Model::new(&files)?;
+    if let Some(layers) = options.layers {
+        model.keep_layers(layers)?;
+    }
     let tokenizer = match &files.tokenizer {
         Some(json) => Some(Tokenizer::new(json, model.architecture.vocabulary)?),
         None => None,
@@ -61,7 +70,11 @@ pub async fn run(options: &Options) -> Result<()> {
     let ids = ids(&options.subject.prompt, &model, tokenizer.as_ref(), template.as_ref())?;
     let policy = read_policy(options.subject.policy.as_deref())?;
     let settings = policy.settings(&model.architecture)?;
-    let mut engine = engine(&model, options.engine).await?;
+    let mut engine = match options.resident {
+        None => engine(&model, options.engine).await?,
+        Some(share) if share > 0.0 && share <= 1.0 => Engine::cpu_on_demand(&model, share).await?,
+        Some(share) => return Err(Error::Input(format!("--resident is {share}; it must be above 0 and at most 1"))),
+    };
     if let Some(settings) = settings {
         engine = engine.fork(settings).await?;
     }
@@ -73,6 +86,16 @@ pub async fn run(options: &Options) -> Result<()> {
         }
     };
     let trace = session.run(&ids, tokenizer.as_ref(), keep).await?;
+    if let Some(pool) = session.engine().pool() {
+        let rate = 100.0 * pool.hits as f64 / pool.requests.max(1) as f64;
+        eprintln!(
+            "note: {} of {} experts in memory; {rate:.0} % of {} requests were hits; {} MB read",
+            pool.resident,
+            pool.experts,
+            pool.requests,
+            pool.read_bytes >> 20
+        );
+    }
     let info = model.info(session.engine().backend(), None);
     let out = match options.format {
         Format::Json => json(&info, &policy, &trace, &session, options.logits, &logits),

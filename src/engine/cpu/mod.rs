@@ -8,7 +8,7 @@ pub mod sets;
 
 use super::gate_vectors::{self, values};
 use super::needs::{BLOCK, CHUNK, Needs, SMALL};
-use super::rewind::Rewind;
+use super::rewind::{KEPT, Rewind};
 use super::rope::RopeTables;
 use super::step::{LogitsOf, Step, is_limited, needs_settling, record, with_room};
 use crate::error::{Error, Result};
