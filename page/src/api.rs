@@ -7,7 +7,7 @@ use crate::routing::policy::Rule;
 use crate::site::{address_of, from_files, path_of, shipped};
 use crate::state::Action;
 use crate::state::address;
-use crate::worker::protocol::{BackendChoice, Command, Logits, Prompt, Sampling, Source};
+use crate::worker::protocol::{BackendChoice, Command, Extent, Logits, Opening, Prompt, Sampling, Source};
 use crate::worker_client::WorkerClient;
 use js_sys::{Array, Error, JSON, Object, Promise, Reflect};
 use std::future::Future;
@@ -71,7 +71,8 @@ where
     set(api, name, &closure.into_js_value());
 }
 
-/// `load(source, {backend})`; the source is a name in `models/`, the URL of a model directory or file, or files.
+/// `load(source, {backend, layers, resident, token})`; the source is a name in `models/`, the URL of a model directory
+/// or file, or files.
 async fn load(link: Rc<WorkerClient>, dispatch: Callback<Action>, source: JsValue, options: JsValue) -> Outcome {
     let backend = match option(&options, "backend") {
         None => BackendChoice::Auto,
@@ -80,9 +81,30 @@ async fn load(link: Rc<WorkerClient>, dispatch: Callback<Action>, source: JsValu
             .and_then(|name| address::backend(&name))
             .ok_or_else(|| sentence("load: backend must be \"auto\", \"webgpu\", \"cpu\" or \"cpu-int8\"".into()))?,
     };
+    let extent = extent(&options)?;
+    let token = option(&options, "token").and_then(|token| token.as_string());
     let (source, asked) = model_source(&source).map_err(sentence)?;
-    dispatch.emit(Action::LoadBegan { source: source.clone(), asked, backend });
-    model_json(&link.load(source, backend).await.map_err(sentence)?)
+    if let (Source::Url(address), Some(token)) = (&source, &token) {
+        dispatch.emit(Action::Token { address: address.clone(), token: token.clone() });
+    }
+    dispatch.emit(Action::LoadBegan { source: source.clone(), asked, backend, extent });
+    let opening = Opening { asks: false, token, extent };
+    model_json(&link.load(source, backend, opening).await.map_err(sentence)?)
+}
+
+/// What of a model the options ask for.
+fn extent(options: &JsValue) -> Result<Extent, JsValue> {
+    let number = |key: &str| option(options, key).map(|value| value.as_f64().unwrap_or(f64::NAN));
+    let layers = match number("layers") {
+        None => None,
+        Some(layers) if layers >= 1.0 && layers.fract() == 0.0 => Some(layers as usize),
+        Some(_) => return Err(sentence("load: layers must be a whole number from 1 on".into())),
+    };
+    let resident = number("resident");
+    if resident.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+        return Err(sentence("load: resident must be a number above 0 and at most 1".into()));
+    }
+    Ok(Extent { layers, resident })
 }
 
 fn model_source(source: &JsValue) -> Result<(Source, Option<String>), String> {

@@ -3,6 +3,7 @@
 use crate::embed::Embedder;
 use crate::i18n::messages::{self, Language, say, t};
 use crate::keys::{self, Key};
+use crate::model::ModelInfo;
 use crate::routing::Policy;
 use crate::site::{
     expected_model, fetch_extras, fetch_languages, fetch_lists, fetch_recording, fetch_story, fetch_texts, shipped,
@@ -36,6 +37,7 @@ use crate::ui::shell::header::Header;
 use crate::ui::shell::headline::Headline;
 use crate::ui::shell::help::Help;
 use crate::ui::shell::live_region::LiveRegion;
+use crate::ui::shell::model_select::part;
 use crate::ui::shell::notices::Notices;
 use crate::ui::stage::stage_card::Stage;
 use crate::ui::story::story_cards::StoryCards;
@@ -270,7 +272,7 @@ impl Component for App {
             self.ready_state.status(self.state.status());
         }
         self.pending = None;
-        save::of_model(self.state.model.as_ref().map_or_else(String::new, |model| model.name.clone()));
+        save::of_model(self.state.model.as_deref().map_or_else(String::new, name_with_part));
         mark_root("data-present", self.state.view.present);
         mark_root("data-embed", !self.state.view.embed.is_empty());
     }
@@ -391,8 +393,9 @@ impl App {
         let link = context.link();
         html! {
             <Header key={format!("header-{}", self.language)} model={state.model.clone()} loading={state.loading > 0}
+                own={state.own_source().filter(|_| state.offered_model().is_none())} openings={state.openings.clone()}
                 offered={state.offered.clone()} can_undo={state.history.has_back()} asked={state.model_asked.clone()}
-                compare={state.compare.clone()} speed={state.speed} profile={state.profile.clone()}
+                compare={state.compare.clone()} speed={state.speed} timed={state.timed} profile={state.profile.clone()}
                 backend={state.backend} dark={state.dark}
                 text_too_long={state.text.chars().nth(LONGEST_TEXT).is_some()} languages={self.languages.clone()}
                 language={self.language.clone()} refresh={link.callback(|()| Message::Rest)}
@@ -442,7 +445,7 @@ impl App {
         html! {
             <Notices progress={state.progress.clone()} loading={state.loading > 0 }
                 stand_in={state.model.as_ref().filter(|_| state.stands_in).map(|model| model.name.clone())}
-                problem={state.problem.as_ref().map(say)}
+                preview={state.openings.preview.clone()} problem={state.problem.as_ref().map(say)}
                 notes={state.notes.iter().map(say).collect::<Vec<_>>()} dispatch={self.dispatch.clone()} />
         }
     }
@@ -570,7 +573,11 @@ impl App {
             pane(100, 4, self.load_card()),
             pane(60, 5, self.policy_card()),
             pane(30, 6, self.training_card()),
-            pane(30, 6, html! { <CostCard model={state.model.clone()} /> }),
+            pane(
+                30,
+                6,
+                html! { <CostCard model={state.model.clone()} trace={state.trace.clone()} pool={state.pool} /> },
+            ),
         ];
         html! { <Drawer tab={state.view.tab} open={state.view.drawer_open} {panes} dispatch={self.dispatch.clone()} /> }
     }
@@ -588,7 +595,8 @@ impl App {
         let Some(with) = state.compare.clone() else { return html! {} };
         html! {
             <Compare {with} policy={state.compare_policy.clone()} first_policy={state.changes.in_use.clone()}
-                own={state.own_source()} text={state.text.clone()} trace={state.trace.clone()}
+                own={state.own_source()} openings={state.openings.clone()} text={state.text.clone()}
+                trace={state.trace.clone()}
                 model={state.model.clone()}
                 offered={state.offered.clone()} layer={state.layer} backend={state.backend}
                 dispatch={self.dispatch.clone()} />
@@ -868,6 +876,11 @@ impl App {
         let (area, text) = (self.text_area.clone(), self.state.text.clone());
         next_frame(move || text_box::show(&area, &text)).leave();
     }
+}
+
+/// A model's name, and which of its layers run where these are not all.
+fn name_with_part(model: &ModelInfo) -> String {
+    part(model).map_or_else(|| model.name.clone(), |part| format!("{}, {part}", model.name))
 }
 
 /// Marks the document for style.css.

@@ -19,6 +19,7 @@ mod app;
 mod dropped;
 mod embed;
 mod i18n;
+mod kept;
 mod keys;
 mod site;
 mod ui;

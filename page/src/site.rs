@@ -2,6 +2,7 @@
 //! model. Also finds the address of a model.
 
 use crate::i18n::messages::{Language, t};
+use crate::kept;
 use crate::routing::Recording;
 use crate::state::example::Example;
 use crate::state::story::Card;
@@ -41,7 +42,12 @@ pub fn fetch_lists(dispatch: &Callback<Action>, asked: Option<String>) {
         let small = if asked.is_none() { stand_in(&offered) } else { None };
         let (source, asked) = first_model(asked, &offered, first, &dispatch);
         dispatch.emit(Action::Models(offered));
+        let is_shipped = asked.as_deref().is_some_and(|asked| address_of(asked).is_none());
         match source {
+            Some(Source::Url(address)) if !is_shipped => {
+                let source = kept::source(&address).await.unwrap_or(Source::Url(address));
+                dispatch.emit(Action::Load { source, asked });
+            }
             Some(source) => dispatch.emit(Action::Load { source, asked }),
             None => dispatch.emit(Action::Fail(t!("model.no-models").into())),
         }
@@ -182,6 +188,15 @@ pub fn absolute(address: &str) -> Option<String> {
 pub fn address_of(text: &str) -> Option<String> {
     let is_address = text.contains("://") || text.starts_with(['/', '.']) || text.starts_with("blob:");
     on_hub(text).or_else(|| is_address.then(|| absolute(text)).flatten())
+}
+
+/// Loads the model at an address: what is kept of it in the browser, or from its server.
+pub fn open_address(address: String, dispatch: &Callback<Action>) {
+    let dispatch = dispatch.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let source = kept::source(&address).await.unwrap_or_else(|| Source::Url(address.clone()));
+        dispatch.emit(Action::Load { source, asked: Some(address) });
+    });
 }
 
 /// Loads the model among files that the visitor opened (path, file), or shows why there is none.

@@ -1,12 +1,12 @@
 //! The connection to the engine's worker: sends commands and receives events. Answers to `window.moescope` resolve
 //! their promises; all other events go to the page.
 
-use crate::i18n::messages::say;
+use crate::i18n::messages::{say, t};
 use crate::model::ModelInfo;
 use crate::state::death::Death;
 use crate::version;
 use crate::worker::EngineWorker;
-use crate::worker::protocol::{BackendChoice, Command, Event, Request, Source};
+use crate::worker::protocol::{BackendChoice, Command, Event, Opening, Request, Source};
 use futures::channel::oneshot;
 use gloo::events::EventListener;
 use gloo_worker::{Spawnable, WorkerBridge};
@@ -91,11 +91,11 @@ impl WorkerClient {
     }
 
     /// Loads a model, and waits until it is loaded.
-    pub async fn load(&self, source: Source, backend: BackendChoice) -> Answer<ModelInfo> {
+    pub async fn load(&self, source: Source, backend: BackendChoice, opening: Opening) -> Answer<ModelInfo> {
         self.try_again();
         let (sender, receiver) = oneshot::channel();
         self.pending.loads.borrow_mut().push_back(Some(sender));
-        self.connection.borrow().bridge.send(Command::Load { source, backend });
+        self.connection.borrow().bridge.send(Command::Load { source, backend, opening });
         receiver.await.unwrap_or_else(|_| Err(ENDED.into()))
     }
 
@@ -202,9 +202,15 @@ impl PendingRequests {
             Event::RequestFailed { request, message } => self.answer(*request, Err(message.clone())),
             Event::PolicySet { .. } => self.policy_answered(&Ok(())),
             Event::PolicyRefused { message, .. } => self.policy_answered(&Err(message.clone())),
+            Event::LoadCancelled => self.load_ended(Err(t!("load.cancelled"))),
             // A request waits for the model that was asked for.
             Event::StandsIn(_)
             | Event::Progress { .. }
+            | Event::Previewed(_)
+            | Event::Kept(_)
+            | Event::NotKept { .. }
+            | Event::Pool(_)
+            | Event::Timed(_)
             | Event::Routed { .. }
             | Event::Baseline { .. }
             | Event::Swept { .. }

@@ -9,7 +9,7 @@ use crate::story::{Card, Story};
 use crate::view::Tab;
 use moescope::routing::dossier::Dossier;
 use moescope::routing::{Policy, Recording};
-use moescope_worker::protocol::{BackendChoice, Command, Event, Sampling, Source, Sweep};
+use moescope_worker::protocol::{BackendChoice, Command, Event, Extent, Sampling, Source, Sweep};
 
 /// A change of the page's state.
 pub enum Action {
@@ -72,7 +72,27 @@ pub enum Action {
         asked: Option<String>,
         /// The engine that the script wants.
         backend: BackendChoice,
+        /// What of the model it wants.
+        extent: Extent,
     },
+    /// The visitor's access token for the site of an address; an empty one is forgotten.
+    Token {
+        /// The model's address.
+        address: String,
+        /// The token.
+        token: String,
+    },
+    /// Open the model in the preview.
+    OpenPreviewed {
+        /// On which engine.
+        backend: BackendChoice,
+        /// What of it.
+        extent: Extent,
+    },
+    /// End the load in progress.
+    CancelLoad,
+    /// Keep the model in use in the browser.
+    Keep,
     /// Use another backend.
     Backend(BackendChoice),
     /// Show a layer.

@@ -6,13 +6,40 @@ use crate::phrase::phrase;
 use crate::shared::Shared;
 use moescope::model::ModelInfo;
 use moescope::routing::Policy;
-use moescope_worker::protocol::{Event, Request, Source};
+use moescope_worker::protocol::{Event, Preview, Request, Source};
 
 impl State {
     /// Changes the state by an event of the worker.
     pub(super) fn hear(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Progress { what, done, total } => self.progress = Some(Progress { what, done, total }),
+            Event::Previewed(preview) => {
+                // A decision that was sent already is not asked for again.
+                let asks = preview.asks && self.openings.preview.as_ref().is_none_or(|before| before.asks);
+                self.openings.preview = Some(Shared::new(Preview { asks, ..*preview }));
+            }
+            Event::LoadCancelled => {
+                self.load_answered();
+                if self.loading == 0 {
+                    match &self.in_use {
+                        Some((_, asked)) => self.model_asked = asked.clone(),
+                        None => return self.first_offered().map(Effect::LoadShipped).into_iter().collect(),
+                    }
+                }
+            }
+            Event::Kept(kept) => {
+                self.progress = None;
+                self.openings.keeping = false;
+                self.openings.kept += 1;
+                self.note(phrase!("kept.done", name = kept.name));
+            }
+            Event::NotKept { message } => {
+                self.progress = None;
+                self.openings.keeping = false;
+                self.note(message.into());
+            }
+            Event::Pool(figures) => self.pool = Some(figures),
+            Event::Timed(timed) => self.timed = Some(timed),
             Event::Loaded(info) => return self.loaded(*info),
             Event::StandsIn(info) => return self.stands_in(*info),
             Event::LoadFailed { message } => {
@@ -136,7 +163,13 @@ impl State {
         let load = self.loads.pop_front();
         self.loading = self.loads.len();
         self.progress = None;
+        self.openings.preview = None;
         load
+    }
+
+    /// The name of the first model of the site.
+    fn first_offered(&self) -> Option<String> {
+        self.offered.first().map(|offered| offered.name.clone())
     }
 
     fn loaded(&mut self, info: ModelInfo) -> Vec<Effect> {
@@ -156,6 +189,7 @@ impl State {
         self.played = None;
         self.show_played();
         self.speed = None;
+        (self.pool, self.timed) = (None, None);
         self.overflow = None;
         self.hovered = None;
         self.expert = self.expert_for(&info);

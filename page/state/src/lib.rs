@@ -13,6 +13,7 @@ pub mod example;
 mod hearing;
 pub mod history;
 pub mod message_keys;
+pub mod openings;
 pub mod phrase;
 pub mod route;
 pub mod shared;
@@ -31,18 +32,22 @@ use crate::curves::Curves;
 use crate::death::Death;
 use crate::example::Example;
 use crate::history::{History, Place};
+use crate::openings::Openings;
 use crate::phrase::{Phrase, phrase};
 use crate::shared::Shared;
 use crate::story::{Card, Telling};
 use crate::training_snapshot::{Moment, Past, RECORDING};
 use crate::view::{Tab, View};
 use crate::writes::Writes;
+use moescope::engine::cpu::pool::PoolFigures;
 use moescope::model::ModelInfo;
 use moescope::routing::analytics::find;
 use moescope::routing::dossier::Dossier;
 use moescope::routing::lens::LayerLens;
 use moescope::routing::{Limit, Policy, Recording, Trace};
-use moescope_worker::protocol::{BackendChoice, Command, Overflow, Profile, Request, Sampling, Source, Speed};
+use moescope_worker::protocol::{
+    BackendChoice, Command, Opening, Overflow, Profile, Request, Sampling, Source, Speed, Timed,
+};
 use std::collections::VecDeque;
 
 /// The speed of a run with fewer tokens is not shown.
@@ -283,6 +288,12 @@ pub struct State {
     pub speed: Option<Speed>,
     /// How long the GPU's kernels take, once that was measured.
     pub profile: Option<Shared<Profile>>,
+    /// What is known about opening models.
+    pub openings: Openings,
+    /// What was asked of the pool of experts, where experts are read on demand.
+    pub pool: Option<PoolFigures>,
+    /// What both engines took for the first text, where they were timed.
+    pub timed: Option<Timed>,
     /// The source of the chosen model, to load it again on another backend.
     source: Option<Source>,
     /// Source and name of the model in use.
@@ -373,6 +384,9 @@ impl State {
             overflow: None,
             speed: None,
             profile: None,
+            openings: Openings::default(),
+            pool: None,
+            timed: None,
             source: None,
             in_use: None,
             loads: VecDeque::new(),
@@ -781,19 +795,35 @@ impl State {
                 }
             }
             Action::Load { source, asked } => {
-                self.begin_loading(source.clone(), asked);
-                return vec![Effect::Send(Command::Load { source, backend: self.backend })];
+                let opening = self.openings.first(&source);
+                return self.load(source, asked, opening);
             }
             Action::StandIn(source) => return self.stand_in(source),
-            Action::LoadBegan { source, asked, backend } => {
+            Action::LoadBegan { source, asked, backend, extent } => {
                 self.backend = backend;
+                self.openings.begin(extent);
                 self.begin_loading(source, asked);
             }
+            Action::Token { address, token } => self.openings.set_token(&address, &token),
+            Action::OpenPreviewed { backend, extent } => {
+                self.backend = backend;
+                self.openings.decide(extent);
+                return vec![Effect::Send(Command::Open { backend, extent })];
+            }
+            Action::Keep => {
+                let Some(source @ Source::Url(_)) = self.own_source() else { return Vec::new() };
+                let token = self.openings.token_for(&source);
+                self.openings.keeping = true;
+                return vec![Effect::Send(Command::Keep { source, token })];
+            }
+            Action::CancelLoad => return vec![Effect::Send(Command::CancelLoad)],
             Action::Backend(backend) => {
                 self.backend = backend;
                 let source = self.source.clone();
                 let asked = self.model_asked.clone();
-                return source.map_or_else(Vec::new, |source| self.apply(Action::Load { source, asked }));
+                let Some(source) = source else { return Vec::new() };
+                let opening = self.openings.again(&source);
+                return self.load(source, asked, opening);
             }
             Action::Layer(layer) => {
                 self.layer = layer;
@@ -946,6 +976,11 @@ impl State {
         may.then_some(Effect::Send(Command::StandIn { source })).into_iter().collect()
     }
 
+    fn load(&mut self, source: Source, asked: Option<String>, opening: Opening) -> Vec<Effect> {
+        self.begin_loading(source.clone(), asked);
+        vec![Effect::Send(Command::Load { source, backend: self.backend, opening })]
+    }
+
     fn begin_loading(&mut self, source: Source, asked: Option<String>) {
         self.source = Some(source.clone());
         self.model_asked = asked.clone();
@@ -973,7 +1008,8 @@ impl State {
             Death::BrokeOff(reason) => phrase!("engine.restarted", reason = reason),
             Death::NotLoaded(_) => death.in_words(),
         });
-        self.change(Action::Load { source, asked })
+        let opening = self.openings.again(&source);
+        self.load(source, asked, opening)
     }
 
     fn note(&mut self, note: Phrase) {

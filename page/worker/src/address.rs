@@ -1,7 +1,7 @@
 //! Addresses of models: the directory that an address stands for, and the addresses that a browser refuses to fetch.
 
 /// The host of the Hugging Face hub, and its other host names.
-const HUB: &str = "https://huggingface.co";
+pub(crate) const HUB: &str = "https://huggingface.co";
 const HUB_HOSTS: [&str; 3] = ["huggingface.co", "www.huggingface.co", "hf.co"];
 
 /// First parts of hub paths that are not the name of a model's owner.
@@ -140,6 +140,16 @@ pub fn obstacle(url: &str, page_is_secure: bool) -> Option<&'static str> {
     )
 }
 
+/// Whether `url` is on the site of `place`: only there an access token for `place` is sent.
+pub fn is_within(url: &str, place: &str) -> bool {
+    let site = |url: &str| -> Option<String> {
+        let (scheme, rest) = url.split_once("://")?;
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        Some(format!("{scheme}://{}", host.to_ascii_lowercase()))
+    };
+    site(url).is_some_and(|own| Some(own) == site(place))
+}
+
 /// `url` without a name and a password, so that it can be shown.
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -227,6 +237,21 @@ mod tests {
         assert_eq!(on_hub("org/name.1@refs/pr/1"), address("refs%2Fpr%2F1"));
         for text in ["main", "a/b/c", "/a/b", "./a", "../a", "a/", "https://a.org", "a b/c", "a/b@", "a/b@x y", ""] {
             assert_eq!(on_hub(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_for_one_site() {
+        let place = "https://huggingface.co/o/n/resolve/main/";
+        assert!(is_within("https://huggingface.co/o/n/resolve/main/config.json", place));
+        for url in [
+            "http://huggingface.co/o/n/resolve/main/config.json",
+            "https://huggingface.co.a.org/config.json",
+            "https://huggingface.co:8443/config.json",
+            "https://a.org/https://huggingface.co/",
+            "blob:https://huggingface.co/1",
+        ] {
+            assert!(!is_within(url, place), "{url}");
         }
     }
 

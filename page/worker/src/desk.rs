@@ -1,8 +1,10 @@
 //! What the worker works on: a loaded model, its engine and the page's text.
 
+use super::clock::{breathe, now};
 use super::gpu;
-use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling};
+use super::protocol::{BackendChoice, Logits, Overflow, Profile, Prompt, Sampling, Timed};
 use moescope::engine::cpu::ablation::Ablation;
+use moescope::engine::cpu::pool::PoolFigures;
 use moescope::engine::gpu::GpuEngine;
 use moescope::engine::gpu::device::Gpu;
 use moescope::engine::{Engine, LogitsOf, check_prompt};
@@ -43,26 +45,23 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Checks the files and makes the engine while they are downloaded. With `WebGpu` it is the GPU engine, or the CPU
-    /// engine and a note in `info` where there is no GPU. With `Auto` it is the CPU engine, which is ready first.
-    pub async fn new(files: &ModelFiles, choice: BackendChoice) -> Result<Self> {
-        let once = match choice {
-            BackendChoice::Auto => !has_webgpu(),
-            BackendChoice::WebGpu => false,
-            BackendChoice::Cpu | BackendChoice::CpuInt8 => true,
-        };
-        let model = Rc::new(Model::arriving(files, once).await?);
+    /// Makes the engine of `model` while its weights come. With `WebGpu` it is the GPU engine; where there is no GPU,
+    /// and the weights can be read again, the CPU engine and a note in `info`. With `Auto` it is the CPU engine, which
+    /// is ready first. With `resident`, that share of each layer's experts is in memory at once.
+    pub async fn new(files: &ModelFiles, model: Model, choice: BackendChoice, resident: Option<f64>) -> Result<Self> {
+        let model = Rc::new(model);
         let vocabulary = model.architecture.vocabulary;
         let tokenizer = files.tokenizer.as_ref().map(|json| Tokenizer::new(json, vocabulary)).transpose()?;
-        let (engine, note) = match choice {
-            BackendChoice::WebGpu => chosen_gpu_engine(&model).await?,
-            BackendChoice::Auto | BackendChoice::Cpu | BackendChoice::CpuInt8 => {
+        let (engine, note) = match (choice, resident) {
+            (_, Some(share)) => (Engine::cpu_on_demand(&model, share).await?, None),
+            (BackendChoice::WebGpu, None) => chosen_gpu_engine(&model).await?,
+            (BackendChoice::Auto | BackendChoice::Cpu | BackendChoice::CpuInt8, None) => {
                 (Engine::cpu_arriving(&model, choice == BackendChoice::CpuInt8).await?, None)
             }
         };
         model.whole().await?;
         let info = model.info(engine.backend(), note);
-        let wants_gpu = choice == BackendChoice::Auto;
+        let wants_gpu = choice == BackendChoice::Auto && resident.is_none();
         let (session, policy) = (Session::new(engine), Policy::default());
         let mut desk =
             Self { model, tokenizer, session, policy, changed: None, wants_gpu, lens: None, stands_in: false, info };
@@ -72,7 +71,8 @@ impl Desk {
 
     /// Frees the model's files, where the CPU engine has packed its weights and no other engine will be made.
     fn release_files(&mut self) {
-        if !self.wants_gpu && matches!(self.session.engine(), Engine::Cpu(_)) {
+        let is_done = matches!(self.session.engine(), Engine::Cpu(_)) || self.model.is_read_once();
+        if !self.wants_gpu && is_done {
             // The model is shared while a GPU engine is being made.
             Rc::get_mut(&mut self.model).into_iter().for_each(Model::release_files);
         }
@@ -83,6 +83,34 @@ impl Desk {
     pub fn prepare_gpu(&mut self) -> Option<impl Future<Output = Result<Engine>> + use<>> {
         let model = self.model.clone();
         std::mem::take(&mut self.wants_gpu).then_some(async move { gpu_engine(gpu::open_real().await?, &model).await })
+    }
+
+    /// Times the CPU engine in use and `gpu` on the beginning of the text: a prefill, then a few tokens one by one,
+    /// both twice. `rate` is what the CPU engine does per second, where that is known. Returns `None` where the page
+    /// asks for something meanwhile.
+    ///
+    /// # Errors
+    /// The GPU fails.
+    pub async fn time(&mut self, gpu: &mut Engine, rate: Option<f64>, is_idle: Idle<'_>) -> Result<Option<Timed>> {
+        let vocabulary = self.model.architecture.vocabulary as u32;
+        let affordable = rate.map_or(TIMED_TOKENS / 4, |rate| (rate * TIMED_MS / 1000.0) as usize);
+        let most = affordable.clamp(2, TIMED_TOKENS).min(self.model.architecture.context.saturating_sub(TIMED_ONES));
+        let mut ids = self.session.ids().to_vec();
+        // A text that is too short is continued with any tokens: only the time counts.
+        ids.extend((0..vocabulary).cycle().take((most + TIMED_ONES).saturating_sub(ids.len())));
+        let (prompt, ones) = (&ids[..most], &ids[most..most + TIMED_ONES]);
+        let mut cpu = self.session.engine().fork(own_settings(&self.model.architecture)).await?;
+        let mut timed = Timed { prefill: prompt.len(), decoded: ones.len(), cpu_ms: f64::MAX, gpu_ms: f64::MAX };
+        // The first round compiles the GPU's shaders.
+        for round in 0..3 {
+            let Some(gpu_ms) = time_one(gpu, prompt, ones, is_idle).await? else { return Ok(None) };
+            if round == 0 {
+                continue;
+            }
+            let Some(cpu_ms) = time_one(&mut cpu, prompt, ones, is_idle).await? else { return Ok(None) };
+            (timed.cpu_ms, timed.gpu_ms) = (timed.cpu_ms.min(cpu_ms), timed.gpu_ms.min(gpu_ms));
+        }
+        Ok(Some(timed))
     }
 
     /// Replaces the CPU engine by the GPU engine, or notes why there is none. The trace stays; the GPU engine's KV
@@ -101,6 +129,11 @@ impl Desk {
         };
         self.info = self.model.info(self.session.engine().backend(), note);
         self.release_files();
+    }
+
+    /// What was asked of the pool of experts, where experts are read on demand.
+    pub fn pool(&self) -> Option<PoolFigures> {
+        self.session.engine().pool()
     }
 
     /// The session of the page's text: under the policy, where one is in use.
@@ -429,8 +462,34 @@ impl Desk {
     }
 }
 
+/// Whether the page asks for nothing.
+pub type Idle<'a> = &'a dyn Fn() -> bool;
+
+/// The most tokens of the prefill on which engines are timed, the time that it may take, and the tokens after it.
+const TIMED_TOKENS: usize = 32;
+const TIMED_MS: f64 = 200.0;
+const TIMED_ONES: usize = 4;
+
+/// Milliseconds for `prompt` and then `ones`, one by one; `None` where the page asks for something meanwhile.
+async fn time_one(engine: &mut Engine, prompt: &[u32], ones: &[u32], is_idle: Idle<'_>) -> Result<Option<f64>> {
+    engine.truncate(0);
+    let mut ms = 0.0;
+    for ids in std::iter::once(prompt).chain(ones.chunks(1)) {
+        breathe().await;
+        if !is_idle() {
+            engine.truncate(0);
+            return Ok(None);
+        }
+        let start = now();
+        engine.step(ids, LogitsOf::All).await?;
+        ms += now() - start;
+    }
+    engine.truncate(0);
+    Ok(Some(ms))
+}
+
 /// Whether the browser has WebGPU. There may still be no adapter.
-fn has_webgpu() -> bool {
+pub fn has_webgpu() -> bool {
     let get = |object: &JsValue, key: &str| js_sys::Reflect::get(object, &JsValue::from_str(key));
     get(&js_sys::global(), "navigator").and_then(|navigator| get(&navigator, "gpu")).is_ok_and(|gpu| gpu.is_truthy())
 }
@@ -443,6 +502,9 @@ async fn chosen_gpu_engine(model: &Model) -> Result<(Engine, Option<String>)> {
     };
     match made {
         Ok(engine) => Ok((engine, None)),
+        Err(Error::Device(why)) if model.is_read_once() => {
+            Err(Error::Device(format!("{why}; what came of the model is used up: open it again, on the CPU")))
+        }
         Err(error @ Error::Device(_)) => Ok((Engine::cpu_arriving(model, false).await?, Some(on_the_cpu(&error)))),
         Err(error) => Err(error),
     }
@@ -496,10 +558,4 @@ fn in_use<'a>(policy: &Policy, changed: &'a mut Option<Session>, own: &'a mut Se
 fn head(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     &text[..end]
-}
-
-/// Milliseconds since the worker started.
-pub fn now() -> f64 {
-    use wasm_bindgen::JsCast;
-    js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>().performance().map_or(0.0, |clock| clock.now())
 }

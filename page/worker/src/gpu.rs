@@ -1,5 +1,6 @@
 //! Asks the browser for a GPU, for no longer than a limit: some browsers never answer.
 
+use super::protocol::GpuRoom;
 use futures::future::{Either, select};
 use gloo_timers::future::TimeoutFuture;
 use moescope::engine::gpu::device::Gpu;
@@ -23,6 +24,16 @@ pub async fn open() -> Result<Gpu> {
 /// As [`open`]; and there is only a software adapter.
 pub async fn open_real() -> Result<Gpu> {
     within_limit(Gpu::open_real()).await
+}
+
+/// What the fastest adapter allows.
+pub async fn room() -> GpuRoom {
+    match open().await {
+        Ok(gpu) => {
+            GpuRoom::Adapter { name: gpu.adapter.clone(), buffer: gpu.largest_buffer(), is_software: gpu.software }
+        }
+        Err(error) => GpuRoom::None(error.to_string()),
+    }
 }
 
 async fn within_limit(opening: impl Future<Output = Result<Gpu>>) -> Result<Gpu> {

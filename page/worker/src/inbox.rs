@@ -1,5 +1,6 @@
 //! The queue of work for the worker's main loop. A newer text replaces older ones.
 
+use super::clock::breathe;
 use super::desk::Desk;
 use super::protocol::Command;
 use futures::channel::oneshot;
@@ -7,8 +8,6 @@ use moescope::engine::Engine;
 use moescope::error::Result;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use wasm_bindgen::JsCast;
-use wasm_bindgen::closure::Closure;
 
 /// The number of a load: models are counted as they are loaded.
 pub type Load = u64;
@@ -126,34 +125,4 @@ fn supersedes(newer: &Command, older: &Command) -> bool {
 /// for the older one, but after a stopped generation there is no such command.
 fn must_be_answered(command: &Command) -> bool {
     matches!(command, Command::Generate { .. })
-}
-
-/// Yields to the event loop once, so that messages are delivered. It uses a message channel, because browsers delay
-/// nested timers by 4 ms.
-pub async fn breathe() {
-    let Ok(channel) = web_sys::MessageChannel::new() else { return };
-    let (sender, receiver) = oneshot::channel::<()>();
-    let mut sender = Some(sender);
-    let wake = Closure::<dyn FnMut()>::new(move || {
-        let _ = sender.take().map(|sender| sender.send(()));
-    });
-    channel.port1().set_onmessage(Some(wake.as_ref().unchecked_ref()));
-    let channel = Breath { channel, _wake: wake };
-    if channel.channel.port2().post_message(&wasm_bindgen::JsValue::NULL).is_ok() {
-        let _ = receiver.await;
-    }
-}
-
-/// A message to the worker itself. The future that waits for it may be dropped (a newer load drops an older one); then
-/// the channel is closed, so that its handler is not called.
-struct Breath {
-    channel: web_sys::MessageChannel,
-    _wake: Closure<dyn FnMut()>,
-}
-
-impl Drop for Breath {
-    fn drop(&mut self) {
-        self.channel.port1().set_onmessage(None);
-        self.channel.port1().close();
-    }
 }

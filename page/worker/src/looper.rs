@@ -1,10 +1,13 @@
 //! The worker's main loop: it runs one command after the other and answers each with events. Between two chunks it
 //! reads the page's messages, so that a newer text replaces an older one. Models are loaded beside it (loader.rs).
 
-use super::desk::{Advance, Desk, now};
+use super::clock::now;
+use super::desk::{Advance, Desk};
 use super::inbox::{Inbox, Load, Work};
 use super::loader::{Loader, Send};
-use super::protocol::{Command, Event, Logits, Overflow, Profile, Prompt, Request, Sampling, Speed, Sweep, Swept};
+use super::protocol::{
+    Command, Event, Logits, Overflow, Profile, Prompt, Request, Sampling, Speed, Sweep, Swept, Timed,
+};
 use gloo_timers::future::TimeoutFuture;
 use gloo_worker::{HandlerId, Worker, WorkerScope};
 use moescope::engine::Engine;
@@ -48,12 +51,15 @@ impl Worker for EngineWorker {
         let loader = self.loader.get_or_insert_with(|| {
             let scope = scope.clone();
             let send: Send = Rc::new(move |event| scope.respond(page, event));
-            let looper = Looper { inbox: inbox.clone(), send: send.clone(), desk: None, loads: 0 };
+            let looper = Looper { inbox: inbox.clone(), send: send.clone(), desk: None, loads: 0, rate: None };
             spawn_local(looper.run());
             Loader::new(inbox.clone(), send)
         });
         match command {
-            Command::Load { source, backend } => loader.load(source, backend),
+            Command::Load { source, backend, opening } => loader.load(source, backend, opening),
+            Command::Open { backend, extent } => loader.decide(backend, extent),
+            Command::CancelLoad => loader.cancel(),
+            Command::Keep { source, token } => loader.keep(source, token),
             Command::StandIn { source } => loader.stand_in(source),
             command => self.inbox.push(command),
         }
@@ -66,6 +72,8 @@ struct Looper {
     desk: Option<Desk>,
     /// Number of models loaded so far, which is also the number of the current one.
     loads: Load,
+    /// Tokens a second of the CPU engine on the model's first text, once that has run.
+    rate: Option<f64>,
 }
 
 impl Looper {
@@ -78,6 +86,7 @@ impl Looper {
                     let request = matches!(command, Command::Trace { .. } | Command::Complete { .. });
                     let backend = self.backend();
                     self.obey(command).await;
+                    self.tell_pool();
                     // The GPU failed during an API request. (A run of the page's text reports that itself.)
                     if request && backend != self.backend() {
                         self.tell_backend();
@@ -95,7 +104,11 @@ impl Looper {
     async fn obey(&mut self, command: Command) {
         match command {
             // Handled by the loader.
-            Command::Load { .. } | Command::StandIn { .. } => {}
+            Command::Load { .. }
+            | Command::Open { .. }
+            | Command::CancelLoad
+            | Command::Keep { .. }
+            | Command::StandIn { .. } => {}
             Command::Route { generation, text } => {
                 let done = self.route(generation, &text).await;
                 self.report(generation, done);
@@ -164,9 +177,22 @@ impl Looper {
         });
     }
 
-    /// Switches to the GPU engine and fills its KV cache with the text, until the page sends a command.
+    /// Times both engines on the text and switches to the GPU engine if that is the faster one. Fills its KV cache with
+    /// the text, until the page sends a command.
     async fn take_over(&mut self, load: Load, engine: Result<Engine>) {
         let Some(desk) = self.desk.as_mut().filter(|_| load == self.loads) else { return };
+        let engine = match engine {
+            Ok(mut gpu) => match desk.time(&mut gpu, self.rate, &|| self.inbox.is_idle()).await {
+                // Later: the page comes first.
+                Ok(None) => return self.inbox.hand_over(load, Ok(gpu)),
+                Ok(Some(timed)) => {
+                    (self.send)(Event::Timed(timed));
+                    if timed.gpu_is_faster() { Ok(gpu) } else { Err(slower(&gpu, timed)) }
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
         desk.take_over(engine);
         (self.send)(Event::BackendChanged(Box::new(desk.info.clone())));
         while self.inbox.is_idle() && desk.session().pending() > 0 {
@@ -182,6 +208,7 @@ impl Looper {
         let info = Box::new(desk.info.clone());
         (self.send)(if desk.stands_in { Event::StandsIn(info) } else { Event::Loaded(info) });
         self.desk = Some(desk);
+        self.rate = None;
         self.loads += 1;
     }
 
@@ -196,7 +223,11 @@ impl Looper {
     async fn route(&mut self, generation: u64, text: &str) -> Result<()> {
         let (keep, overflow) = self.desk()?.set_text(text)?;
         let mut run = Run { generation, from: keep, overflow, speed: Speed::default() };
-        if !self.run_pending(&mut run, true).await? {
+        let ended = self.run_pending(&mut run, true).await?;
+        if self.rate.is_none() && run.speed.tokens > 0 {
+            self.rate = Some(1000.0 * run.speed.tokens as f64 / run.speed.ms.max(0.1));
+        }
+        if !ended {
             self.run_baseline(generation).await?;
         }
         Ok(())
@@ -377,6 +408,12 @@ impl Looper {
         (self.send)(run.routed(run.from, Trace::default(), total, true));
     }
 
+    fn tell_pool(&self) {
+        if let Some(figures) = self.desk.as_ref().and_then(Desk::pool) {
+            (self.send)(Event::Pool(figures));
+        }
+    }
+
     fn backend(&self) -> Option<Backend> {
         self.desk.as_ref().map(|desk| desk.info.backend.clone())
     }
@@ -403,6 +440,19 @@ impl Looper {
             Err(error) => Event::RequestFailed { request, message: error.to_string() },
         });
     }
+}
+
+/// Why a GPU engine is not used that was slower than the CPU engine.
+fn slower(gpu: &Engine, timed: Timed) -> Error {
+    let adapter = match gpu.backend() {
+        Backend::Gpu { adapter } => adapter,
+        _ => String::new(),
+    };
+    let Timed { prefill, decoded, cpu_ms, gpu_ms } = timed;
+    Error::Device(format!(
+        "it was faster: {cpu_ms:.0} ms for {prefill} tokens at once and {decoded} one by one, and {gpu_ms:.0} ms on \
+         {adapter}"
+    ))
 }
 
 /// A run in progress.

@@ -1,6 +1,8 @@
 //! The messages between page and worker. The page sends [`Command`]s; the worker answers with [`Event`]s, in order.
 //! The worker owns the engine; the page owns only view state.
 
+use moescope::engine::Needs;
+use moescope::engine::cpu::pool::PoolFigures;
 use moescope::engine::gpu::profile::KernelTime;
 use moescope::model::ModelInfo;
 use moescope::routing::effect::{Ablated, KPoint};
@@ -56,6 +58,158 @@ pub enum Source {
     },
 }
 
+/// How to open a model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// Ask before the weights of a large model are fetched.
+    pub asks: bool,
+    /// The visitor's access token for the model's site. It is kept in memory only.
+    pub token: Option<String>,
+    /// What of the model to open.
+    pub extent: Extent,
+}
+
+/// What of a model to open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Its first layers only.
+    pub layers: Option<usize>,
+    /// The share of each layer's experts that is in memory at once, 0 to 1; the others are read when they are chosen.
+    pub resident: Option<f64>,
+}
+
+/// What a model is and needs, known before its weights are fetched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// The model.
+    pub info: ModelInfo,
+    /// Bytes that it needs.
+    pub needs: Needs,
+    /// Bytes of its files with weights, of which it may need a part only.
+    pub download: u64,
+    /// Whether it has a tokenizer: otherwise it runs ids only.
+    pub has_tokenizer: bool,
+    /// What there is.
+    pub room: Room,
+    /// Whether the worker waits for a decision.
+    pub asks: bool,
+}
+
+/// What a browser allows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Room {
+    /// Bytes that the 32-bit program can still take for the CPU engine.
+    pub memory: u64,
+    /// The GPU; `None` until it was asked for.
+    pub gpu: Option<GpuRoom>,
+    /// Bytes that the browser keeps for this site, and how many of them are used; `None` where it does not say.
+    pub storage: Option<(u64, u64)>,
+}
+
+/// What a GPU allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum GpuRoom {
+    /// An adapter.
+    Adapter {
+        /// Its name.
+        name: String,
+        /// Bytes of its largest buffer.
+        buffer: u64,
+        /// Whether a processor computes it.
+        is_software: bool,
+    },
+    /// There is none; why.
+    None(String),
+}
+
+/// The largest model that is opened without asking, in bytes of its files.
+const OPENED_AT_ONCE: u64 = 512 << 20;
+
+impl Preview {
+    /// Whether the model is small and clearly fits, so that nobody has to be asked.
+    pub fn is_small(&self) -> bool {
+        let needed = self.needs.on_cpu(1.0);
+        self.download <= OPENED_AT_ONCE && needed <= self.room.memory / 2
+    }
+
+    /// Whether much of its files is not needed, so that ranges of them are worth asking for.
+    pub fn is_sparse(&self) -> bool {
+        self.needs.weights(1.0) < self.download / 10 * 9
+    }
+
+    /// Whether the CPU engine has room for `extent` of the model.
+    pub fn fits_cpu(&self, extent: Extent) -> bool {
+        let needs = extent.layers.map_or_else(|| self.needs.clone(), |count| self.needs.first(count));
+        needs.on_cpu(extent.resident.unwrap_or(1.0)) <= self.room.memory
+    }
+
+    /// Whether the adapter's buffers are large enough; `None` while the adapter is not known, or where there is none.
+    /// Browsers do not say how much memory a GPU has.
+    pub fn fits_gpu(&self, layers: Option<usize>) -> Option<bool> {
+        let Some(GpuRoom::Adapter { buffer, .. }) = &self.room.gpu else { return None };
+        let needs = layers.map_or_else(|| self.needs.clone(), |count| self.needs.first(count));
+        Some(needs.largest_buffer() <= *buffer)
+    }
+
+    /// The most of the first layers for which the CPU engine has room; 0 where there is room for none.
+    pub fn most_layers(&self) -> usize {
+        let fits = |count: &usize| self.fits_cpu(Extent { layers: Some(*count), resident: None });
+        (1..=self.needs.layers.len()).rev().find(fits).unwrap_or(0)
+    }
+
+    /// The shares of the experts that can be in memory at once: at least as many as a token uses.
+    pub fn shares(&self) -> Vec<f64> {
+        let routed = self.info.each_layer.iter().filter(|layer| layer.experts > 0);
+        let least = routed.map(|layer| layer.top_k as f64 / layer.experts as f64).fold(0.0, f64::max);
+        if least == 0.0 {
+            return Vec::new();
+        }
+        [0.125, 0.25, 0.5, 0.75].into_iter().filter(|share| *share >= least).collect()
+    }
+}
+
+/// A file of a kept model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFile {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// A model that is kept in the browser's private file system: what its manifest says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptModel {
+    /// The address that it came from.
+    pub address: String,
+    /// Its name.
+    pub name: String,
+    /// Its files.
+    pub files: Vec<KeptFile>,
+    /// The name of the weights file; `None` where the index names several shards.
+    pub weights: Option<String>,
+}
+
+impl KeptModel {
+    /// The folder of all kept models.
+    pub const FOLDER: &str = "models";
+    /// The name of the manifest in a model's folder. A folder without one is that of a download in progress.
+    pub const MANIFEST: &str = "kept.json";
+
+    /// The name of the folder of the model at `address`: a hash (FNV-1a), because folders may not have every name.
+    pub fn key(address: &str) -> String {
+        let hash = address
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("{hash:016x}")
+    }
+
+    /// Bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
 /// Which logits a caller of the API wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,14 +235,34 @@ pub enum Prompt {
 /// Page to worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// Load a model. The model in use answers until the new one is complete. Answers: `Progress`*, then `Loaded`, or
-    /// `LoadFailed` (the old model stays). A newer `Load` ends an older one, which answers `LoadFailed`. Every `Load`
-    /// is answered once, in order.
+    /// Load a model. The model in use answers until the new one is complete. Answers: `Progress`* and `Previewed`*,
+    /// then `Loaded`, or `LoadFailed` or `LoadCancelled` (the old model stays). A newer `Load` ends an older one, which
+    /// answers `LoadFailed`. Every `Load` is answered once, in order. With `opening.asks`, the load of a large model
+    /// waits after `Previewed` for `Open` or `CancelLoad`.
     Load {
         /// Where from.
         source: Source,
         /// On which engine.
         backend: BackendChoice,
+        /// How to open it.
+        opening: Opening,
+    },
+    /// Go on with the load that waits for a decision since its `Previewed`.
+    Open {
+        /// On which engine.
+        backend: BackendChoice,
+        /// What of the model.
+        extent: Extent,
+    },
+    /// End the load in progress, which answers `LoadCancelled`, and what is being kept.
+    CancelLoad,
+    /// Keep a model in the browser's storage. Answers `Progress`*, then `Kept` or `NotKept`. A newer `Keep` ends an
+    /// older one; what came of it is used when it is kept again.
+    Keep {
+        /// Where from.
+        source: Source,
+        /// The visitor's access token for that site.
+        token: Option<String>,
     },
     /// Load this small model too, on the CPU, and use it until the load in progress has arrived, where that takes long.
     /// Answers: `StandsIn`, or nothing where the other model comes soon or this one cannot be loaded.
@@ -224,6 +398,26 @@ impl Speed {
     }
 }
 
+/// How long both engines took for the same work on the first text: a prefill, and tokens one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timed {
+    /// Tokens of the prefill.
+    pub prefill: usize,
+    /// Tokens that ran one by one.
+    pub decoded: usize,
+    /// Milliseconds on the CPU.
+    pub cpu_ms: f64,
+    /// Milliseconds on the GPU.
+    pub gpu_ms: f64,
+}
+
+impl Timed {
+    /// Whether the GPU is the faster one.
+    pub fn gpu_is_faster(&self) -> bool {
+        self.gpu_ms < self.cpu_ms
+    }
+}
+
 /// Why a text was not routed to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overflow {
@@ -245,6 +439,17 @@ pub enum Event {
         /// Bytes in all, where known.
         total: Option<u64>,
     },
+    /// The header of the model that is being loaded was read; again when more is known of the room.
+    Previewed(Box<Preview>),
+    /// A model is kept.
+    Kept(KeptModel),
+    /// A model could not be kept, or not yet whole.
+    NotKept {
+        /// What is wrong, where, and what to do.
+        message: String,
+    },
+    /// `CancelLoad` ended a load; the model in use stays.
+    LoadCancelled,
     /// A model is loaded and in use. The trace starts from the beginning.
     Loaded(Box<ModelInfo>),
     /// The model of `StandIn` is in use, and a load is still in progress.
@@ -311,6 +516,10 @@ pub enum Event {
         /// True in the last answer, also where the sweep was stopped.
         done: bool,
     },
+    /// What was asked of the pool of experts so far, where experts are read on demand.
+    Pool(PoolFigures),
+    /// Both engines were timed on the first text, and the faster one is in use.
+    Timed(Timed),
     /// A run failed; the trace up to here stays.
     RunFailed {
         /// The command's.
@@ -365,4 +574,55 @@ pub enum Event {
         /// What is wrong, where, and what to do.
         message: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moescope::engine::needs::LayerNeeds;
+    use moescope::model::{Architecture, AttentionShape, Backend, LayerShape, MoeShape};
+
+    fn preview(experts: u64, layers: usize, memory: u64) -> Preview {
+        let shape = LayerShape::new(AttentionShape::new(2, 2, 4, 1e4), MoeShape::mixtral(16, 4, 8));
+        let layers = vec![shape; layers];
+        let of_layer = LayerNeeds { experts, rest: 1 << 20, largest: experts / 2, ..LayerNeeds::default() };
+        let needs = Needs { layers: vec![of_layer; layers.len()], outside: 1 << 20, largest: 1 << 20 };
+        let architecture = Architecture { vocabulary: 9, hidden: 8, context: 64, layers, ..Architecture::default() };
+        let info = ModelInfo::new("m", "f", &architecture, ("f32".into(), 0), Backend::Cpu, None);
+        let room = Room { memory, ..Room::default() };
+        Preview { info, download: needs.weights(1.0), needs, has_tokenizer: true, room, asks: true }
+    }
+
+    #[test]
+    fn kept_models_have_folders_of_their_own() {
+        let key = KeptModel::key("https://a.org/m/");
+        assert_eq!((key.len(), key.chars().all(|c| c.is_ascii_hexdigit())), (16, true));
+        assert_ne!(key, KeptModel::key("https://a.org/n/"));
+    }
+
+    #[test]
+    fn only_small_models_that_clearly_fit_open_at_once() {
+        assert!(preview(10 << 20, 4, 4 << 30).is_small());
+        assert!(!preview(200 << 20, 4, 4 << 30).is_small(), "more than 512 MiB");
+        assert!(!preview(100 << 20, 4, 600 << 20).is_small(), "more than half of the room");
+    }
+
+    #[test]
+    fn a_preview_says_how_much_of_a_model_fits() {
+        let large = preview(1 << 30, 8, 4 << 30);
+        assert!(!large.fits_cpu(Extent::default()));
+        assert_eq!(large.most_layers(), 3);
+        assert!(large.fits_cpu(Extent { layers: Some(3), resident: None }));
+        assert!(large.fits_cpu(Extent { layers: None, resident: Some(0.25) }));
+        assert!(!large.fits_cpu(Extent { layers: None, resident: Some(0.5) }));
+        // A token uses 4 of 16 experts.
+        assert_eq!(large.shares(), [0.25, 0.5, 0.75]);
+        assert_eq!(large.fits_gpu(None), None);
+        let mut with_gpu = large.clone();
+        let adapter = |buffer| GpuRoom::Adapter { name: "a".into(), buffer, is_software: false };
+        with_gpu.room.gpu = Some(adapter(128 << 20));
+        assert_eq!(with_gpu.fits_gpu(None), Some(false));
+        with_gpu.room.gpu = Some(adapter(1 << 30));
+        assert_eq!(with_gpu.fits_gpu(None), Some(true));
+    }
 }

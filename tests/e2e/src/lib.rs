@@ -7,6 +7,7 @@
 //! - [`other_browsers`]: Firefox and WebKitGTK.
 //! - [`page`]: the page as visitors and scripts use it, through its documented hooks.
 //! - [`cli`]: runs `moescope trace`.
+//! - [`large`]: a server with a file of more than 4 GB.
 //! - [`deep`]: a model of many layers, and measurements of its routing map.
 //! - [`learning`]: measures Learn and Lab.
 //! - [`webp`]: writes animated pictures.
@@ -15,6 +16,7 @@
 pub mod browser;
 pub mod cli;
 pub mod deep;
+pub mod large;
 pub mod learning;
 pub mod other_browsers;
 pub mod page;

@@ -8,6 +8,7 @@ use crate::routing::{Policy, Trace, balance};
 use crate::site::{address_of, shipped};
 use crate::state::address::Address;
 use crate::state::death::Death;
+use crate::state::openings::Openings;
 use crate::state::shared::Shared;
 use crate::state::{Action, Effect, LayerChoice, Offered, SELF, State};
 use crate::ui::change::policy_words::in_words;
@@ -30,6 +31,8 @@ pub struct CompareProps {
     pub first_policy: Policy,
     /// The source of the model in use.
     pub own: Option<Source>,
+    /// How it was opened.
+    pub openings: Openings,
     pub text: Shared<String>,
     /// The first side's trace of the text.
     pub trace: Shared<Trace>,
@@ -144,6 +147,7 @@ impl Compare {
             name => Some(address_of(name).map_or_else(|| shipped(name), Source::Url)),
         };
         if let Some(source) = source {
+            self.state.openings = props.openings.beside(props.with == SELF);
             self.act(Action::Load { source, asked: Some(props.with.clone()) });
         }
     }

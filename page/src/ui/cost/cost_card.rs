@@ -1,11 +1,14 @@
 //! The cost of the model in use: memory, work per token, and the figures of a dense model of its size.
 
+use crate::engine::cpu::pool::PoolFigures;
 use crate::i18n::format;
 use crate::i18n::messages::t;
 use crate::model::{ModelInfo, Part};
+use crate::routing::Trace;
 use crate::state::shared::Shared;
 use crate::ui::charts::as_table::AsTable;
 use crate::ui::cost::mixtral_card::MixtralCard;
+use crate::ui::cost::residency_card::ResidencyCard;
 use yew::prelude::*;
 
 /// Characters that fit a bar of the drawer's least width: a part carries its name where that fits.
@@ -14,6 +17,9 @@ const CHARACTERS: f64 = 26.0;
 #[derive(Properties, PartialEq)]
 pub struct CostCardProps {
     pub model: Option<Shared<ModelInfo>>,
+    pub trace: Shared<Trace>,
+    /// What was asked of the pool of experts, where experts are read on demand.
+    pub pool: Option<PoolFigures>,
 }
 
 /// The card.
@@ -43,6 +49,7 @@ pub fn CostCard(props: &CostCardProps) -> Html {
             { bars(model) }
             <dl class="cost">{ for rows }</dl>
             <AsTable caption={t!("cost.parts")} {content} />
+            <ResidencyCard model={model.clone()} trace={props.trace.clone()} pool={props.pool} />
             <MixtralCard />
         </section>
     }

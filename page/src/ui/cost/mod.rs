@@ -2,3 +2,4 @@
 
 pub(crate) mod cost_card;
 pub(crate) mod mixtral_card;
+pub(crate) mod residency_card;

@@ -8,7 +8,7 @@ use crate::state::Action;
 use crate::state::address::{backend, backend_name};
 use crate::state::shared::Shared;
 use crate::ui::parts::popup::Popup;
-use crate::worker::protocol::{BackendChoice, Profile, Speed};
+use crate::worker::protocol::{BackendChoice, Profile, Speed, Timed};
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
 use yew::prelude::*;
@@ -17,6 +17,7 @@ use yew::prelude::*;
 pub struct BackendBadgeProps {
     pub model: Option<Shared<ModelInfo>>,
     pub speed: Option<Speed>,
+    pub timed: Option<Timed>,
     pub profile: Option<Shared<Profile>>,
     pub choice: BackendChoice,
     pub dispatch: Callback<Action>,
@@ -65,6 +66,7 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
             <div class="menu-body">
                 <p>{ about }</p>
                 if let Some(note) = &model.note { <p class="why">{ note }</p> }
+                if let Some(timed) = props.timed { { timed_both(timed) } }
                 if let Some(speed) = props.speed {
                     <p>{ t!(speed.tokens; "backend.measured", ms = format::tenth(speed.ms)) }</p>
                 }
@@ -79,6 +81,16 @@ pub fn BackendBadge(props: &BackendBadgeProps) -> Html {
                     { for options }</select></label>
             </div>
         </Popup>
+    }
+}
+
+/// What both engines took for the first text.
+fn timed_both(timed: Timed) -> Html {
+    html! {
+        <p data-testid="timed" data-faster={if timed.gpu_is_faster() { "gpu" } else { "cpu" }}>
+            { t!("backend.timed", prefill = timed.prefill, ones = timed.decoded, cpu = format::tenth(timed.cpu_ms),
+                gpu = format::tenth(timed.gpu_ms)) }
+        </p>
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::i18n::messages::{Language, t};
 use crate::model::ModelInfo;
+use crate::state::openings::Openings;
 use crate::state::shared::Shared;
 use crate::state::{Action, Offered, SELF};
 use crate::ui::parts::icon::{icon, mark};
@@ -9,7 +10,7 @@ use crate::ui::parts::popup::Popup;
 use crate::ui::shell::backend_badge::BackendBadge;
 use crate::ui::shell::model_select::ModelSelect;
 use crate::ui::shell::share::Share;
-use crate::worker::protocol::{BackendChoice, Profile, Speed};
+use crate::worker::protocol::{BackendChoice, Profile, Source, Speed, Timed};
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
 use yew::prelude::*;
@@ -19,6 +20,9 @@ pub struct HeaderProps {
     pub model: Option<Shared<ModelInfo>>,
     /// Whether a model is being loaded.
     pub loading: bool,
+    /// Where the model in use came from, if it is none of the site's.
+    pub own: Option<Source>,
+    pub openings: Openings,
     pub offered: Shared<Vec<Offered>>,
     pub asked: Option<String>,
     /// The model on the second side.
@@ -26,6 +30,7 @@ pub struct HeaderProps {
     /// Whether there is a view to go back to.
     pub can_undo: bool,
     pub speed: Option<Speed>,
+    pub timed: Option<Timed>,
     pub profile: Option<Shared<Profile>>,
     pub backend: BackendChoice,
     pub dark: bool,
@@ -47,8 +52,10 @@ pub fn Header(props: &HeaderProps) -> Html {
             { places() }
             <span class="grow"></span>
             <ModelSelect offered={props.offered.clone()} asked={props.asked.clone()} model={props.model.clone()}
-                loading={props.loading} dispatch={props.dispatch.clone()} />
-            <BackendBadge model={props.model.clone()} speed={props.speed} profile={props.profile.clone()}
+                loading={props.loading} own={props.own.clone()} openings={props.openings.clone()}
+                dispatch={props.dispatch.clone()} />
+            <BackendBadge model={props.model.clone()} speed={props.speed} timed={props.timed}
+                profile={props.profile.clone()}
                 choice={props.backend} dispatch={props.dispatch.clone()} />
             <Share too_long={props.text_too_long} opened={props.model.is_some() && props.asked.is_none()}
                 refresh={props.refresh.clone()} dispatch={props.dispatch.clone()} />

@@ -8,4 +8,6 @@ pub(crate) mod help;
 pub(crate) mod live_region;
 pub(crate) mod model_select;
 pub(crate) mod notices;
+pub(crate) mod open_model;
+pub(crate) mod preview_card;
 pub(crate) mod share;

@@ -3,15 +3,14 @@
 use crate::i18n::format;
 use crate::i18n::messages::{name_of, t};
 use crate::model::ModelInfo;
-use crate::site::{address_of, open_files, path_of, shipped};
+use crate::site::shipped;
+use crate::state::openings::Openings;
 use crate::state::shared::Shared;
 use crate::state::{Action, Offered};
-use crate::ui::parts::dialog::Dialog;
 use crate::ui::parts::icon::icon;
 use crate::ui::parts::popup::Popup;
+use crate::ui::shell::open_model::OpenModel;
 use crate::worker::protocol::Source;
-use wasm_bindgen::JsCast;
-use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
@@ -23,6 +22,9 @@ pub struct ModelSelectProps {
     pub model: Option<Shared<ModelInfo>>,
     /// Whether a model is being loaded.
     pub loading: bool,
+    /// Where the model in use came from.
+    pub own: Option<Source>,
+    pub openings: Openings,
     pub dispatch: Callback<Action>,
 }
 
@@ -58,7 +60,10 @@ pub fn ModelSelect(props: &ModelSelectProps) -> Html {
                 <button type="button" data-testid="open-model" data-closes="" onclick={show}>
                     { icon("folder") }{ t!("model.open") }</button>
             </Popup>
-            if *open { <OpenModel {close} dispatch={props.dispatch.clone()} /> }
+            if *open {
+                <OpenModel {close} own={props.own.clone()} openings={props.openings.clone()}
+                    dispatch={props.dispatch.clone()} />
+            }
         </>
     }
 }
@@ -80,10 +85,19 @@ pub fn model_title(name: &str) -> String {
 
 /// The number of experts, and of experts per token, in words.
 pub fn shape(model: &ModelInfo) -> String {
-    match model.experts {
+    let shape = match model.experts {
         0 => t!("model.shape.dense", layers = model.layers),
         experts => t!("model.shape", experts = experts, top_k = model.top_k),
+    };
+    match part(model) {
+        Some(part) => format!("{part} · {shape}"),
+        None => shape,
     }
+}
+
+/// Which layers run, where these are not all.
+pub fn part(model: &ModelInfo) -> Option<String> {
+    model.of_layers.map(|all| t!(model.layers; "model.part", all = all))
 }
 
 /// A model in the list: its description, hints, and a comparison with the model in use.
@@ -140,69 +154,5 @@ fn loads(offered: &Offered) -> Html {
     });
     html! {
         <svg class="model-loads" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">{ for bars }</svg>
-    }
-}
-
-#[derive(Properties, PartialEq)]
-struct OpenModelProps {
-    close: Callback<()>,
-    dispatch: Callback<Action>,
-}
-
-/// The dialog for a directory, files or an address.
-#[component]
-fn OpenModel(props: &OpenModelProps) -> Html {
-    let address = use_node_ref();
-    let wrong = use_state_eq(|| false);
-    let files = {
-        let (close, dispatch) = (props.close.clone(), props.dispatch.clone());
-        Callback::from(move |event: Event| {
-            let input = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
-            if let Some(files) = input.and_then(|input| input.files()) {
-                let files = (0..files.length()).filter_map(|index| files.get(index));
-                open_files(&files.map(|file| (path_of(&file), file)).collect::<Vec<_>>(), &dispatch);
-                close.emit(());
-            }
-        })
-    };
-    let submit = {
-        let (close, dispatch, address, wrong) =
-            (props.close.clone(), props.dispatch.clone(), address.clone(), wrong.clone());
-        Callback::from(move |event: SubmitEvent| {
-            event.prevent_default();
-            let text = address.cast::<HtmlInputElement>().map(|input| input.value()).unwrap_or_default();
-            match address_of(text.trim()) {
-                Some(url) => {
-                    dispatch.emit(Action::Load { source: Source::Url(url.clone()), asked: Some(url) });
-                    close.emit(());
-                }
-                None => wrong.set(true),
-            }
-        })
-    };
-    html! {
-        <Dialog id="open-model" title={t!("open.title")} close={props.close.clone()}>
-            <p>{ t!("open.about") }</p>
-            <div class="row wrap">
-                <label class="button">{ icon("folder") }{ t!("open.directory") }
-                    <input type="file" webkitdirectory=true data-testid="open-directory" onchange={files.clone()} />
-                </label>
-                <label class="button">{ icon("folder") }{ t!("open.files") }
-                    <input type="file" multiple=true data-testid="open-files" onchange={files} />
-                </label>
-            </div>
-            <form class="address" onsubmit={submit}>
-                <label for="model-address">{ t!("open.address") }</label>
-                <div class="row">
-                    <input ref={address} id="model-address" type="text" inputmode="url" autocomplete="off"
-                        placeholder="https://" aria-describedby="model-address-state" />
-                    <button type="submit" class="primary">{ t!("open.load") }</button>
-                </div>
-                <p id="model-address-state" class="hint" role="status">
-                    { if *wrong { t!("open.wrong") } else { t!("open.cors") } }
-                </p>
-            </form>
-            <p class="hint">{ t!("open.private") }</p>
-        </Dialog>
     }
 }

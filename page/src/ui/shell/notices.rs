@@ -2,8 +2,11 @@
 
 use crate::i18n::format;
 use crate::i18n::messages::t;
+use crate::state::shared::Shared;
 use crate::state::{Action, Progress};
 use crate::ui::parts::icon::icon;
+use crate::ui::shell::preview_card::{PreviewCard, in_words};
+use crate::worker::protocol::Preview;
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
@@ -12,6 +15,8 @@ pub struct NoticesProps {
     pub loading: bool,
     /// The name of the model that answers until the one that is loading has arrived.
     pub stand_in: Option<String>,
+    /// The model that is being opened.
+    pub preview: Option<Shared<Preview>>,
     pub problem: Option<String>,
     pub notes: Vec<String>,
     pub dispatch: Callback<Action>,
@@ -42,7 +47,11 @@ pub fn Notices(props: &NoticesProps) -> Html {
                     </div>
                 }
             </div>
-            { progress(props) }
+            if let Some(preview) = props.preview.as_ref().filter(|preview| preview.asks) {
+                <PreviewCard preview={preview.clone()} dispatch={props.dispatch.clone()} />
+            } else {
+                { progress(props) }
+            }
         </div>
     }
 }
@@ -65,6 +74,11 @@ fn progress(props: &NoticesProps) -> Html {
             <label for="load-progress">{ what }</label>
             <progress id="load-progress" max="1" value={share.map(|share| share.to_string())}></progress>
             <span>{ bytes }</span>
+            <button type="button" class="quiet small" data-testid="cancel-load"
+                onclick={props.dispatch.reform(|_: MouseEvent| Action::CancelLoad)}>{ t!("load.cancel") }</button>
+            if let Some(preview) = &props.preview {
+                <p class="preview-line" data-testid="preview-line">{ in_words(preview) }</p>
+            }
         </div>
     }
 }

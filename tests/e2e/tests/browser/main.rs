@@ -24,6 +24,7 @@ mod others;
 mod panels;
 mod pictures;
 mod policy;
+mod previews;
 mod refused;
 mod routing;
 mod sheets;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         links::tests(),
         loads::tests(),
         opening::tests(),
+        previews::tests(),
         refused::tests(),
         versions::tests(),
         generate::tests(),
