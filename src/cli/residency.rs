@@ -5,7 +5,7 @@ use super::files::read_text;
 use clap::{Args, ValueEnum};
 use moescope::error::{Error, Result};
 use moescope::routing::json::read_choices;
-use moescope::routing::residency::{Residency, SHARES, residency};
+use moescope::routing::residency::{Residency, SHARES, for_shares};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -38,12 +38,12 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let trace = read_choices(&text(options)?)?;
     let tokens = trace.layers.first().map_or(0, moescope::routing::LayerTrace::tokens);
-    let found: Vec<Residency> = shares.iter().map(|share| residency(&trace, *share)).collect();
+    let found = for_shares(&trace, &shares);
     let out = match options.format {
         Format::Json => {
             let one = |found: &Residency| {
                 json!({
-                    "resident": found.share,
+                    "resident": found.resident(),
                     "requests": found.requests(),
                     "hits": found.hits(),
                     "first": found.first(),
@@ -73,7 +73,7 @@ fn text(options: &Options) -> Result<String> {
 fn line(found: &Residency, tokens: usize) -> String {
     format!(
         "with {:.1} % of the experts resident: {:.0} % hits; {:.1} experts read per token ({} of {} the first time)\n",
-        100.0 * found.share,
+        100.0 * found.resident(),
         100.0 * found.hit_rate(),
         found.misses_per_token(tokens),
         found.first(),

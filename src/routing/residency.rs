@@ -17,6 +17,8 @@ pub struct LayerResidency {
     pub layer: usize,
     /// Slots.
     pub slots: usize,
+    /// Experts.
+    pub experts: usize,
     /// Experts that were asked for.
     pub requests: u64,
     /// Those that were in memory.
@@ -54,6 +56,17 @@ impl Residency {
         self.sum(|layer| layer.first)
     }
 
+    /// Slots, over all layers.
+    pub fn slots(&self) -> usize {
+        self.layers.iter().map(|layer| layer.slots).sum()
+    }
+
+    /// The share of the experts that the slots have room for, 0 to 1: a layer has as many as a token uses at least.
+    pub fn resident(&self) -> f64 {
+        let experts: usize = self.layers.iter().map(|layer| layer.experts).sum();
+        self.slots() as f64 / experts.max(1) as f64
+    }
+
     /// The share of the experts that were asked for that were in memory, 0 to 1; 0 without a request.
     pub fn hit_rate(&self) -> f64 {
         self.hits() as f64 / self.requests().max(1) as f64
@@ -71,11 +84,19 @@ pub fn residency(trace: &Trace, resident: f64) -> Residency {
     Residency { share: resident, layers: trace.layers.iter().map(|layer| of_layer(layer, resident)).collect() }
 }
 
+/// [`residency`] for several shares, by rising share; shares that come to the same slots are left out.
+pub fn for_shares(trace: &Trace, shares: &[f64]) -> Vec<Residency> {
+    let mut found: Vec<Residency> = shares.iter().map(|share| residency(trace, *share)).collect();
+    found.dedup_by_key(|found| found.slots());
+    found
+}
+
 fn of_layer(layer: &LayerTrace, resident: f64) -> LayerResidency {
     let count = slots_for(layer.experts, layer.top_k, resident);
     let mut slots = Slots::new(count);
     let mut seen = vec![false; layer.experts];
-    let mut found = LayerResidency { layer: layer.layer, slots: count, requests: 0, hits: 0, first: 0 };
+    let mut found =
+        LayerResidency { layer: layer.layer, slots: count, experts: layer.experts, requests: 0, hits: 0, first: 0 };
     for token in 0..layer.tokens() {
         let dropped = layer.dropped_of(token);
         let selected = layer.selected_of(token).iter().enumerate();
@@ -107,10 +128,14 @@ mod tests {
     fn an_expert_used_longest_ago_is_read_again() {
         // Two slots of four: 0, 1 are read; 0 is there; 2 takes the place of 1; 1 has to be read again.
         let found = residency(&trace(4, 1, &[0, 1, 0, 2, 1]), 0.5);
-        let layer = LayerResidency { layer: 3, slots: 2, requests: 5, hits: 1, first: 3 };
+        let layer = LayerResidency { layer: 3, slots: 2, experts: 4, requests: 5, hits: 1, first: 3 };
         assert_eq!(found.layers, [layer]);
         assert_eq!(found.hit_rate(), 0.2);
         assert_eq!(found.misses_per_token(5), 0.8);
+        assert_eq!((found.slots(), found.resident()), (2, 0.5));
+        // A token uses one of four experts, so an eighth and a quarter are the same.
+        let shares = for_shares(&trace(4, 1, &[0, 1]), &SHARES);
+        assert_eq!(shares.iter().map(Residency::slots).collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 
     #[test]

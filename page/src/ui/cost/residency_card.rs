@@ -6,7 +6,7 @@ use crate::i18n::format;
 use crate::i18n::messages::t;
 use crate::model::ModelInfo;
 use crate::routing::Trace;
-use crate::routing::residency::{Residency, SHARES, residency};
+use crate::routing::residency::{Residency, SHARES, for_shares};
 use crate::state::shared::Shared;
 use yew::prelude::*;
 
@@ -20,13 +20,13 @@ pub struct ResidencyCardProps {
 /// The card.
 #[component]
 pub fn ResidencyCard(props: &ResidencyCardProps) -> Html {
-    let found = use_memo(props.trace.clone(), |trace| SHARES.map(|share| residency(trace, share)));
+    let found = use_memo(props.trace.clone(), |trace| for_shares(trace, &SHARES));
     if props.model.experts == 0 || props.trace.is_empty() {
         return html! {};
     }
     let tokens = props.trace.len();
     let of_expert = bytes_of_expert(&props.model);
-    let rows = found.iter().map(|found| row(found, tokens, of_expert, &props.model));
+    let rows = found.iter().map(|found| row(found, tokens, of_expert));
     html! {
         <section class="pane-card" aria-labelledby="residency-title" data-testid="residency">
             <div class="head"><h2 id="residency-title">{ t!("residency.title") }</h2>
@@ -43,16 +43,14 @@ pub fn ResidencyCard(props: &ResidencyCardProps) -> Html {
     }
 }
 
-fn row(found: &Residency, tokens: usize, of_expert: f64, model: &ModelInfo) -> Html {
-    let slots: usize = found.layers.iter().map(|layer| layer.slots).sum();
+fn row(found: &Residency, tokens: usize, of_expert: f64) -> Html {
+    let slots = found.slots();
     let hits = found.hit_rate();
     let read = found.misses_per_token(tokens) * of_expert;
-    let experts: usize = model.each_layer.iter().map(|layer| layer.experts).sum();
-    let share = slots as f64 / experts.max(1) as f64;
     let bar = format!("width:{:.1}%", 100.0 * hits);
     html! {
         <tr key={found.share.to_string()} data-share={found.share.to_string()} data-hits={format!("{hits:.4}")}>
-            <th scope="row">{ format::percent(share) }</th>
+            <th scope="row">{ format::percent(found.resident()) }</th>
             <td>{ format::bytes(slots as f64 * of_expert) }</td>
             <td class="hit-rate"><i style={bar} aria-hidden="true"></i><span>{ format::percent(hits) }</span></td>
             <td>{ format::bytes(read) }</td>
