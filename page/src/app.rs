@@ -445,7 +445,8 @@ impl App {
         html! {
             <Notices progress={state.progress.clone()} loading={state.loading > 0 }
                 stand_in={state.model.as_ref().filter(|_| state.stands_in).map(|model| model.name.clone())}
-                preview={state.openings.preview.clone()} problem={state.problem.as_ref().map(say)}
+                preview={state.openings.preview.clone()} part={state.model.as_deref().and_then(part)}
+                problem={state.problem.as_ref().map(say)}
                 notes={state.notes.iter().map(say).collect::<Vec<_>>()} dispatch={self.dispatch.clone()} />
         }
     }

@@ -12,7 +12,7 @@ use super::keep::keep;
 use super::protocol::{BackendChoice, Event, Extent, Opening, Preview, Room, Source};
 use super::{gpu, room};
 use futures::channel::oneshot;
-use futures::future::{Either, LocalBoxFuture, join, select, try_join};
+use futures::future::{Either, LocalBoxFuture, join, pending, select, try_join};
 use gloo_timers::future::TimeoutFuture;
 use moescope::engine::Needs;
 use moescope::error::{Error, Result};
@@ -248,7 +248,11 @@ impl Load<'_> {
             Either::Left((decision, _)) => decision,
             Either::Right(((), decision)) => decision.await,
         };
-        decision.map_err(|_| Error::Input(SUPERSEDED.into()))
+        match decision {
+            Ok(decision) => Ok(decision),
+            // Whoever took the question away ends this load, and has answered for it.
+            Err(_) => pending().await,
+        }
     }
 }
 

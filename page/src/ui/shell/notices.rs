@@ -17,6 +17,8 @@ pub struct NoticesProps {
     pub stand_in: Option<String>,
     /// The model that is being opened.
     pub preview: Option<Shared<Preview>>,
+    /// Which layers run, where these are not all.
+    pub part: Option<String>,
     pub problem: Option<String>,
     pub notes: Vec<String>,
     pub dispatch: Callback<Action>,
@@ -47,6 +49,9 @@ pub fn Notices(props: &NoticesProps) -> Html {
                     </div>
                 }
             </div>
+            if let Some(part) = &props.part {
+                <p class="notice" data-testid="part">{ t!("model.part.about", part = part) }</p>
+            }
             if let Some(preview) = props.preview.as_ref().filter(|preview| preview.asks) {
                 <PreviewCard preview={preview.clone()} dispatch={props.dispatch.clone()} />
             } else {

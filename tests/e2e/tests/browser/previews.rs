@@ -17,6 +17,7 @@ use thirtyfour::prelude::*;
 tests![
     a_large_model_is_shown_before_it_is_fetched_and_its_first_layers_open,
     experts_on_demand_route_as_all_in_memory,
+    a_model_kept_in_the_browser_opens_without_its_server,
     a_cancelled_load_leaves_the_model_before,
     a_server_without_ranges_and_a_file_that_changes_are_explained,
     a_gated_model_opens_with_a_token_that_is_kept_nowhere,
@@ -79,7 +80,7 @@ async fn a_large_model_is_shown_before_it_is_fetched_and_its_first_layers_open(s
     page.click("preview-layers").await?;
     let all = whole.layers.len();
     let marked = format!("only the first 2 of {all} layers");
-    let is_marked = "return document.querySelector('[data-testid=model-select]').innerText.includes(arguments[0]);";
+    let is_marked = "return document.querySelector('[data-testid=part]')?.innerText.includes(arguments[0]);";
     page.until::<bool>("the mark", is_marked, vec![json!(marked)]).await?;
     page.routed().await?;
     let trace = page.trace("none").await?;
@@ -100,13 +101,14 @@ async fn experts_on_demand_route_as_all_in_memory(stage: &Stage) -> Result<()> {
     page.goto(&server.url("/?text=hello%20over%20there&tab=cost")).await?;
     page.routed().await?;
     let whole = cli::trace(stage.tools(), "main", "hello over there", "cpu")?;
+    let in_memory = page.trace("last").await?;
     let load = "return await moescope.load(arguments[0], { resident: 0.25 })";
     page.promise::<Value>(load, vec![json!(server.url("/large/"))]).await?;
     page.routed().await?;
-    let trace = page.trace("none").await?;
-    for (of, expected) in trace.layers.iter().zip(&whole.layers) {
-        assert_eq!(of.selected, expected.selected);
-        assert_eq!(of.weights, expected.weights);
+    let trace = page.trace("last").await?;
+    for ((of, same), expected) in trace.layers.iter().zip(&in_memory.layers).zip(&whole.layers) {
+        assert_eq!((&of.selected, &of.weights), (&expected.selected, &same.weights));
+        assert_eq!(of.router_logits, same.router_logits);
     }
     let pool = shown(&page, "pool").await?;
     let experts = 8 * whole.layers.len();
@@ -116,11 +118,46 @@ async fn experts_on_demand_route_as_all_in_memory(stage: &Stage) -> Result<()> {
     let (hits, requests): (u64, u64) = page.script(hits, Vec::new()).await?;
     assert!(hits < requests && requests > 0, "{hits} of {requests}");
     assert!(!asked.ranges.lock().expect("no panic holds it").is_empty());
-    // The simulation beside it, over the same text.
+    // The simulation beside it, over the same text: an eighth of the experts is less than a token uses.
     let rates =
         "return [...document.querySelectorAll('[data-testid=residency] tr[data-hits]')].map(r => +r.dataset.hits)";
     let rates: Vec<f64> = page.script(rates, Vec::new()).await?;
-    assert!(rates.len() == 5 && rates.windows(2).all(|two| two[0] <= two[1]), "{rates:?}");
+    assert!(rates.len() == 4 && rates.windows(2).all(|two| two[0] <= two[1]), "{rates:?}");
+    Ok(())
+}
+
+/// `/broken/off` breaks the connection off in the middle of the weights, and goes on where it is asked for a range.
+async fn a_model_kept_in_the_browser_opens_without_its_server(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("ERR_");
+    let site = Server::start(server::site(stage.tools())?).await?;
+    let host = Server::start(server::other_origin(stage.tools(), true)?).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&site.url("/?text=hello&model=switch")).await?;
+    page.routed().await?;
+    let expected = cli::trace(stage.tools(), "main", "hello", "cpu")?;
+    let address = host.url("/models/main/");
+    open_address(&page, &address, "").await?;
+    page.wait("the model", |view| view.is_settled() && view.ids() == expected.ids()).await?;
+    page.click("model-select").await?;
+    page.click("open-model").await?;
+    page.click("keep").await?;
+    let row = shown(&page, "kept-model").await?;
+    assert!(row.contains("main") && row.contains("MB"), "{row}");
+    host.stop();
+    page.goto(&site.url("/?text=hello&model=switch")).await?;
+    page.routed().await?;
+    page.click("model-select").await?;
+    page.click("open-model").await?;
+    shown(&page, "kept-model").await?;
+    page.click("kept-open").await?;
+    page.wait("the kept model", |view| view.is_settled() && view.ids() == expected.ids()).await?;
+    assert_eq!(page.trace("none").await?.layers[0].selected, expected.layers[0].selected);
+    page.click("model-select").await?;
+    page.click("open-model").await?;
+    shown(&page, "kept-model").await?;
+    page.click("kept-delete").await?;
+    let gone = "return !document.querySelector('[data-testid=kept-model]');";
+    page.until::<bool>("an empty list", gone, Vec::new()).await?;
     Ok(())
 }
 
