@@ -200,7 +200,24 @@ pub fn open_address(address: String, dispatch: &Callback<Action>) {
 }
 
 /// Loads the model among files that the visitor opened (path, file), or shows why there is none.
+/// One JSON file alone may hold the dossiers of the model in use.
 pub fn open_files(files: &[(String, File)], dispatch: &Callback<Action>) {
+    match files {
+        [(path, file)] if path.ends_with(".json") && file.name() != "config.json" => {
+            let (files, dispatch) = (files.to_vec(), dispatch.clone());
+            wasm_bindgen_futures::spawn_local(async move {
+                let text = JsFuture::from(files[0].1.text()).await.ok().and_then(|text| text.as_string());
+                match text.and_then(|text| serde_json::from_str(&text).ok()) {
+                    Some(dossier) => dispatch.emit(Action::DossierOpened(Box::new(dossier))),
+                    None => open_model_of(&files, &dispatch),
+                }
+            });
+        }
+        files => open_model_of(files, dispatch),
+    }
+}
+
+fn open_model_of(files: &[(String, File)], dispatch: &Callback<Action>) {
     dispatch.emit(match from_files(files) {
         Ok(source) => Action::Load { source, asked: None },
         Err(message) => Action::Fail(message.into()),

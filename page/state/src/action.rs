@@ -27,6 +27,8 @@ pub enum Action {
     Models(Vec<Offered>),
     /// The dossier of the model with this name was fetched.
     Dossier(String, Box<Dossier>),
+    /// The visitor opened a file with dossiers.
+    DossierOpened(Box<Dossier>),
     /// The training curves of the model with this name were fetched.
     Curves(String, Curves),
     /// Replay the training. The model's recording is fetched unless it is here.

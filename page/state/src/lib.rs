@@ -740,6 +740,21 @@ impl State {
                     self.dossier = Some(Shared::new(*dossier));
                 }
             }
+            Action::DossierOpened(dossier) => {
+                let fits = |model: &ModelInfo| {
+                    dossier.layers.iter().all(|layer| {
+                        model.each_layer.get(layer.layer).is_some_and(|own| own.experts == layer.experts.len())
+                    })
+                };
+                match &self.model {
+                    Some(model) if fits(model) => {
+                        self.note(phrase!("dossier.opened", name = &dossier.model));
+                        self.dossier = Some(Shared::new(*dossier));
+                        self.view.show(Tab::Expert);
+                    }
+                    _ => self.note(phrase!("dossier.other", name = &dossier.model)),
+                }
+            }
             Action::Curves(name, curves) => {
                 if self.model_asked.as_deref() == Some(name.as_str()) {
                     self.curves = Some(Shared::new(curves));
@@ -1138,6 +1153,30 @@ mod tests {
         // Too late: the model itself is there.
         state.hear(Event::StandsIn(info("tiny", 4)));
         assert_eq!(state.model.as_ref().map(|model| model.name.as_str()), Some("main"));
+    }
+
+    #[test]
+    fn dossiers_from_a_file_must_fit_the_model() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/fixtures/basic");
+        let info = Model::new(&read_dir(&fixture).expect("a fixture")).expect("a model").info(Backend::Cpu, None);
+        let mut state = page("");
+        state.hear(Event::Loaded(Box::new(info)));
+        let dossier = |experts: usize| {
+            let expert = r#"{"expert":0,"load":0,"mean_weight":0,"domains":[],"domain_information":0,
+                "token_information":0,"tokens":[],"with":[],"contexts":[]}"#;
+            let experts = vec![expert; experts].join(",");
+            let json = format!(
+                r#"{{"schema":1,"model":"mine","tokens":9,"domains":[],"layers":[{{"layer":1,
+                "domain_information":0,"token_information":0,"experts":[{experts}]}}]}}"#
+            );
+            Box::new(serde_json::from_str(&json).expect("dossiers"))
+        };
+        state.apply(Action::DossierOpened(dossier(4)));
+        assert!(state.dossier.is_none(), "a layer of this model has eight experts");
+        assert_eq!(state.notes.last(), Some(&phrase!("dossier.other", name = "mine")));
+        state.apply(Action::DossierOpened(dossier(8)));
+        assert_eq!(state.dossier.as_ref().map(|dossier| dossier.model.as_str()), Some("mine"));
+        assert_eq!(state.view.tab, Tab::Expert);
     }
 
     #[test]
