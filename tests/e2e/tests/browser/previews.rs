@@ -40,6 +40,17 @@ async fn text_of(page: &Page, testid: &str) -> Result<String> {
     Ok(page.find(testid).await?.text().await?)
 }
 
+/// Waits until the model with this name is in use.
+async fn in_use(page: &Page, name: &str) -> Result<()> {
+    let named = "return (await moescope.trace('x')).model.name";
+    let start = Instant::now();
+    while page.promise::<String>(named, Vec::new()).await? != name {
+        ensure!(start.elapsed() < Duration::from_secs(60), "{name} did not open");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    page.routed().await.map(drop)
+}
+
 /// Waits until the page shows an element, and returns its text.
 async fn shown(page: &Page, testid: &str) -> Result<String> {
     let body = "return document.querySelector(`[data-testid=${arguments[0]}]`)?.innerText || null;";
@@ -137,7 +148,7 @@ async fn a_model_kept_in_the_browser_opens_without_its_server(stage: &Stage) -> 
     let expected = cli::trace(stage.tools(), "main", "hello", "cpu")?;
     let address = host.url("/models/main/");
     open_address(&page, &address, "").await?;
-    page.wait("the model", |view| view.is_settled() && view.ids() == expected.ids()).await?;
+    in_use(&page, "main").await?;
     page.click("model-select").await?;
     page.click("open-model").await?;
     page.click("keep").await?;
@@ -150,7 +161,7 @@ async fn a_model_kept_in_the_browser_opens_without_its_server(stage: &Stage) -> 
     page.click("open-model").await?;
     shown(&page, "kept-model").await?;
     page.click("kept-open").await?;
-    page.wait("the kept model", |view| view.is_settled() && view.ids() == expected.ids()).await?;
+    in_use(&page, "main").await?;
     assert_eq!(page.trace("none").await?.layers[0].selected, expected.layers[0].selected);
     page.click("model-select").await?;
     page.click("open-model").await?;
@@ -226,12 +237,7 @@ async fn a_gated_model_opens_with_a_token_that_is_kept_nowhere(stage: &Stage) ->
         assert!(view.error.contains("/gated/config.json"), "{}", view.error);
     }
     open_address(&page, &server.url("/gated/"), "secret").await?;
-    let named = "return (await moescope.trace('x')).model.name";
-    let start = Instant::now();
-    while page.promise::<String>(named, Vec::new()).await? != "gated" {
-        ensure!(start.elapsed() < Duration::from_secs(60), "the gated model did not open");
-    }
-    page.routed().await?;
+    in_use(&page, "gated").await?;
     assert_eq!(page.trace("none").await?.layers[0].selected, expected.layers[0].selected);
     let kept = "return JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href, document.cookie]);";
     page.wait_for_address(|address| address.contains("gated")).await?;
