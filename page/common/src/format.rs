@@ -68,6 +68,14 @@ pub fn percent(share: f64) -> String {
     })
 }
 
+/// As [`percent`], with a digit after the point below one percent: `0.4%`.
+pub fn small_percent(share: f64) -> String {
+    if share >= 0.01 {
+        return percent(share);
+    }
+    number("small-percent", share, &[("style", "percent".into()), ("maximumSignificantDigits", JsValue::from(1))])
+}
+
 fn any_percent(share: f64) -> String {
     number("percent", share, &[("style", "percent".into()), ("maximumFractionDigits", JsValue::from(0))])
 }

@@ -14,6 +14,15 @@ use yew::prelude::*;
 /// With more experts than this, the bars have no shares and only some have numbers.
 const EXPERTS_WITH_SHARES: usize = 10;
 
+/// With more experts than this, only the busiest are drawn, by falling load.
+const EXPERTS_DRAWN: usize = 64;
+
+/// How many of them.
+const BUSIEST: usize = 32;
+
+/// Experts without tokens that are listed by number.
+const LISTED: usize = 24;
+
 #[derive(Properties, PartialEq)]
 pub struct LoadBalanceProps {
     pub trace: Shared<Trace>,
@@ -54,7 +63,7 @@ pub fn LoadBalance(props: &LoadBalanceProps) -> Html {
 }
 
 fn about(layer: &LayerTrace) -> String {
-    t!("load.layer", layer = layer.layer, even = format::percent(1.0 / layer.experts.max(1) as f64))
+    t!("load.layer", layer = layer.layer, even = format::small_percent(1.0 / layer.experts.max(1) as f64))
 }
 
 fn one_layer(layer: &LayerTrace, props: &LoadBalanceProps) -> Html {
@@ -124,7 +133,11 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
     } else {
         1
     };
-    let bars = balance.load.iter().enumerate().map(|(expert, &share)| {
+    let (order, rest) = drawn(&balance.load);
+    let is_sorted = order.len() < experts;
+    let every = if is_sorted { 1 } else { every };
+    let bars = order.into_iter().map(|expert| {
+        let share = balance.load[expert];
         let chosen = ExpertOf { layer: layer.layer, expert: expert as u32 };
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Expert(Some(chosen)));
         let shown = format::percent(f64::from(share));
@@ -135,7 +148,7 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
             "bar",
             (props.expert == Some(chosen)).then_some("selected"),
             (share == 0.0).then_some("idle"),
-            (expert > 0 && expert % group == 0).then_some("group")
+            (!is_sorted && expert > 0 && expert % group == 0).then_some("group")
         );
         html! {
             <button key={expert} type="button" {class} data-testid="load-bar" data-expert={expert.to_string()}
@@ -150,7 +163,10 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
     });
     let even = bar_height("bottom", 1.0 / experts as f32 / most);
     let class = classes!("bars", (!large).then_some("small"), (experts > EXPERTS_WITH_SHARES).then_some("many"));
+    let rest = (large && is_sorted)
+        .then(|| t!(experts - BUSIEST; "load.rest", busiest = BUSIEST, share = format::percent(f64::from(rest))));
     html! {
+        <>
         <div {class} role="group" aria-label={t!("load.bars", layer = layer.layer)}>
             { for bars }
             <span class="even" aria-hidden="true" style={even}></span>
@@ -158,7 +174,20 @@ fn bars(layer: &LayerTrace, balance: &Balance, props: &LoadBalanceProps, large: 
                 <span class="even limit" aria-hidden="true" style={bar_height("bottom", limit / most)}></span>
             }
         </div>
+        if let Some(rest) = rest { <p class="hint" data-testid="load-rest">{ rest }</p> }
+        </>
     }
+}
+
+/// The experts that are drawn, and the share of all others: of many experts the busiest, by falling load.
+fn drawn(load: &[f32]) -> (Vec<usize>, f32) {
+    let mut order: Vec<usize> = (0..load.len()).collect();
+    if load.len() > EXPERTS_DRAWN {
+        order.sort_by(|a, b| load[*b].total_cmp(&load[*a]));
+        let rest = order.split_off(BUSIEST);
+        return (order, rest.iter().map(|expert| load[*expert]).sum());
+    }
+    (order, 0.0)
 }
 
 /// The experts without tokens, and those that are switched off.
@@ -170,7 +199,10 @@ fn idle(layer: &LayerTrace, off: &[ExpertOf]) -> Html {
     if idle.is_empty() {
         return off;
     }
-    let names = idle.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let mut names = idle.iter().take(LISTED).map(u32::to_string).collect::<Vec<_>>().join(", ");
+    if idle.len() > LISTED {
+        names = t!(idle.len() - LISTED; "load.idle.more", experts = names);
+    }
     html! { <>{ off }<p class="hint">{ t!(idle.len(); "load.idle", experts = names) }</p></> }
 }
 

@@ -59,7 +59,8 @@ pub fn LoadMap(props: &LoadMapProps) -> Html {
         trace.layers.iter().map(|layer| balance(layer).load).collect::<Vec<Vec<f32>>>()
     });
     let experts = loads.iter().map(Vec::len).max().unwrap_or(0);
-    let layout = Layout::new(use_width(&frame), experts, loads.len());
+    let room = use_width(&frame);
+    let layout = Layout::new(room, experts, loads.len());
     let size = layout.size();
     let numbers: Vec<usize> = props.trace.layers.iter().map(|layer| layer.layer).collect();
     let what = (loads.clone(), props.palette.clone(), props.dark, numbers.clone());
@@ -89,13 +90,14 @@ pub fn LoadMap(props: &LoadMapProps) -> Html {
     });
     html! {
         <>
-            <div class="map" ref={frame}>
+            <div class="map" ref={frame} tabindex={(size.0 > room + 1.0).then_some("0")} role="group"
+                aria-label={t!("loadmap.label")}>
                 <div class="map-canvas" style={format!("width:{}px;height:{}px", size.0, size.1)}>
                     <canvas ref={canvas} onclick={choose} role="img" aria-label={t!("loadmap.label")} />
                     { chosen }
                 </div>
             </div>
-            <p class="hint">{ t!("loadmap.scale", even = format::percent(1.0 / experts.max(1) as f64)) }</p>
+            <p class="hint">{ t!("loadmap.scale", even = format::small_percent(1.0 / experts.max(1) as f64)) }</p>
             <AsTable caption={t!("loadmap.label")} {content} />
         </>
     }
