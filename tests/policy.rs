@@ -218,6 +218,11 @@ fn the_ablation_equals_whole_runs() {
         ("sigmoid-top-k", "{}"),
         ("sparse-mixer", "{}"),
         ("scaled-experts", r#"{"renormalise": false}"#),
+        // Layers that keep states, convolutions, a narrow row; experts whose output is normed.
+        ("granitehybrid", "{}"),
+        ("lfm2-moe", "{}"),
+        ("deepseek-v3", "{}"),
+        ("afmoe", "{}"),
     ];
     for (name, policy) in cases {
         let model = fixture(name);
