@@ -70,12 +70,8 @@ impl Changes {
         }
     }
 
-    /// Adds a piece of the baseline.
-    pub fn hear_baseline(&mut self, from: usize, more: &Trace, speed: Speed) {
-        self.baseline.change(|trace| {
-            trace.truncate(from);
-            trace.extend(more);
-        });
+    /// A piece of the baseline ran at this speed.
+    pub fn baseline_ran(&mut self, speed: Speed) {
         if speed.tokens > 0 {
             self.baseline_speed = Some(speed);
         }

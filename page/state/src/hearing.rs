@@ -58,10 +58,7 @@ impl State {
                 if self.loading == 0 {
                     self.progress = None;
                 }
-                self.trace.change(|trace| {
-                    trace.truncate(from);
-                    trace.extend(&more);
-                });
+                self.growing[0].append(&mut self.trace, from, more);
                 let changed_at = self.changed_at;
                 if self.past.is_none() {
                     self.played = None;
@@ -97,7 +94,8 @@ impl State {
                 }
             }
             Event::Baseline { from, more, speed, .. } => {
-                self.changes.hear_baseline(from, &more, speed);
+                self.growing[1].append(&mut self.changes.baseline, from, more);
+                self.changes.baseline_ran(speed);
                 self.changes.compare(&self.trace, self.total);
             }
             Event::Swept { request, found, progress, done } => self.changes.hear_swept(request, found, progress, done),

@@ -10,6 +10,7 @@ pub mod changes;
 pub mod curves;
 pub mod death;
 pub mod example;
+mod growing;
 mod hearing;
 pub mod history;
 pub mod message_keys;
@@ -31,6 +32,7 @@ use crate::changes::Changes;
 use crate::curves::Curves;
 use crate::death::Death;
 use crate::example::Example;
+use crate::growing::Growing;
 use crate::history::{History, Place};
 use crate::openings::Openings;
 use crate::phrase::{Phrase, phrase};
@@ -190,7 +192,6 @@ struct Generating {
 }
 
 /// The page's data.
-#[derive(Clone)]
 pub struct State {
     /// The contents of the text box.
     pub text: Shared<String>,
@@ -236,7 +237,8 @@ pub struct State {
     pub search: String,
     /// The other end of the range of tokens that begins at the chosen one.
     pub range_end: Option<usize>,
-    /// Which of the shown tokens are in the range; without a range, which contain the text to find.
+    /// Which of the shown tokens are in the range; without a range, which contain the text to find. Empty where there
+    /// is neither.
     pub found: Shared<Vec<bool>>,
     /// The token under the pointer.
     pub hovered: Option<usize>,
@@ -300,6 +302,8 @@ pub struct State {
     in_use: Option<(Source, Option<String>)>,
     /// Sources and names of the loads that have not been answered, in order.
     loads: VecDeque<(Source, Option<String>)>,
+    /// The older traces of `trace`, and of the trace without the visitor's changes.
+    growing: [Growing; 2],
     generation: u64,
     running: bool,
     failed: bool,
@@ -390,6 +394,7 @@ impl State {
             source: None,
             in_use: None,
             loads: VecDeque::new(),
+            growing: Default::default(),
             generation: 0,
             running: false,
             failed: false,
@@ -503,7 +508,10 @@ impl State {
     }
 
     fn search(&mut self) {
-        let mut found = find(&self.shown, &self.search);
+        let mut found = match self.search.is_empty() && self.range_end.is_none() {
+            true => Vec::new(),
+            false => find(&self.shown, &self.search),
+        };
         if let (Some(start), Some(end)) = (self.pinned, self.range_end) {
             let (first, last) = (start.min(end), start.max(end));
             found.fill(false);

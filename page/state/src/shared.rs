@@ -15,12 +15,17 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T> Shared<T> {
+    /// Whether there is no other clone.
+    pub fn is_unshared(&self) -> bool {
+        Rc::strong_count(&self.0) == 1
+    }
+}
+
 impl<T: Clone> Shared<T> {
-    /// Changes the value; other clones keep the old one.
+    /// Changes the value; other clones keep the old one. Without other clones nothing is copied.
     pub fn change(&mut self, change: impl FnOnce(&mut T)) {
-        let mut value = (*self.0).clone();
-        change(&mut value);
-        self.0 = Rc::new(value);
+        change(Rc::make_mut(&mut self.0));
     }
 }
 
