@@ -17,6 +17,7 @@ pub mod message_keys;
 pub mod openings;
 pub mod phrase;
 pub mod route;
+pub mod run;
 pub mod shared;
 pub mod story;
 pub mod told;

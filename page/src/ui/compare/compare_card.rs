@@ -6,16 +6,17 @@ use crate::i18n::messages::{say, t};
 use crate::model::ModelInfo;
 use crate::routing::{Policy, Trace, balance};
 use crate::site::{address_of, shipped};
-use crate::state::address::Address;
 use crate::state::death::Death;
 use crate::state::openings::Openings;
+use crate::state::phrase::Phrase;
+use crate::state::run::Run;
 use crate::state::shared::Shared;
-use crate::state::{Action, Effect, LayerChoice, Offered, SELF, State};
+use crate::state::{Action, LayerChoice, Offered, SELF};
 use crate::ui::change::policy_words::in_words;
 use crate::ui::charts::save::SavePicture;
 use crate::ui::compare::compared_strip::ComparedStrip;
 use crate::ui::parts::icon::icon;
-use crate::worker::protocol::{BackendChoice, Event, Source};
+use crate::worker::protocol::{BackendChoice, Command, Event, Source};
 use crate::worker_client::WorkerClient;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlSelectElement;
@@ -54,7 +55,9 @@ pub enum Message {
 /// The card, and the second engine.
 pub struct Compare {
     link: WorkerClient,
-    state: State,
+    run: Run,
+    /// Why its worker ended.
+    ended: Option<Phrase>,
 }
 
 impl Component for Compare {
@@ -65,13 +68,13 @@ impl Component for Compare {
         let hear = context.link().callback(Message::Heard);
         let died = context.link().callback(Message::Died);
         let props = context.props();
-        let policy = Some(props.policy.clone());
-        let address = Address { backend: Some(props.backend), policy, ..Address::default() };
         let mut compare = Self {
             link: WorkerClient::new(move |event| hear.emit(event), move |why| died.emit(why), None),
-            state: State::new(&address, false, None),
+            run: Run::new(props.policy.clone()),
+            ended: None,
         };
-        compare.act(Action::Edit((*props.text).clone()));
+        let commands = compare.run.edit(props.text.clone());
+        compare.send(commands);
         compare.load(props);
         compare
     }
@@ -83,27 +86,30 @@ impl Component for Compare {
                 if matches!(death, Death::BrokeOff(_)) {
                     self.link.restart();
                 }
-                self.act(Action::Fail(death.in_words()));
+                self.ended = Some(death.in_words());
                 return true;
             }
         };
         if let Event::Loaded(info) = &event {
             context.props().dispatch.emit(Action::OtherExperts(info.experts));
         }
-        self.act(Action::Worker(Box::new(event)));
+        let commands = self.run.hear(event);
+        self.send(commands);
         true
     }
 
     fn changed(&mut self, context: &Context<Self>, old: &CompareProps) -> bool {
         let props = context.props();
         if props.policy != old.policy {
-            self.act(Action::Policy(props.policy.clone()));
+            let commands = self.run.set_policy(props.policy.clone());
+            self.send(commands);
         }
         if props.with != old.with || (props.with == SELF && props.own != old.own) {
             self.load(props);
         }
-        if props.text != old.text && *props.text != *self.state.text {
-            self.act(Action::Edit((*props.text).clone()));
+        if props.text != old.text && *props.text != *self.run.text {
+            let commands = self.run.edit(props.text.clone());
+            self.send(commands);
         }
         true
     }
@@ -132,13 +138,8 @@ impl Component for Compare {
 }
 
 impl Compare {
-    fn act(&mut self, action: Action) {
-        for effect in self.state.apply(action) {
-            // The second side has no text box, no address and no colours of its own.
-            if let Effect::Send(command) = effect {
-                self.link.send(command);
-            }
-        }
+    fn send(&self, commands: Vec<Command>) {
+        commands.into_iter().for_each(|command| self.link.send(command));
     }
 
     fn load(&mut self, props: &CompareProps) {
@@ -147,29 +148,31 @@ impl Compare {
             name => Some(address_of(name).map_or_else(|| shipped(name), Source::Url)),
         };
         if let Some(source) = source {
-            self.state.openings = props.openings.beside(props.with == SELF);
-            self.act(Action::Load { source, asked: Some(props.with.clone()) });
+            self.ended = None;
+            let opening = props.openings.beside(props.with == SELF).again(&source);
+            let commands = self.run.load(source, props.backend, opening);
+            self.send(commands);
         }
     }
 
     fn content(&self, props: &CompareProps) -> Html {
-        if let Some(problem) = &self.state.problem {
+        if let Some(problem) = self.ended.as_ref().or(self.run.problem.as_ref()) {
             return html! { <div class="notice problem" role="alert"><p>{ say(problem) }</p></div> };
         }
-        let (Some(first), Some(second)) = (&props.model, &self.state.model) else {
+        let (Some(first), Some(second)) = (&props.model, &self.run.model) else {
             let own = props.model.as_ref().filter(|_| props.with == SELF);
             let name = own.map_or(&props.with, |model| &model.name);
             return html! { <p class="empty">{ t!("compare.loading", name = name) }</p> };
         };
-        let sides = [(first, &props.trace), (second, &self.state.trace)];
-        let names = [name(first, &props.first_policy), name(second, &self.state.changes.in_use)];
+        let sides = [(first, &props.trace), (second, &self.run.trace)];
+        let names = [name(first, &props.first_policy), name(second, &self.run.policy)];
         html! {
             <>
-                if let Some(refused) = &self.state.changes.refused {
+                if let Some(refused) = &self.run.refused {
                     <div class="notice problem" role="alert"><p>{ refused }</p></div>
                 }
                 { figures(sides, &names, props.layer) }
-                <ComparedStrip text={props.text.clone()} first={props.trace.clone()} second={self.state.trace.clone()}
+                <ComparedStrip text={props.text.clone()} first={props.trace.clone()} second={self.run.trace.clone()}
                     layer={props.layer} {names} />
             </>
         }
