@@ -55,21 +55,25 @@ pub fn CostCard(props: &CostCardProps) -> Html {
     }
 }
 
-/// For each figure its name, its value, and its unit or base.
-fn figures(model: &ModelInfo) -> [(&'static str, String, String); 5] {
+/// For each figure its name, its value, and its unit or base. A dense model is compared with none of its size.
+fn figures(model: &ModelInfo) -> Vec<(&'static str, String, String)> {
     let (total, active) = (model.cost.parameters() as f64, model.cost.active_parameters() as f64);
     let share = active / total.max(1.0);
     let bytes = model.weight_bytes as f64;
     let work = model.cost.flops_per_token() as f64;
     let dense_work = 2.0 * (total - model.cost.embeddings.total as f64);
     let times = format::tenth(dense_work / work.max(1.0));
-    [
+    let mut figures = vec![
         ("memory", format::bytes(bytes), t!("cost.memory.unit", parameters = format::compact(total))),
         ("active", format::percent(share), t!("cost.active.unit", parameters = format::compact(active))),
         ("read", format::bytes(bytes * share), t!("cost.read.unit", bytes = format::bytes(bytes))),
         ("work", format::flops(work), t!("cost.work.unit")),
-        ("dense", t!("cost.dense.value", times = times), t!("cost.dense.unit", flops = format::flops(dense_work))),
-    ]
+    ];
+    if model.experts > 0 {
+        let dense = t!("cost.dense.unit", flops = format::flops(dense_work));
+        figures.push(("dense", t!("cost.dense.value", times = times), dense));
+    }
+    figures
 }
 
 /// Two bars on one scale: the parameters in memory, and the parameters that one token uses.
