@@ -6,3 +6,4 @@ pub(crate) mod bar;
 pub(crate) mod dialog;
 pub(crate) mod popup;
 pub(crate) mod radio_group;
+pub(crate) mod scroller;

@@ -4,6 +4,7 @@ use crate::i18n::messages::t;
 use crate::state::Action;
 use crate::state::view::Tab;
 use crate::ui::parts::icon::icon;
+use crate::ui::parts::scroller::use_tab_stop_where_it_scrolls;
 use gloo::utils::document;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;
@@ -22,6 +23,8 @@ pub struct DrawerProps {
 /// The drawer. All tabs are in the document; one is visible.
 #[component]
 pub fn Drawer(props: &DrawerProps) -> Html {
+    let scroller = use_node_ref();
+    use_tab_stop_where_it_scrolls(&scroller);
     let tabs = Tab::ALL.map(|tab| {
         let on = tab == props.tab;
         let choose = props.dispatch.reform(move |_: MouseEvent| Action::Tab(tab));
@@ -49,7 +52,8 @@ pub fn Drawer(props: &DrawerProps) -> Html {
                     { icon("down") }</button>
             </div>
             // A translator that replaces text nodes would leave old figures there.
-            <div class="panes" translate="no">{ for panes }</div>
+            <div class="panes" translate="no" ref={scroller} role="group" aria-label={t!("drawer.label")}>
+                { for panes }</div>
         </aside>
     }
 }

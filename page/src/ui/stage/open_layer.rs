@@ -6,17 +6,28 @@ use crate::state::ExpertOf;
 use crate::state::anatomy::{Anatomy, Chosen};
 use crate::ui::stage::places::{Grid, LINE_Y, OPEN_WIDTH};
 use crate::ui::stage::small_layer::plus;
+use std::collections::BTreeSet;
 use yew::prelude::*;
 
 /// The least height of boxes with a line of text below the number.
 const TWO_LINES: f32 = 38.0;
 
-/// The least width of boxes with a number.
-const FOR_NUMBER: f32 = 17.0;
+/// With more experts than this, those that rest have no number.
+const MOST_NUMBERS: usize = 32;
+
+/// The height of the router's bars, and where they stand.
+const BARS: f32 = 56.0;
+const BARS_Y: f32 = 220.0;
+
+/// What the router's axis can show at its top.
+const TOPS: [f32; 5] = [0.05, 0.1, 0.25, 0.5, 1.0];
 
 /// The points where the lines leave the router and reach the sum, relative to the left end of the layer.
 const ROUTER: (f32, f32) = (104.0, 190.0);
 const SUM: (f32, f32) = (368.0, 146.0);
+
+/// Upper left corner and size of a box.
+type Place = ((f32, f32), (f32, f32));
 
 #[derive(Properties, PartialEq)]
 pub struct OpenLayerProps {
@@ -97,68 +108,127 @@ fn network() -> Html {
 
 fn experts(props: &OpenLayerProps, anatomy: &Anatomy) -> Html {
     let grid = Grid::new(anatomy.probabilities.len(), props.shared > 0);
-    let boxes = |on: bool| {
-        let these =
-            (0..anatomy.probabilities.len() as u32).filter(move |expert| anatomy.choice(*expert).is_some() == on);
-        these.map(|expert| expert_box(props, anatomy, &grid, expert)).collect::<Html>()
-    };
+    let chosen: Vec<u32> = anatomy.chosen.iter().map(|chosen| chosen.expert).collect();
+    let places = grid.chosen(&chosen);
+    let place = |expert: u32| places.get(&expert).copied();
+    let all = 0..anatomy.probabilities.len() as u32;
+    let resting = || all.clone().filter(|expert| anatomy.choice(*expert).is_none());
+    let rest = resting().map(|expert| expert_box(props, anatomy, expert, (grid.at(expert as usize), grid.size)));
+    let work = chosen.iter().filter_map(|&expert| Some(expert_box(props, anatomy, expert, place(expert)?)));
     // The lines of another token are drawn again, starting at the router.
-    let lines = anatomy.chosen.iter().map(|chosen| line(&grid, chosen));
+    let lines = anatomy.chosen.iter().filter_map(|chosen| Some(line(&grid, chosen, place(chosen.expert)?)));
+    let numbered = anatomy.probabilities.len() <= MOST_NUMBERS;
+    let numbers = resting().filter(|_| numbered).map(|expert| number(anatomy, &grid, expert));
     html! {
         <>
             <path class="stage-wire" d="M58 114V132" />
             { router(anatomy) }
-            // Behind the boxes: with many experts the lines cross those that rest.
+            { groups(anatomy, &grid) }
+            { for rest }
+            // Over the boxes that rest, so that each line can be followed; the numbers are over the lines.
             <g key={format!("lines-{}-{}", props.layer, props.position)} class="stage-lines">{ for lines }</g>
-            { boxes(false) }
-            { boxes(true) }
+            <g class="stage-numbers">{ for numbers }</g>
+            { for work }
             if props.shared > 0 { { shared(props.shared) } }
         </>
     }
 }
 
+/// Frames around the groups in which the second gate chose, where a row of the grid is a group.
+fn groups(anatomy: &Anatomy, grid: &Grid) -> Html {
+    let size = anatomy.probabilities.len() / anatomy.groups.len().max(1);
+    if anatomy.groups.is_empty() || size != grid.columns() {
+        return html! {};
+    }
+    let chosen: BTreeSet<usize> = anatomy.chosen.iter().map(|chosen| chosen.expert as usize / size).collect();
+    let frames = chosen.into_iter().map(|group| {
+        let ((x, y), (right, _)) = (grid.at(group * size), grid.at(group * size + size - 1));
+        html! {
+            <rect key={group} class="stage-chosen-group" x={format!("{:.1}", x - 4.0)} y={format!("{:.1}", y - 3.0)}
+                width={format!("{:.1}", right + grid.size.0 - x + 8.0)} height={format!("{:.1}", grid.size.1 + 6.0)}
+                rx="7" />
+        }
+    });
+    html! { <g>{ for frames }</g> }
+}
+
+/// The number of an expert that rests.
+fn number(anatomy: &Anatomy, grid: &Grid, expert: u32) -> Html {
+    let ((x, y), (width, height)) = (grid.at(expert as usize), grid.size);
+    let (middle, off) = (y + height / 2.0, anatomy.off.get(expert as usize) == Some(&true));
+    let y = if off && height >= TWO_LINES { middle - 3.0 } else { middle + 5.0 };
+    html! {
+        <text key={expert} class="strong" x={format!("{:.1}", x + width / 2.0)} y={format!("{y:.1}")}
+            text-anchor="middle">{ expert }</text>
+    }
+}
+
 /// The router's probabilities as bars; for a gate over groups, first those of the groups.
 fn router(anatomy: &Anatomy) -> Html {
-    let bars = |shares: &[f32], left: f32, width: f32, of_experts: bool| -> Html {
-        let pitch = width / shares.len().max(1) as f32;
-        let bar = |(number, share): (usize, &f32)| {
-            let height = (share * 62.0).max(2.0);
-            let on = of_experts && anatomy.choice(number as u32).is_some();
-            let x = left + pitch * number as f32;
-            let class = match (of_experts, on) {
-                (false, _) => "stage-group",
-                (true, true) => "stage-on",
-                (true, false) => "stage-rest",
-            };
-            html! {
-                <g key={number}>
-                    <rect {class} data-e={of_experts.then(|| number.to_string())} rx="1.5" x={format!("{x:.1}")}
-                        width={format!("{:.1}", pitch * 0.8)} style={format!("y:{:.1}px;height:{height:.1}px", 220.0 -
-                        height)} />
-                </g>
-            }
-        };
-        shares.iter().enumerate().map(bar).collect()
-    };
     let grouped = !anatomy.groups.is_empty();
     let title = if grouped { t!("stage.router.groups.about") } else { t!("stage.router.about") };
+    let size = anatomy.probabilities.len() / anatomy.groups.len().max(1);
+    let in_group = |group: usize| anatomy.chosen.iter().any(|chosen| chosen.expert as usize / size.max(1) == group);
+    let chosen = |expert: usize| anatomy.choice(expert as u32).is_some();
+    let top = top_of(&anatomy.probabilities);
     html! {
         <g>
             <title>{ title }</title>
             <text class="strong" x="14" y="148">{ t!("stage.router") }</text>
             if grouped {
-                { bars(&anatomy.groups, 12.0, 28.0, false) }
-                <text class="digit" x="26" y="236" text-anchor="middle">{ t!("stage.groups") }</text>
-                { bars(&anatomy.probabilities, 48.0, 54.0, true) }
+                { bars(&anatomy.groups, 1.0, (12.0, 28.0), in_group, false) }
+                <text class="digit" x="12" y="237">{ t!("stage.groups") }</text>
+                { bars(&anatomy.probabilities, top, (48.0, 54.0), chosen, true) }
             } else {
-                { bars(&anatomy.probabilities, 12.0, 90.0, true) }
+                { bars(&anatomy.probabilities, top, (12.0, 90.0), chosen, true) }
+            }
+            if top < 1.0 {
+                <path class="stage-axis" d={format!("M{} {:.1}H102", if grouped { 48 } else { 12 }, BARS_Y - BARS)} />
+                <text class="digit" x="104" y={(BARS_Y - BARS - 3.0).to_string()} text-anchor="end">
+                    { format::percent(f64::from(top)) }</text>
             }
         </g>
     }
 }
 
-fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, grid: &Grid, expert: u32) -> Html {
-    let ((x, y), (width, height)) = (grid.at(expert as usize), grid.size);
+/// The probability at the top of the bars: many experts share the whole, so that each has little.
+fn top_of(shares: &[f32]) -> f32 {
+    let most = shares.iter().copied().fold(0.0, f32::max);
+    TOPS.into_iter().find(|top| *top >= most).unwrap_or(1.0)
+}
+
+/// Bars from `left` on in a place of this width, of which some belong to chosen experts or groups.
+fn bars(
+    shares: &[f32],
+    top: f32,
+    (left, width): (f32, f32),
+    is_chosen: impl Fn(usize) -> bool,
+    of_experts: bool,
+) -> Html {
+    let pitch = width / shares.len().max(1) as f32;
+    let bar = |(number, share): (usize, &f32)| {
+        let height = (share / top * BARS).clamp(1.5, BARS);
+        let on = is_chosen(number);
+        let class = match (of_experts, on) {
+            (false, true) => "stage-group",
+            (true, true) => "stage-on",
+            (_, false) => "stage-rest",
+        };
+        // The chosen ones can be seen however many there are.
+        let thick = if on { (pitch * 0.8).max(3.0) } else { pitch * 0.8 };
+        let x = (left + pitch * number as f32).min(left + width - thick);
+        html! {
+            <rect key={number} {class} data-e={of_experts.then(|| number.to_string())} rx="1.5" x={format!("{x:.1}")}
+                width={format!("{thick:.1}")} style={format!("y:{:.1}px;height:{height:.1}px", BARS_Y - height)} />
+        }
+    };
+    let (on, rest): (Vec<_>, Vec<_>) = shares.iter().enumerate().partition(|(number, _)| is_chosen(*number));
+    rest.into_iter().chain(on).map(bar).collect()
+}
+
+/// The box of an expert at this place, `((x, y), (width, height))`.
+fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, expert: u32, place: Place) -> Html {
+    let ((x, y), (width, height)) = place;
     let choice = anatomy.choice(expert);
     let off = anatomy.off.get(expert as usize) == Some(&true);
     let forced = anatomy.forced.contains(&expert);
@@ -203,7 +273,7 @@ fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, grid: &Grid, expert: u3
             <rect x={format!("{x:.1}")} y={format!("{y:.1}")} width={format!("{width:.1}")}
                 height={format!("{height:.1}")}
                 rx={format!("{:.1}", (width.min(height) * 0.22).min(9.0))} />
-            if width >= FOR_NUMBER && height >= 13.0 {
+            if choice.is_some() {
                 <text class="strong" x={format!("{:.1}", x + width / 2.0)} text-anchor="middle"
                     y={format!("{:.1}", if two { middle - 3.0 } else { middle + 5.0 })}>{ expert }</text>
             }
@@ -217,9 +287,9 @@ fn expert_box(props: &OpenLayerProps, anatomy: &Anatomy, grid: &Grid, expert: u3
 
 /// The path of a token through an expert: from the router to the expert and on to the sum. If the expert is full, the
 /// path goes around it, because the sum lacks that expert's output.
-fn line(grid: &Grid, chosen: &Chosen) -> Html {
+fn line(grid: &Grid, chosen: &Chosen, place: Place) -> Html {
     let expert = chosen.expert as usize;
-    let ((x, y), (width, height)) = (grid.at(expert), grid.size);
+    let ((x, y), (width, height)) = place;
     let middle = x + width / 2.0;
     let thick = format!("stroke-width:{:.1}", 1.5 + 7.5 * chosen.weight.clamp(0.0, 1.0));
     let (rx, ry) = ROUTER;
@@ -273,7 +343,7 @@ fn line(grid: &Grid, chosen: &Chosen) -> Html {
 /// The shared experts.
 fn shared(count: usize) -> Html {
     html! {
-        <g>
+        <g class="stage-shared">
             <title>{ t!("stage.shared.about") }</title>
             <path class="stage-wire" d={format!("M{} 218H136M340 218C356 218 366 200 {} {}", ROUTER.0, SUM.0, SUM.1
                 + 13.0)} />

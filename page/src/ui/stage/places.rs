@@ -1,5 +1,7 @@
 //! The positions of the stage's parts, in the units of its view box.
 
+use std::collections::BTreeMap;
+
 /// The height of the residual stream.
 pub const LINE_Y: f32 = 40.0;
 
@@ -15,6 +17,12 @@ const WIDEST: f32 = 96.0;
 
 /// Space between layers, if there is room.
 const GAP: f32 = 8.0;
+
+/// The least size of a box with a number.
+const FOR_NUMBER: (f32, f32) = (29.0, 18.0);
+
+/// The right end of the boxes.
+const GRID_RIGHT: f32 = 346.0;
 
 /// The position of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +90,35 @@ impl Grid {
     /// Whether there is room for lines between two rows.
     pub fn has_corridor(&self) -> bool {
         self.rows == 2 && self.pitch.1 - self.size.1 > 14.0
+    }
+
+    /// Number of boxes in a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The corner and the size of the boxes of these experts, which are large enough for a number. Where two would
+    /// cover each other, the left one moves to the left.
+    pub fn chosen(&self, experts: &[u32]) -> BTreeMap<u32, ((f32, f32), (f32, f32))> {
+        let (width, height) = (self.size.0.max(FOR_NUMBER.0), self.size.1.max(FOR_NUMBER.1));
+        let mut rows = BTreeMap::<usize, Vec<u32>>::new();
+        for &expert in experts {
+            rows.entry(expert as usize / self.columns).or_default().push(expert);
+        }
+        let mut places = BTreeMap::new();
+        for mut row in rows.into_values() {
+            row.sort_unstable();
+            let mut right = f32::INFINITY;
+            let corners = row.iter().rev().map(|&expert| {
+                let (x, y) = self.at(expert as usize);
+                let centred = (x - (width - self.size.0) / 2.0, y - (height - self.size.1) / 2.0);
+                let x = centred.0.min(right - width - 2.0).min(GRID_RIGHT - width);
+                right = x;
+                (expert, (x, centred.1))
+            });
+            places.extend(corners.map(|(expert, corner)| (expert, (corner, (width, height)))));
+        }
+        places
     }
 
     /// The height of the line between the two rows.

@@ -119,34 +119,29 @@ fn dots(Place { x, width, .. }: Place, anatomy: &Anatomy) -> Html {
         .collect()
 }
 
-/// A stripe in the colours of the experts, with heights proportional to their weights.
+/// A stripe, as in the routing map: the colour of the first expert, the higher the larger its share of the weights.
 fn stripe(Place { x, width, layer }: Place, anatomy: Option<&Anatomy>) -> Html {
-    let mut y = TOP;
-    let parts: Html = anatomy.map_or_else(Html::default, |anatomy| {
-        let sum: f32 = anatomy.chosen.iter().map(|chosen| chosen.weight).sum::<f32>().max(f32::MIN_POSITIVE);
-        anatomy
-            .chosen
-            .iter()
-            .map(|chosen| {
-                let height = HEIGHT * chosen.weight / sum;
-                let top = y;
-                y += height;
-                html! {
-                    <rect class="stage-on" data-e={chosen.expert.to_string()} x={format!("{x:.1}")}
-                        y={format!("{top:.1}")}
-                        width={format!("{width:.1}")} height={format!("{height:.1}")} />
-                }
-            })
-            .collect()
+    let sum = |anatomy: &Anatomy| anatomy.chosen.iter().map(|chosen| chosen.weight).sum::<f32>();
+    let first = anatomy.and_then(|anatomy| Some((anatomy.chosen.first()?, sum(anatomy))));
+    let first = first.map(|(chosen, sum)| {
+        let height = HEIGHT * (chosen.weight / sum.max(f32::MIN_POSITIVE)).clamp(0.04, 1.0);
+        let class = if chosen.dropped { "stage-turned" } else { "stage-on" };
+        html! {
+            <rect {class} data-e={chosen.expert.to_string()} x={format!("{x:.1}")} width={format!("{width:.1}")}
+                style={format!("y:{:.1}px;height:{height:.1}px", TOP + HEIGHT - height)} />
+        }
     });
+    let middle = format!("{:.1}", x + width / 2.0);
     let name = (layer % 4 == 0).then(|| {
-        html! { <text class="soft" x={(x + width / 2.0).to_string()} y="236" text-anchor="middle">{ layer }</text> }
+        html! { <text class="soft" x={middle.clone()} y="236" text-anchor="middle">{ layer }</text> }
     });
+    let rest = if anatomy.is_some() { "stage-rest" } else { "stage-network" };
     html! {
         <>
-            <rect class="stage-rest" x={format!("{x:.1}")} y={TOP.to_string()} width={format!("{width:.1}")}
+            <path class="stage-tick" d={format!("M{middle} {LINE_Y}V{TOP}")} />
+            <rect class={rest} x={format!("{x:.1}")} y={TOP.to_string()} width={format!("{width:.1}")}
                 height={HEIGHT.to_string()} />
-            { parts }
+            { first }
             { name }
         </>
     }

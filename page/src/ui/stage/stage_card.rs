@@ -10,10 +10,12 @@ use crate::state::ExpertOf;
 use crate::state::anatomy::Anatomy;
 use crate::state::attention::most_looked_at;
 use crate::state::shared::Shared;
+use crate::ui::parts::scroller::use_tab_stop_where_it_scrolls;
 use crate::ui::stage::open_layer::OpenLayer;
 use crate::ui::stage::places::{LINE_Y, layer_places};
 use crate::ui::stage::small_layer::small_layer;
 use crate::ui::strip::token_text::quoted;
+use web_sys::Element;
 use yew::prelude::*;
 
 /// The most characters of a token in its box.
@@ -67,12 +69,13 @@ pub fn Stage(props: &StageProps) -> Html {
         let scroller = scroller.clone();
         use_effect_with((open, layers, position.is_some()), move |&(open, layers, _)| {
             let place = layer_places(layers, open).into_iter().nth(open);
-            if let (Some(element), Some(place)) = (scroller.cast::<web_sys::Element>(), place) {
+            if let (Some(element), Some(place)) = (scroller.cast::<Element>(), place) {
                 let left = f64::from(place.x - 40.0) / 1000.0 * f64::from(element.scroll_width());
                 element.set_scroll_left(left as i32);
             }
         });
     }
+    use_tab_stop_where_it_scrolls(&scroller);
     let toggle = {
         let (on_dense, dense) = (props.on_dense.clone(), props.dense);
         Callback::from(move |_: Event| on_dense.emit(!dense))
@@ -80,7 +83,7 @@ pub fn Stage(props: &StageProps) -> Html {
     html! {
         <section class="card stage" aria-label={t!("stage.label")} data-testid="stage" data-place="stage"
             data-token={position.map(|position| position.to_string())} data-layer={open.to_string()}>
-            <div class="stage-scroll" translate="no" ref={scroller} tabindex="0" role="group"
+            <div class="stage-scroll" translate="no" ref={scroller} role="group"
                 aria-label={t!("stage.label")}>{ picture }</div>
             <div class="row stage-foot">
                 <p class="stage-caption" translate="no">{ caption(props, open) }</p>

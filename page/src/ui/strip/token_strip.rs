@@ -17,6 +17,8 @@ use crate::ui::inspect::dossier::domain_name;
 use crate::ui::strip::strip_part::{Part, Piece, StripPart, use_parts};
 use crate::ui::strip::token_chip::{Chip, Reads, Tint};
 use crate::worker::protocol::Overflow;
+use gloo::timers::callback::Timeout;
+use gloo::utils::document;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use wasm_bindgen::JsCast;
@@ -102,6 +104,13 @@ pub fn TokenStrip(props: &TokenStripProps) -> Html {
         move || drop(pending)
     });
     use_follow(&node, props.trace.clone(), props.changed_at, behind);
+    {
+        let node = node.clone();
+        use_effect_with(props.pinned, move |pinned| {
+            let opened = pinned.map(|position| Timeout::new(SHEET_MS, move || keep_above_sheet(&node, position)));
+            move || drop(opened)
+        });
+    }
     html! {
         <div class={classes!("strip", (props.layer == LayerChoice::All).then_some("paths"))} ref={node} translate="no"
             data-fading={props.fading.map(|expert| expert.to_string())} role="listbox" aria-label={t!("strip.label")}
@@ -124,6 +133,21 @@ fn use_follow(node: &NodeRef, trace: Shared<Trace>, changed_at: usize, behind: b
         let frame = (!behind).then(|| next_frame(move || scroll_to(&node, position)));
         move || drop(frame)
     });
+}
+
+/// After so long, the sheet of the chosen token is open.
+const SHEET_MS: u32 = 80;
+
+/// On a small screen the drawer is a sheet from below: scrolls the page so that it does not cover the chosen token.
+fn keep_above_sheet(node: &NodeRef, position: usize) {
+    let sheet = document().query_selector(".drawer.open").ok().flatten();
+    let chip = node.cast::<Element>().and_then(|strip| chip_at(&strip, position));
+    let (Some(sheet), Some(chip)) = (sheet, chip) else { return };
+    let (sheet, chip) = (sheet.get_bounding_client_rect(), chip.get_bounding_client_rect());
+    // On a desk the drawer stands beside the strip.
+    if sheet.left() < chip.right() && chip.bottom() > sheet.top() - 8.0 {
+        gloo::utils::window().scroll_by_with_x_and_y(0.0, chip.bottom() - sheet.top() + 16.0);
+    }
 }
 
 fn scroll_to(node: &NodeRef, position: usize) {
