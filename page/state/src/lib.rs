@@ -303,6 +303,8 @@ pub struct State {
     in_use: Option<(Source, Option<String>)>,
     /// Sources and names of the loads that have not been answered, in order.
     loads: VecDeque<(Source, Option<String>)>,
+    /// The policy under which both continuations were shown last.
+    written_under: Option<Policy>,
     /// The older traces of `trace`, and of the trace without the visitor's changes.
     growing: [Growing; 2],
     generation: u64,
@@ -395,6 +397,7 @@ impl State {
             source: None,
             in_use: None,
             loads: VecDeque::new(),
+            written_under: None,
             growing: Default::default(),
             generation: 0,
             running: false,
@@ -705,7 +708,14 @@ impl State {
         let requests = [self.next_request(), self.next_request()];
         let (writes, commands) = Writes::ask(&self.text, self.sampling, requests);
         self.writes = Some(Shared::new(writes));
-        commands.into_iter().map(Effect::Send).collect()
+        let mut effects: Vec<Effect> = commands.into_iter().map(Effect::Send).collect();
+        // Once for each change: a visitor who types under a change stays where the typing is.
+        let is_new = self.written_under.as_ref() != Some(&self.changes.in_use);
+        if is_new && self.view.embed.is_empty() && self.compare.is_none() {
+            effects.push(Effect::Reveal("writes"));
+        }
+        self.written_under = Some(self.changes.in_use.clone());
+        effects
     }
 
     fn next_request(&mut self) -> Request {

@@ -152,10 +152,12 @@ impl State {
         let Some(telling) = self.telling.as_mut().filter(|telling| number < telling.story.steps.len()) else {
             return Vec::new();
         };
+        // The change that a step keeps may not have been found yet.
+        let is_sought = matches!(telling.waiting, Waiting::Text | Waiting::Trial(_));
         telling.step = number;
         let step = telling.step().clone();
         telling.waiting = match () {
-            () if step.without_costliest => Waiting::Text,
+            () if step.without_costliest || step.keep_change && is_sought => Waiting::Text,
             () if step.training => Waiting::Training,
             () if step.beat => Waiting::Game,
             () => Waiting::Nothing,
@@ -310,6 +312,22 @@ mod tests {
         assert_eq!(state.view.tab, Tab::Token);
         assert_eq!(state.changes.asked, Policy::parse(r#"{"top_k":1}"#).expect("a policy"));
         assert_eq!(&**state.text, "ab ab ab ", "the text stays");
+    }
+
+    #[test]
+    fn a_change_that_is_still_sought_is_sought_in_the_step_that_keeps_it() {
+        let (mut state, _) = told(
+            r#"{"name": "test", "title": {"en": "Test"}, "steps": [
+            {"say": {"en": "One."}, "ask": {"en": "Why?"}},
+            {"say": {"en": "Two."}, "ask": {"en": "How?"}, "without_costliest": true},
+            {"say": {"en": "Three."}, "ask": {"en": "So?"}, "keep_change": true}]}"#,
+        );
+        let waiting = |state: &State| state.telling.as_ref().map(|telling| telling.waiting);
+        state.apply(Action::StoryStep(2));
+        assert_eq!(waiting(&state), Some(Waiting::Nothing), "nothing is sought");
+        state.apply(Action::StoryStep(1));
+        state.apply(Action::StoryStep(2));
+        assert_eq!(waiting(&state), Some(Waiting::Text), "the expert of the step before is not found yet");
     }
 
     #[test]

@@ -91,14 +91,17 @@ fn places(props: &StoryStepProps) -> Vec<(&'static str, String)> {
     places
 }
 
+/// Places that grow once their contents are there.
+const GROWS: [&str; 1] = ["compare"];
+
 /// Scrolls to a part of the page where its end is not visible.
 pub fn bring_into_view(place: &str) {
     if let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) {
         let box_of = element.get_bounding_client_rect();
         let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
-        if box_of.top() < 0.0 || box_of.bottom() > height {
-            // A part that is higher than the window is scrolled to its top.
-            element.scroll_into_view_with_bool(box_of.height() > height);
+        if box_of.top() < 0.0 || box_of.bottom() > height || GROWS.contains(&place) {
+            // A part that is higher than the window, or will be, is scrolled to its top.
+            element.scroll_into_view_with_bool(box_of.height() > height || GROWS.contains(&place));
         }
     }
 }
@@ -110,9 +113,9 @@ const MARKED_MS: u32 = 1800;
 pub fn reveal(place: &str) {
     let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) else { return };
     let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
-    let head = element.get_bounding_client_rect().top();
-    // Its head is in view: the visitor sees what has changed.
-    if (0.0..height - 80.0).contains(&head) {
+    let place_of = element.get_bounding_client_rect();
+    // It is in view, or, where it is long, its first part: the visitor sees what has changed.
+    if place_of.top() >= 0.0 && (place_of.bottom() <= height || place_of.top() < height / 2.0) {
         return;
     }
     bring_into_view(place);
