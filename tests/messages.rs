@@ -59,7 +59,19 @@ fn names_of_data() -> BTreeSet<String> {
     };
     let examples = names("example", &read("www/examples.json"), "id");
     let domains = names("domain", &read("www/models/main/experts.json")["domains"], "name");
-    examples.into_iter().chain(domains).collect()
+    let models = std::fs::read_dir(root().join("www/models")).expect("the models").map(|model| model.expect("a model"));
+    let models = models.filter(|model| model.path().join("card.md").is_file());
+    let models = models.map(|model| format!("model-about.{}", model.file_name().to_string_lossy()));
+    examples.into_iter().chain(domains).chain(models).collect()
+}
+
+#[test]
+fn every_language_but_english_has_its_own_names_of_the_data() {
+    for language in languages().into_iter().filter(|language| language != "en") {
+        let texts = texts(&root().join(format!("www/messages/{language}.json")));
+        let missing: Vec<String> = names_of_data().into_iter().filter(|name| !texts.contains_key(name)).collect();
+        assert!(missing.is_empty(), "{language} lacks {missing:?}");
+    }
 }
 
 #[test]

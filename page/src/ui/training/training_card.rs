@@ -276,7 +276,9 @@ fn chart(points: &[Point], (name, read): &Curve, index: usize) -> Html {
     let (first, last) = (points[0].tokens, points[points.len() - 1].tokens);
     let values = points.iter().map(read);
     let (least, most) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
-    let x = |point: &Point| (point.tokens - first) / (last - first).max(1.0) * 100.0;
+    // As the slider and the snapshots of the replay: each step to the right is so many times the tokens.
+    let log = |tokens: f64| (tokens.max(1.0)).ln();
+    let x = |point: &Point| (log(point.tokens) - log(first)) / (log(last) - log(first)).max(1e-6) * 100.0;
     let y = |value: f64| 58.0 - (value - least) / (most - least).max(1e-6) * 54.0;
     let line =
         points.iter().map(|point| format!("{:.2},{:.2}", x(point), y(read(point)))).collect::<Vec<_>>().join(" ");
@@ -295,6 +297,8 @@ fn chart(points: &[Point], (name, read): &Curve, index: usize) -> Html {
                 <polyline class="curve-line" points={line} />
                 <line class="curve-cursor" x1={cursor.clone()} x2={cursor} y1="0" y2="60" />
             </svg>
+            <p class="axis"><span>{ format::compact(first) }</span><span>{ t!("training.axis") }</span>
+                <span>{ format::compact(last) }</span></p>
         </figure>
     }
 }
