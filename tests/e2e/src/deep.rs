@@ -1,15 +1,14 @@
 //! A model of many layers, and measurements of its routing map under a moving pointer.
 
+use crate::frames::{Moved, measured};
 use crate::page::Page;
 use crate::tools::Tools;
-use crate::typing::WATCH;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::any;
 use safetensors::{SafeTensors, serialize};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Layers of the model: those of `main`, repeated.
 pub const LAYERS: usize = 32;
@@ -19,20 +18,6 @@ pub const CONTEXT: usize = 512;
 
 /// The path at which [`router`] serves it.
 pub const PATH: &str = "/deep";
-
-/// Time between two pointer events.
-const STEP: Duration = Duration::from_millis(16);
-
-/// The result of a pointer movement over the routing map.
-#[derive(Debug)]
-pub struct Moved {
-    /// Name of the movement.
-    pub what: &'static str,
-    /// Frames per second.
-    pub frames: f64,
-    /// The longest task of the page's thread, in ms. A task under 50 ms is not reported and counts as 0.
-    pub longest: f64,
-}
 
 /// Serves the model's files.
 ///
@@ -100,19 +85,4 @@ pub async fn move_about(page: &Page) -> Result<Vec<Moved>> {
         measured(page, "zooming", (0..12).map(|_| event(5, json!({ "deltaY": -100, "modifiers": CONTROL })))).await?,
         measured(page, "panning", (0..40).map(|_| event(5, json!({ "deltaX": 60 })))).await?,
     ])
-}
-
-async fn measured(page: &Page, what: &'static str, events: impl Iterator<Item = Value>) -> Result<Moved> {
-    let start = "window.counted = 0; window.began = performance.now();
-        const count = () => { window.counted++; window.counting = requestAnimationFrame(count); };
-        count();";
-    page.script::<()>(&format!("{WATCH}{start}"), Vec::new()).await?;
-    for event in events {
-        page.browser().cdp().send_raw("Input.dispatchMouseEvent", event).await?;
-        tokio::time::sleep(STEP).await;
-    }
-    let stop = "cancelAnimationFrame(window.counting);
-        return [window.counted * 1000 / (performance.now() - window.began), window.longest];";
-    let [frames, longest]: [f64; 2] = page.script(stop, Vec::new()).await?;
-    Ok(Moved { what, frames, longest })
 }

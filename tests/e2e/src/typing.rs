@@ -34,13 +34,21 @@ pub(crate) const WATCH: &str = "
 /// # Errors
 /// It is not routed.
 pub async fn fill(page: &Page) -> Result<()> {
+    fill_with(page, TOKENS).await
+}
+
+/// Puts a text of about `tokens` tokens into the page.
+///
+/// # Errors
+/// It is not routed.
+pub async fn fill_with(page: &Page, tokens: usize) -> Result<()> {
     let start = page.view().await?;
-    let characters = start.text.chars().count() * TOKENS / start.tokens.len().max(1);
+    let characters = start.text.chars().count() * tokens / start.tokens.len().max(1);
     let text: String = start.text.chars().cycle().take(characters).collect();
     page.paste(&text).await?;
     let view = page.wait("the long text", |view| view.is_settled() && view.text == text).await?;
-    if view.tokens.len().abs_diff(TOKENS) > TOKENS / 5 {
-        bail!("the text has {} tokens, not about {TOKENS}", view.tokens.len());
+    if view.tokens.len().abs_diff(tokens) > tokens / 5 {
+        bail!("the text has {} tokens, not about {tokens}", view.tokens.len());
     }
     Ok(())
 }

@@ -72,7 +72,8 @@ pub fn Generate(props: &GenerateProps) -> Html {
                     </label>
                 </div>
             </Popup>
-            <button type="button" class="quiet" onclick={step} disabled={idle} title={t!("generate.step.about")}>
+            <button type="button" class="quiet" data-testid="next-token" onclick={step} disabled={idle}
+                title={t!("generate.step.about")}>
                 { t!("generate.step") }</button>
             if props.generating {
                 <button type="button" class="primary" data-testid="stop" onclick={stop}>

@@ -3,11 +3,13 @@
 
 use anyhow::{Context, Result, bail};
 use moescope_e2e::browser::{self, Driver, Visitor};
+use moescope_e2e::first_view::{clicks_to_read_without_german, first_view};
+use moescope_e2e::frames::{self, Moved};
 use moescope_e2e::page::Page;
 use moescope_e2e::server::{self, Server};
 use moescope_e2e::tools::Tools;
 use moescope_e2e::typing::{self, Where};
-use moescope_e2e::{deep, learning, median};
+use moescope_e2e::{deep, learning, median, synthetic};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -31,10 +33,28 @@ new MutationObserver((_, observer) => {
 "#;
 
 /// The figures that can be measured.
-const FIGURES: [&str; 9] = ["sizes", "start", "slow-line", "speed", "policy", "typing", "map", "learn", "lighthouse"];
+const FIGURES: [&str; 14] = [
+    "sizes",
+    "view",
+    "start",
+    "slow-line",
+    "speed",
+    "policy",
+    "typing",
+    "key",
+    "map",
+    "pointer",
+    "written",
+    "clicks",
+    "learn",
+    "lighthouse",
+];
 
 /// The lines of `slow-line` in megabits per second.
 const LINES: [f64; 2] = [10.0, 50.0];
+
+/// Lengths of the texts after which the page's time for a token is measured.
+const LENGTHS: [usize; 5] = [50, 100, 200, 400, 500];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -79,6 +99,21 @@ fn main() -> Result<()> {
         }
         if wants("learn") {
             learning::measure(&tools, &driver, &site.url("/#/learn")).await?;
+        }
+        if wants("view") {
+            view(&tools, &driver, &site.url("/")).await?;
+        }
+        if wants("key") {
+            key(&tools, &driver, &site.url("/?backend=cpu")).await?;
+        }
+        if wants("clicks") {
+            clicks(&tools, &driver, &site.url("/?backend=cpu")).await?;
+        }
+        if wants("pointer") {
+            pointer(&tools, &driver).await?;
+        }
+        if wants("written") {
+            written(&tools, &driver, &site.url("/?backend=cpu")).await?;
         }
         if wants("lighthouse") { lighthouse(&tools, &site.url("/")) } else { Ok(()) }
     })
@@ -287,6 +322,126 @@ async fn map(tools: &Tools, driver: &Driver) -> Result<()> {
             moved.what,
             moved.frames,
             longest_of(moved.longest)
+        );
+    }
+    browser.quit().await?;
+    Ok(())
+}
+
+/// Counts words and controls of the first view.
+async fn view(tools: &Tools, driver: &Driver, url: &str) -> Result<()> {
+    let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
+    let page = Page::new(browser.clone());
+    page.goto(url).await?;
+    page.routed().await?;
+    let view = first_view(&page).await?;
+    println!(
+        "first view of 1440 x 900: {} words and numbers, {} controls, {} texts under 13 px",
+        view.words,
+        view.controls,
+        view.small.len()
+    );
+    browser.quit().await?;
+    Ok(())
+}
+
+/// Records when the newest message of a worker came, in milliseconds after the start of the navigation.
+const ANSWERS: &str = "
+const Plain = Worker;
+window.Worker = class extends Plain {
+  constructor(...options) {
+    super(...options);
+    this.addEventListener('message', () => { window.answered = performance.now(); });
+  }
+};";
+
+/// Measures from the engine's answer to a key until strip and stage are drawn, in a text of about 400 tokens.
+async fn key(tools: &Tools, driver: &Driver, url: &str) -> Result<()> {
+    let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
+    browser.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", json!({ "source": ANSWERS })).await?;
+    let page = Page::new(browser.clone());
+    page.goto(url).await?;
+    page.routed().await?;
+    typing::fill(&page).await?;
+    let watch = "window.drawn = 0;
+        const watcher = new MutationObserver(() => requestAnimationFrame(() => setTimeout(() => {
+          window.drawn = performance.now();
+        })));
+        for (const part of ['.strip-view', '[data-testid=stage]'])
+          watcher.observe(document.querySelector(part), { childList: true, subtree: true, attributes: true });
+        const box = document.querySelector('[data-testid=text-input]');
+        box.focus(); box.setSelectionRange(box.value.length, box.value.length);";
+    page.script::<()>(watch, Vec::new()).await?;
+    let mut times = Vec::new();
+    for letter in "and so on, as one types".chars() {
+        page.press(letter.to_string()).await?;
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        times.push(page.script("return window.drawn - window.answered;", Vec::new()).await?);
+    }
+    browser.quit().await?;
+    println!(
+        "a key in {} tokens: strip and stage are drawn {:.0} ms after the engine's answer (median of {} keys; at most \
+         {:.0} ms)",
+        typing::TOKENS,
+        median(times.clone()),
+        times.len(),
+        times.iter().copied().fold(0.0, f64::max)
+    );
+    Ok(())
+}
+
+/// Counts the clicks from the opened page to what the model writes without the expert that German needs most, and
+/// measures how long that takes.
+async fn clicks(tools: &Tools, driver: &Driver, url: &str) -> Result<()> {
+    let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
+    let page = Page::new(browser.clone());
+    page.goto(url).await?;
+    page.routed().await?;
+    let (clicks, seconds) = clicks_to_read_without_german(&page).await?;
+    browser.quit().await?;
+    println!("what the model writes without its German expert: {clicks} clicks, {seconds:.1} s");
+    Ok(())
+}
+
+/// Measures the frames while the pointer moves over the tokens of a model with many experts and layers, and over the
+/// experts of the stage beside a long text.
+async fn pointer(tools: &Tools, driver: &Driver) -> Result<()> {
+    let shape = synthetic::SHAPES[0];
+    let site = Server::start(server::site(tools)?.merge(synthetic::router(tools, &[shape])?)).await?;
+    let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
+    let page = Page::new(browser.clone());
+    page.goto(&site.url(&format!("/#/?backend=cpu&model={}", site.url(&shape.path())))).await?;
+    page.routed().await?;
+    let say = |what: String, moved: &Moved| {
+        println!(
+            "{what}: {} at {:.0} frames/s, 95 of 100 frames within {:.0} ms, {}",
+            moved.what,
+            moved.frames,
+            moved.frame,
+            longest_of(moved.longest)
+        );
+    };
+    let moved = frames::scrub(&page).await?;
+    say(format!("{} experts, {} layers", shape.experts, shape.layers), &moved);
+    page.goto(&site.url("/?backend=cpu")).await?;
+    page.routed().await?;
+    typing::fill_with(&page, 500).await?;
+    say("500 tokens".into(), &frames::point_at_experts(&page).await?);
+    browser.quit().await?;
+    Ok(())
+}
+
+/// Measures what the page's thread does for one token that the model writes after a text of each length.
+async fn written(tools: &Tools, driver: &Driver, url: &str) -> Result<()> {
+    let browser = browser::open(tools, driver, Visitor::NO_WEBGPU).await?;
+    let page = Page::new(browser.clone());
+    page.goto(url).await?;
+    page.routed().await?;
+    for tokens in LENGTHS {
+        let written = frames::written(&page, tokens).await?;
+        println!(
+            "a token written after {tokens}: {:.1} ms of the page's thread, {:.1} ms of them its program",
+            written.all, written.script
         );
     }
     browser.quit().await?;

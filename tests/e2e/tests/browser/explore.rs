@@ -3,6 +3,7 @@
 use crate::harness::{Stage, tests};
 use anyhow::{Context, Result};
 use moescope_e2e::browser::Visitor;
+use moescope_e2e::first_view::first_view;
 use moescope_e2e::page::Page;
 use serde_json::json;
 use thirtyfour::By;
@@ -179,32 +180,12 @@ async fn every_view_shows_the_same_token_while_it_plays(stage: &Stage) -> Result
 
 /// The first view at 1440 x 900: few words and controls, and nothing small.
 async fn the_first_view_is_calm(stage: &Stage) -> Result<()> {
-    let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    page.browser().set_window_rect(0, 0, 1440, 900 + 140).await?;
-    page.goto(&stage.url("/")).await?;
+    let page = stage.open(Visitor::NO_WEBGPU, "/").await?;
     page.routed().await?;
-    let read = "const seen = e => { const b = e.getBoundingClientRect();
-            return b.width > 1 && b.height > 1 && b.top < 900 && b.bottom > 0; };
-        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-        let words = 0, small = [];
-        while (texts.nextNode()) {
-            const node = texts.currentNode, parent = node.parentElement;
-            if (!node.textContent.trim() || !parent.checkVisibility() || !seen(parent)) continue;
-            if (parent.closest('title, .hidden, textarea')) continue;
-            words += node.textContent.trim().split(/\\s+/).length;
-            const scale = parent.closest('svg') ? parent.getCTM?.().a ?? 1 : 1;
-            const size = parseFloat(getComputedStyle(parent).fontSize) * scale;
-            if (size < 12.99) small.push(`${node.textContent.trim().slice(0, 20)}: ${size}`);
-        }
-        const stops = [...document.querySelectorAll('button, a, select, input, textarea, summary, [tabindex]')]
-            .filter(e => e.tabIndex >= 0 && !e.disabled && e.checkVisibility() && seen(e));
-        const groups = new Set(stops.map(e => e.type === 'radio' ? e.name : e));
-        return [words, groups.size, small, seen(document.querySelector('[data-testid=token]:last-of-type'))];";
-    let (words, controls, small, strip): (usize, usize, Vec<String>, bool) = page.script(read, Vec::new()).await?;
-    println!("first view: {words} words and numbers, {controls} controls");
-    assert!(words < 220, "{words} words and numbers");
-    assert!(controls <= 25, "{controls} controls");
-    assert!(small.is_empty(), "text under 13 px: {small:?}");
-    assert!(strip, "the strip is in view");
+    let view = first_view(&page).await?;
+    assert!(view.words < 220, "{} words and numbers", view.words);
+    assert!(view.controls < 25, "{} controls", view.controls);
+    assert!(view.small.is_empty(), "text under 13 px: {:?}", view.small);
+    assert!(view.strip, "the strip is in view");
     Ok(())
 }

@@ -9,6 +9,7 @@ mod beat;
 mod embed;
 mod errors;
 mod explore;
+mod faults;
 mod fine_tune;
 mod generate;
 mod harness;
@@ -30,6 +31,7 @@ mod routing;
 mod sheets;
 mod shell;
 mod speed;
+mod stage;
 mod stories;
 mod strip;
 mod training;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         keeping::tests(),
         sheets::tests(),
         speed::tests(),
+        stage::tests(),
         links::tests(),
         loads::tests(),
         opening::tests(),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         generate::tests(),
         errors::tests(),
         explore::tests(),
+        faults::tests(),
         api::tests(),
         layout::tests(),
         others::tests(),
