@@ -176,7 +176,8 @@ async fn slow_line(tools: &Tools, driver: &Driver) -> Result<()> {
             browser.quit().await?;
         }
         println!(
-            "a line of {megabits} Mbit/s: navigation to the first routed token {:.1} s; {:.1} s without the small model",
+            "a line of {megabits} Mbit/s: navigation to the first routed token {:.1} s; {:.1} s without the small \
+             model",
             times[0], times[1]
         );
     }

@@ -18,12 +18,31 @@ struct Picture {
     visitor: Visitor,
     query: &'static str,
     first: &'static str,
+    /// What must be there before the picture is taken.
+    until: &'static str,
     card: &'static str,
 }
 
-const DESK: Picture = Picture { name: "", visitor: Visitor::NO_WEBGPU, query: "", first: "", card: "" };
+const DESK: Picture = Picture { name: "", visitor: Visitor::NO_WEBGPU, query: "", first: "", until: "", card: "" };
 
-const PICTURES: [Picture; 25] = [
+/// A window in which a page of the drawer is shown whole.
+const TALL: Picture = Picture { visitor: Visitor { height: 1700, ..Visitor::NO_WEBGPU }, card: ".drawer", ..DESK };
+
+const PICTURES: [Picture; 28] = [
+    Picture {
+        name: "story",
+        query: "story=take-german-away",
+        first: "document.querySelector('[data-testid=story-next]').click();",
+        until: "[data-side=changed][data-done=true]",
+        ..DESK
+    },
+    Picture {
+        name: "present",
+        visitor: Visitor { width: 1920, height: 1080, ..Visitor::NO_WEBGPU },
+        query: "present",
+        ..DESK
+    },
+    Picture { name: "stage", query: "token=4", until: "[data-testid=stage-looks-at]", card: ".stage", ..DESK },
     Picture { name: "page", ..DESK },
     Picture { name: "page-dark", visitor: Visitor { dark: true, ..Visitor::NO_WEBGPU }, ..DESK },
     Picture { name: "phone", visitor: Visitor::PHONE, ..DESK },
@@ -32,9 +51,9 @@ const PICTURES: [Picture; 25] = [
     Picture { name: "map", query: "token=20", card: ".map", ..DESK },
     Picture { name: "load", query: "view=load&expert=2.5", card: ".map", ..DESK },
     Picture { name: "flow", query: "view=flow&expert=1.3", card: ".map", ..DESK },
-    Picture { name: "balance", card: "[data-testid=load-bar]", ..DESK },
-    Picture { name: "token", query: "token=20", card: "[data-testid=lens]", ..DESK },
-    Picture { name: "expert", query: "expert=2.5", card: "[data-testid=dossier]", ..DESK },
+    Picture { name: "balance", query: "tab=balance", ..TALL },
+    Picture { name: "token", query: "token=20", until: "[data-testid=lens]", ..TALL },
+    Picture { name: "expert", query: "expert=2.5", until: "[data-testid=dossier]", ..TALL },
     Picture { name: "gate-softmax-top-k", query: "policy=%7B%22top_k%22%3A3%7D", card: ".map", ..DESK },
     Picture {
         name: "gate-top-k-of-softmax",
@@ -61,10 +80,10 @@ const PICTURES: [Picture; 25] = [
     },
     Picture {
         name: "policy",
-        query: "policy=%7B%22layers%22%3A%5B2%5D%2C%22off%22%3A%5B2%5D%7D",
-        card: "[data-testid=effect]",
+        query: "tab=change&policy=%7B%22layers%22%3A%5B3%5D%2C%22off%22%3A%5B2%5D%7D",
+        until: "[data-testid=effect]",
         first: "document.querySelector('[data-testid=sweep-ablation]').click();",
-        ..DESK
+        ..TALL
     },
     Picture {
         name: "capacity",
@@ -74,19 +93,19 @@ const PICTURES: [Picture; 25] = [
     },
     Picture {
         name: "filling",
-        query: "policy=%7B%22capacity_factor%22%3A0.75%7D",
-        card: "[data-testid=filling]",
-        ..DESK
+        query: "tab=balance&policy=%7B%22capacity_factor%22%3A0.75%7D",
+        until: "[data-testid=filling]",
+        ..TALL
     },
-    Picture { name: "training", card: "[data-testid=training]", ..DESK },
-    Picture { name: "cost", first: "document.querySelector('.calculator').open = true;", card: ".cost-card", ..DESK },
+    Picture { name: "training", query: "tab=training", ..TALL },
+    Picture { name: "cost", query: "tab=cost", first: "document.querySelector('.calculator').open = true;", ..TALL },
 ];
 
 /// The text of the README's animation, typed word by word: prose, then code, then German.
 const TYPED: &str = "The people came back to the house.\nlet result = count + 1;\nIch habe keine Zeit für das Spiel.";
 
 /// The window of the animation, and the factor by which it is scaled down.
-const MOVING: Visitor = Visitor { width: 1200, height: 760, ..Visitor::NO_WEBGPU };
+const MOVING: Visitor = Visitor { width: 1200, height: 860, ..Visitor::NO_WEBGPU };
 const MOVING_SCALE: f64 = 0.7;
 
 /// How long each word is shown, and how long the whole text is shown at the end, in milliseconds.
@@ -115,12 +134,12 @@ fn main() -> Result<()> {
 async fn take(tools: &Tools, driver: &Driver, picture: &Picture, site: &Server, path: &Path) -> Result<()> {
     let browser = browser::open(tools, driver, picture.visitor).await?;
     let page = Page::new(browser.clone());
-    page.goto(&site.url(&format!("/?{}", picture.query))).await?;
+    page.goto(&site.url(&format!("/#/?{}", picture.query))).await?;
     page.wait("the page", |view| view.state == "ready" && !view.tokens.is_empty()).await?;
     page.script::<()>(picture.first, Vec::new()).await?;
-    if !picture.card.is_empty() {
+    for part in [picture.until, picture.card].into_iter().filter(|part| !part.is_empty()) {
         let there = "return !!document.querySelector(arguments[0])";
-        page.until::<bool>(picture.card, there, vec![json!(picture.card)]).await?;
+        page.until::<bool>(part, there, vec![json!(part)]).await?;
     }
     // Wait until animations end and fetched files are there.
     tokio::time::sleep(std::time::Duration::from_millis(800)).await;
@@ -143,7 +162,7 @@ async fn take(tools: &Tools, driver: &Driver, picture: &Picture, site: &Server, 
 async fn moving(tools: &Tools, driver: &Driver, site: &Server) -> Result<Vec<u8>> {
     let browser = browser::open(tools, driver, MOVING).await?;
     let page = Page::new(browser.clone());
-    page.goto(&site.url("/?layer=2")).await?;
+    page.goto(&site.url("/#/?layer=3&text=The")).await?;
     page.routed().await?;
     let clip = json!({ "x": 0, "y": 0, "width": MOVING.width, "height": MOVING.height, "scale": MOVING_SCALE });
     let mut frames = Vec::new();
