@@ -162,6 +162,8 @@ impl State {
             () if step.beat => Waiting::Game,
             () => Waiting::Nothing,
         };
+        // What the step opens comes into view once it is there; the rest is there.
+        self.place_asked = ["compare", "picture"].into_iter().find(|place| step.frame.as_deref() == Some(place));
         self.leave_past();
         self.clear_selection();
         self.game = None;

@@ -1,31 +1,34 @@
 //! Elements that scroll where there is too little room for them.
 
-use gloo::events::EventListener;
-use gloo::timers::callback::Timeout;
-use gloo::utils::window;
-use web_sys::Element;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::Closure;
+use web_sys::{Element, ResizeObserver};
 use yew::prelude::*;
-
-/// Time without changes after which an element is looked at.
-const REST_MS: u32 = 300;
 
 /// Lets Tab reach the element while it can be scrolled, and only then.
 #[hook]
 pub fn use_tab_stop_where_it_scrolls(node: &NodeRef) {
-    {
-        let node = node.clone();
-        // After each rendering, once nothing changes any more: reading sizes while the page changes takes long.
-        use_effect(move || {
-            let rest = Timeout::new(REST_MS, move || node.cast::<Element>().iter().for_each(in_tab_order));
-            move || drop(rest)
-        });
-    }
     let node = node.clone();
     use_effect_with((), move |()| {
-        let resized = EventListener::new(&window(), "resize", move |_| {
-            node.cast::<Element>().iter().for_each(in_tab_order);
+        let watched = node.cast::<Element>().map(|element| {
+            let look = {
+                let element = element.clone();
+                Closure::<dyn FnMut()>::new(move || in_tab_order(&element))
+            };
+            let observer = ResizeObserver::new(look.as_ref().unchecked_ref());
+            if let Ok(observer) = &observer {
+                observer.observe(&element);
+                // What is in it grows later than the element itself.
+                let children = std::iter::successors(element.first_element_child(), Element::next_element_sibling);
+                children.for_each(|child| observer.observe(&child));
+            }
+            (observer, look)
         });
-        move || drop(resized)
+        move || {
+            if let Some((Ok(observer), _)) = &watched {
+                observer.disconnect();
+            }
+        }
     });
 }
 

@@ -98,7 +98,7 @@ const GROWS: [&str; 1] = ["compare"];
 pub fn bring_into_view(place: &str) {
     if let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) {
         let box_of = element.get_bounding_client_rect();
-        let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
+        let height = floor();
         if box_of.top() < 0.0 || box_of.bottom() > height || GROWS.contains(&place) {
             // A part that is higher than the window, or will be, is scrolled to its top.
             element.scroll_into_view_with_bool(box_of.height() > height || GROWS.contains(&place));
@@ -109,10 +109,31 @@ pub fn bring_into_view(place: &str) {
 /// How long a place that was revealed is marked.
 const MARKED_MS: u32 = 1800;
 
-/// Brings the place of that name into view, where it is not, and marks it for a moment.
-pub fn reveal(place: &str) {
-    let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) else { return };
+/// The height of the window above the sheet that lies over it on a small screen.
+fn floor() -> f64 {
     let height = window().inner_height().ok().and_then(|height| height.as_f64()).unwrap_or_default();
+    let sheet = document().query_selector(".drawer").ok().flatten().map(|drawer| drawer.get_bounding_client_rect());
+    // On a desk the drawer stands at the right.
+    sheet.filter(|sheet| sheet.left() < 1.0 && sheet.height() > 0.0).map_or(height, |sheet| sheet.top().min(height))
+}
+
+/// How often a place is looked for that is not there yet, and how long between.
+const LOOKS: usize = 4;
+const LOOK_MS: u32 = 400;
+
+/// Brings the place of that name into view, where it is not, and marks it for a moment.
+pub fn reveal(place: &'static str) {
+    look_for(place, LOOKS);
+}
+
+fn look_for(place: &'static str, looks: usize) {
+    let Ok(Some(element)) = document().query_selector(&format!("[data-place=\"{place}\"]")) else {
+        if looks > 1 {
+            gloo::timers::callback::Timeout::new(LOOK_MS, move || look_for(place, looks - 1)).forget();
+        }
+        return;
+    };
+    let height = floor();
     let place_of = element.get_bounding_client_rect();
     // It is in view, or, where it is long, its first part: the visitor sees what has changed.
     if place_of.top() >= 0.0 && (place_of.bottom() <= height || place_of.top() < height / 2.0) {
