@@ -13,6 +13,8 @@ tests![
     no_barriers_on_a_phone,
     no_barriers_on_any_view_in_light,
     no_barriers_on_any_view_in_dark,
+    no_barriers_in_any_story,
+    no_barriers_on_a_projector_and_in_a_frame,
     works_by_keyboard_alone,
 ];
 
@@ -123,6 +125,37 @@ const EXTRAS: &str = "return document.body.dataset.state === 'error' ||
 /// Waits for the end of every animation that has one.
 const STILL: &str = "const ends = ({ effect }) => effect?.getComputedTiming().endTime < Infinity;
     await Promise.allSettled(document.getAnimations().filter(ends).map(({ finished }) => finished));";
+
+async fn no_barriers_in_any_story(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    let stories: Value =
+        serde_json::from_str(&std::fs::read_to_string(stage.tools().versioned("stories/index.json")?)?)?;
+    for story in stories.as_array().into_iter().flatten() {
+        let name = story["name"].as_str().unwrap_or_default();
+        page.goto("about:blank").await?;
+        page.goto(&stage.url(&format!("/#/?backend=cpu&story={name}"))).await?;
+        page.until::<bool>("the story", "return !!document.querySelector('[data-testid=story-step]')", Vec::new())
+            .await?;
+        page.wait("its text", |view| view.state == "ready").await?;
+        page.promise::<()>(STILL, Vec::new()).await?;
+        assert_no_barriers(stage, &page, name).await?;
+    }
+    Ok(())
+}
+
+async fn no_barriers_on_a_projector_and_in_a_frame(stage: &Stage) -> Result<()> {
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    for query in
+        ["present", "present&story=take-german-away", "embed=stage,strip,map", "embed=text,strip,drawer&lang=zh"]
+    {
+        page.goto("about:blank").await?;
+        page.goto(&stage.url(&format!("/#/?backend=cpu&text=Der%20Hund%20und%20die%20Katze&{query}"))).await?;
+        page.wait("the view", |view| view.state == "ready").await?;
+        page.promise::<()>(STILL, Vec::new()).await?;
+        assert_no_barriers(stage, &page, query).await?;
+    }
+    Ok(())
+}
 
 pub async fn assert_no_barriers(stage: &Stage, page: &Page, what: &str) -> Result<()> {
     let axe = std::fs::read_to_string(&stage.tools().axe)?;
