@@ -64,7 +64,7 @@ pub async fn clicks_to_read_without_german(page: &Page) -> Result<(usize, f64)> 
     }
     let read = "const sides = [...document.querySelectorAll('[data-testid=writes][data-done=true]')];
         const seen = e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.bottom <= innerHeight; };
-        return sides.length === 2 && sides.every(seen);";
+        return sides.length === 2 && sides.every(side => seen(side.querySelector('u')));";
     page.until::<bool>("both texts, in view", read, Vec::new()).await?;
     Ok((clicks, begun.elapsed().as_secs_f64()))
 }

@@ -18,8 +18,8 @@ const WIDEST: f32 = 96.0;
 /// Space between layers, if there is room.
 const GAP: f32 = 8.0;
 
-/// The least size of a box with a number.
-const FOR_NUMBER: (f32, f32) = (29.0, 18.0);
+/// The least size of a box with a number of three digits.
+const FOR_NUMBER: (f32, f32) = (34.0, 18.0);
 
 /// The right end of the boxes.
 const GRID_RIGHT: f32 = 346.0;
