@@ -80,7 +80,7 @@ mod tests {
 
     /// Tokens with these ids and one layer.
     fn trace(ids: &[u32]) -> Trace {
-        let token = |&id: &u32| Token { id, text: id.to_string(), bytes: None };
+        let token = |&id: &u32| Token { id, text: id.to_string(), ..Token::default() };
         let layer = LayerTrace {
             router_logits: ids.iter().flat_map(|&id| [id as f32, 0.0]).collect(),
             selected: ids.iter().map(|id| id % 2).collect(),

@@ -137,7 +137,6 @@ async fn no_barriers_in_any_story(stage: &Stage) -> Result<()> {
         page.until::<bool>("the story", "return !!document.querySelector('[data-testid=story-step]')", Vec::new())
             .await?;
         page.wait("its text", |view| view.state == "ready").await?;
-        page.promise::<()>(STILL, Vec::new()).await?;
         assert_no_barriers(stage, &page, name).await?;
     }
     Ok(())
@@ -151,7 +150,6 @@ async fn no_barriers_on_a_projector_and_in_a_frame(stage: &Stage) -> Result<()> 
         page.goto("about:blank").await?;
         page.goto(&stage.url(&format!("/#/?backend=cpu&text=Der%20Hund%20und%20die%20Katze&{query}"))).await?;
         page.wait("the view", |view| view.state == "ready").await?;
-        page.promise::<()>(STILL, Vec::new()).await?;
         assert_no_barriers(stage, &page, query).await?;
     }
     Ok(())
