@@ -73,10 +73,8 @@ impl Run {
             }
             Event::Routed { from, more, .. } => self.growing.append(&mut self.trace, from, more),
             Event::PolicySet { policy, .. } => self.policy = policy,
-            Event::PolicyRefused { generation, message } => {
-                if generation == self.generation {
-                    self.refused = Some(message);
-                }
+            Event::PolicyRefused { generation, message } if generation == self.generation => {
+                self.refused = Some(message);
             }
             Event::RunFailed { message, .. } => self.problem = Some(message.into()),
             Event::BackendChanged(info) => self.model = Some(Shared::new(*info)),

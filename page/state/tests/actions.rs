@@ -294,14 +294,18 @@ fn dossiers_and_curves_are_those_of_the_model() {
 fn another_engine_loads_the_model_again() {
     let mut page = Page::open("");
     let commands = page.held(Action::Backend(BackendChoice::CpuInt8));
-    let [Command::Load { backend: BackendChoice::CpuInt8, source: of }] = commands.as_slice() else {
+    let [Command::Load { backend: BackendChoice::CpuInt8, source: of, .. }] = commands.as_slice() else {
         panic!("{commands:?}")
     };
     assert_eq!((of, page.state.status()), (&source("tiny"), Status::Loading));
     // A script loads one by itself: the page only takes note.
     let mut page = Page::open("");
-    let began =
-        Action::LoadBegan { source: source("switch"), asked: Some("switch".into()), backend: BackendChoice::Cpu };
+    let began = Action::LoadBegan {
+        source: source("switch"),
+        asked: Some("switch".into()),
+        backend: BackendChoice::Cpu,
+        extent: moescope_worker::protocol::Extent::default(),
+    };
     assert!(page.held(began).is_empty());
     assert_eq!((page.state.loading, page.state.backend), (1, BackendChoice::Cpu));
     page.hear(Event::LoadFailed { message: "no such file".into() });
