@@ -54,8 +54,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         pack: PathBuf,
     },
-    /// Measure the built page in a browser: all figures or the named ones (sizes, view, start, slow-line, speed, policy,
-    /// typing, key, map, pointer, written, clicks, lighthouse).
+    /// Measure the built page in a browser: all figures or the named ones (sizes, view, start, slow-line, speed,
+    /// policy, typing, key, map, pointer, written, clicks, learn, lighthouse).
     Measure {
         /// The figures to measure.
         figures: Vec<String>,
