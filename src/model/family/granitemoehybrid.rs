@@ -78,7 +78,8 @@ fn state_space(keys: &Keys, hidden: usize) -> Result<StateSpaceShape> {
     };
     if heads.checked_mul(head_dim) != Some(inner) || !sizes::INNER.contains(&inner) {
         let why = format!(
-            "mamba_n_heads ({heads}) times mamba_d_head ({head_dim}) is not mamba_expand times hidden_size, or too large"
+            "mamba_n_heads ({heads}) times mamba_d_head ({head_dim}) is not mamba_expand times hidden_size, or is too \
+             large"
         );
         return Err(wrong(why));
     }

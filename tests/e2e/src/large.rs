@@ -21,7 +21,8 @@ pub const PADDING: u64 = 5_000_000_000;
 /// Bytes of zeros that are sent at once.
 const ZEROS: usize = 1 << 20;
 
-/// The main model's weights with a tensor of [`PADDING`] bytes before them: the header, and the bytes after the padding.
+/// The main model's weights with a tensor of [`PADDING`] bytes before them: the header, and the bytes after the
+/// padding.
 ///
 /// # Errors
 /// The site has no main model.
