@@ -13,7 +13,8 @@ pub struct Token {
     /// The token's own bytes, where they differ from `text` (tokens that are a part of a character).
     pub bytes: Option<Vec<u8>>,
     /// Whether it is a control token, such as the beginning of a text or the end of a turn.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    // Files of before have no such field. It is always written, because the page's messages have no names of fields.
+    #[serde(default)]
     pub control: bool,
 }
 

@@ -53,6 +53,9 @@ pub fn layer_places(layers: usize, open: usize) -> Vec<Place> {
         .collect()
 }
 
+/// A box: the position of its corner, then width and height.
+pub type Area = ((f32, f32), (f32, f32));
+
 /// The positions of the experts of the open layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grid {
@@ -99,7 +102,7 @@ impl Grid {
 
     /// The corner and the size of the boxes of these experts, which are large enough for a number. Where two would
     /// cover each other, the left one moves to the left.
-    pub fn chosen(&self, experts: &[u32]) -> BTreeMap<u32, ((f32, f32), (f32, f32))> {
+    pub fn chosen(&self, experts: &[u32]) -> BTreeMap<u32, Area> {
         let (width, height) = (self.size.0.max(FOR_NUMBER.0), self.size.1.max(FOR_NUMBER.1));
         let mut rows = BTreeMap::<usize, Vec<u32>>::new();
         for &expert in experts {

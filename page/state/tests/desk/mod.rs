@@ -59,8 +59,8 @@ impl Page {
         let effects = self.state.apply(action);
         self.sort(effects);
         while let Some(command) = self.waiting.pop_front().filter(|_| !self.holds) {
-            for event in self.worker.answer(command) {
-                let effects = self.state.apply(Action::Worker(Box::new(event)));
+            for event in self.worker.answer(as_a_message(&command)) {
+                let effects = self.state.apply(Action::Worker(Box::new(as_a_message(&event))));
                 self.sort(effects);
             }
         }
@@ -93,6 +93,14 @@ impl Page {
         let mut session = self.worker.session(&self.state.changes.in_use).expect("the policy is in use");
         pollster::block_on(session.run(&ids, Some(&self.worker.tokenizer), |_| {})).expect("a trace")
     }
+}
+
+/// A command or an event as it comes out of a message between page and worker, whose form has no names of fields.
+fn as_a_message<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(sent: &T) -> T {
+    let message = bincode::serialize(sent).expect("it can be sent");
+    let read = bincode::deserialize(&message).expect("it can be read");
+    assert_eq!(&read, sent);
+    read
 }
 
 /// The source of a model of the site.
