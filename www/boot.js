@@ -126,6 +126,22 @@ async function showProgress(reader) {
   }
 }
 
+/** Shows that the program has broken off: it does not answer any more, and cannot say so itself. */
+function showEnd({ error, reason }) {
+  const why = error ?? reason;
+  if (!(why instanceof WebAssembly.RuntimeError) || document.getElementById("boot-end")) {
+    return;
+  }
+  document.body.dataset.state = "error";
+  const end = document.createElement("p");
+  end.id = "boot-end";
+  end.className = "notice problem";
+  end.dataset.testid = "error";
+  end.setAttribute("role", "alert");
+  end.textContent = `The page's program has broken off (${why.message}). Load the page again; your text is kept.`;
+  document.body.prepend(end);
+}
+
 function showProblem(message) {
   document.body.dataset.state = "error";
   // Where the program has replaced this screen, it shows its own errors.
@@ -214,6 +230,8 @@ function prepareForLab() {
 }
 
 async function boot() {
+  addEventListener("error", showEnd);
+  addEventListener("unhandledrejection", showEnd);
   document.querySelector(".boot-late").remove();
   const problem = obstacle();
   if (problem) {

@@ -257,10 +257,13 @@ impl State {
     /// The layer to show for a model: the one that the link names; else, if a model was in use, the one shown so far;
     /// else a layer just past the middle, where topics are separated and the picture is still easy to follow.
     fn layer_for(&mut self, info: &ModelInfo) -> LayerChoice {
-        let asked = self.layer_asked.take().or(self.model.as_ref().map(|_| self.layer));
+        let of_link = self.layer_asked.take();
+        let asked = of_link.or(self.model.as_ref().map(|_| self.layer));
         match asked {
             Some(LayerChoice::One(layer)) if layer >= info.layers => {
-                self.note(phrase!("note.layer", layer = layer, name = &info.name, last = info.layers - 1));
+                if of_link.is_some() {
+                    self.note(phrase!("note.layer", layer = layer, name = &info.name, last = info.layers - 1));
+                }
                 LayerChoice::One(info.layers / 2)
             }
             Some(choice) => choice,

@@ -1169,6 +1169,12 @@ mod tests {
         state.hear(Event::Loaded(info("main", 6)));
         assert!(!state.stands_in && state.layer == LayerChoice::One(3));
         assert_eq!(state.model.as_ref().map(|model| model.name.as_str()), Some("main"));
+        // A model with fewer layers: the visitor did not ask for the layer shown before.
+        state.apply(Action::Load { source: source("small"), asked: None });
+        state.hear(Event::Loaded(info("small", 2)));
+        assert!(state.layer == LayerChoice::One(1) && state.notes.is_empty(), "{:?}", state.notes);
+        state.apply(Action::Load { source: source("main"), asked: Some("main".into()) });
+        state.hear(Event::Loaded(info("main", 6)));
         // Too late: the model itself is there.
         state.hear(Event::StandsIn(info("tiny", 4)));
         assert_eq!(state.model.as_ref().map(|model| model.name.as_str()), Some("main"));

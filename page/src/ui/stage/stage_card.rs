@@ -178,6 +178,8 @@ fn caption(props: &StageProps, open: usize) -> String {
     match layer {
         Some(_) if props.dense => t!("stage.caption.dense", layer = open),
         Some(layer) => t!("stage.caption", layer = open, experts = layer.experts),
+        // Before the first token, nothing is known of the layer.
+        None if props.trace.is_empty() => String::new(),
         None => t!("stage.caption.no-experts", layer = open),
     }
 }

@@ -10,6 +10,7 @@ use moescope_e2e::{cli, deep};
 use serde_json::json;
 
 tests![
+    a_program_that_broke_off_is_said,
     a_model_that_is_not_there,
     a_model_name_that_the_site_has_not,
     a_model_address_that_answers_with_a_page,
@@ -32,6 +33,18 @@ tests![
 ];
 
 /// Opens the page with a model that cannot be loaded; returns the message.
+/// A page whose own program has broken off does not answer any more: the start script says so.
+async fn a_program_that_broke_off_is_said(stage: &Stage) -> Result<()> {
+    stage.expect_in_console("unreachable");
+    let page = stage.open(Visitor::NO_WEBGPU, "/?text=hello").await?;
+    page.routed().await?;
+    let break_off = "setTimeout(() => { throw new WebAssembly.RuntimeError('unreachable'); })";
+    page.script::<()>(break_off, Vec::new()).await?;
+    let view = page.wait("the message", |view| view.state == "error").await?;
+    assert!(view.error.contains("broken off (unreachable)") && view.error.contains("Load the page again"));
+    Ok(())
+}
+
 async fn failed_start(stage: &Stage, model: &str) -> Result<String> {
     let page = stage.open(Visitor::NO_WEBGPU, &format!("/?model={}", encoded(model))).await?;
     let view = page.wait("an error", |view| view.state == "error" && !view.error.is_empty()).await?;
