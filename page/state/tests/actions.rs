@@ -11,7 +11,7 @@ use moescope_state::death::Death;
 use moescope_state::phrase::Phrase;
 use moescope_state::view::Tab;
 use moescope_state::{Action, ColourBy, Effect, ExpertOf, GameStep, LayerChoice, Picture, Status};
-use moescope_worker::protocol::{BackendChoice, Command, Event, Request, Sampling, Sweep, Swept};
+use moescope_worker::protocol::{BackendChoice, Command, Event, Extent, Request, Sampling, Sweep, Swept};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -311,6 +311,25 @@ fn another_engine_loads_the_model_again() {
     page.hear(Event::LoadFailed { message: "no such file".into() });
     assert_eq!(page.state.problem, Some(Phrase::from("no such file")));
     assert_eq!(page.state.model_asked.as_deref(), Some("tiny"), "the model before stays");
+}
+
+#[test]
+fn a_large_model_is_decided_about_cancelled_and_kept() {
+    let mut page = Page::open("");
+    let (address, extent) = ("https://host.example/models/large/", Extent { layers: Some(2), resident: None });
+    page.act(Action::Token { address: address.into(), token: "secret".into() });
+    let load = Action::Load { source: source("large"), asked: Some("large".into()) };
+    let commands = page.held(load);
+    let [Command::Load { opening, .. }] = commands.as_slice() else { panic!("{commands:?}") };
+    assert!(opening.asks && opening.token.as_deref() == Some("secret"), "{opening:?}");
+    let commands = page.held(Action::OpenPreviewed { backend: BackendChoice::Cpu, extent });
+    assert!(matches!(commands.as_slice(), [Command::Open { extent: of, .. }] if *of == extent), "{commands:?}");
+    assert_eq!(page.state.backend, BackendChoice::Cpu);
+    assert!(matches!(page.held(Action::CancelLoad).as_slice(), [Command::CancelLoad]));
+    // What is kept is the model in use; the token is for all of its site.
+    let commands = page.held(Action::Keep);
+    let [Command::Keep { source: kept, token: Some(_) }] = commands.as_slice() else { panic!("{commands:?}") };
+    assert!(*kept == source("tiny") && page.state.openings.keeping);
 }
 
 #[test]
