@@ -26,7 +26,7 @@ async fn bits(page: &Page, layer: usize, position: usize, experts: &[u32]) -> Re
 async fn ten_rounds_against_the_router(stage: &Stage) -> Result<()> {
     let page = stage.open(Visitor::NO_WEBGPU, "/#/?story=beat-the-router&backend=cpu").await?;
     page.until::<bool>("the story", "return !!document.querySelector('[data-testid=story-next]')", Vec::new()).await?;
-    page.wait("the text", |view| view.is_settled() && view.text.starts_with("The river")).await?;
+    page.wait("the text", |view| view.is_settled() && view.text.starts_with("The people")).await?;
     page.click("story-next").await?;
     let round = "const game = document.querySelector('[data-testid=beat]');
         return game?.dataset.round === String(arguments[0]) && game.dataset.shown === 'false'
