@@ -14,6 +14,8 @@ pub struct Run {
     pub text: Shared<String>,
     /// Its trace so far.
     pub trace: Shared<Trace>,
+    /// While a policy is in use, the trace under the model's own routing.
+    baseline: Shared<Trace>,
     /// The model in use.
     pub model: Option<Shared<ModelInfo>>,
     /// The policy that the engine uses.
@@ -28,7 +30,7 @@ pub struct Run {
     loads: usize,
     /// The number of the newest run.
     generation: u64,
-    growing: Growing,
+    growing: [Growing; 2],
 }
 
 impl Run {
@@ -71,8 +73,9 @@ impl Run {
                     self.problem = Some(message.into());
                 }
             }
-            Event::Routed { from, more, .. } => self.growing.append(&mut self.trace, from, more),
-            Event::PolicySet { policy, .. } => self.policy = policy,
+            Event::Routed { from, more, .. } => self.growing[0].append(&mut self.trace, from, more),
+            Event::Baseline { from, more, .. } => self.growing[1].append(&mut self.baseline, from, more),
+            Event::PolicySet { policy, .. } => self.policy_set(policy),
             Event::PolicyRefused { generation, message } if generation == self.generation => {
                 self.refused = Some(message);
             }
@@ -82,6 +85,17 @@ impl Run {
             _ => {}
         }
         Vec::new()
+    }
+
+    /// The engine now uses `policy`. Back under the model's own routing it sends no trace again: that is the baseline.
+    fn policy_set(&mut self, policy: Policy) {
+        let own = Policy::default();
+        let before = std::mem::replace(&mut self.policy, policy);
+        match (before == own, self.policy == own) {
+            (true, false) => self.baseline = self.trace.clone(),
+            (false, true) => self.trace = std::mem::take(&mut self.baseline),
+            _ => {}
+        }
     }
 
     fn loaded(&mut self, info: ModelInfo) -> Vec<Command> {
@@ -167,6 +181,31 @@ mod tests {
         assert_eq!(text, "ac");
         run.hear(loaded());
         assert!(run.trace.is_empty());
+    }
+
+    #[test]
+    fn the_models_own_routing_is_back_with_its_trace() {
+        let mut run = Run::new(Policy::default());
+        run.hear(loaded());
+        let routed = |from, more| Event::Routed {
+            generation: 1,
+            from,
+            more,
+            total: 1,
+            overflow: None,
+            speed: Speed::default(),
+            done: true,
+        };
+        let set = |policy| Event::PolicySet { generation: 2, policy, limits: Vec::new() };
+        let shown = |run: &Run| -> String { run.trace.tokens.iter().map(|token| token.text.as_str()).collect() };
+        run.hear(routed(0, trace("own")));
+        run.hear(set(off()));
+        run.hear(routed(0, trace("changed")));
+        assert_eq!(shown(&run), "changed");
+        let speed = Speed::default();
+        run.hear(Event::Baseline { generation: 2, from: 1, more: trace(" more"), speed, done: true });
+        run.hear(set(Policy::default()));
+        assert_eq!(shown(&run), "own more");
     }
 
     #[test]

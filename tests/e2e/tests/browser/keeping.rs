@@ -133,7 +133,7 @@ async fn exports_hold_what_is_shown(stage: &Stage) -> Result<()> {
     // Every picture has title, legend, model and date.
     for (file, opens, part) in [
         ("stage", "strip-more", "router"),
-        ("strip", "token-count", "iver"),
+        ("strip", "token-count", "people"),
         ("balance", "drawer-tab][data-tab=balance", "<rect"),
         ("training", "drawer-tab][data-tab=training", "<polyline"),
     ] {

@@ -78,7 +78,7 @@ async fn two_models_side_by_side(stage: &Stage) -> Result<()> {
     }
     let figures: Vec<Vec<String>> = page
         .script(
-            "return [...document.querySelectorAll('.figures-table tbody tr')].map(row =>
+            "return [...document.querySelectorAll('[data-place=compare] .figures-table tbody tr')].map(row =>
                [...row.querySelectorAll('td')].map(c => c.textContent));",
             Vec::new(),
         )
