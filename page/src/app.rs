@@ -369,6 +369,7 @@ impl App {
         let whole = Address { embed: Vec::new(), ..Address::of(&self.state, self.language_asked.as_deref()) };
         html! {
             <main key={format!("embed-{}", self.language)} class="embedded" data-game="false">
+                <h1 class="hidden" translate="no">{ "Moescope" }</h1>
                 { self.notices() }
                 { self.change_bar() }
                 { for self.state.view.embed.iter().map(part) }

@@ -343,14 +343,15 @@ async fn a_router_collapses_and_comes_back(stage: &Stage) -> Result<()> {
             std::time::Duration::from_secs(120),
             "const lab = await moescope.lab('router',
                { 'balance-loss': 0, 'learning-rate': 0.03, 'top-k': 1, seed: 1, beside: [{ 'balance-loss': 0.1 }] });
-             const after = await lab.step(80);
+             const after = await lab.step(160);
              lab.close();
              return after.measures;",
             Vec::new(),
         )
         .await?;
     let most = |key: &str| told[key].as_f64().unwrap_or(f64::NAN);
-    assert!(most("busiest-over-mean") > 1.3 * most("busiest-over-mean-2"), "{told}");
+    // The shares of the layer shown; the greatest of all layers and steps varies from step to step.
+    assert!(most("busiest") > 1.2 * most("busiest-2"), "{told}");
     page.click("lab-ten").await?;
     until_step(&page, 100).await?;
     let worst =
