@@ -84,9 +84,8 @@ fn main() -> Result<()> {
             }
         }
         if wants("start") {
-            // The default for a visitor with a GPU.
-            let name = "the CPU until WebGPU is ready";
-            first_routed_token(&tools, &driver, name, &site.url("/"), "WebGPU").await?;
+            // The default: a software adapter does not take over.
+            first_routed_token(&tools, &driver, "the engine left open", &site.url("/"), "CPU").await?;
         }
         if wants("slow-line") {
             slow_line(&tools, &driver).await?;
