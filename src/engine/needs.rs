@@ -15,7 +15,7 @@ pub const BLOCK: usize = 256;
 
 /// Models with fewer bytes of weights are widened to f32 on the CPU: they stay in the processor's caches, so that
 /// reading them costs little.
-pub const SMALL: u64 = 32 << 20;
+const SMALL: u64 = 32 << 20;
 
 /// What one layer needs, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,11 @@ impl Needs {
         Ok(Self { layers, outside: outside.iter().sum(), largest })
     }
 
+    /// Whether the CPU engine widens the weights to f32.
+    pub fn is_small(&self) -> bool {
+        self.weights(1.0) < SMALL
+    }
+
     /// The needs of the first `count` layers alone, with what is outside of layers.
     pub fn first(&self, count: usize) -> Self {
         Self { layers: self.layers.iter().take(count).copied().collect(), ..self.clone() }
@@ -85,7 +90,7 @@ impl Needs {
     pub fn on_cpu(&self, resident: f64) -> u64 {
         let weights = self.weights(resident);
         // Numbers of 16 bits become f32.
-        let widened = if self.weights(1.0) < SMALL { 2 * weights } else { weights };
+        let widened = if self.is_small() { 2 * weights } else { weights };
         let cache: u64 = self.layers.iter().map(|layer| layer.cache).sum();
         widened + cache + self.layers.iter().map(|layer| layer.activations).max().unwrap_or(0)
     }
@@ -96,16 +101,24 @@ impl Needs {
     }
 }
 
+/// How many numbers a layer keeps of each position of a text.
+pub fn numbers_of_position(a: &Architecture, layer: &LayerShape) -> usize {
+    match &layer.mixer {
+        Mixer::Attention(s) => s.kv_heads * (s.head_dim + s.value_dim),
+        Mixer::Convolution(_) => a.hidden,
+        Mixer::StateSpace(_) => 0,
+    }
+}
+
 /// Bytes of what a layer keeps of a text's first [`BLOCK`] positions, and of its activations. Some configs make these
 /// much larger than the weights.
 fn working_bytes(a: &Architecture, layer: &LayerShape) -> (u64, u64) {
-    let (of_position, states) = match &layer.mixer {
-        Mixer::Attention(s) => (s.kv_heads * (s.head_dim + s.value_dim), 0),
-        Mixer::Convolution(_) => (a.hidden, 0),
-        Mixer::StateSpace(s) => (0, (1 + KEPT as u64) * (s.kept().0 as u64 + s.kept().1 as u64)),
+    let states = match &layer.mixer {
+        Mixer::Attention(_) | Mixer::Convolution(_) => 0,
+        Mixer::StateSpace(s) => (1 + KEPT as u64) * (s.kept().0 as u64 + s.kept().1 as u64),
     };
     let moe = &layer.moe;
-    let cache = a.context.min(BLOCK) as u64 * of_position as u64 + states;
+    let cache = a.context.min(BLOCK) as u64 * numbers_of_position(a, layer) as u64 + states;
     (4 * cache, 4 * (CHUNK * moe.choices()) as u64 * (moe.intermediate + a.hidden) as u64)
 }
 

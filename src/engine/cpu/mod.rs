@@ -7,7 +7,7 @@ pub mod pool;
 pub mod sets;
 
 use super::gate_vectors::{self, values};
-use super::needs::{BLOCK, CHUNK, Needs, SMALL};
+use super::needs::{BLOCK, CHUNK, Needs, numbers_of_position};
 use super::rewind::{KEPT, Rewind};
 use super::rope::RopeTables;
 use super::step::{LogitsOf, Step, is_limited, needs_settling, record, with_room};
@@ -173,7 +173,7 @@ impl CpuEngine {
                 None => {
                     let needs = Needs::of(model)?;
                     check_room(needs.on_cpu(1.0))?;
-                    if needs.weights(1.0) < SMALL { Stored::wide } else { Stored::as_is }
+                    if needs.is_small() { Stored::wide } else { Stored::as_is }
                 }
             };
             let packed = Packed::arriving(architecture, &weights, pack, None).await?;
@@ -195,7 +195,7 @@ impl CpuEngine {
             }
             let needs = Needs::of(model)?;
             check_room(needs.on_cpu(resident))?;
-            let pack: Pack = if needs.weights(1.0) < SMALL { Stored::wide } else { Stored::as_is };
+            let pack: Pack = if needs.is_small() { Stored::wide } else { Stored::as_is };
             let mut pool = ExpertPool::new(pack);
             let packed = Packed::arriving(architecture, &weights, pack, Some((&mut pool, resident))).await?;
             let pool = Some(Rc::new(RefCell::new(pool)));
@@ -268,26 +268,27 @@ impl CpuEngine {
         if self.len + tokens <= before {
             return Ok(());
         }
-        let of_position = |layer: &LayerShape| match &layer.mixer {
-            Mixer::Attention(s) => s.kv_heads * (s.head_dim + s.value_dim),
-            Mixer::Convolution(_) => self.architecture.hidden,
-            Mixer::StateSpace(_) => 0,
-        };
-        let numbers: u64 = self.architecture.layers.iter().map(|layer| of_position(layer) as u64).sum();
-        let numbers = numbers * ((self.len + tokens).next_multiple_of(BLOCK) - before) as u64;
-        let mut room: Vec<f32> = Vec::new();
-        let reserved = room.try_reserve_exact(usize::try_from(numbers).unwrap_or(usize::MAX));
-        std::hint::black_box(&room);
-        reserved.map_err(|_| {
-            let megabytes = (numbers * size_of::<f32>() as u64) >> 20;
-            Error::Input(format!("there is no memory for so long a text ({megabytes} MB more are needed); shorten it"))
-        })
+        let of_position = |layer| numbers_of_position(&self.architecture, layer) as u64;
+        let numbers: u64 = self.architecture.layers.iter().map(of_position).sum();
+        let positions = ((self.len + tokens).next_multiple_of(BLOCK) - before) as u64;
+        let bytes = numbers * positions * size_of::<f32>() as u64;
+        if has_room(bytes) {
+            return Ok(());
+        }
+        let megabytes = bytes >> 20;
+        let why = format!("there is no memory for so long a text ({megabytes} MB more are needed); shorten it");
+        Err(Error::Input(why))
     }
 
     /// See [`super::Engine::step`], which also checks `ids`.
     pub fn step(&mut self, ids: &[u32], logits: LogitsOf) -> Step {
-        let mut step = self.run(ids, |_, _, _| {});
-        let (tokens, from) = (ids.len(), logits.from(ids.len()));
+        let step = self.run(ids, |_, _, _| {});
+        self.with_logits(step, ids.len(), logits)
+    }
+
+    /// Adds the logits that are `wanted` of the `tokens` tokens that just ran.
+    fn with_logits(&mut self, mut step: Step, tokens: usize, wanted: LogitsOf) -> Step {
+        let from = wanted.from(tokens);
         if from < tokens {
             step.logits.resize((tokens - from) * self.architecture.vocabulary, 0.0);
             self.logits(tokens, from, &mut step.logits);
@@ -309,12 +310,7 @@ impl CpuEngine {
             self.record(n, tokens, &mut step);
         }
         self.len += tokens;
-        let from = logits.from(tokens);
-        if from < tokens {
-            step.logits.resize((tokens - from) * self.architecture.vocabulary, 0.0);
-            self.logits(tokens, from, &mut step.logits);
-        }
-        Ok(step)
+        Ok(self.with_logits(step, tokens, logits))
     }
 
     /// Logits of the tokens `from..tokens` of the step, `[tokens - from, V]`.
@@ -686,13 +682,18 @@ impl Layer {
     }
 }
 
-/// Returns an error if the weights do not fit into memory. Without this check, packing them would abort the process.
-fn check_room(bytes: u64) -> Result<()> {
+/// Whether so much memory can be had.
+fn has_room(bytes: u64) -> bool {
     let mut room: Vec<u8> = Vec::new();
     let reserved = usize::try_from(bytes).is_ok_and(|bytes| room.try_reserve_exact(bytes).is_ok());
     // Without `black_box` the compiler removes an allocation that is never used.
     std::hint::black_box(&room);
-    if reserved {
+    reserved
+}
+
+/// Returns an error if the weights do not fit into memory. Without this check, packing them would abort the process.
+fn check_room(bytes: u64) -> Result<()> {
+    if has_room(bytes) {
         return Ok(());
     }
     let why = format!(
