@@ -138,6 +138,14 @@ pub struct RunReport {
     pub drawn: Value,
 }
 
+impl RunReport {
+    /// A report of a run whose loss and shares are f32.
+    pub fn new(step: u64, loss: f32, shares: &[f32], measures: Measures, drawn: Value) -> Self {
+        let shares = shares.iter().map(|share| f64::from(*share)).collect();
+        Self { step, loss: f64::from(loss), shares, measures, drawn }
+    }
+}
+
 /// The worker's answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]

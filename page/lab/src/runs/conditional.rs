@@ -38,13 +38,7 @@ impl Run for Conditional {
         measures.insert("held-out".into(), f64::from(state.held_out_loss));
         measures.insert("multiply-adds".into(), state.multiply_adds as f64);
         measures.insert("spent".into(), state.spent);
-        let report = RunReport {
-            step: self.steps(),
-            loss: f64::from(state.loss),
-            shares: state.shares.iter().map(|share| f64::from(*share)).collect(),
-            measures,
-            drawn: Value::Null,
-        };
+        let report = RunReport::new(self.steps(), state.loss, &state.shares, measures, Value::Null);
         (report, Vec::new())
     }
 

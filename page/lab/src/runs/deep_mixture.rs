@@ -41,13 +41,8 @@ impl Run for DeepMixture {
         put("class-first", state.first.class_bits);
         put("place-second", state.second.place_bits);
         put("class-second", state.second.class_bits);
-        let report = RunReport {
-            step: self.steps(),
-            loss: f64::from(state.loss),
-            shares: state.first.shares.iter().map(|share| f64::from(*share)).collect(),
-            measures,
-            drawn: Value::Object(as_map(&state)),
-        };
+        let report =
+            RunReport::new(self.steps(), state.loss, &state.first.shares, measures, Value::Object(as_map(&state)));
         (report, Vec::new())
     }
 

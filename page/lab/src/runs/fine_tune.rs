@@ -267,13 +267,7 @@ impl Run for FineTune {
             "prompt": self.tokenizer.decode(&self.shown[..PROMPT.min(self.shown.len())]),
             "written-before": self.written_before, "written": self.written, "written-at": self.written_at,
         });
-        let report = RunReport {
-            step: self.steps(),
-            loss: f64::from(state.loss),
-            shares: state.shares.iter().map(|share| f64::from(*share)).collect(),
-            measures,
-            drawn,
-        };
+        let report = RunReport::new(self.steps(), state.loss, &state.shares, measures, drawn);
         (report, Vec::new())
     }
 

@@ -85,13 +85,7 @@ impl Run for LocalExperts {
         };
         let points: Vec<[f32; 3]> = state.points.iter().map(|p| [p.x, p.y, p.value]).collect();
         let drawn = json!({ "classes": classes, "points": points, "experts": state.experts });
-        let report = RunReport {
-            step: self.steps(),
-            loss: f64::from(state.loss),
-            shares: state.shares.iter().map(|share| f64::from(*share)).collect(),
-            measures,
-            drawn,
-        };
+        let report = RunReport::new(self.steps(), state.loss, &state.shares, measures, drawn);
         let bytes = cells.and(regions).map_or_else(Vec::new, |regions| bytes(&regions, experts, classes));
         (report, bytes)
     }
