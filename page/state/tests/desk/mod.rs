@@ -113,7 +113,6 @@ struct Worker {
     tokenizer: Tokenizer,
     own: Session,
     changed: Option<Session>,
-    policy: Policy,
 }
 
 impl Worker {
@@ -123,7 +122,7 @@ impl Worker {
         let json = files.tokenizer.as_ref().expect("a tokenizer");
         let tokenizer = Tokenizer::new(json, model.architecture.vocabulary).expect("a tokenizer");
         let own = Session::new(Engine::cpu(&model).expect("an engine"));
-        Self { model, tokenizer, own, changed: None, policy: Policy::default() }
+        Self { model, tokenizer, own, changed: None }
     }
 
     fn ids(&self, text: &str) -> Vec<u32> {
@@ -148,7 +147,7 @@ impl Worker {
                 *self = Self::new();
                 vec![Event::Loaded(Box::new(info))]
             }
-            Command::Route { generation, text } => self.route(generation, &text),
+            Command::Route { generation, text } => self.route(generation, &self.ids(&text)),
             Command::Generate { generation, tokens, sampling } => self.generate(generation, tokens, sampling),
             Command::SetPolicy { generation, policy } => self.set_policy(generation, policy),
             Command::Inspect { request, position } => {
@@ -174,11 +173,10 @@ impl Worker {
         }
     }
 
-    fn route(&mut self, generation: u64, text: &str) -> Vec<Event> {
-        let ids = self.ids(text);
+    fn route(&mut self, generation: u64, ids: &[u32]) -> Vec<Event> {
         let tokenizer = &self.tokenizer;
         let run = |session: &mut Session| {
-            let from = session.set(ids.clone());
+            let from = session.set(ids.to_vec());
             let mut more = Trace::default();
             while session.pending() > 0 {
                 more.extend(&pollster::block_on(session.advance(Some(tokenizer), usize::MAX, |_| {})).expect("a step"));
@@ -214,17 +212,12 @@ impl Worker {
     fn set_policy(&mut self, generation: u64, policy: Policy) -> Vec<Event> {
         match self.session(&policy) {
             Err(error) => vec![Event::PolicyRefused { generation, message: error.to_string() }],
-            Ok(mut session) => {
+            Ok(session) => {
                 let limits = vec![None; self.model.architecture.layers.len()];
-                let ids = self.own.ids().to_vec();
-                self.changed = (policy != Policy::default()).then(|| {
-                    session.set(Vec::new());
-                    session
-                });
-                self.policy = policy.clone();
+                self.changed = (policy != Policy::default()).then_some(session);
                 let mut events = vec![Event::PolicySet { generation, policy, limits }];
-                let text: String = self.tokenizer.tokens(&ids, 0).into_iter().map(|token| token.text).collect();
-                events.extend(self.route(generation, &text));
+                let ids = self.own.ids().to_vec();
+                events.extend(self.route(generation, &ids));
                 events
             }
         }
