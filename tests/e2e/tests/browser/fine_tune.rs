@@ -112,9 +112,9 @@ async fn the_readers_text_is_trained_on_and_bad_texts_are_refused(stage: &Stage)
     write(&page, &"word ".repeat(60_000)).await?;
     said("300 kB").await?;
     write(&page, &"Twelve small birds sat on a wall, and one of them sang. ".repeat(6)).await?;
-    let gone = "return !document.querySelector('[data-testid=lab-note]') &&
+    let is_absent = "return !document.querySelector('[data-testid=lab-note]') &&
         document.querySelector('[data-testid=tune-before]')?.innerText.length > 0";
-    page.until::<bool>("a run on the reader's text", gone, Vec::new()).await?;
+    page.until::<bool>("a run on the reader's text", is_absent, Vec::new()).await?;
     page.wait_for_address(|address| address.contains("text=Twelve")).await?;
     train(&page, 25).await?;
     let after = page.find("tune-after").await?.text().await?;

@@ -73,7 +73,7 @@ async fn open_dialog(page: &Page) -> Result<()> {
 const NAME: &str = "return window.moescope ? (await moescope.trace('x')).model.name : ''";
 
 /// Waits until the model with this name is in use.
-async fn in_use(page: &Page, name: &str) -> Result<()> {
+pub async fn in_use(page: &Page, name: &str) -> Result<()> {
     let start = Instant::now();
     loop {
         let model: String = page.promise(NAME, Vec::new()).await?;

@@ -2,16 +2,18 @@
 
 use crate::harness::{Stage, tests};
 use crate::links::encoded;
-use anyhow::{Context, Result, ensure};
+use crate::opening::in_use;
+use anyhow::{Context, Result};
+use axum::Router;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use moescope_e2e::browser::Visitor;
 use moescope_e2e::cli;
 use moescope_e2e::large::{PADDING, large, padded};
-use moescope_e2e::page::Page;
+use moescope_e2e::page::{Page, View};
 use moescope_e2e::server::{self, Instead, Server};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thirtyfour::prelude::*;
 
 tests![
@@ -36,19 +38,17 @@ async fn open_address(page: &Page, address: &str, token: &str) -> Result<()> {
     Ok(())
 }
 
-async fn text_of(page: &Page, testid: &str) -> Result<String> {
-    Ok(page.find(testid).await?.text().await?)
+/// Opens a page at `path` of a server with [`large`] models; returns what was routed first.
+async fn visit(stage: &Stage, router: Router, path: &str) -> Result<(Server, Page, View)> {
+    let server = Server::start(router).await?;
+    let page = stage.browser(Visitor::NO_WEBGPU).await?;
+    page.goto(&server.url(path)).await?;
+    let view = page.routed().await?;
+    Ok((server, page, view))
 }
 
-/// Waits until the model with this name is in use.
-async fn in_use(page: &Page, name: &str) -> Result<()> {
-    let named = "return (await moescope.trace('x')).model.name";
-    let start = Instant::now();
-    while page.promise::<String>(named, Vec::new()).await? != name {
-        ensure!(start.elapsed() < Duration::from_secs(60), "{name} did not open");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    page.routed().await.map(drop)
+async fn text_of(page: &Page, testid: &str) -> Result<String> {
+    Ok(page.find(testid).await?.text().await?)
 }
 
 /// Waits until the page shows an element, and returns its text.
@@ -59,10 +59,7 @@ async fn shown(page: &Page, testid: &str) -> Result<String> {
 
 async fn a_large_model_is_shown_before_it_is_fetched_and_its_first_layers_open(stage: &Stage) -> Result<()> {
     let (router, asked) = large(stage.tools())?;
-    let server = Server::start(router).await?;
-    let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    page.goto(&server.url("/?text=hello")).await?;
-    page.routed().await?;
+    let (server, page, _) = visit(stage, router, "/?text=hello").await?;
     let whole = cli::trace(stage.tools(), "main", "hello", "cpu")?;
     open_address(&page, &server.url("/large/"), "").await?;
     let about = shown(&page, "preview-about").await?;
@@ -107,10 +104,7 @@ async fn a_large_model_is_shown_before_it_is_fetched_and_its_first_layers_open(s
 
 async fn experts_on_demand_route_as_all_in_memory(stage: &Stage) -> Result<()> {
     let (router, asked) = large(stage.tools())?;
-    let server = Server::start(router).await?;
-    let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    page.goto(&server.url("/?text=hello%20over%20there&tab=cost")).await?;
-    page.routed().await?;
+    let (server, page, _) = visit(stage, router, "/?text=hello%20over%20there&tab=cost").await?;
     let whole = cli::trace(stage.tools(), "main", "hello over there", "cpu")?;
     let in_memory = page.trace("last").await?;
     let load = "return await moescope.load(arguments[0], { resident: 0.25 })";
@@ -167,24 +161,21 @@ async fn a_model_kept_in_the_browser_opens_without_its_server(stage: &Stage) -> 
     page.click("open-model").await?;
     shown(&page, "kept-model").await?;
     page.click("kept-delete").await?;
-    let gone = "return !document.querySelector('[data-testid=kept-model]');";
-    page.until::<bool>("an empty list", gone, Vec::new()).await?;
+    let is_absent = "return !document.querySelector('[data-testid=kept-model]');";
+    page.until::<bool>("an empty list", is_absent, Vec::new()).await?;
     Ok(())
 }
 
 async fn a_cancelled_load_leaves_the_model_before(stage: &Stage) -> Result<()> {
     let (router, _) = large(stage.tools())?;
-    let server = Server::start(router).await?;
-    let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    page.goto(&server.url("/?text=hello")).await?;
-    let before = page.routed().await?;
+    let (server, page, before) = visit(stage, router, "/?text=hello").await?;
     open_address(&page, &server.url("/large/"), "").await?;
     shown(&page, "preview").await?;
     page.click("preview-cancel").await?;
     let view = page.wait("the page before", |view| view.is_settled()).await?;
     assert_eq!((view.ids(), view.error.as_str()), (before.ids(), ""));
-    let gone = "return !document.querySelector('[data-testid=preview], [data-testid=progress]');";
-    page.until::<bool>("no card", gone, Vec::new()).await?;
+    let is_absent = "return !document.querySelector('[data-testid=preview], [data-testid=progress]');";
+    page.until::<bool>("no card", is_absent, Vec::new()).await?;
     // As the first model of a visit: the site's own opens instead.
     page.goto(&server.url(&format!("/?text=hello&model={}", encoded(&server.url("/large/"))))).await?;
     shown(&page, "preview").await?;
@@ -195,10 +186,7 @@ async fn a_cancelled_load_leaves_the_model_before(stage: &Stage) -> Result<()> {
 
 async fn a_server_without_ranges_and_a_file_that_changes_are_explained(stage: &Stage) -> Result<()> {
     let (router, asked) = large(stage.tools())?;
-    let server = Server::start(router).await?;
-    let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    page.goto(&server.url("/?text=hello")).await?;
-    let before = page.routed().await?;
+    let (server, page, before) = visit(stage, router, "/?text=hello").await?;
     let load = "return await moescope.load(arguments[0], { layers: arguments[1] })";
     let refused = async |path: &str, layers: usize| -> Result<String> {
         let address = json!(server.url(path));
@@ -226,10 +214,7 @@ async fn a_gated_model_opens_with_a_token_that_is_kept_nowhere(stage: &Stage) ->
     stage.expect_in_console("401");
     stage.expect_in_console("403");
     let (router, _) = large(stage.tools())?;
-    let server = Server::start(router).await?;
-    let page = stage.browser(Visitor::NO_WEBGPU).await?;
-    page.goto(&server.url("/?text=hello&model=switch")).await?;
-    page.routed().await?;
+    let (server, page, _) = visit(stage, router, "/?text=hello&model=switch").await?;
     let expected = cli::trace(stage.tools(), "main", "hello", "cpu")?;
     for (token, part) in [("", "give an access token"), ("wrong", "with the token that you gave")] {
         open_address(&page, &server.url("/gated/"), token).await?;
