@@ -97,7 +97,7 @@ impl Loader {
             if !takes_long(&share).await {
                 return;
             }
-            // The page can do without it, so nothing about it is told.
+            // The page can do without it, so its events are dropped.
             let send: Send = Rc::new(|_| ());
             let (backend, opening) = (BackendChoice::Cpu, Opening::default());
             let load = Load { source: &source, backend, opening, decision: Rc::default(), send: &send };
